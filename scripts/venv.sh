@@ -1,0 +1,59 @@
+#!/bin/sh
+# Makes .venv and installs a requirements file into it, once, and again only when the file has changed.
+#
+#   scripts/venv.sh requirements.txt
+#
+# PYTHON names the interpreter to use; without it the first of python3, python3.13, python3.12 and python3.11
+# that is new enough. On Debian and Ubuntu, as root, a missing venv module is installed through apt.
+set -eu
+cd "$(dirname "$0")/.."
+
+requirements=$1
+installed=.venv/installed-$requirements
+
+new_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+find_python() {
+    for python in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        if new_enough "$python"; then
+            command -v "$python"
+            return
+        fi
+    done
+    echo "Switchboard needs Python 3.11 or newer; ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>&1 || true)." >&2
+    return 1
+}
+
+install_venv_module() {
+    package=$("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing $package"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq </dev/null && apt-get install -y -qq --no-install-recommends "$package" </dev/null >/dev/null && return
+    fi
+    echo "Python's venv module is missing: install $package (Debian, Ubuntu: apt-get install $package)." >&2
+    return 1
+}
+
+make_venv() {
+    python=$(find_python)
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || install_venv_module "$python"
+    echo "Making .venv with $("$python" --version)"
+    "$python" -m venv --clear .venv
+}
+
+up_to_date() {
+    for file in requirements.txt "$requirements"; do
+        cmp -s "$file" ".venv/installed-$file" || return 1
+    done
+}
+
+.venv/bin/python -c 'import pip' 2>/dev/null || make_venv
+if ! up_to_date; then
+    echo "Installing $requirements"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement "$requirements" </dev/null
+    cp requirements.txt .venv/installed-requirements.txt
+    cp "$requirements" "$installed"
+fi

@@ -1,0 +1,120 @@
+"""`make test`: every test on SQLite with the in-memory layer, and on PostgreSQL with Redis.
+
+The two passes run side by side, one process each, so that two cores are busy and no test shares a process
+with a test of the other stack. The first one's output is shown as it comes, the second one's when it is done.
+Arguments go to pytest: `python -m tests tests/tokens -k broadcast`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from tests.services.databases import REPOSITORY
+from tests.services.javascript import install_packages
+from tests.services.postgres import Postgres
+from tests.services.programs import Missing, ensure
+from tests.services.redis import Redis
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the tests run on: its name, the settings that choose it, and the file its output waits in."""
+
+    name: str
+    env: Mapping[str, str]
+    output: Path | None = None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prepare, run both passes, tell the result; 0 when both have passed, 2 when something is missing."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        ensure()
+        install_packages()
+    except (Missing, subprocess.CalledProcessError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    with _stacks() as stacks:
+        return _run(stacks, arguments)
+
+
+@contextmanager
+def _stacks() -> Iterator[list[Stack]]:
+    """Start the servers of the second stack; both stacks keep their files in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="switchboard-tests-") as name, ExitStack() as services:
+        folder = Path(name)
+        redis = services.enter_context(Redis(folder))
+        postgres = services.enter_context(Postgres())
+        embedded = {"DATABASE_URL": f"sqlite:///{folder}/switchboard.sqlite3", "REDIS_URL": ""}
+        scaled = {"DATABASE_URL": postgres.url(), "REDIS_URL": redis.url}
+        yield [
+            Stack("SQLite + in-memory", embedded | {"VAR_DIR": f"{folder}/embedded"}),
+            Stack("PostgreSQL + Redis", scaled | {"VAR_DIR": f"{folder}/scaled"}, folder / "output"),
+        ]
+
+
+def _run(stacks: Sequence[Stack], arguments: Sequence[str]) -> int:
+    codes = {}
+    with ExitStack() as passes:
+        running = [(stack, passes.enter_context(_pytest(stack, arguments))) for stack in stacks]
+        for stack, process in running:
+            print(f"\n{stack.name}", flush=True)
+            codes[stack.name] = process.wait()
+            if stack.output:
+                print(stack.output.read_text(encoding="utf-8", errors="replace"))
+    for name, code in codes.items():
+        print(f"{name}: {'passed' if code == 0 else f'FAILED (pytest exit code {code})'}")
+    return max(codes.values())
+
+
+@contextmanager
+def _pytest(stack: Stack, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """One pass in a session of its own; interrupted when we are, with time to end its servers."""
+    colour = "--color=yes" if sys.stdout.isatty() else "--color=no"
+    command = [sys.executable, "-m", "pytest", colour, "-p", "no:cacheprovider", *arguments]
+    with open(stack.output or sys.stdout.fileno(), "wb", closefd=stack.output is not None) as output:
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=os.environ | stack.env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """Leave through every `finally`, as Ctrl-C does."""
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,101 @@
+"""Fixtures for every test: which stack it runs on, servers beside it, and Switchboard as real processes.
+
+`pytest` alone runs on SQLite and the in-memory layer. `make test` runs everything twice, the second time with
+DATABASE_URL and REDIS_URL pointing at a PostgreSQL and a Redis that it started.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import hypothesis
+import pytest
+from django.conf import settings
+
+from tests.services.databases import Databases, PostgresDatabases, SQLiteDatabases
+from tests.services.postgres import OLDEST as OLDEST_POSTGRES
+from tests.services.postgres import Postgres, find_postgres
+from tests.services.redis import OLDEST as OLDEST_REDIS
+from tests.services.redis import Redis, find_redis
+from tests.services.server import Server
+
+# No deadline: a slow machine is not a wrong answer. `make soak` looks longer.
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "soak", parent=hypothesis.settings.get_profile("default"), max_examples=10_000
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+ServerFactory = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give every run a database of its own; SQLite's is a file, because threads share it."""
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+    else:
+        name = f"test_{database['NAME']}_{os.getpid()}"
+    database.setdefault("TEST", {})["NAME"] = name
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis for tests that need one whichever stack they run on."""
+    if settings.REDIS_URL:
+        yield settings.REDIS_URL
+        return
+    if find_redis() is None:
+        pytest.skip(f"redis-server {OLDEST_REDIS} or newer is not installed (make test installs it)")
+    with Redis(tmp_path_factory.mktemp("redis")) as redis:
+        yield redis.url
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL for tests that need one whichever stack they run on."""
+    if settings.DATABASE_URL.startswith("postgres"):
+        yield settings.DATABASE_URL
+        return
+    if find_postgres() is None:
+        pytest.skip(f"PostgreSQL {OLDEST_POSTGRES} or newer is not installed (make test installs it)")
+    with Postgres() as postgres:
+        yield postgres.url()
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    """Fresh databases of the kind that this run tests."""
+    folder = tmp_path_factory.mktemp("databases")
+    if settings.DATABASE_URL.startswith("postgres"):
+        return PostgresDatabases(settings.DATABASE_URL, folder)
+    return SQLiteDatabases(folder)
+
+
+@pytest.fixture
+def server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFactory]:
+    """Start servers: `server(runner="serve", *arguments, start=True, NAME="value")`; all end with the test.
+
+    Each gets a fresh database and the Redis of this run; `DATABASE_URL=first.database_url` shares one.
+    """
+    started: list[Server] = []
+    created: list[str] = []
+
+    def launch(runner: str = "serve", *arguments: str, start: bool = True, **options: str) -> Server:
+        if "DATABASE_URL" not in options:
+            created.append(databases.create())
+            options["DATABASE_URL"] = created[-1]
+        options.setdefault("REDIS_URL", settings.REDIS_URL)
+        one = Server(tmp_path_factory.mktemp("server"), options, runner, *arguments)
+        started.append(one)
+        if start:
+            one.start()
+        return one
+
+    yield launch
+    for one in started:
+        one.close()
+    for url in created:
+        databases.drop(url)

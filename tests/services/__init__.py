@@ -1,0 +1,4 @@
+"""What the tests start for themselves: throwaway Redis and PostgreSQL servers, and Switchboard itself.
+
+Every class starts one process on a free port, keeps its log in a file, and ends that process by its id.
+"""

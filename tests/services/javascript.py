@@ -1,0 +1,29 @@
+"""npm packages that tests use: the real clients, and our own one for JavaScript."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from tests.services.databases import REPOSITORY
+
+_FOLDERS: Final = ("tests/interop", "clients/js")
+
+
+def packages() -> list[Path]:
+    """Folders of this repository with a `package.json`."""
+    return [REPOSITORY / name for name in _FOLDERS if (REPOSITORY / name / "package.json").exists()]
+
+
+def install_packages() -> None:
+    """Install what each lock file names, once per change; `CalledProcessError` when npm fails."""
+    for folder in packages():
+        lock = (folder / "package-lock.json").read_bytes()
+        installed = folder / "node_modules" / ".installed-lock.json"
+        if not installed.exists() or installed.read_bytes() != lock:
+            print(f"Installing npm packages of {folder.relative_to(REPOSITORY)}", flush=True)
+            command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+            subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, check=True)
+            installed.parent.mkdir(exist_ok=True)
+            installed.write_bytes(lock)

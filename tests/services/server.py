@@ -1,0 +1,126 @@
+"""Switchboard itself, as the processes an operator would start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from tests.services.databases import REPOSITORY
+from tests.services.ports import LOOPBACK, answers, free_port
+from tests.services.process import Process
+
+API_KEY: Final = "swk_test_6cO1mBqXy3nVdT7fHk9wZr2sLp8eJg4a"
+_APPLICATION: Final = "broker_project.asgi:application"
+
+
+class Server:
+    """One server on a free port, with an environment of its own; `start` waits until the port answers.
+
+    `runner` is `serve` (our command), `daphne` or `uvicorn` (plain ASGI servers). `options` are settings, by
+    the name of their variable; none is inherited from the environment of the tests.
+    """
+
+    def __init__(
+        self, folder: Path, options: Mapping[str, str], runner: str = "serve", *arguments: str
+    ) -> None:
+        self.port = int(options.get("PORT") or free_port())
+        self.url = f"http://{LOOPBACK}:{self.port}"
+        self.ws_url = f"ws://{LOOPBACK}:{self.port}"
+        self.api_key = options.get("SWITCHBOARD_API_KEY", API_KEY)
+        self.folder = folder
+        self.env = _environment(folder, self.port) | dict(options)
+        self._command = _command(runner, self.port) + list(arguments)
+        self._process: Process | None = None
+
+    @property
+    def database_url(self) -> str:
+        """Of its database; a second server may share it."""
+        return self.env["DATABASE_URL"]
+
+    @property
+    def process(self) -> Process:
+        """The process that was started last."""
+        assert self._process is not None, "the server has not been started"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started; workers are its children."""
+        return self.process.pid
+
+    def launch(self) -> None:
+        """Start the process without waiting, for tests of a start that fails."""
+        self._process = Process(self._command, log=self.folder / "log", env=self.env, cwd=REPOSITORY)
+
+    def start(self) -> None:
+        """Start and wait until the port answers; `StartError` with the log otherwise."""
+        self.launch()
+        self.process.wait_until(lambda: answers(self.port))
+
+    def log_text(self) -> str:
+        """All that the server has written to stdout and stderr."""
+        return self.process.log_text()
+
+    def stop(self, seconds: float = 20) -> int:
+        """SIGTERM, as an operator would; returns the exit code, negative when it had to be killed."""
+        return self.process.stop(seconds=seconds)
+
+    def kill(self) -> int:
+        """SIGKILL to the started process alone, as a crash would."""
+        return self.process.kill()
+
+    def close(self) -> None:
+        """End whatever is left of it, workers included."""
+        if self._process is not None:
+            self._process.kill_session()
+
+    def manage(self, *arguments: str) -> str:
+        """Run `manage.py` on the same settings and return its stdout; `CalledProcessError` when it fails."""
+        command = [sys.executable, "manage.py", *arguments]
+        result = subprocess.run(
+            command,
+            cwd=REPOSITORY,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            raise subprocess.CalledProcessError(result.returncode, command, result.stdout, result.stderr)
+        return result.stdout
+
+
+def _command(runner: str, port: int) -> list[str]:
+    python = sys.executable
+    commands = {
+        "serve": [python, "manage.py", "serve"],
+        "daphne": [python, "-m", "daphne", "-b", LOOPBACK, "-p", str(port), _APPLICATION],
+        "uvicorn": [python, "-m", "uvicorn", "--host", LOOPBACK, "--port", str(port), _APPLICATION],
+    }
+    return commands[runner]
+
+
+def _environment(folder: Path, port: int) -> dict[str, str]:
+    """What every server gets: the tests' environment without settings of Switchboard, and the basics."""
+    from broker_project.settings import ENVIRONMENT
+
+    settings = {option.name for option in ENVIRONMENT.options}
+    inherited = {
+        name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in settings
+    }
+    return inherited | {
+        "DJANGO_SETTINGS_MODULE": "broker_project.settings",
+        "DJANGO_SUPERUSER_PASSWORD": "correct horse battery staple",
+        "DJANGO_SUPERUSER_USERNAME": "admin",
+        "HOST": LOOPBACK,
+        "PORT": str(port),
+        "PYTHONUNBUFFERED": "1",
+        "SECRET_KEY": "a secret that only the tests use, long enough for every signature",
+        "SWITCHBOARD_API_KEY": API_KEY,
+        "VAR_DIR": str(folder),
+    }
