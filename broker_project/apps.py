@@ -1,0 +1,16 @@
+"""The project as an app: its management commands and its checks."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class ProjectConfig(AppConfig):
+    """Makes `manage.py serve` known and registers the checks of the stack."""
+
+    name = "broker_project"
+    label = "broker_project"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from broker_project import checks  # noqa: F401

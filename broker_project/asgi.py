@@ -1,0 +1,19 @@
+"""The ASGI application: Django for HTTP, the table of `sockets.py` for WebSockets.
+
+`daphne broker_project.asgi:application` and `uvicorn broker_project.asgi:application` serve all of it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_project.settings")
+_http = get_asgi_application()
+
+# Consumers import models, so the table can be read only after Django is set up.
+from broker_project.routing import Switchboard  # noqa: E402
+from broker_project.sockets import SOCKETS  # noqa: E402
+
+application = Switchboard(http=_http, sockets=SOCKETS)

@@ -1,0 +1,93 @@
+"""Strict readers for settings that come from the environment.
+
+A value that cannot be understood is an `ImproperlyConfigured` of one line that names the variable;
+nothing is guessed. `NAME_FILE` may hold the path of a file with the value, for secrets.
+Every reader records what it read, so that documentation and tests can list all settings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE: Final = frozenset({"1", "true", "yes", "on"})
+FALSE: Final = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True)
+class Option:
+    """One documented setting: its variable, its default as text, and what it does."""
+
+    name: str
+    default: str
+    help: str
+
+
+class Environment:
+    """Reads settings from a mapping (the process environment unless told otherwise)."""
+
+    def __init__(self, source: Mapping[str, str] | None = None) -> None:
+        self._source = os.environ if source is None else source
+        self.options: list[Option] = []
+
+    def text(self, name: str, default: str, help: str, choices: Sequence[str] = ()) -> str:
+        """A string; with `choices`, one of them."""
+        value = self._read(name, default, help)
+        if choices and value not in choices:
+            raise self._wrong(name, value, "one of " + ", ".join(choices))
+        return value
+
+    def boolean(self, name: str, default: bool, help: str) -> bool:
+        """`yes`/`no`, `true`/`false`, `on`/`off`, `1`/`0`, in any case; anything else is refused."""
+        value = self._read(name, "yes" if default else "no", help)
+        if value.lower() in TRUE:
+            return True
+        if value.lower() in FALSE:
+            return False
+        raise self._wrong(name, value, "yes or no")
+
+    def integer(self, name: str, default: int, help: str, minimum: int = 0, maximum: int = 2**31) -> int:
+        """A whole number between `minimum` and `maximum`, both allowed."""
+        value = self._read(name, str(default), help)
+        try:
+            number = int(value)
+        except ValueError:
+            raise self._wrong(name, value, "a whole number") from None
+        if not minimum <= number <= maximum:
+            raise self._wrong(name, value, f"from {minimum} to {maximum}")
+        return number
+
+    def seconds(self, name: str, default: float, help: str, minimum: float = 0.0) -> float:
+        """A time in seconds, not below `minimum`."""
+        value = self._read(name, f"{default:g}", help)
+        try:
+            number = float(value)
+        except ValueError:
+            raise self._wrong(name, value, "a number of seconds") from None
+        if not minimum <= number < float("inf"):
+            raise self._wrong(name, value, f"at least {minimum:g} seconds")
+        return number
+
+    def words(self, name: str, default: str, help: str) -> list[str]:
+        """A list written with commas; spaces around the words are dropped."""
+        return [word.strip() for word in self._read(name, default, help).split(",") if word.strip()]
+
+    def _read(self, name: str, default: str, help: str) -> str:
+        self.options.append(Option(name, default, help))
+        if path := self._source.get(f"{name}_FILE"):
+            return self._read_file(name, path)
+        return self._source.get(name, "") or default
+
+    def _read_file(self, name: str, path: str) -> str:
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ImproperlyConfigured(f"{name}_FILE: cannot read {path}: {error}") from None
+
+    def _wrong(self, name: str, value: str, expected: str) -> ImproperlyConfigured:
+        return ImproperlyConfigured(f"{name}: expected {expected}, but got {value[:60]!r}")

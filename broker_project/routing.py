@@ -1,0 +1,31 @@
+"""Sends an ASGI scope to the application that serves it; a socket path nobody serves is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from channels.routing import ProtocolTypeRouter
+
+Scope = dict[str, Any]
+
+
+class Sockets:
+    """Dispatches WebSockets by exact path. An unknown path is closed before accept, which servers show as 403."""
+
+    def __init__(self, table: Mapping[str, Any]) -> None:
+        self._table = table
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Run the application of the scope's path, below the server's root path."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        application = self._table.get(path) or self._table.get(path.rstrip("/") or "/")
+        if application is None:
+            await send({"type": "websocket.close", "code": 4004})
+            return
+        await application(scope, receive, send)
+
+
+def Switchboard(http: Any, sockets: Mapping[str, Any]) -> ProtocolTypeRouter:  # noqa: N802 - reads as a class
+    """The whole server as one ASGI application."""
+    return ProtocolTypeRouter({"http": http, "websocket": Sockets(sockets)})

@@ -1,0 +1,9 @@
+"""Every socket path of the server, in one table. `urls.py` is its twin for HTTP."""
+
+from __future__ import annotations
+
+from routing_app.tokens.consumer import TokenConsumer
+
+SOCKETS = {
+    "/ws": TokenConsumer.as_asgi(),
+}

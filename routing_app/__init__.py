@@ -1,0 +1,1 @@
+"""The routing core and the four protocols that route through it: tokens, rooms, events, requests."""

@@ -1,0 +1,17 @@
+"""The core as a Django app: worker leases, connections and API keys."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class CoreConfig(AppConfig):
+    """Rows every line shares."""
+
+    name = "routing_app.core"
+    label = "core"
+    verbose_name = "Server"
+
+    def ready(self) -> None:
+        """Tell the OpenAPI document about API keys."""
+        from routing_app.core import schema  # noqa: F401

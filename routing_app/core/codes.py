@@ -1,0 +1,93 @@
+"""Every close code of a socket and every error code of an API, once.
+
+Documentation, metrics and tests read them from here. Ranges tell a client what to do next:
+4000-4099 stay away, 4100-4199 come back later, 4200-4299 come back now. Codes below 4000 are RFC 6455's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Advice(StrEnum):
+    """What a client should do after a close."""
+
+    STAY_AWAY = "stay away"
+    LATER = "come back later"
+    NOW = "come back now"
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """One way a connection ends: the code on the wire, its name in metrics, the reason text sent along.
+
+    `portable` replaces codes that an application may not send through a stock Daphne (all but 1000 and
+    3000-4999); it is what goes out when the server does not offer the frame writer.
+    """
+
+    code: int
+    name: str
+    reason: str
+    advice: Advice
+    portable: int = 0
+
+    @property
+    def anywhere(self) -> int:
+        """A code that every ASGI server can send."""
+        return self.portable or self.code
+
+
+NORMAL: Final = Close(1000, "normal", "", Advice.STAY_AWAY)
+UNSUPPORTED_DATA: Final = Close(1003, "unsupported_data", "text frames only", Advice.STAY_AWAY, 4020)
+INVALID_TEXT: Final = Close(1007, "invalid_text", "text is not UTF-8", Advice.STAY_AWAY, 4021)
+POLICY: Final = Close(1008, "policy", "not allowed", Advice.STAY_AWAY, 4022)
+TOO_BIG: Final = Close(1009, "too_big", "message too big", Advice.STAY_AWAY, 4023)
+INTERNAL: Final = Close(1011, "internal", "internal error", Advice.LATER, 4110)
+RESTART: Final = Close(1012, "restart", "server restarts", Advice.NOW, 4212)
+
+UNAUTHENTICATED: Final = Close(4000, "unauthenticated", "credentials missing or wrong", Advice.STAY_AWAY)
+FORBIDDEN: Final = Close(4001, "forbidden", "not permitted", Advice.STAY_AWAY)
+ORIGIN: Final = Close(4002, "origin", "origin not allowed", Advice.STAY_AWAY)
+KICKED: Final = Close(4003, "kicked", "disconnected by an operator", Advice.STAY_AWAY)
+NO_SUCH_PATH: Final = Close(4004, "no_such_path", "nothing is served here", Advice.STAY_AWAY)
+EXPIRED: Final = Close(4005, "expired", "credentials expired", Advice.STAY_AWAY)
+TOKEN_UNREGISTERED: Final = Close(4403, "token_unregistered", "token was unregistered", Advice.STAY_AWAY)
+
+SLOW: Final = Close(4100, "slow", "reader too slow", Advice.LATER)
+RATE: Final = Close(4101, "rate", "too many messages", Advice.LATER)
+CROWDED: Final = Close(4102, "crowded", "too many connections", Advice.LATER)
+UNAVAILABLE: Final = Close(4103, "unavailable", "a backing service is down", Advice.LATER)
+
+GAP: Final = Close(4200, "gap", "messages may have been lost", Advice.NOW)
+
+CLOSES: Final = tuple(value for value in globals().values() if isinstance(value, Close))
+BY_CODE: Final = {close.code: close for close in CLOSES}
+
+
+class Loss(StrEnum):
+    """Why a message did not reach somebody: the `reason` label of `switchboard_lost_total`."""
+
+    SLOW = "slow"
+    CLOSED = "closed"
+    LAYER_DOWN = "layer_down"
+    LAYER_BACKLOG = "layer_backlog"
+    LAYER_GAP = "layer_gap"
+    UNENCODABLE = "unencodable"
+
+
+class Refusal(StrEnum):
+    """Why something a client sent was refused: the `reason` label of `switchboard_refused_total`."""
+
+    ORIGIN = "origin"
+    PATH = "path"
+    GATE = "gate"
+    RATE = "rate"
+    CROWDED = "crowded"
+    TOO_BIG = "too_big"
+    BINARY = "binary"
+    MALFORMED = "malformed"
+    FORBIDDEN = "forbidden"
+    UNAVAILABLE = "unavailable"
+    EXCEPTION = "exception"

@@ -1,0 +1,144 @@
+"""The database beside the event loop: a bounded executor for queries, one thread for grouped writes.
+
+A socket holds no connection: threads take one from the pool for a call and give it back (PostgreSQL), or
+keep their own open (SQLite).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final, ParamSpec, TypeVar
+
+from django.conf import settings
+from django.db import OperationalError, connection, transaction
+
+from routing_app.core import metrics
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_PENDING: Final = 50_000
+"""Jobs that may wait for the writing thread."""
+MAX_BATCH: Final = 2_000
+"""Jobs in one transaction."""
+
+_queries = ThreadPoolExecutor(settings.DATABASE_THREADS, thread_name_prefix="query")
+_writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+
+
+class Overloaded(Exception):
+    """Too many writes wait already."""
+
+
+async def query(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function that uses the ORM in a thread of the bounded executor."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_queries, lambda: _call(function, *args, **kwargs))
+
+
+def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _give_back()
+
+
+def _give_back() -> None:
+    """Return the thread's connection to the pool; SQLite's stays open unless it is broken."""
+    if connection.vendor == "sqlite":
+        connection.close_if_unusable_or_obsolete()
+    else:
+        connection.close()
+
+
+I = TypeVar("I")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One write: `run(items)` for all adjacent jobs that have the same `run`, their items in order."""
+
+    run: Callable[[list[Any]], Any]
+    item: Any
+    future: asyncio.Future[Any]
+
+
+class GroupedWrites:
+    """Many small writes as few transactions: what comes while one commits goes into the next.
+
+    Every waiter is told after the commit. When a transaction fails, its jobs are tried one by one, so that
+    only those which fail by themselves are told so.
+    """
+
+    def __init__(self) -> None:
+        self._pending: list[Job] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def submit(self, job: Callable[[], T]) -> asyncio.Future[T]:
+        """Have `job` run in a transaction, in order; the future resolves with its result after the commit.
+
+        Raises Overloaded when too many wait.
+        """
+        return self._add(lambda items: job(), None)
+
+    def submit_item(self, write_many: Callable[[list[I]], None], item: I) -> asyncio.Future[None]:
+        """The same for one item of a bulk statement: neighbours with the same `write_many` share a call."""
+        return self._add(write_many, item)
+
+    async def settled(self) -> None:
+        """Wait until nothing is pending."""
+        while self._task is not None:
+            await asyncio.shield(self._task)
+
+    def _add(self, run: Callable[[list[Any]], Any], item: Any) -> asyncio.Future[Any]:
+        if len(self._pending) >= MAX_PENDING:
+            raise Overloaded("the database is behind")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending.append(Job(run, item, future))
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+        return future
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._pending:
+                batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
+                outcomes = await loop.run_in_executor(_writer, _commit, batch)
+                _tell(batch, outcomes)
+        finally:
+            self._task = None
+
+
+def _commit(jobs: Sequence[Job]) -> list[Any]:
+    """Run jobs in one transaction; each one's result, or the exception it ended with."""
+    try:
+        with transaction.atomic():
+            return [outcome for run, group in groupby(jobs, lambda job: job.run) for outcome in _run(run, list(group))]
+    except Exception as error:
+        if len(jobs) == 1 or isinstance(error, OperationalError):
+            return [error] * len(jobs)
+        return [_commit([job])[0] for job in jobs]
+    finally:
+        _give_back()
+
+
+def _run(run: Callable[[list[Any]], Any], group: Sequence[Job]) -> list[Any]:
+    return [run([job.item for job in group])] * len(group)
+
+
+def _tell(jobs: Sequence[Job], outcomes: Sequence[Any]) -> None:
+    for future, outcome in zip((job.future for job in jobs), outcomes, strict=True):
+        failed = isinstance(outcome, Exception)
+        metrics.WRITES.labels("failed" if failed else "committed").inc()
+        if future.done():
+            continue
+        if failed:
+            future.set_exception(outcome)
+            future.exception()  # retrieved: nobody has to wait
+        else:
+            future.set_result(outcome)

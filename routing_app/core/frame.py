@@ -1,0 +1,33 @@
+"""A text frame, built once per process however many connections it goes to."""
+
+from __future__ import annotations
+
+from struct import pack
+
+
+def text_frame(payload: bytes) -> bytes:
+    """An unmasked, unfragmented server text frame (RFC 6455, section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return pack("!BB", 0x81, size) + payload
+    if size < 65536:
+        return pack("!BBH", 0x81, 126, size) + payload
+    return pack("!BBQ", 0x81, 127, size) + payload
+
+
+class Frame:
+    """One outbound text message, with its bytes on the wire made on first use and shared by all receivers."""
+
+    __slots__ = ("_wire", "size", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.size = len(text)
+        self._wire: bytes | None = None
+
+    @property
+    def wire(self) -> bytes:
+        """The complete frame as bytes, header included."""
+        if self._wire is None:
+            self._wire = text_frame(self.text.encode("utf-8", "replace"))
+        return self._wire

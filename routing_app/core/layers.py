@@ -1,0 +1,27 @@
+"""The channel layer of a single process.
+
+Stock `InMemoryChannelLayer` walks every group on every send, forgets group members after a day, and drops
+silently beyond 100 waiting messages. The hub keeps one member per address, for as long as it likes, and
+counts what it loses itself; so here nothing expires and the capacity is out of reach.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer
+
+
+class ProcessChannelLayer(InMemoryChannelLayer):
+    """`InMemoryChannelLayer` without expiry, without the walk, and with room for every envelope."""
+
+    def __init__(self, capacity: int = 1_000_000, **options: Any) -> None:
+        super().__init__(capacity=capacity, **options)
+
+    def _clean_expired(self) -> None:
+        """Nothing expires: the hub removes what it added."""
+
+    def alone(self, group: str, channel: str) -> bool:
+        """True when nobody but `channel` can hear `group`, so that sending to it would be for nothing."""
+        members = self.groups.get(group)
+        return not members or (len(members) == 1 and channel in members)

@@ -1,0 +1,60 @@
+"""Rates and counts: what one connection, and one network address, may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+
+class TokenBucket:
+    """Allows `rate` events a second on average and `burst` at once; a rate of 0 allows everything."""
+
+    __slots__ = ("_burst", "_clock", "_last", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = monotonic) -> None:
+        self._rate = rate
+        self._burst = max(burst, 1.0)
+        self._clock = clock
+        self._tokens = self._burst
+        self._last = clock()
+
+    def take(self) -> float:
+        """Count one event; seconds to wait before it may happen, 0.0 when it may at once."""
+        if not self._rate:
+            return 0.0
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate) - 1.0
+        self._last = now
+        return max(0.0, -self._tokens / self._rate)
+
+
+class Seats:
+    """Counts open connections, in all and per network address; 0 sets no bound per address."""
+
+    def __init__(self, total: int, per_peer: int = 0) -> None:
+        self._total = total
+        self._per_peer = per_peer
+        self._taken = 0
+        self._by_peer: dict[str, int] = {}
+
+    @property
+    def taken(self) -> int:
+        """Open connections."""
+        return self._taken
+
+    def take(self, host: str) -> bool:
+        """Seat one more connection of `host`; False when there is no room for it."""
+        mine = self._by_peer.get(host, 0)
+        if self._taken >= self._total or (self._per_peer and host and mine >= self._per_peer):
+            return False
+        self._taken += 1
+        self._by_peer[host] = mine + 1
+        return True
+
+    def leave(self, host: str) -> None:
+        """Give back a seat that `take` granted."""
+        self._taken -= 1
+        if (left := self._by_peer[host] - 1) > 0:
+            self._by_peer[host] = left
+        else:
+            del self._by_peer[host]

@@ -1,0 +1,24 @@
+"""What is counted, once: the names that /metrics shows. Labels never hold a token, an address or an id."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+CONNECTIONS: Final = Gauge(
+    "switchboard_connections", "Open connections of this worker.", ["line"], multiprocess_mode="livesum"
+)
+OPENED: Final = Counter("switchboard_opened_total", "Connections accepted.", ["line"])
+CLOSED: Final = Counter("switchboard_closed_total", "Connections that ended, by the name of their close.", ["line", "close"])
+RECEIVED: Final = Counter("switchboard_received_total", "Frames read from clients.", ["line"])
+PUBLISHED: Final = Counter("switchboard_published_total", "Messages given to the hub.")
+DELIVERED: Final = Counter("switchboard_delivered_total", "Frames put into outboxes.")
+LOST: Final = Counter("switchboard_lost_total", "Messages, or frames to one connection, that were lost.", ["reason"])
+REFUSED: Final = Counter("switchboard_refused_total", "What clients sent and was refused.", ["line", "reason"])
+ENVELOPES: Final = Counter("switchboard_envelopes_total", "Envelopes over the channel layer.", ["direction"])
+LAYER_ERRORS: Final = Counter("switchboard_layer_errors_total", "Failed calls of the channel layer.")
+ADDRESSES: Final = Gauge(
+    "switchboard_addresses", "Addresses that have a connection in this worker.", multiprocess_mode="livesum"
+)
+WRITES: Final = Counter("switchboard_writes_total", "Rows written by grouped transactions.", ["outcome"])

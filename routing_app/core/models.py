@@ -1,0 +1,118 @@
+"""Rows of the core: worker leases, connections, what they hear, and API keys."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar, Final
+
+from django.db import models
+from django.db.models.functions import Now
+
+LEASE_SECONDS: Final = 15
+"""A worker that has not renewed for so long is gone, and everything that belongs to it."""
+
+
+def lease_start() -> models.Expression | models.F | models.Func:
+    """The database's time LEASE_SECONDS ago; its clock is the only one that leases are measured by."""
+    return Now() - timedelta(seconds=LEASE_SECONDS)  # type: ignore[operator, no-any-return]
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    """Workers by their lease."""
+
+    def alive(self) -> WorkerQuerySet:
+        """Workers whose lease holds."""
+        return self.filter(renewed_at__gte=lease_start())
+
+    def dead_for(self, seconds: float) -> WorkerQuerySet:
+        """Workers whose last renewal is `seconds` or more ago."""
+        return self.filter(renewed_at__lt=Now() - timedelta(seconds=seconds))  # type: ignore[operator]
+
+
+class Worker(models.Model):
+    """One server process and its lease."""
+
+    id = models.CharField(primary_key=True, max_length=32)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField(db_default=Now())
+    renewed_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    objects = WorkerQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.pid}"
+
+
+class ConnectionQuerySet(models.QuerySet["ConnectionRecord"]):
+    """Connections by presence."""
+
+    def present(self) -> ConnectionQuerySet:
+        """Connections of workers whose lease holds: the only ones that count as connected."""
+        return self.filter(worker__renewed_at__gte=lease_start())
+
+    def hearing(self, address: str) -> ConnectionQuerySet:
+        """Connections that hear an address."""
+        return self.filter(subscriptions__address=address)
+
+
+class ConnectionRecord(models.Model):
+    """Presence of one connection; it counts only while its worker's lease holds (`present()`)."""
+
+    id = models.CharField(primary_key=True, max_length=32)
+    worker = models.ForeignKey(Worker, models.CASCADE, related_name="connections")
+    line = models.CharField(max_length=16, db_index=True)
+    identity = models.CharField(max_length=255, blank=True, db_index=True)
+    peer = models.CharField(max_length=64, blank=True)
+    connected_at = models.DateTimeField()
+
+    objects = ConnectionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "connection"
+        ordering: ClassVar = ["-connected_at", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.line} {self.id}"
+
+
+class Subscription(models.Model):
+    """One address that a connection hears."""
+
+    connection = models.ForeignKey(ConnectionRecord, models.CASCADE, related_name="subscriptions")
+    address = models.CharField(max_length=512, db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["connection", "address"], name="subscription_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.address.partition(":")[0]
+
+
+class Scope(models.TextChoices):
+    """What an API key may do."""
+
+    PUBLISH = "publish", "publish messages"
+    READ = "read", "read listings, presence and metrics"
+    MANAGE = "manage", "change tokens and rooms, disconnect clients"
+
+
+class ApiKey(models.Model):
+    """A key of the control APIs. Only its hash is kept; the key itself is shown once, when it is made."""
+
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=16, help_text="First characters of the key, to recognise it by.")
+    digest = models.CharField(max_length=64, unique=True)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now())
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "API key"
+        ordering: ClassVar = ["name", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

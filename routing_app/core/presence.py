@@ -1,0 +1,170 @@
+"""Who is connected, in every process: leases, never "disconnect ran".
+
+Each worker renews one row every 5 s; its connections count while that lease holds. Rows of connections are
+a copy of what the process knows: if the database was out, or swept the worker, the copy is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from routing_app.core.connection import Connection
+from routing_app.core.database import GroupedWrites, Overloaded
+from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Subscription, Worker
+
+logger = logging.getLogger(__name__)
+
+RENEW_SECONDS: Final = 5.0
+SWEEP_AFTER_SECONDS: Final = 4 * LEASE_SECONDS
+CHUNK: Final = 500
+"""Rows in one statement."""
+
+Arrival = tuple[ConnectionRecord, list[Subscription]]
+
+
+class Presence:
+    """Records the connections of one worker and keeps its lease."""
+
+    def __init__(self, worker_id: str, writes: GroupedWrites) -> None:
+        self._worker_id = worker_id
+        self._writes = writes
+        self._here: dict[str, tuple[ConnectionRecord, Connection]] = {}
+        self._stale = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Register the worker and begin to renew. A database that is out is tried again with each renewal."""
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._keep_lease())
+            await self.renew()
+
+    async def stop(self) -> None:
+        """End the lease at once: everything of this worker is gone from every listing."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+        with suppress(Exception):
+            await self._writes.submit(lambda: forget_workers([self._worker_id]))
+
+    def arrive(self, connection: Connection) -> asyncio.Future[None]:
+        """Record a connection and what it hears; the future resolves after the commit."""
+        record = ConnectionRecord(
+            id=connection.id,
+            worker_id=self._worker_id,
+            line=connection.line,
+            identity=connection.identity[:255],
+            peer=str(connection.peer)[:64],
+            connected_at=timezone.now(),
+        )
+        self._here[connection.id] = (record, connection)
+        return self._submit(_insert, _arrival(record, connection))
+
+    def change(self, connection: Connection) -> asyncio.Future[None]:
+        """Record that a connection's identity or addresses are others now."""
+        id, identity, addresses = connection.id, connection.identity[:255], tuple(connection.addresses)
+        if id in self._here:
+            self._here[id][0].identity = identity
+        return self._submit(_rewrite, (id, identity, addresses))
+
+    def leave(self, connection: Connection) -> None:
+        """Remove a connection's record; safe to call twice."""
+        if self._here.pop(connection.id, None) is not None:
+            self._submit(_delete, connection.id)
+
+    async def renew(self) -> None:
+        """Renew the lease; make the copy anew where it may be wrong. Never raises."""
+        try:
+            known = await self._writes.submit(lambda: _renew(self._worker_id))
+            if not known or self._stale:
+                self._stale = False
+                await self._copy_all()
+            await self._writes.submit(sweep)
+        except Exception as error:
+            self._stale = True
+            logger.warning("presence: the lease could not be renewed: %s", error)
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            await self.renew()
+
+    def _submit(self, write_many: Callable[[list[Any]], None], item: Any) -> asyncio.Future[None]:
+        try:
+            future = self._writes.submit_item(write_many, item)
+        except Overloaded as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+        future.add_done_callback(self._check)
+        return future
+
+    def _check(self, future: asyncio.Future[None]) -> None:
+        if not future.cancelled() and future.exception() is not None:
+            self._stale = True
+
+    async def _copy_all(self) -> None:
+        here = [_arrival(record, connection) for record, connection in self._here.values()]
+        await self._writes.submit(lambda: _replace_all(self._worker_id, here))
+
+
+def _arrival(record: ConnectionRecord, connection: Connection) -> Arrival:
+    return record, [Subscription(connection_id=record.id, address=a) for a in connection.addresses]
+
+
+def _insert(arrivals: list[Arrival]) -> None:
+    ConnectionRecord.objects.bulk_create([record for record, _ in arrivals], CHUNK, ignore_conflicts=True)
+    subscriptions = [subscription for _, mine in arrivals for subscription in mine]
+    Subscription.objects.bulk_create(subscriptions, CHUNK, ignore_conflicts=True)
+
+
+def _delete(ids: list[str]) -> None:
+    for start in range(0, len(ids), CHUNK):
+        chunk = ids[start : start + CHUNK]
+        ConnectionRecord.objects.filter(id__in=chunk).delete()
+
+
+def _rewrite(changes: list[tuple[str, str, tuple[str, ...]]]) -> None:
+    """Bring rows up to date; connections without a row are left alone, their arrival was refused or undone."""
+    for id, identity, addresses in changes:
+        if not ConnectionRecord.objects.filter(id=id).update(identity=identity):
+            continue
+        Subscription.objects.filter(connection_id=id).exclude(address__in=addresses).delete()
+        rows = [Subscription(connection_id=id, address=address) for address in addresses]
+        Subscription.objects.bulk_create(rows, CHUNK, ignore_conflicts=True)
+
+
+def _renew(worker_id: str) -> bool:
+    """Renew or make the worker's row; False when it had to be made."""
+    if Worker.objects.filter(id=worker_id).update(renewed_at=Now()):
+        return True
+    Worker.objects.create(id=worker_id, host=socket.gethostname()[:255], pid=os.getpid())
+    return False
+
+
+def _replace_all(worker_id: str, here: list[Arrival]) -> None:
+    known = ConnectionRecord.objects.filter(worker_id=worker_id).values_list("id", flat=True)
+    _delete(list(known))
+    _insert(here)
+
+
+def sweep() -> int:
+    """Delete workers that have been gone for long, and all that belongs to them; how many there were."""
+    return forget_workers(list(Worker.objects.dead_for(SWEEP_AFTER_SECONDS).values_list("id", flat=True)))
+
+
+def forget_workers(ids: Iterable[str]) -> int:
+    """Delete workers and all that belongs to them."""
+    ids = list(ids)
+    if ids:
+        Worker.objects.filter(id__in=ids).delete()
+    return len(ids)

@@ -1,0 +1,36 @@
+"""A message on its way to its receivers, in no protocol's shape yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+MESSAGE: Final = "message"
+"""The event of an ordinary message; a line may publish others of its own (`JOINED`, `LEFT`, ...)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Publication:
+    """One message to one or more addresses.
+
+    `message` is any JSON value; `event` says what kind of happening it is to the line that publishes it;
+    `sender` is a name for the receivers to see ("" for none); `exclude` is the id of a connection that is
+    left out although it matches ("" for none); `id` is unique where several addresses are named, so that a
+    process which gets the message once per address delivers it once.
+    """
+
+    addresses: tuple[str, ...]
+    message: Any
+    event: str = MESSAGE
+    sender: str = ""
+    exclude: str = ""
+    id: str = ""
+
+    def pack(self) -> list[Any]:
+        """The form in which it crosses the channel layer: a list of plain values."""
+        return [list(self.addresses), self.message, self.event, self.sender, self.exclude, self.id]
+
+    @classmethod
+    def unpack(cls, packed: list[Any]) -> Publication:
+        """The inverse of `pack`."""
+        return cls(tuple(packed[0]), *packed[1:])

@@ -1,0 +1,61 @@
+"""Publish to addresses of any line: what `/api/publish`, the requests line, the admin and scripts call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+
+from routing_app.core.address import AddressError, parse
+from routing_app.core.codes import KICKED, Close
+from routing_app.core.hub import CLOSE
+from routing_app.core.publication import MESSAGE, Publication
+from routing_app.core.worker import current_worker
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`delivered_to`: connections that got it, None where other processes may have some as well."""
+
+    delivered_to: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"delivered_to": n}` where that is known, else `{"accepted": true}`."""
+        return {"accepted": True} if self.delivered_to is None else {"delivered_to": self.delivered_to}
+
+
+def check_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Distinct, publishable addresses in the order given. Raises AddressError, also when there are too many."""
+    distinct = tuple(dict.fromkeys(parse(address) for address in addresses))
+    if len(distinct) > settings.MAX_RECEIVERS:
+        raise AddressError(f"at most {settings.MAX_RECEIVERS} addresses")
+    return distinct
+
+
+async def publish(
+    addresses: Iterable[str], message: Any, event: str = MESSAGE, sender: str = "", exclude: str = ""
+) -> Outcome:
+    """Publish to checked addresses. Works in a server process and in any other (a script, a test)."""
+    addresses = tuple(addresses)
+    if not addresses:
+        return Outcome(0)
+    worker = current_worker()
+    delivered = await worker.hub.publish(Publication(addresses, message, event, sender, exclude))
+    if not worker.serving:
+        await worker.relay.stop()
+    return Outcome(None if worker.relay.reaches_others else delivered)
+
+
+async def disconnect(address: str, close: Close = KICKED) -> Outcome:
+    """End every connection of an address, in every process."""
+    return await publish((address,), [close.code, close.reason], event=CLOSE)
+
+
+publish_sync = async_to_sync(publish)
+"""`publish` for synchronous code: views, admin actions, management commands, a shell."""
+
+disconnect_sync = async_to_sync(disconnect)
+"""`disconnect` for synchronous code."""

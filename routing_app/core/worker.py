@@ -1,0 +1,103 @@
+"""This process as a worker: one hub, one relay, one lease, for each event loop that asks."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+
+from routing_app.core.address import WORKER_ID_LENGTH
+from routing_app.core.codes import RESTART, Close
+from routing_app.core.connection import Limits
+from routing_app.core.database import GroupedWrites
+from routing_app.core.hub import Hub
+from routing_app.core.limits import Seats
+from routing_app.core.outbox import Flusher
+from routing_app.core.presence import Presence
+from routing_app.core.relay import LayerUnavailable, Relay
+
+DRAIN_BATCH: Final = 200
+"""Connections closed at once while draining, so that their reconnects do not come all at once."""
+DRAIN_PAUSE_SECONDS: Final = 0.02
+
+_started: list[Callable[[Worker], Awaitable[None]]] = []
+
+
+def on_start(hook: Callable[[Worker], Awaitable[None]]) -> Callable[[Worker], Awaitable[None]]:
+    """Register what a line does once when a serving process starts (periodic tasks, say)."""
+    _started.append(hook)
+    return hook
+
+
+class Worker:
+    """Everything that one process keeps about its connections."""
+
+    def __init__(self, layer: object, loop: asyncio.AbstractEventLoop) -> None:
+        self.id = secrets.token_hex(WORKER_ID_LENGTH // 2)
+        self.flusher = Flusher(loop)
+        self.relay = Relay(layer, self.id)
+        self.hub = Hub(self.relay)
+        self.writes = GroupedWrites()
+        self.presence = Presence(self.id, self.writes)
+        self.seats = Seats(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_PEER)
+        self.limits = Limits(settings.MAX_OUTBOX_BYTES, settings.MAX_OUTBOX_FRAMES)
+        self.draining = False
+        self.serving = False
+        """True once a socket was served here; scripts that only publish never serve."""
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Take the lease, open the relay and run the start hooks, once. Every socket calls it.
+
+        Raises LayerUnavailable.
+        """
+        if self.serving:
+            return
+        async with self._starting:
+            if not self.serving:
+                await self.presence.start()
+                await self.relay.want([f"worker:{self.id}"])
+                for hook in _started:
+                    await hook(self)
+                self.serving = True
+
+    async def drain(self, close: Close = RESTART) -> int:
+        """Take no more connections and close the open ones in batches; how many there were."""
+        self.draining = True
+        doomed = self.hub.connections()
+        for start in range(0, len(doomed), DRAIN_BATCH):
+            for connection in doomed[start : start + DRAIN_BATCH]:
+                connection.close(close)
+            await asyncio.sleep(DRAIN_PAUSE_SECONDS)
+        return len(doomed)
+
+    async def stop(self) -> None:
+        """Give the lease back and end the tasks."""
+        await self.relay.stop()
+        await self.presence.stop()
+        await self.writes.settled()
+
+
+_workers: WeakKeyDictionary[asyncio.AbstractEventLoop, Worker] = WeakKeyDictionary()
+
+
+def current_worker() -> Worker:
+    """The worker of the running event loop, made on first use."""
+    loop = asyncio.get_running_loop()
+    worker = _workers.get(loop)
+    if worker is None:
+        worker = _workers[loop] = Worker(get_channel_layer(), loop)
+    return worker
+
+
+def drop_worker() -> None:
+    """Forget the running loop's worker, so that the next call makes a new one."""
+    _workers.pop(asyncio.get_running_loop(), None)
+
+
+__all__ = ["LayerUnavailable", "Worker", "current_worker", "drop_worker", "on_start"]

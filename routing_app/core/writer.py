@@ -1,0 +1,169 @@
+"""How frames leave the process: through the server's frame writer where it offers one, else `await send()`."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from routing_app.core.codes import Close
+from routing_app.core.frame import Frame
+
+EXTENSION: Final = "switchboard.writer"
+"""Name of our server's ASGI extension: `scope["extensions"][EXTENSION]` is a `FrameWriter`."""
+
+Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
+
+
+class FrameWriter(Protocol):
+    """The ASGI extension of our server, one per socket."""
+
+    def write(self, data: bytes) -> None:
+        """Write complete frames; silently nothing after the close frame or the loss of the connection."""
+
+    def held(self) -> int:
+        """Bytes accepted and not yet given to the kernel."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame; any code of RFC 6455."""
+
+    def abort(self) -> None:
+        """Drop the connection without waiting for the peer to read."""
+
+
+class Writer(Protocol):
+    """Takes a connection's frames in order and says what it still holds."""
+
+    def write(self, frames: list[Frame]) -> None:
+        """Take frames for the wire, in order. Never blocks, never raises for a connection that is gone."""
+
+    def held_bytes(self) -> int:
+        """Bytes taken and not yet written, as far as the server lets one see."""
+
+    def held_frames(self) -> int:
+        """Frames taken and not yet written, where the writer counts them; else 0."""
+
+    def close(self, close: Close) -> None:
+        """End the connection in order, after the frames written before."""
+
+    def abort(self, close: Close) -> None:
+        """End the connection of a peer that does not read: what is held is thrown away."""
+
+
+class DirectWriter:
+    """Joins frames and writes them once, through our server's extension."""
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: FrameWriter) -> None:
+        self._server = server
+
+    def write(self, frames: list[Frame]) -> None:
+        """One write for all frames."""
+        self._server.write(frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames]))
+
+    def held_bytes(self) -> int:
+        """What the transport still holds."""
+        return self._server.held()
+
+    def held_frames(self) -> int:
+        """0: the transport counts bytes."""
+        return 0
+
+    def close(self, close: Close) -> None:
+        """Close frame, any code."""
+        self._server.close(close.code, close.reason)
+
+    def abort(self, close: Close) -> None:
+        """Try the close frame, then drop the connection."""
+        self._server.close(close.code, close.reason)
+        self._server.abort()
+
+
+class AsgiWriter:
+    """Plain ASGI: runs `send()` in place while the server takes messages at once, else in one task.
+
+    Daphne's `send` never waits, so stepping the coroutine by hand saves a task switch per frame; uvicorn's
+    waits when the transport is full, and then the rest waits here, where the outbox's bound sees it.
+    """
+
+    __slots__ = ("_bytes", "_send", "_task", "_waiting")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._bytes = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def write(self, frames: list[Frame]) -> None:
+        """Send each frame, in place while nothing waits."""
+        for frame in frames:
+            self._put({"type": "websocket.send", "text": frame.text})
+
+    def held_bytes(self) -> int:
+        """Characters that wait for the server to take them."""
+        return self._bytes
+
+    def held_frames(self) -> int:
+        """Messages that wait for the server to take them."""
+        return len(self._waiting)
+
+    def close(self, close: Close) -> None:
+        """Close in order, with a code that every server can send."""
+        self._put({"type": "websocket.close", "code": close.anywhere, "reason": close.reason})
+
+    def abort(self, close: Close) -> None:
+        """Throw away what waits, then close. A server that is itself blocked cannot be hurried."""
+        self._waiting.clear()
+        self._bytes = 0
+        self.close(close)
+
+    def _put(self, message: dict[str, Any]) -> None:
+        if self._task is None:
+            coroutine = self._send(message)
+            if (waiting_for := _step(coroutine)) is not None:
+                self._task = asyncio.ensure_future(self._pump(_resume(coroutine, waiting_for)))
+            return
+        self._waiting.append(message)
+        self._bytes += len(message.get("text", ""))
+
+    async def _pump(self, blocked: Any) -> None:
+        try:
+            with suppress(Exception):  # the peer is gone; the receiving side tells the consumer
+                await blocked
+            while self._waiting:
+                message = self._waiting.popleft()
+                self._bytes -= len(message.get("text", ""))
+                with suppress(Exception):
+                    await self._send(message)
+        finally:
+            self._task = None
+
+
+def _step(coroutine: Coroutine[Any, Any, None]) -> Any:
+    """Run a coroutine up to its first wait; returns what it waits for, None when it has ended."""
+    try:
+        return coroutine.send(None)
+    except StopIteration:
+        return None
+    except Exception:  # the peer is gone; the receiving side tells the consumer
+        return None
+
+
+@types.coroutine
+def _resume(coroutine: Coroutine[Any, Any, None], waiting_for: Any) -> Generator[Any, Any, None]:
+    """The rest of a coroutine that `_step` began, to be awaited in a task."""
+    while True:
+        try:
+            value = yield waiting_for
+        except BaseException as error:  # noqa: BLE001 - a task throws cancellation in here, too
+            step = lambda error=error: coroutine.throw(error)  # noqa: E731
+        else:
+            step = lambda value=value: coroutine.send(value)  # noqa: E731
+        try:
+            waiting_for = step()
+        except StopIteration:
+            return

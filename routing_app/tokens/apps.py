@@ -1,0 +1,12 @@
+"""The token line as a Django app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class TokensConfig(AppConfig):
+    """Registered tokens, their socket and their form API."""
+
+    name = "routing_app.tokens"
+    label = "tokens"

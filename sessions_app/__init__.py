@@ -1,0 +1,1 @@
+"""Simultaneous session control (DRISC): how many streams one customer may play at once."""
