@@ -20,11 +20,11 @@ from tests.services.process import Process
 OLDEST: Final = 15
 _NAME: Final = "switchboard"
 
-# Nothing here outlives the tests, so nothing has to reach the disk.
+# Nothing here outlives the machine, so nothing has to reach the disk. `synchronous_commit` stays on: what was
+# committed survives a crash of the server, and tests rely on that.
 _SETTINGS: Final = {
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "max_connections": "200",
     "shared_buffers": "64MB",
     "unix_socket_directories": "",
@@ -47,7 +47,7 @@ class Postgres:
     def __init__(self) -> None:
         self.port = free_port()
         self._user = _unprivileged_user()
-        self._folder = Path(tempfile.mkdtemp(prefix="switchboard-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="switchboard-postgres-"))
         self._process: Process | None = None
 
     @property
@@ -66,7 +66,7 @@ class Postgres:
         if binaries is None:
             raise FileNotFoundError(f"PostgreSQL {OLDEST} or newer is not installed")
         if self._user:
-            shutil.chown(self._folder, self._user)
+            shutil.chown(self.folder, self._user)
         self._initialise(binaries)
         self.serve()
 
@@ -75,8 +75,8 @@ class Postgres:
         binaries = find_postgres()
         assert binaries is not None
         options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-        command = [binaries / "postgres", "-D", self._folder / "data", "-p", str(self.port), *options]
-        self._process = Process(command, log=self._folder / "log", cwd=self._folder, user=self._user)
+        command = [binaries / "postgres", "-D", self.folder / "data", "-p", str(self.port), *options]
+        self._process = Process(command, log=self.folder / "log", cwd=self.folder, user=self._user)
         self._process.wait_until(self._answers)
 
     def stop(self) -> None:
@@ -89,8 +89,8 @@ class Postgres:
 
     def _initialise(self, binaries: Path) -> None:
         options = f"--username={_NAME} --auth=trust --encoding=UTF8 --locale=C --no-sync".split()
-        command = [binaries / "initdb", "-D", self._folder / "data", *options]
-        process = Process(command, log=self._folder / "log", cwd=self._folder, user=self._user)
+        command = [binaries / "initdb", "-D", self.folder / "data", *options]
+        process = Process(command, log=self.folder / "log", cwd=self.folder, user=self._user)
         if process.wait(60) != 0:
             raise RuntimeError(f"initdb failed:\n{process.log_text()}")
 
@@ -112,7 +112,7 @@ class Postgres:
     def __exit__(self, *error: object) -> None:
         if self._process is not None and self._process.exit_code is None:
             self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _folders() -> list[Path]:

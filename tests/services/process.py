@@ -71,13 +71,13 @@ class Process:
         """Wait for the end and return the exit code; `subprocess.TimeoutExpired` after `seconds`."""
         return self._popen.wait(seconds)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to this process alone; nothing when it has ended."""
         self._popen.send_signal(number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 15) -> int:
         """Ask it to end, wait, and return its exit code; kill it when it does not end within `seconds`."""
-        self.signal(number)
+        self.send(number)
         try:
             return self.wait(seconds)
         except subprocess.TimeoutExpired:

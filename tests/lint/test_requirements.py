@@ -1,0 +1,101 @@
+"""What is installed is what the requirements pin, all of it, and nothing that nobody needs."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import distribution, packages_distributions, version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.services.databases import REPOSITORY
+
+BROUGHT = "# What the packages above bring with them"
+
+# Used, though no module of ours names them: Django's backend for postgres:// URLs, and what channels-redis
+# stands on, pinned for itself.
+UNDERNEATH = {"psycopg", "redis"}
+
+
+def pins(file: str) -> dict[str, Requirement]:
+    """The requirements of a file that apply here, by canonical name."""
+    lines = (REPOSITORY / file).read_text().splitlines()
+    found = [Requirement(line.partition("#")[0]) for line in lines if re.match(r"[A-Za-z]", line)]
+    return {canonicalize_name(pin.name): pin for pin in found if pin.marker is None or pin.marker.evaluate()}
+
+
+RUNTIME = pins("requirements.txt")
+EVERYTHING = RUNTIME | pins("requirements-dev.txt")
+
+
+def test_installed_versions_are_the_pinned_ones() -> None:
+    installed = {name: f"=={version(name)}" for name in EVERYTHING}
+
+    assert installed == {name: str(pin.specifier) for name, pin in EVERYTHING.items()}
+
+
+@pytest.mark.parametrize(
+    ("file", "known"), [("requirements.txt", RUNTIME), ("requirements-dev.txt", EVERYTHING)]
+)
+def test_all_that_a_package_brings_is_pinned_too(file: str, known: dict[str, Requirement]) -> None:
+    missing = {
+        f"{needed.name}, which {name} needs"
+        for name in pins(file)
+        for needed in map(Requirement, distribution(name).requires or [])
+        if canonicalize_name(needed.name) not in known and applies(needed, known[name].extras)
+    }
+
+    assert not missing
+
+
+def applies(needed: Requirement, extras: set[str]) -> bool:
+    """Whether a dependency is wanted here with these extras of the package that names it."""
+    return needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras | {""})
+
+
+def test_the_server_uses_every_package_it_asks_for() -> None:
+    asked = (REPOSITORY / "requirements.txt").read_text().partition(BROUGHT)[0]
+    names = [
+        name for name, pin in RUNTIME.items() if re.search(rf"^{re.escape(pin.name)}\b", asked, re.MULTILINE)
+    ]
+
+    assert "django" in names
+    assert {name for name in names if not is_used(name)} == UNDERNEATH
+
+
+def is_used(name: str) -> bool:
+    """Whether our code imports a module of the package, or names one in a setting."""
+    owned = packages_distributions().items()
+    modules = "|".join(
+        re.escape(module) for module, owners in owned if name in map(canonicalize_name, owners)
+    )
+    used = re.compile(rf"^\s*(?:from|import) (?:{modules})\b|[\"'](?:{modules})[.\"']", re.MULTILINE)
+    return any(used.search(path.read_text()) for path in sources())
+
+
+def sources() -> list[Path]:
+    """Python files of the server."""
+    folders = ("broker_project", "routing_app", "sessions_app")
+    return [path for folder in folders for path in (REPOSITORY / folder).glob("**/*.py")]
+
+
+def test_redis_stays_below_8() -> None:
+    """With redis-py 8 channels-redis 4.3.0 loses an idle socket every 5 s and leaves ghost group members."""
+    assert EVERYTHING["channels-redis"].specifier.contains("4.3.0"), (
+        "a newer release: look whether the pin can go"
+    )
+    assert int(version("redis").split(".")[0]) == 7
+
+
+def test_daphne_is_past_its_two_advisories() -> None:
+    """CVE-2026-44545 and CVE-2026-44546 are in every release before 4.2.2."""
+    assert tuple(map(int, version("daphne").split("."))) >= (4, 2, 3)
+
+
+def test_no_file_names_a_package_index() -> None:
+    files = [*REPOSITORY.glob("requirements*.txt"), REPOSITORY / "Makefile", *REPOSITORY.glob("scripts/*")]
+
+    assert len(files) >= 4
+    assert not [file for file in files if re.search(r"index-url|find-links|https?://", file.read_text())]
