@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, register
 
 @register()
 def redis_py_below_8(**options: Any) -> list[CheckMessage]:
-    """redis-py 8 defaults `socket_timeout` to 5 s, which kills idle layer connections (channels_redis#422)."""
+    """redis-py 8 ends reads after 5 s, and with them idle layer connections (channels_redis#422)."""
     if int(redis.__version__.split(".")[0]) < 8:
         return []
     return [

@@ -11,7 +11,7 @@ Scope = dict[str, Any]
 
 
 class Sockets:
-    """Dispatches WebSockets by exact path. An unknown path is closed before accept, which servers show as 403."""
+    """Dispatches WebSockets by exact path; an unknown one is closed before accept, which becomes a 403."""
 
     def __init__(self, table: Mapping[str, Any]) -> None:
         self._table = table

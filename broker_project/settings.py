@@ -8,11 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 from broker_project.environment import Environment
+
+django_stubs_ext.monkeypatch()  # lets Django's generic classes be subscripted, so that types are written down
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENVIRONMENT = _env = Environment()
@@ -27,9 +30,13 @@ TRUSTED_PROXIES = _env.words(
 DRAIN_SECONDS = _env.seconds("DRAIN_SECONDS", 10, "Longest time a stopping worker waits for its handlers.")
 
 # --- where it keeps things -------------------------------------------------------------------------------
-VAR_DIR = Path(_env.text("VAR_DIR", str(BASE_DIR / "var"), "Folder of the SQLite file and generated secrets."))
+VAR_DIR = Path(
+    _env.text("VAR_DIR", str(BASE_DIR / "var"), "Folder of the SQLite file and generated secrets.")
+)
 DATABASE_URL = _env.text(
-    "DATABASE_URL", f"sqlite:///{VAR_DIR}/switchboard.sqlite3", "sqlite:///path or postgres://user:pass@host/name."
+    "DATABASE_URL",
+    f"sqlite:///{VAR_DIR}/switchboard.sqlite3",
+    "sqlite:///path or postgres://user:pass@host/name.",
 )
 REDIS_URL = _env.text("REDIS_URL", "", "redis://host:port/0; empty: the in-memory layer, for one process.")
 DATABASE_THREADS = _env.integer(
@@ -59,7 +66,9 @@ ORIGINS = {
 
 # --- limits ----------------------------------------------------------------------------------------------
 MAX_FRAME_BYTES = _env.integer("MAX_FRAME_BYTES", 65536, "Largest inbound frame; larger: 1009.", 128, 2**26)
-MAX_OUTBOX_BYTES = _env.integer("MAX_OUTBOX_BYTES", 2**20, "Backlog of one connection before it is slow.", 2**10)
+MAX_OUTBOX_BYTES = _env.integer(
+    "MAX_OUTBOX_BYTES", 2**20, "Backlog of one connection before it is slow.", 2**10
+)
 MAX_OUTBOX_FRAMES = _env.integer("MAX_OUTBOX_FRAMES", 1000, "The same, counted in frames.", 10)
 MAX_CONNECTIONS = _env.integer("MAX_CONNECTIONS", 100_000, "Open sockets a worker holds.", 1)
 MAX_CONNECTIONS_PER_PEER = _env.integer(
@@ -71,10 +80,14 @@ MAX_RECEIVERS = _env.integer("MAX_RECEIVERS", 1000, "Addresses one message may n
 
 # --- the token line --------------------------------------------------------------------------------------
 TOKENS_ALLOW_UNREGISTERED = _env.boolean(
-    "TOKENS_ALLOW_UNREGISTERED", True, "Clients without a registered token may connect (AllowUnregisteredClients)."
+    "TOKENS_ALLOW_UNREGISTERED",
+    True,
+    "Clients without a registered token may connect (AllowUnregisteredClients).",
 )
 TOKENS_WIRE_COMPAT = _env.boolean(
-    "TOKENS_WIRE_COMPAT", False, "The original's JSON-string frames, empty replies and spelling, for old clients."
+    "TOKENS_WIRE_COMPAT",
+    False,
+    "The original's JSON-string frames, empty replies and spelling, for old clients.",
 )
 TOKENS_BROADCAST = _env.text(
     "TOKENS_BROADCAST",
@@ -96,7 +109,9 @@ METRICS_OPEN = _env.boolean("METRICS_OPEN", False, "/metrics without an API key.
 
 def _secret_key() -> str:
     """The configured key, or one made on first use and kept in VAR_DIR."""
-    if key := _env.text("SECRET_KEY", "", "Django's secret; empty: made once and kept in VAR_DIR/secret_key."):
+    if key := _env.text(
+        "SECRET_KEY", "", "Django's secret; empty: made once and kept in VAR_DIR/secret_key."
+    ):
         return key
     path = VAR_DIR / "secret_key"
     try:
@@ -117,7 +132,9 @@ def _database() -> dict[str, Any]:
     try:
         config: dict[str, Any] = dict(environ.Env.db_url_config(DATABASE_URL))
     except Exception:
-        raise ImproperlyConfigured("DATABASE_URL: expected sqlite:///path or postgres://user:pass@host/name") from None
+        raise ImproperlyConfigured(
+            "DATABASE_URL: expected sqlite:///path or postgres://user:pass@host/name"
+        ) from None
     if config.get("ENGINE") == "django.db.backends.sqlite3":
         config["OPTIONS"] = {
             "timeout": 20,

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
+from django.views.generic import TemplateView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.routers import SimpleRouter
+
+from routing_app.core.api import ClientViewSet, PublishView
+from routing_app.core.exposition import metrics_view
+
+rest = SimpleRouter()
+rest.register("clients", ClientViewSet, basename="client")
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("console/", TemplateView.as_view(template_name="console.html"), name="console"),
+    path("metrics", metrics_view),
+    path("api/publish", PublishView.as_view()),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema")),
+    path("api/", include(rest.urls)),
 ]

@@ -72,7 +72,7 @@ class HasScope(BasePermission):
         """May this caller use this method of this view?"""
         if isinstance(request.auth, ApiKey):
             return self._needed(request, view) in request.auth.scopes
-        return bool(request.user and request.user.is_active and request.user.is_staff)
+        return bool(request.user.is_active and request.user.is_staff)
 
     def _needed(self, request: Request, view: APIView) -> str:
         named: dict[str, str] = getattr(view, "scopes", {})

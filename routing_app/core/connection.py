@@ -87,8 +87,8 @@ class Connection:
         writer: Writer,
         flusher: Flusher,
         encoder: Encoder,
-        peer: Peer = Peer(),  # noqa: B008 - frozen
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        peer: Peer = Peer(),
+        limits: Limits = Limits(),
     ) -> None:
         self.id = id
         self.line = line

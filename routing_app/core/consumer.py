@@ -53,7 +53,7 @@ class Consumer(AsyncConsumer):
     line: ClassVar[str]
     encoder: ClassVar[Encoder]
 
-    scope: dict[str, Any]
+    scope: dict[str, Any]  # type: ignore[assignment]  # the stubs list keys that servers need not send
     worker: Worker
     connection: Connection
     peer: Peer
@@ -91,7 +91,7 @@ class Consumer(AsyncConsumer):
 
     # --- the life of a socket ----------------------------------------------------------------------------
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI websocket scope."""
         self.scope = scope
         self.worker = current_worker()

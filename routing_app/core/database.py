@@ -55,7 +55,7 @@ def _give_back() -> None:
         connection.close()
 
 
-I = TypeVar("I")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class GroupedWrites:
         """
         return self._add(lambda items: job(), None)
 
-    def submit_item(self, write_many: Callable[[list[I]], None], item: I) -> asyncio.Future[None]:
+    def submit_item(self, write_many: Callable[[list[Item]], None], item: Item) -> asyncio.Future[None]:
         """The same for one item of a bulk statement: neighbours with the same `write_many` share a call."""
         return self._add(write_many, item)
 
@@ -118,7 +118,11 @@ def _commit(jobs: Sequence[Job]) -> list[Any]:
     """Run jobs in one transaction; each one's result, or the exception it ended with."""
     try:
         with transaction.atomic():
-            return [outcome for run, group in groupby(jobs, lambda job: job.run) for outcome in _run(run, list(group))]
+            return [
+                outcome
+                for run, group in groupby(jobs, lambda job: job.run)
+                for outcome in _run(run, list(group))
+            ]
     except Exception as error:
         if len(jobs) == 1 or isinstance(error, OperationalError):
             return [error] * len(jobs)

@@ -28,7 +28,7 @@ def _first_user() -> list[str]:
     name = os.environ.get("DJANGO_SUPERUSER_USERNAME") or "admin"
     preset = os.environ.get("DJANGO_SUPERUSER_PASSWORD")
     password = preset or secrets.token_urlsafe(12)
-    users._default_manager.create_superuser(username=name, password=password)  # type: ignore[attr-defined]
+    users._default_manager.create_superuser(username=name, password=password)
     return [f"admin user:  {name}", f"password:    {'as preset' if preset else password}"]
 
 

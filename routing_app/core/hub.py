@@ -1,4 +1,4 @@
-"""The hub: address -> connections of this process, and ONE channel-layer subscription per address and process.
+"""The hub: address -> connections of this process, with ONE layer subscription per address and process.
 
 `publish` serves local receivers at once and hands the publication to the `Relay`, which carries it to the
 other processes; what comes from them is delivered here. A connection gets a publication at most once,
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 CLOSE: Final = "$close"
 """Event of a publication that ends the connections it reaches; its message is `[code, reason]`."""
 REMEMBERED: Final = 4096
-"""Ids of publications to several addresses that are kept to drop the repeats: one round of envelopes is far less."""
+"""Ids kept, of publications to several addresses, to drop the repeats; one round of envelopes is far less."""
 
 Members = dict[Connection, Outbox]
 Index = dict[str, dict[Encoder, Members]]

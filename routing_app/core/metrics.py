@@ -10,12 +10,18 @@ CONNECTIONS: Final = Gauge(
     "switchboard_connections", "Open connections of this worker.", ["line"], multiprocess_mode="livesum"
 )
 OPENED: Final = Counter("switchboard_opened_total", "Connections accepted.", ["line"])
-CLOSED: Final = Counter("switchboard_closed_total", "Connections that ended, by the name of their close.", ["line", "close"])
+CLOSED: Final = Counter(
+    "switchboard_closed_total", "Connections that ended, by the name of their close.", ["line", "close"]
+)
 RECEIVED: Final = Counter("switchboard_received_total", "Frames read from clients.", ["line"])
 PUBLISHED: Final = Counter("switchboard_published_total", "Messages given to the hub.")
 DELIVERED: Final = Counter("switchboard_delivered_total", "Frames put into outboxes.")
-LOST: Final = Counter("switchboard_lost_total", "Messages, or frames to one connection, that were lost.", ["reason"])
-REFUSED: Final = Counter("switchboard_refused_total", "What clients sent and was refused.", ["line", "reason"])
+LOST: Final = Counter(
+    "switchboard_lost_total", "Messages, or frames to one connection, that were lost.", ["reason"]
+)
+REFUSED: Final = Counter(
+    "switchboard_refused_total", "What clients sent and was refused.", ["line", "reason"]
+)
 ENVELOPES: Final = Counter("switchboard_envelopes_total", "Envelopes over the channel layer.", ["direction"])
 LAYER_ERRORS: Final = Counter("switchboard_layer_errors_total", "Failed calls of the channel layer.")
 ADDRESSES: Final = Gauge(

@@ -14,7 +14,7 @@ LEASE_SECONDS: Final = 15
 
 def lease_start() -> models.Expression | models.F | models.Func:
     """The database's time LEASE_SECONDS ago; its clock is the only one that leases are measured by."""
-    return Now() - timedelta(seconds=LEASE_SECONDS)  # type: ignore[operator, no-any-return]
+    return Now() - timedelta(seconds=LEASE_SECONDS)
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
@@ -26,7 +26,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
 
     def dead_for(self, seconds: float) -> WorkerQuerySet:
         """Workers whose last renewal is `seconds` or more ago."""
-        return self.filter(renewed_at__lt=Now() - timedelta(seconds=seconds))  # type: ignore[operator]
+        return self.filter(renewed_at__lt=Now() - timedelta(seconds=seconds))
 
 
 class Worker(models.Model):

@@ -44,7 +44,13 @@ def _split(origin: str) -> tuple[str, str, int] | None:
         port = url.port
     except ValueError:
         return None
-    if url.scheme not in DEFAULT_PORTS or not url.hostname or url.path or url.query or url.username is not None:
+    if (
+        url.scheme not in DEFAULT_PORTS
+        or not url.hostname
+        or url.path
+        or url.query
+        or url.username is not None
+    ):
         return None
     return url.scheme, url.hostname, port or DEFAULT_PORTS[url.scheme]
 

@@ -49,10 +49,25 @@ class Outbox:
     given the chance to take it; nothing is accepted after that.
     """
 
-    __slots__ = ("_corked", "_flusher", "_max_bytes", "_max_frames", "_overflow", "_writer", "frames", "open", "size")
+    __slots__ = (
+        "_corked",
+        "_flusher",
+        "_max_bytes",
+        "_max_frames",
+        "_overflow",
+        "_writer",
+        "frames",
+        "open",
+        "size",
+    )
 
     def __init__(
-        self, flusher: Flusher, writer: Writer, overflow: Callable[[int], None], max_bytes: int, max_frames: int
+        self,
+        flusher: Flusher,
+        writer: Writer,
+        overflow: Callable[[int], None],
+        max_bytes: int,
+        max_frames: int,
     ) -> None:
         self._flusher = flusher
         self._writer = writer

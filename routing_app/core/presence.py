@@ -134,7 +134,7 @@ def _delete(ids: list[str]) -> None:
 
 
 def _rewrite(changes: list[tuple[str, str, tuple[str, ...]]]) -> None:
-    """Bring rows up to date; connections without a row are left alone, their arrival was refused or undone."""
+    """Bring rows up to date; a connection without a row is left alone, its arrival was undone."""
     for id, identity, addresses in changes:
         if not ConnectionRecord.objects.filter(id=id).update(identity=identity):
             continue

@@ -253,7 +253,13 @@ class Relay:
             self._work.set()
 
     def _envelope(self, number: int = 0, items: Iterable[Any] = (), probe: int = 0) -> dict[str, Any]:
-        return {"type": "hub.envelope", "from": self._worker, "number": number, "items": list(items), "probe": probe}
+        return {
+            "type": "hub.envelope",
+            "from": self._worker,
+            "number": number,
+            "items": list(items),
+            "probe": probe,
+        }
 
     async def _receive(self) -> None:
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
@@ -11,7 +11,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     """Tells the OpenAPI document how a key is presented."""
 
     target_class = "routing_app.core.auth.ApiKeyAuthentication"
-    name: ClassVar = ["apiKey", "bearer"]
+    name = ["apiKey", "bearer"]  # noqa: RUF012 - the base class declares it so
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
         """A header, or a bearer token."""

@@ -1,4 +1,4 @@
-"""How frames leave the process: through the server's frame writer where it offers one, else `await send()`."""
+"""How frames leave the process: through the server's frame writer if it offers one, else `await send()`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Protocol
 
 from routing_app.core.codes import Close
@@ -157,12 +158,11 @@ def _step(coroutine: Coroutine[Any, Any, None]) -> Any:
 def _resume(coroutine: Coroutine[Any, Any, None], waiting_for: Any) -> Generator[Any, Any, None]:
     """The rest of a coroutine that `_step` began, to be awaited in a task."""
     while True:
+        step: Callable[[], Any]
         try:
-            value = yield waiting_for
-        except BaseException as error:  # noqa: BLE001 - a task throws cancellation in here, too
-            step = lambda error=error: coroutine.throw(error)  # noqa: E731
-        else:
-            step = lambda value=value: coroutine.send(value)  # noqa: E731
+            step = partial(coroutine.send, (yield waiting_for))
+        except BaseException as error:
+            step = partial(coroutine.throw, error)
         try:
             waiting_for = step()
         except StopIteration:

@@ -1,0 +1,126 @@
+"""Django admin of the core: API keys, connected clients, workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from routing_app.core import keys
+from routing_app.core.address import make
+from routing_app.core.masking import mask
+from routing_app.core.models import ApiKey, ConnectionRecord, Scope, Worker
+from routing_app.core.publishing import disconnect_sync
+
+admin.site.site_header = "Switchboard"
+admin.site.site_title = "Switchboard"
+admin.site.index_title = "Broker"
+
+
+class ApiKeyForm(forms.ModelForm[ApiKey]):
+    """A key's name and scopes; the key itself is made, never typed."""
+
+    scopes = forms.MultipleChoiceField(choices=Scope.choices, widget=forms.CheckboxSelectMultiple)
+
+    class Meta:
+        model = ApiKey
+        fields = ("name", "scopes")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
+    """Keys are shown once, when they are made, and revoked rather than changed."""
+
+    form = ApiKeyForm
+    list_display = ("name", "prefix", "scope_list", "created_at", "last_used_at", "revoked_at")
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
+    search_fields = ("name", "prefix")
+    readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
+    actions = ("revoke",)
+
+    @admin.display(description="scopes")
+    def scope_list(self, row: ApiKey) -> str:
+        """The scopes as one text."""
+        return ", ".join(row.scopes)
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        """Make a new key and show it, this once."""
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        row, plain = keys.issue(obj.name, obj.scopes)
+        obj.pk, obj.prefix, obj.digest = row.pk, row.prefix, row.digest
+        messages.warning(request, f"The key is {plain} - copy it now, it will not be shown again.")
+
+    @admin.action(description="Revoke selected keys", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """Make the selected keys invalid."""
+        messages.success(request, f"{keys.revoke(queryset)} keys revoked.")
+
+
+class ReadOnly(admin.ModelAdmin[Any]):
+    """Rows that only the server writes."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody adds."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes."""
+        return False
+
+
+@admin.register(ConnectionRecord)
+class ConnectionAdmin(ReadOnly):
+    """Connected clients of all workers whose lease holds."""
+
+    list_display = ("id", "line", "who", "peer", "worker", "connected_at")
+    list_filter = ("line",)
+    search_fields = ("=id", "peer", "=identity")
+    list_select_related = ("worker",)
+    fields = ("id", "line", "who", "peer", "worker", "connected_at")
+    readonly_fields = fields
+    actions = ("disconnect",)
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ConnectionRecord]:
+        """Only connections that are present now."""
+        return ConnectionRecord.objects.present().select_related("worker")
+
+    def has_disconnect_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change connections may end them."""
+        return self.has_change_permission(request)
+
+    @admin.display(description="who")
+    def who(self, row: ConnectionRecord) -> str:
+        """The identity; on the token line it is a credential, so masked."""
+        return mask(row.identity) if row.line == "tokens" else row.identity
+
+    @admin.action(description="Disconnect selected clients", permissions=["disconnect"])
+    def disconnect(self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]) -> None:
+        """End the selected connections, on whatever worker they are."""
+        ids = list(queryset.values_list("id", flat=True))
+        for id in ids:
+            disconnect_sync(make("connection", id))
+        messages.success(request, f"{len(ids)} clients told to go.")
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnly):
+    """Server processes whose lease holds."""
+
+    list_display = ("id", "host", "pid", "started_at", "renewed_at", "connection_count")
+    fields = ("id", "host", "pid", "started_at", "renewed_at")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        """Only workers that are alive."""
+        return Worker.objects.alive()
+
+    @admin.display(description="connections")
+    def connection_count(self, row: Worker) -> int:
+        """How many clients it serves."""
+        return row.connections.count()
