@@ -53,7 +53,7 @@ def tree(tmp_path: Path) -> Path:
 
 def lint_imports(tree: Path) -> tuple[int, str]:
     """Exit code and output of lint-imports in a tree."""
-    command = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
+    command = [f"{Path(sys.executable).parent}/lint-imports", "--no-cache"]
     result = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
     return result.returncode, result.stdout + result.stderr
 

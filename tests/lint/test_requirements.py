@@ -69,7 +69,9 @@ def is_used(name: str) -> bool:
     """Whether our code imports a module of the package, or names one in a setting."""
     owned = packages_distributions().items()
     modules = "|".join(
-        re.escape(module) for module, owners in owned if name in map(canonicalize_name, owners)
+        re.escape(module)
+        for module, owners in owned
+        if name in {str(canonicalize_name(owner)) for owner in owners}
     )
     used = re.compile(rf"^\s*(?:from|import) (?:{modules})\b|[\"'](?:{modules})[.\"']", re.MULTILINE)
     return any(used.search(path.read_text()) for path in sources())

@@ -75,7 +75,14 @@ class Postgres:
         binaries = find_postgres()
         assert binaries is not None
         options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-        command = [binaries / "postgres", "-D", self.folder / "data", "-p", str(self.port), *options]
+        command: list[str | Path] = [
+            binaries / "postgres",
+            "-D",
+            self.folder / "data",
+            "-p",
+            str(self.port),
+            *options,
+        ]
         self._process = Process(command, log=self.folder / "log", cwd=self.folder, user=self._user)
         self._process.wait_until(self._answers)
 
@@ -89,7 +96,7 @@ class Postgres:
 
     def _initialise(self, binaries: Path) -> None:
         options = f"--username={_NAME} --auth=trust --encoding=UTF8 --locale=C --no-sync".split()
-        command = [binaries / "initdb", "-D", self.folder / "data", *options]
+        command: list[str | Path] = [binaries / "initdb", "-D", self.folder / "data", *options]
         process = Process(command, log=self.folder / "log", cwd=self.folder, user=self._user)
         if process.wait(60) != 0:
             raise RuntimeError(f"initdb failed:\n{process.log_text()}")

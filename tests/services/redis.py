@@ -49,7 +49,7 @@ class Redis:
             raise FileNotFoundError(f"redis-server {OLDEST} or newer is not installed")
         options = f"--port {self.port} --bind {LOOPBACK} --appendonly no --loglevel warning".split()
         log = self._directory / f"redis-{self.port}.log"
-        command = [binary, *options, "--save", "", "--dir", self._directory]
+        command: list[str | Path] = [binary, *options, "--save", "", "--dir", self._directory]
         self._process = Process(command, log=log)
         self._process.wait_until(lambda: answers(self.port))
 
