@@ -22,7 +22,8 @@ find_python() {
             return
         fi
     done
-    echo "Switchboard needs Python 3.11 or newer; ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>&1 || true)." >&2
+    found=$("${PYTHON:-python3}" --version 2>/dev/null) || found="not installed"
+    echo "Switchboard needs Python 3.11 or newer; ${PYTHON:-python3} is ${found#Python }." >&2
     return 1
 }
 
@@ -50,7 +51,7 @@ up_to_date() {
     done
 }
 
-.venv/bin/python -c 'import pip' 2>/dev/null || make_venv
+.venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || make_venv
 if ! up_to_date; then
     echo "Installing $requirements"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement "$requirements" </dev/null
