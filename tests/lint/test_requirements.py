@@ -14,9 +14,8 @@ from tests.services.databases import REPOSITORY
 
 BROUGHT = "# What the packages above bring with them"
 
-# Used, though no module of ours names them: Django's backend for postgres:// URLs, and what channels-redis
-# stands on, pinned for itself.
-UNDERNEATH = {"psycopg", "redis"}
+# Used, though no module of ours names it: Django's backend for postgres:// URLs.
+UNDERNEATH = {"psycopg"}
 
 
 def pins(file: str) -> dict[str, Requirement]:
