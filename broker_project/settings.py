@@ -35,8 +35,8 @@ VAR_DIR = Path(
 )
 DATABASE_URL = _env.text(
     "DATABASE_URL",
-    f"sqlite:///{VAR_DIR}/switchboard.sqlite3",
-    "sqlite:///path or postgres://user:pass@host/name.",
+    "",
+    "postgres://user:password@host/name or sqlite:///path; empty: switchboard.sqlite3 in VAR_DIR.",
 )
 REDIS_URL = _env.text("REDIS_URL", "", "redis://host:port/0; empty: the in-memory layer, for one process.")
 DATABASE_THREADS = _env.integer(
@@ -129,28 +129,33 @@ def _secret_key() -> str:
 
 def _database() -> dict[str, Any]:
     """Django's database dict: SQLite in WAL mode, or PostgreSQL with psycopg's pool."""
-    try:
-        config: dict[str, Any] = dict(environ.Env.db_url_config(DATABASE_URL))
-    except Exception:
+    url = DATABASE_URL or f"sqlite:///{VAR_DIR}/switchboard.sqlite3"
+    if not url.startswith(("sqlite:///", "postgres://", "postgresql://")):
         raise ImproperlyConfigured(
-            "DATABASE_URL: expected sqlite:///path or postgres://user:pass@host/name"
-        ) from None
-    if config.get("ENGINE") == "django.db.backends.sqlite3":
-        config["OPTIONS"] = {
-            "timeout": 20,
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
-        }
-        # Threads use the test database, so it has to be a file.
-        config["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
-        return config
-    if config.get("ENGINE") == "django.db.backends.postgresql":
-        config["OPTIONS"] = {
-            **config.get("OPTIONS", {}),
-            "pool": {"min_size": 1, "max_size": DATABASE_THREADS + 4, "timeout": 10},
-        }
-        return config
-    raise ImproperlyConfigured("DATABASE_URL: expected sqlite:///path or postgres://user:pass@host/name")
+            "DATABASE_URL: expected sqlite:///path or postgres://user:password@host/name"
+        )
+    try:
+        config: dict[str, Any] = dict(environ.Env.db_url_config(url))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL: {error}") from None
+    return _sqlite(config) if url.startswith("sqlite") else _postgresql(config)
+
+
+def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
+    config["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
+    }
+    # Threads use the test database, so it has to be a file.
+    config["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
+    return config
+
+
+def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
+    pool = {"min_size": 1, "max_size": DATABASE_THREADS + 4, "timeout": 10}
+    config["OPTIONS"] = {**config.get("OPTIONS", {}), "pool": pool}
+    return config
 
 
 def _channel_layer() -> dict[str, Any]:
