@@ -111,8 +111,14 @@ class Connection:
         return self.outbox.push(Frame(text))
 
     def close(self, close: Close = NORMAL) -> None:
-        """Send what waits, then the close. A second call does nothing."""
+        """Send what waits, then the close. A second call does nothing.
+
+        Before the handshake is answered nothing can be sent: the consumer sees the state, and refuses it.
+        """
         if self.state is not State.OPEN:
+            return
+        if self.outbox.corked:
+            self._closing(close)
             return
         if self.farewell is not None and (last := self.farewell(close)) is not None:
             self.outbox.push(last)

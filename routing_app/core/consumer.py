@@ -133,6 +133,9 @@ class Consumer(AsyncConsumer):
                 self.connection.gone()
                 await self._reject(send, _refused(error))
                 return
+            if self.connection.close_sent is not None:
+                await self._reject(send, Refused(self.connection.close_sent))
+                return
             await send({"type": "websocket.accept", "subprotocol": subprotocol})
             metrics.OPENED.labels(self.line).inc()
             self.connection.outbox.uncork()

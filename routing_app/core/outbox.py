@@ -104,6 +104,11 @@ class Outbox:
             self.open = False
             self._overflow(len(self.frames) + self._writer.held_frames())
 
+    @property
+    def corked(self) -> bool:
+        """True while frames are kept back."""
+        return self._corked
+
     def cork(self) -> None:
         """Keep frames back until `uncork`: the connection is not accepted yet."""
         self._corked = True

@@ -41,11 +41,15 @@ class Presence:
         self._stale = False
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Register the worker and begin to renew. A database that is out is tried again with each renewal."""
+    def start(self) -> None:
+        """Register the worker and begin to renew, without waiting: a database that is out holds up no socket.
+
+        Rows of connections follow the worker's row, since writes keep their order; if that row could not be
+        made, the next renewal makes it and copies everything.
+        """
         if self._task is None:
+            self._submit(_register, self._worker_id)
             self._task = asyncio.ensure_future(self._keep_lease())
-            await self.renew()
 
     async def stop(self) -> None:
         """End the lease at once: everything of this worker is gone from every listing."""
@@ -143,11 +147,16 @@ def _rewrite(changes: list[tuple[str, str, tuple[str, ...]]]) -> None:
         Subscription.objects.bulk_create(rows, CHUNK, ignore_conflicts=True)
 
 
+def _register(worker_ids: list[str]) -> None:
+    for id in worker_ids:
+        Worker.objects.create(id=id, host=socket.gethostname()[:255], pid=os.getpid())
+
+
 def _renew(worker_id: str) -> bool:
-    """Renew or make the worker's row; False when it had to be made."""
+    """Renew the worker's row, or make it; False when it had to be made."""
     if Worker.objects.filter(id=worker_id).update(renewed_at=Now()):
         return True
-    Worker.objects.create(id=worker_id, host=socket.gethostname()[:255], pid=os.getpid())
+    _register([worker_id])
     return False
 
 

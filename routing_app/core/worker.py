@@ -60,7 +60,7 @@ class Worker:
             return
         async with self._starting:
             if not self.serving:
-                await self.presence.start()
+                self.presence.start()
                 await self.relay.want([f"worker:{self.id}"])
                 for hook in _started:
                     await hook(self)
