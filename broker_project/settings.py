@@ -28,6 +28,13 @@ TRUSTED_PROXIES = _env.words(
     "TRUSTED_PROXIES", "", "Addresses or networks whose X-Forwarded-For and -Proto are believed."
 )
 DRAIN_SECONDS = _env.seconds("DRAIN_SECONDS", 10, "Longest time a stopping worker waits for its handlers.")
+HTTPS = _env.boolean("HTTPS", False, "TLS; without TLS_CERT with a self-signed certificate in VAR_DIR.")
+TLS_CERT = _env.text("TLS_CERT", "", "Certificate chain in PEM form; `serve` then speaks TLS.")
+TLS_KEY = _env.text("TLS_KEY", "", "Its private key in PEM form; empty: in the same file.")
+PING_INTERVAL = _env.integer(
+    "PING_INTERVAL", 25, "Seconds of silence after which a WebSocket is asked for a sign of life; 0: never."
+)
+PING_TIMEOUT = _env.integer("PING_TIMEOUT", 20, "Seconds it has to answer before it is dropped.", 1)
 
 # --- where it keeps things -------------------------------------------------------------------------------
 VAR_DIR = Path(
@@ -227,8 +234,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
-WHITENOISE_USE_FINDERS = True
+WHITENOISE_USE_FINDERS = True  # straight from the packages: nothing to collect
 WHITENOISE_AUTOREFRESH = False
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
