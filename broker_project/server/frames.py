@@ -6,7 +6,7 @@ import codecs
 from struct import pack, unpack_from
 from typing import Any, Final, NamedTuple
 
-from autobahn.websocket.xormasker import create_xor_masker
+from autobahn.websocket.xormasker import create_xor_masker  # type: ignore[attr-defined]  # chosen there
 
 CONTINUATION: Final = 0
 TEXT: Final = 1
@@ -99,7 +99,17 @@ class FrameReader:
     when its header has arrived, before its payload.
     """
 
-    __slots__ = ("_at", "_data", "_decoder", "_max_frame", "_max_message", "_need", "_opcode", "_parts", "_size")
+    __slots__ = (
+        "_at",
+        "_data",
+        "_decoder",
+        "_max_frame",
+        "_max_message",
+        "_need",
+        "_opcode",
+        "_parts",
+        "_size",
+    )
 
     def __init__(self, max_frame: int, max_message: int) -> None:
         self._max_frame = max_frame or UNLIMITED
@@ -155,7 +165,7 @@ class FrameReader:
             self._data, self._at = bytes(memoryview(self._data)[end:]), 0
 
     def _header(self) -> tuple[int, bool, int, int] | None:
-        """(opcode, final, start of the payload, its end) of the frame at the front; None until it is there."""
+        """(opcode, final, start of the payload, its end) of the next frame; None until it is there."""
         data, at = self._data, self._at
         first, second = data[at], data[at + 1]
         length = second & 0x7F

@@ -25,7 +25,9 @@ class HandshakeError(Exception):
 
 def tokens(headers: Iterable[Header], name: bytes) -> list[bytes]:
     """The comma-separated words of a header, over all its lines, in order."""
-    return [word.strip() for key, value in headers if key == name for word in value.split(b",") if word.strip()]
+    return [
+        word.strip() for key, value in headers if key == name for word in value.split(b",") if word.strip()
+    ]
 
 
 def wants_websocket(headers: Iterable[Header]) -> bool:

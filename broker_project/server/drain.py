@@ -1,0 +1,117 @@
+"""Stopping in order: say so, refuse, close in batches, let every application clean up, exit 0."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet import reactor as _reactor
+
+if TYPE_CHECKING:
+    from broker_project.server.server import Server
+
+logger = logging.getLogger("switchboard.drain")
+reactor: Any = _reactor  # a module that Twisted replaces by an object
+
+BATCH: Final = 100
+"""Sockets closed at once, so that their clients do not come back all in the same moment."""
+PAUSE: Final = 0.02
+"""Seconds between batches."""
+CODE: Final = 1012
+REASON: Final = "service restart"
+LAST_STEP: Final = 0.25
+"""Seconds without a new socket after which a retiring worker knows that nothing it accepted is on its way."""
+CANCEL_SECONDS: Final = 1.0
+"""Seconds that applications get to end after they are cancelled at the limit."""
+STOP_SECONDS: Final = 2.0
+"""Seconds for the routing core to give back its lease."""
+
+
+class Drain:
+    """One stop of a server.
+
+    A server that stops alone goes on accepting, so that /health is answered, and refuses new sockets. One
+    that retires leaves accepting to other workers on the same listening socket, and refuses nobody.
+    """
+
+    def __init__(self, server: Server, retire: bool) -> None:
+        self._server = server
+        self._retire = retire
+        self._loop = asyncio.get_event_loop()
+        self._deadline = self._loop.time() + server.options.drain_seconds
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        logger.info("draining %d sockets", len(self._server.sockets))
+        self._server.state["draining"] = True
+        if self._retire:
+            self._stop_listening()
+        else:
+            self._server.refusing = True
+        self._task = self._loop.create_task(self._run())
+
+    def hurry(self) -> None:
+        """A second signal: end at once."""
+        logger.warning("stopped at once by a second signal")
+        os._exit(1)
+
+    async def _run(self) -> None:
+        try:
+            await self._close_connections()
+            await self._wait_for_applications()
+            await self._cancel_applications()
+            if (worker := _core_worker()) is not None:
+                await asyncio.wait_for(worker.stop(), STOP_SECONDS)
+        except Exception:
+            logger.exception("the drain was cut short")
+        self._stop_listening()
+        reactor.stop()
+
+    async def _close_connections(self) -> None:
+        """First the application closes its connections in its own words, then we close what is left."""
+        if (worker := _core_worker()) is not None:
+            try:
+                await asyncio.wait_for(worker.drain(), self._left())
+            except Exception:
+                logger.exception("the application could not close its connections")
+        for number, websocket in enumerate(list(self._server.sockets)):
+            websocket.close(CODE, REASON)
+            if number % BATCH == BATCH - 1:
+                await asyncio.sleep(PAUSE)
+
+    async def _wait_for_applications(self) -> None:
+        quiet_since = self._loop.time()
+        while self._left() > 0:
+            for websocket in list(self._server.sockets):
+                websocket.close(CODE, REASON)
+            now = self._loop.time()
+            if self._server.sockets or self._server.applications():
+                quiet_since = now
+            elif not self._retire or now - quiet_since > LAST_STEP:
+                return
+            await asyncio.sleep(PAUSE)
+
+    async def _cancel_applications(self) -> None:
+        tasks = self._server.applications()
+        if tasks:
+            logger.warning("%d handlers did not end within the limit and are cancelled", len(tasks))
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - self._loop.time())
+
+    def _stop_listening(self) -> None:
+        ports, self._server.ports = self._server.ports, []
+        for port in ports:
+            port.stopListening()
+
+
+def _core_worker() -> Any:
+    """The routing core's worker, if the application that is served has loaded the core."""
+    module = sys.modules.get("routing_app.core.worker")
+    return module.current_worker() if module is not None else None

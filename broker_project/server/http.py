@@ -1,0 +1,241 @@
+"""HTTP requests as Daphne serves them, and the request that becomes a WebSocket."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import daphne.http_protocol
+from daphne.utils import HEADER_NAME_RE, INVALID_HEADER_VALUE_BYTES
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTransport
+from zope.interface import implementer
+
+from broker_project.server import handshake
+from broker_project.server.handshake import HandshakeError, Header
+from broker_project.server.websocket import WebSocket
+from broker_project.server.writer import EXTENSION
+
+if TYPE_CHECKING:
+    from broker_project.server.server import Server
+
+logger = logging.getLogger("daphne.http")
+
+ROOT_PATH = b"daphne-root-path"
+COMMON_NAMES = {
+    name: name
+    for name in (
+        b"host connection upgrade origin cookie user-agent accept accept-encoding accept-language "
+        b"cache-control pragma authorization sec-websocket-key sec-websocket-version "
+        b"sec-websocket-extensions sec-websocket-protocol"
+    ).split()
+}
+"""Header names of every handshake, kept once and not once per connection."""
+
+
+class WebRequest(daphne.http_protocol.WebRequest):
+    """One HTTP request. Differs from Daphne's in what a proxy may say, in upgrades, and while draining."""
+
+    server: Server
+    client: Any
+    forwarded_scheme = ""
+
+    def __init__(self, channel: Any, queued: Any = None) -> None:
+        self.websocket: WebSocket | None = None
+        # Django parses forms itself: without this Twisted would do it a second time.
+        super().__init__(channel, parsePOSTFormSubmission=False)
+
+    def process(self) -> Any:
+        """Twisted: the request is complete."""
+        self._believe_proxy()
+        headers = self.lowered_headers()
+        if not handshake.wants_websocket(headers):
+            return super().process()
+        try:
+            self._check_characters(headers)
+            if self.server.refusing:
+                raise HandshakeError(503, "The server is stopping", [(b"retry-after", b"1")])
+            key = handshake.check(self.method, self.clientproto, headers)
+        except HandshakeError as error:
+            self.answer(error.status, error.reason, error.headers)
+        else:
+            self.server.open_websocket(Upgrade(self, key, headers))
+        return None
+
+    def lowered_headers(self) -> list[Header]:
+        """The headers as ASGI wants them; names with an underscore are left out (CVE-2015-0219)."""
+        return [
+            (COMMON_NAMES.get(lowered, lowered), value)
+            for name, values in self.requestHeaders.getAllRawHeaders()
+            if b"_" not in name
+            for lowered in (name.lower(),)
+            for value in values
+        ]
+
+    def answer(self, status: int, reason: str, headers: Iterable[Header] = ()) -> None:
+        """A whole response of one line of text."""
+        if self._response_started:
+            self.loseConnection()
+            return
+        body = reason.encode() + b"\n"
+        fixed = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        self.handle_reply({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
+        self.handle_reply({"type": "http.response.body", "body": body})
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """A message of the application; while draining the connection ends with its response."""
+        if self.server.draining and message.get("type") == "http.response.start" and self.channel is not None:
+            self.channel.persistent = False
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        super().handle_reply(message)
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        """Twisted: the client has gone before its answer."""
+        super().connectionLost(reason)
+        if self.websocket is not None:
+            self.websocket.connectionLost(reason)
+
+    def isSecure(self) -> bool:  # noqa: N802 - Twisted's name
+        """Whether the client's own connection is encrypted, as far as a trusted proxy says."""
+        if self.forwarded_scheme:
+            return self.forwarded_scheme in ("https", "wss")
+        return bool(super().isSecure())
+
+    def _believe_proxy(self) -> None:
+        """Take the client's address and scheme from a trusted proxy; nobody else may set the root path."""
+        peer = getattr(self.client, "host", "unix")
+        if not self.server.proxies.trust(peer):
+            self.requestHeaders.removeHeader(ROOT_PATH)
+            return
+        values = self.requestHeaders.getRawHeaders
+        client = self.server.proxies.client(peer, values(b"x-forwarded-for", []))
+        if client != peer:
+            self.client = IPv4Address("TCP", client, 0)
+        self.forwarded_scheme = self.server.proxies.scheme(values(b"x-forwarded-proto", []))
+
+    def _check_characters(self, headers: Iterable[Header]) -> None:
+        for name, value in headers:
+            if not HEADER_NAME_RE.fullmatch(name) or INVALID_HEADER_VALUE_BYTES.intersection(value):
+                raise HandshakeError(400, "A header has characters that are not allowed")
+        if not self.uri.isascii():
+            raise HandshakeError(400, "The path is not ASCII")
+
+
+@implementer(IProtocolNegotiationFactory)
+class HttpFactory(daphne.http_protocol.HTTPFactory):
+    """Daphne's factory with our request."""
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
+        """Twisted: a connection was accepted."""
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = WebRequest
+        return protocol
+
+
+class Upgrade:
+    """A checked handshake request that waits for the application's answer."""
+
+    def __init__(self, request: WebRequest, key: bytes, headers: list[Header]) -> None:
+        self._request = request
+        self._key = key
+        self._headers = headers
+        self.secure = ISSLTransport(request.channel.transport, None) is not None
+        """Whether the transport encrypts, and so has no socket to write to directly."""
+
+    def scope(self, websocket: WebSocket) -> dict[str, Any]:
+        """The ASGI scope of the socket."""
+        request = self._request
+        return {
+            "type": "websocket",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "scheme": "wss" if request.isSecure() else "ws",
+            "path": unquote(request.path.decode("ascii")),
+            "raw_path": request.path,
+            "root_path": self._root_path(),
+            "query_string": request.uri.partition(b"?")[2],
+            "headers": [header for header in self._headers if header[0] != ROOT_PATH],
+            "client": _address(request.client),
+            "server": _address(request.host),
+            "subprotocols": handshake.subprotocols(self._headers),
+            "extensions": {"websocket.http.response": {}, EXTENSION: websocket.writer},
+        }
+
+    def bind(self, websocket: WebSocket) -> None:
+        """Have the socket told when the client goes away before the answer."""
+        self._request.websocket = websocket
+
+    def answer(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
+        """The 101 response. Raises ValueError for a subprotocol that was not offered."""
+        extra = [(bytes(name), bytes(value)) for name, value in headers]
+        if subprotocol is not None:
+            if subprotocol not in handshake.subprotocols(self._headers):
+                raise ValueError(f"subprotocol {subprotocol!r} was not offered by the client")
+            extra.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
+        if name := self._request.server.server_name:
+            extra.append((b"Server", name.encode()))
+        return handshake.answer(self._key, extra)
+
+    def hand_over(self, websocket: WebSocket) -> None:
+        """Take the transport from HTTP and give it to the socket."""
+        request, channel = self._request, self._request.channel
+        transport: Any = channel.transport
+        transport.unregisterProducer()
+        setattr(transport, "wrappedProtocol" if self.secure else "protocol", websocket)
+        websocket.makeConnection(transport)
+        self._limit_silence(transport, request.server)
+        transport.resumeProducing()
+        request.websocket = None
+        request.server.protocol_disconnected(request)
+        # Both refer to each other, and would wait for the garbage collector.
+        channel.requests.clear()
+        request.channel = request.transport = None
+
+    def deny(self, message: dict[str, Any]) -> None:
+        """Answer with a part of a plain HTTP response."""
+        self._request.websocket = None if message["type"] == "http.response.body" else self._request.websocket
+        self._request.handle_reply(message)
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Answer with a short HTTP response."""
+        self._request.websocket = None
+        self._request.answer(status, reason)
+
+    def log(self, action: str) -> None:
+        """Write an access line, if there is an access log."""
+        if self._request.server.action_logger:
+            client = _address(self._request.client)
+            details = {
+                "path": self._request.path.decode("ascii"),
+                "client": f"{client[0]}:{client[1]}" if client else None,
+            }
+            self._request.server.log_action("websocket", action, details)
+
+    def _root_path(self) -> str:
+        for name, value in self._headers:
+            if name == ROOT_PATH and self._request.requestHeaders.hasHeader(ROOT_PATH):
+                return unquote(value.decode("ascii", "replace"))
+        return str(self._request.server.root_path)
+
+    @staticmethod
+    def _limit_silence(transport: Any, server: Server) -> None:
+        """Have the kernel give up on a peer that acknowledges nothing, also while reading is paused."""
+        if server.ping_interval <= 0 or not hasattr(socket, "TCP_USER_TIMEOUT"):
+            return
+        handle = getattr(transport, "transport", transport).getHandle()
+        if handle.family in (socket.AF_INET, socket.AF_INET6):
+            limit = int((server.ping_interval + server.ping_timeout) * 1000)
+            handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
+
+
+def _address(address: Any) -> list[Any] | None:
+    """[host, port] of a Twisted address; None for a Unix socket."""
+    if hasattr(address, "host") and hasattr(address, "port"):
+        return [str(address.host), address.port]
+    return None

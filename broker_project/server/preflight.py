@@ -1,0 +1,140 @@
+"""What is checked before the server starts: each problem is one line that names what is wrong."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import redis
+from django.conf import settings
+from django.core.checks import ERROR, run_checks
+from django.core.management import call_command
+from django.db import DatabaseError, connections
+from django.db.utils import ConnectionHandler
+
+from broker_project.server.proxy import Proxies
+from broker_project.server.server import BACKLOG
+
+CONNECT_SECONDS: Final = 5
+"""Longest wait for a database or a Redis that does not answer."""
+
+
+class Problem(Exception):
+    """The server cannot start; the text is one line."""
+
+
+def check_settings(workers: int) -> None:
+    """Raise Problem for settings that are wrong alone or together."""
+    if workers > 1 and not settings.REDIS_URL:
+        raise Problem(
+            f"WORKERS: {workers} workers need REDIS_URL: the in-memory layer reaches only its own process"
+        )
+    try:
+        Proxies(settings.TRUSTED_PROXIES)
+    except ValueError as error:
+        raise Problem(f"TRUSTED_PROXIES: {error}") from None
+    for found in run_checks():
+        if found.level >= ERROR:
+            raise Problem(f"{found.id}: {_one_line(found.msg)}")
+
+
+def check_database() -> None:
+    """Raise Problem unless the database can be opened and asked something."""
+    database = deepcopy(settings.DATABASES["default"])
+    options = database.setdefault("OPTIONS", {})
+    # The pool would try again for a while before it tells that nobody answers.
+    options.pop("pool", None)
+    if database["ENGINE"].endswith("postgresql"):
+        options["connect_timeout"] = CONNECT_SECONDS
+    else:
+        _make_folder(Path(database["NAME"]).parent)
+    connection = ConnectionHandler({"default": database})["default"]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except (DatabaseError, OSError, sqlite3.Error) as error:
+        raise Problem(f"DATABASE_URL: cannot open {database_name()}: {_one_line(error)}") from None
+    finally:
+        connection.close()
+
+
+def migrate() -> None:
+    """Bring the database's tables up to date. Raises Problem."""
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    except (DatabaseError, OSError) as error:
+        raise Problem(f"DATABASE_URL: cannot migrate {database_name()}: {_one_line(error)}") from None
+    finally:
+        connections.close_all()
+
+
+def check_redis() -> None:
+    """Raise Problem unless the Redis of REDIS_URL answers; nothing when there is none."""
+    if not settings.REDIS_URL:
+        return
+    try:
+        client = redis.Redis.from_url(
+            settings.REDIS_URL, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=CONNECT_SECONDS
+        )
+        with client:
+            client.ping()
+    except (redis.RedisError, OSError, ValueError) as error:
+        raise Problem(
+            f"REDIS_URL: cannot reach {without_password(settings.REDIS_URL)}: {_one_line(error)}"
+        ) from None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the port, for this process and its workers. Raises Problem."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise Problem(f"HOST: {host} is not an address of this machine: {_one_line(error)}") from None
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        if isinstance(error, PermissionError):
+            raise Problem(f"PORT: no permission to listen on port {port} of {host}") from None
+        raise Problem(f"PORT: port {port} on {host} cannot be used: {_reason(error)}") from None
+    return listening
+
+
+def database_name() -> str:
+    """Where the database is, without its password."""
+    database: dict[str, Any] = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        return f"sqlite:///{database['NAME']}"
+    return (
+        f"postgres://{database.get('HOST') or 'localhost'}:{database.get('PORT') or 5432}/{database['NAME']}"
+    )
+
+
+def without_password(url: str) -> str:
+    """A URL without what stands before the @."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"DATABASE_URL: cannot make {folder}: {_one_line(error)}") from None
+
+
+def _reason(error: OSError) -> str:
+    return "another process listens on it" if error.errno == 98 else _one_line(error)
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

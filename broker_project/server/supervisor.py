@@ -1,0 +1,220 @@
+"""Several worker processes on one listening socket: started, restarted, replaced one by one, and ended.
+
+The socket is shared and not SO_REUSEPORT: with that every worker has an accept queue of its own, and what
+waits in it is reset when the worker leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from asyncio.subprocess import Process
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+logger = logging.getLogger("switchboard.supervisor")
+
+START_SECONDS: Final = 30.0
+"""Longest time a worker may take until it listens."""
+GRACE_SECONDS: Final = 5.0
+"""What a worker gets beyond its own drain limit before it is killed."""
+BACKOFF_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Waits before a crashed worker is started again; the last one from then on."""
+STEADY_SECONDS: Final = 60.0
+"""A worker that lived so long begins again with the shortest wait."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """One worker process."""
+
+    process: Process
+    started: float
+    retired: bool = False
+    """Whether its end is expected."""
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+
+
+class StartFailed(Exception):
+    """A worker ended, or stayed silent, before it listened."""
+
+
+class Supervisor:
+    """Keeps `count` workers of `command` alive.
+
+    `command` makes a worker's arguments from the descriptors of its ready pipe and of the pipe whose end
+    says that the supervisor has gone. `ended` is called with the pid of each worker that has ended.
+    """
+
+    def __init__(
+        self,
+        command: Callable[[int, int], Sequence[str]],
+        count: int,
+        descriptors: Sequence[int],
+        env: Mapping[str, str],
+        drain_seconds: float,
+        ended: Callable[[int], None] = lambda pid: None,
+    ) -> None:
+        self._command = command
+        self._count = count
+        self._descriptors = tuple(descriptors)
+        self._env = dict(env)
+        self._limit = drain_seconds + GRACE_SECONDS
+        self._ended = ended
+        self._workers: set[Worker] = set()
+        self._crashes = 0
+        self._stopping = asyncio.Event()
+        self._failed = False
+        self._all_ended = asyncio.Event()
+        self._rolling: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, ready: Callable[[], object]) -> int:
+        """Serve until a signal; calls `ready` when all workers listen. Returns the exit code.
+
+        Raises StartFailed when the first workers do not start.
+        """
+        self._parent_read, self._parent_write = os.pipe()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.replace_all)
+        try:
+            await asyncio.gather(*(self._start() for _ in range(self._count)))
+        except StartFailed:
+            if not self._stopping.is_set():
+                self.stop()
+                await self._all_ended.wait()
+                raise
+        if not self._stopping.is_set():
+            ready()
+        await self._all_ended.wait()
+        return int(self._failed)
+
+    def stop(self) -> None:
+        """Drain every worker and end; the second time end them at once."""
+        number = signal.SIGKILL if self._stopping.is_set() else signal.SIGTERM
+        self._failed |= self._stopping.is_set()
+        self._stopping.set()
+        for worker in self._workers:
+            worker.send(number)
+            self._spawn(self._kill_late(worker))
+        self._end_if_done()
+
+    def replace_all(self) -> None:
+        """Replace the workers one after another; while that goes on a further call does nothing."""
+        if not self._stopping.is_set() and (self._rolling is None or self._rolling.done()):
+            self._rolling = asyncio.get_running_loop().create_task(self._replace_all())
+
+    # --- one worker -----------------------------------------------------------------------------------
+
+    async def _start(self) -> Worker:
+        """Start a worker and wait until it listens. Raises StartFailed."""
+        if self._stopping.is_set():
+            raise StartFailed("the server is stopping")
+        loop = asyncio.get_running_loop()
+        ready_read, ready_write = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command(ready_write, self._parent_read),
+                pass_fds=(ready_write, self._parent_read, *self._descriptors),
+                env=self._env,
+                # Ctrl-C goes to the whole group of a terminal, and a worker's second signal ends it at once.
+                process_group=0,
+            )
+        finally:
+            os.close(ready_write)
+        worker = Worker(process, loop.time())
+        self._workers.add(worker)
+        self._spawn(self._watch(worker))
+        try:
+            await asyncio.wait_for(_readable(ready_read), START_SECONDS)
+            started = os.read(ready_read, 1) == b"1"
+        except TimeoutError:
+            started = False
+        finally:
+            os.close(ready_read)
+        if not started or self._stopping.is_set():
+            worker.retired = True
+            worker.send(signal.SIGKILL if not started else signal.SIGTERM)
+            raise StartFailed("a worker did not start")
+        return worker
+
+    async def _watch(self, worker: Worker) -> None:
+        """Wait for a worker's end; one that was not told to end is started again."""
+        code = await worker.process.wait()
+        self._workers.discard(worker)
+        self._ended(worker.pid)
+        if self._stopping.is_set():
+            self._failed |= code != 0
+            self._end_if_done()
+        elif not worker.retired:
+            logger.error("worker %d ended with code %d, starting another", worker.pid, code)
+            lived = asyncio.get_running_loop().time() - worker.started
+            self._crashes = 0 if lived > STEADY_SECONDS else self._crashes
+            await self._restart()
+
+    async def _restart(self) -> None:
+        while not self._stopping.is_set():
+            wait = BACKOFF_SECONDS[min(self._crashes, len(BACKOFF_SECONDS) - 1)]
+            self._crashes += 1
+            await asyncio.sleep(wait)
+            try:
+                await self._start()
+            except StartFailed:
+                logger.exception("a crashed worker could not be started again")
+            else:
+                return
+
+    async def _replace_all(self) -> None:
+        for old in list(self._workers):
+            if self._stopping.is_set() or old.retired or old not in self._workers:
+                continue
+            try:
+                new = await self._start()
+            except StartFailed:
+                logger.exception("the new worker did not start, the old ones go on")
+                return
+            logger.info("worker %d replaces worker %d", new.pid, old.pid)
+            old.retired = True
+            old.send(signal.SIGHUP)
+            self._spawn(self._kill_late(old))
+            await old.process.wait()
+
+    async def _kill_late(self, worker: Worker) -> None:
+        try:
+            await asyncio.wait_for(worker.process.wait(), self._limit)
+        except TimeoutError:
+            logger.warning("worker %d did not end in time and is killed", worker.pid)
+            worker.send(signal.SIGKILL)
+
+    def _end_if_done(self) -> None:
+        if not self._workers:
+            self._all_ended.set()
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    loop.add_reader(descriptor, lambda: None if future.done() else future.set_result(None))
+    try:
+        await future
+    finally:
+        loop.remove_reader(descriptor)
