@@ -13,7 +13,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_project.settings")
 _http = get_asgi_application()
 
 # Consumers import models, so the table can be read only after Django is set up.
+from broker_project.health import Health  # noqa: E402
 from broker_project.routing import Switchboard  # noqa: E402
 from broker_project.sockets import SOCKETS  # noqa: E402
 
-application = Switchboard(http=_http, sockets=SOCKETS)
+application = Switchboard(http=Health(_http), sockets=SOCKETS)

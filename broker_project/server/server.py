@@ -18,6 +18,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from broker_project.server import STATE
 from broker_project.server.drain import Drain
 from broker_project.server.heartbeat import Heartbeat
 from broker_project.server.http import HttpFactory, Upgrade, WebRequest
@@ -29,8 +30,6 @@ reactor: Any = _reactor  # a module that Twisted replaces by an object
 
 BACKLOG: Final = 4096
 """Handshakes the kernel queues; Twisted's 50 drops 500 clients that arrive at once to 98 a second."""
-STATE: Final = "switchboard.server"
-"""Name of the HTTP scope's extension that tells an application whether its server is draining."""
 
 
 @dataclass(frozen=True)
