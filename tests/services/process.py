@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -89,13 +89,22 @@ class Process:
         return self._popen.wait()
 
     def kill_session(self) -> None:
-        """Kill whatever is left of the session that this process leads: itself and its children."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._popen.wait()
+        """Kill whatever is left of the session that this process leads: itself and its descendants."""
+        for pid in _session_of(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.kill()
 
     def _log_end(self) -> str:
         return self.log_text()[-4000:]
+
+
+def _session_of(leader: int) -> Iterator[int]:
+    """The processes of a session. Workers lead process groups of their own, so the group is not enough."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError):
+            if os.getsid(int(entry.name)) == leader:
+                yield int(entry.name)
 
 
 def _group_of(user: str) -> int:

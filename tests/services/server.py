@@ -18,7 +18,7 @@ _APPLICATION: Final = "broker_project.asgi:application"
 
 
 class Server:
-    """One server on a free port, with an environment of its own; `start` waits until the port answers.
+    """One server on a free port, with an environment of its own; `start` waits until it serves.
 
     `runner` is `serve` (our command), `daphne` or `uvicorn` (plain ASGI servers). `options` are settings, by
     the name of their variable; none is inherited from the environment of the tests.
@@ -28,11 +28,13 @@ class Server:
         self, folder: Path, options: Mapping[str, str], runner: str = "serve", *arguments: str
     ) -> None:
         self.port = int(options.get("PORT") or free_port())
-        self.url = f"http://{LOOPBACK}:{self.port}"
-        self.ws_url = f"ws://{LOOPBACK}:{self.port}"
+        secure = "s" if options.get("HTTPS") or options.get("TLS_CERT") else ""
+        self.url = f"http{secure}://{LOOPBACK}:{self.port}"
+        self.ws_url = f"ws{secure}://{LOOPBACK}:{self.port}"
         self.api_key = options.get("SWITCHBOARD_API_KEY", API_KEY)
         self.folder = folder
         self.env = _environment(folder, self.port) | dict(options)
+        self._runner = runner
         self._command = _command(runner, self.port) + list(arguments)
         self._process: Process | None = None
 
@@ -57,9 +59,9 @@ class Server:
         self._process = Process(self._command, log=self.folder / "log", env=self.env, cwd=REPOSITORY)
 
     def start(self) -> None:
-        """Start and wait until the port answers; `StartError` with the log otherwise."""
+        """Start and wait until every worker serves; `StartError` with the log otherwise."""
         self.launch()
-        self.process.wait_until(lambda: answers(self.port))
+        self.process.wait_until(self._serves)
 
     def log_text(self) -> str:
         """All that the server has written to stdout and stderr."""
@@ -77,6 +79,11 @@ class Server:
         """End whatever is left of it, workers included."""
         if self._process is not None:
             self._process.kill_session()
+
+    def _serves(self) -> bool:
+        """`serve` binds its port early, to refuse one in use, and says when all workers have started."""
+        said_so = self._runner != "serve" or "Switchboard listens on" in self.log_text()
+        return said_so and answers(self.port)
 
     def manage(self, *arguments: str) -> str:
         """Run `manage.py` on the same settings and return its stdout; `CalledProcessError` when it fails."""

@@ -49,7 +49,7 @@ def test_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 
 
 def test_children_of_a_crashed_process_end_with_its_session(tmp_path: Path) -> None:
-    code = "import os, time; os.fork() or print(os.getpid(), flush=True); time.sleep(60)"
+    code = "import os, time; os.fork() or print(os.setpgrp() or os.getpid(), flush=True); time.sleep(60)"
     process = Process([sys.executable, "-c", code], log=tmp_path / "log")
     process.wait_until(lambda: process.log_text().endswith("\n"))
     child = int(process.log_text())
