@@ -16,18 +16,26 @@ def text_frame(payload: bytes) -> bytes:
 
 
 class Frame:
-    """One outbound text message, with its bytes on the wire made on first use and shared by all receivers."""
+    """One outbound text message, with its bytes on the wire made on first use and shared by all receivers.
+
+    `text` can always be encoded: what has no UTF-8 (a lone surrogate, which JSON may hold) became `?`.
+    `size` is that of the payload, in bytes.
+    """
 
     __slots__ = ("_wire", "size", "text")
 
     def __init__(self, text: str) -> None:
+        try:
+            self.size = len(text) if text.isascii() else len(text.encode())
+        except UnicodeEncodeError:
+            text = text.encode("utf-8", "replace").decode()
+            self.size = len(text.encode())
         self.text = text
-        self.size = len(text)
         self._wire: bytes | None = None
 
     @property
     def wire(self) -> bytes:
         """The complete frame as bytes, header included."""
         if self._wire is None:
-            self._wire = text_frame(self.text.encode("utf-8", "replace"))
+            self._wire = text_frame(self.text.encode())
         return self._wire
