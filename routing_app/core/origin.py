@@ -5,10 +5,13 @@ A missing Origin passes: no browser sent it, and no cookie rides along. A wrong 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from typing import Final
 
-DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+ORIGIN: Final = re.compile(r"(?ai)(https?|wss?)://([a-z0-9*._-]+|\[[0-9a-f:.]+])(?::([0-9]{1,5}))?")
+"""Nothing but scheme, host and port: a path, a user or a backslash makes it something else."""
 
 
 def allowed(origin: str | None, host: str, patterns: Iterable[str]) -> bool:
@@ -39,20 +42,11 @@ def _matches(origin: str, host: str, pattern: str) -> bool:
 
 def _split(origin: str) -> tuple[str, str, int] | None:
     """Scheme, host and port of an origin; None for `null` and whatever is not an origin."""
-    try:
-        url = urlsplit(origin)
-        port = url.port
-    except ValueError:
+    match = ORIGIN.fullmatch(origin)
+    if match is None:
         return None
-    if (
-        url.scheme not in DEFAULT_PORTS
-        or not url.hostname
-        or url.path
-        or url.query
-        or url.username is not None
-    ):
-        return None
-    return url.scheme, url.hostname, port or DEFAULT_PORTS[url.scheme]
+    scheme, host, port = match.groups()
+    return scheme.lower(), host.lower(), int(port or DEFAULT_PORTS[scheme.lower()])
 
 
 def _host_and_port(host: str, scheme: str) -> tuple[str, int] | None:
