@@ -40,9 +40,14 @@ def parse(text: str) -> Address:
         raise AddressError(f"{kind} addresses carry no messages")
     if kind not in PUBLISHABLE:
         raise AddressError(f"unknown kind of address; expected one of {', '.join(sorted(PUBLISHABLE))}")
-    if kind == "room" and name.partition("/")[0] not in ROOM_NAMESPACES:
+    if kind == "room" and not _names_a_room(name):
         raise AddressError("a room is written room:<layout|bus|lobby|trigger>/<id>")
     return Address(text)
+
+
+def _names_a_room(name: str) -> bool:
+    namespace, _, room = name.partition("/")
+    return namespace in ROOM_NAMESPACES and room != ""
 
 
 def make(kind: str, name: str) -> Address:
