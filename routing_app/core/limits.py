@@ -53,8 +53,9 @@ class Seats:
 
     def leave(self, host: str) -> None:
         """Give back a seat that `take` granted."""
+        left = self._by_peer[host] - 1
         self._taken -= 1
-        if (left := self._by_peer[host] - 1) > 0:
+        if left:
             self._by_peer[host] = left
         else:
             del self._by_peer[host]

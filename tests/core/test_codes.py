@@ -1,0 +1,46 @@
+"""Close codes: unique, in the range that their advice names, and legal wherever they are sent."""
+
+from __future__ import annotations
+
+import pytest
+from websockets.frames import Close as CloseFrame
+
+from routing_app.core import codes
+from routing_app.core.codes import BY_CODE, CLOSES, Advice, Close
+
+RANGES = {Advice.STAY_AWAY: range(4000, 4100), Advice.LATER: range(4100, 4200), Advice.NOW: range(4200, 4300)}
+TOKENS_OWN = codes.TOKEN_UNREGISTERED
+"""4403 is the code that the token line has always sent."""
+
+
+def test_codes_and_names_are_unique_also_among_the_portable_ones():
+    sent = [close.code for close in CLOSES] + [close.portable for close in CLOSES if close.portable]
+
+    assert len(sent) == len(set(sent))
+    assert len({close.name for close in CLOSES}) == len(CLOSES)
+    assert len(BY_CODE) == len(CLOSES)
+
+
+def test_every_close_of_the_module_is_listed():
+    assert {value for value in vars(codes).values() if isinstance(value, Close)} == set(CLOSES)
+
+
+@pytest.mark.parametrize(
+    "close", [close for close in CLOSES if close is not TOKENS_OWN], ids=lambda c: c.name
+)
+def test_codes_of_ours_are_in_the_range_of_their_advice(close: Close):
+    ours = [code for code in (close.code, close.portable) if code >= 4000]
+
+    assert all(code in RANGES[close.advice] for code in ours)
+
+
+@pytest.mark.parametrize("close", CLOSES, ids=lambda close: close.name)
+def test_portable_codes_are_those_that_a_stock_daphne_may_send(close: Close):
+    """autobahn's sendClose, which Daphne calls, takes 1000 and 3000 to 4999."""
+    assert close.anywhere == 1000 or 3000 <= close.anywhere <= 4999
+
+
+@pytest.mark.parametrize("close", CLOSES, ids=lambda close: close.name)
+def test_codes_and_reasons_are_legal_on_the_wire(close: Close):
+    CloseFrame(close.code, close.reason).check()
+    assert len(close.reason.encode()) <= 123
