@@ -126,7 +126,6 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
         "DJANGO_SUPERUSER_USERNAME": "admin",
         "HOST": LOOPBACK,
         "PORT": str(port),
-        "PYTHONUNBUFFERED": "1",
         "SECRET_KEY": "a secret that only the tests use, long enough for every signature",
         "SWITCHBOARD_API_KEY": API_KEY,
         "VAR_DIR": str(folder),
