@@ -29,7 +29,18 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# The stack that the second pass of `make test` runs on.
+SCALED_OUT = bool(settings.REDIS_URL)
+
 ServerFactory = Callable[..., Server]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests that are marked `once` to the first pass; what is left out is counted as deselected."""
+    if SCALED_OUT:
+        once = [item for item in items if item.get_closest_marker("once")]
+        config.hook.pytest_deselected(items=once)
+        items[:] = [item for item in items if item not in once]
 
 
 @pytest.fixture(scope="session")
