@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import hypothesis
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
 from pytest_django import DjangoDbBlocker
 
 from tests.services.databases import Databases, PostgresDatabases, SQLiteDatabases
@@ -58,7 +59,8 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """End what pools and threads still hold, or PostgreSQL refuses to drop the test database."""
     yield
-    if connection.vendor == "postgresql":
+    connection = connections["default"]
+    if isinstance(connection, PostgresWrapper):
         with django_db_blocker.unblock(), connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
