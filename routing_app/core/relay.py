@@ -37,7 +37,7 @@ DISCARDS: Final = 64
 """Subscriptions ended in one round, so that a mass drop does not hold up envelopes."""
 DISCARD_SECONDS: Final = 1.0
 """How long ending one may take, and the pause after a failure."""
-UNENCODABLE: Final = (TypeError, ValueError, ArithmeticError)
+UNENCODABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
 """What serializers raise for a value that they have no form for; layers raise others for lost connections."""
 KNOWN_SENDERS: Final = 1024
 
@@ -52,7 +52,8 @@ class LayerUnavailable(Exception):
 class Relay:
     """One process's end of the channel layer.
 
-    `layer` is a Channels layer with the groups extension; `worker` is this process's id.
+    `layer` is a Channels layer with the groups extension; `worker` is this process's id. A layer that has
+    `alone` saves us sends that nobody would hear, one that has `watch` tells of gaps.
     """
 
     def __init__(self, layer: Any, worker: str) -> None:
@@ -228,7 +229,15 @@ class Relay:
         """The one channel that this process receives on; a process that only publishes has none."""
         if self._receiver is None:
             self._channel = await self._layer.new_channel("hub.")
+            if (watch := getattr(self._layer, "watch", None)) is not None:
+                watch(self._reconnected)
             self._receiver = asyncio.ensure_future(self._receive())
+
+    def _reconnected(self, connection: object) -> None:
+        """The layer was deaf for a while: nobody can say what was published meanwhile, or how much."""
+        metrics.LAYER_ERRORS.inc()
+        metrics.LOST.labels(Loss.LAYER_GAP).inc()
+        logger.warning("channel layer: connection lost and made anew; messages were missed meanwhile")
 
     async def _confirm(self) -> None:
         """Wait until an envelope of our own comes back through a group that is used only for this.

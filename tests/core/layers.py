@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import redis
-from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from routing_app.core.layers import ProcessChannelLayer
+from routing_app.core.redis_layer import RedisLayer
 from tests.core.harness import Node
 
 
@@ -130,7 +130,7 @@ class Cluster:
             return self._shared
         if self.kind == "lagging":
             return LaggingLayer(self._bus)
-        return RedisPubSubChannelLayer(hosts=[self.url], prefix=self.prefix)
+        return RedisLayer(hosts=[self.url], prefix=self.prefix)
 
 
 @asynccontextmanager
