@@ -9,7 +9,9 @@ from typing import Any, Final
 from routing_app.core.replay import Entry, Recovery
 
 PEER_SECONDS: Final = 5.0
-"""A process that has not been heard for so long before a break is not waited for."""
+"""A process that was silent for so long when we last heard anybody is not waited for."""
+KNOWN_SENDERS: Final = 1024
+"""Processes whose numbers are remembered."""
 RECOVERY_SECONDS: Final = 3.0
 """How long the others may take to answer after a break."""
 
@@ -40,9 +42,11 @@ class Inbox:
 
     def heartbeat(self, sender: str, number: int) -> None:
         """A process says that it lives, and that `number` was its last envelope."""
-        self._heard_at[sender] = self._clock()
         if self._recovery is None:
+            self._heard_at[sender] = self._clock()
             self._seen[sender] = max(number, self._seen.get(sender, 0))
+        elif sender in self._seen:
+            self._heard_at[sender] = self._clock()
 
     def goodbye(self, sender: str) -> None:
         """A process has ended in order: nothing more comes from it, and nothing is missing."""
@@ -51,9 +55,16 @@ class Inbox:
 
     def broke(self) -> None:
         """Our connection to the layer was broken: from here on hold back, until `settle`."""
-        now = self._clock()
-        self._deadline = now + RECOVERY_SECONDS
-        peers = [peer for peer, at in self._heard_at.items() if now - at < PEER_SECONDS]
+        last = max(self._heard_at.values(), default=0.0)
+        self._ask([peer for peer, at in self._heard_at.items() if last - at < PEER_SECONDS])
+
+    def missed(self, sender: str) -> None:
+        """Some of what another process sent never left it. One that we never heard owes nothing."""
+        if sender in self._seen:
+            self._ask([sender])
+
+    def _ask(self, peers: list[str]) -> None:
+        self._deadline = self._clock() + RECOVERY_SECONDS
         if self._recovery is None:
             self._recovery = Recovery(peers)
         else:
@@ -78,17 +89,16 @@ class Inbox:
         self._recovery = None
         for sender, entry in recovery.finish():
             self._deliver_new(sender, entry)
-        self._forget_the_dead()
         return recovery.gap
 
     def _deliver_new(self, sender: str, entry: Entry) -> None:
-        number, _, items = entry
+        number, items = entry
         if number <= self._seen.get(sender, 0):
             return
         self._seen[sender] = number
+        if len(self._seen) > KNOWN_SENDERS:
+            self._forget_the_longest_silent()
         self._deliver(items)
 
-    def _forget_the_dead(self) -> None:
-        oldest = self._clock() - 60 * PEER_SECONDS
-        for peer in [peer for peer, at in self._heard_at.items() if at < oldest]:
-            self.goodbye(peer)
+    def _forget_the_longest_silent(self) -> None:
+        self.goodbye(min(self._seen, key=lambda sender: self._heard_at.get(sender, 0.0)))

@@ -2,8 +2,9 @@
 
 One task per process does everything that waits for the layer, in order: first new subscriptions, then
 envelopes, then subscriptions that nobody needs any more. What is published in one loop turn, or while the
-layer is busy, goes as ONE envelope per address. Envelopes are numbered and logged: one sent again after a
-failure is delivered once, and what a broken connection swallowed is asked for again (`inbox`, `replay`).
+layer is busy, goes as ONE envelope per address. Envelopes are numbered and logged: one that comes twice is
+delivered once, and what a broken connection swallowed, or never left, is asked for again (`inbox`, `replay`).
+However long the layer is down or hangs, each step ends within a few seconds.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 from routing_app.core import metrics
 from routing_app.core.address import group_name
 from routing_app.core.codes import Loss
+from routing_app.core.envelope import UNENCODABLE, Envelope, armour
 from routing_app.core.inbox import Inbox
 from routing_app.core.outgoing import Batch, Outgoing
 from routing_app.core.publication import Publication
@@ -28,19 +31,24 @@ EVERYBODY: Final = "worker:*"
 """The address that every process hears."""
 PATIENCE_SECONDS: Final = 1.0
 """How long a publisher waits for room in the backlog before its message counts as lost."""
-RETRY_SECONDS: Final = 0.5
-"""Longest pause between two tries to send an envelope."""
+RETRY_SECONDS: Final = 3.0
+"""How long an envelope is tried again while the layer fails; then it, and what follows, stays in the log."""
 CONFIRM_SECONDS: Final = 3.0
-"""How long a subscription may take until the layer is seen to honour it."""
-HEARTBEAT_SECONDS: Final = 1.0
-SILENT_SECONDS: Final = 3.0
-"""Our own heartbeats missing for so long: the connection is half-open, and is broken to be made anew."""
-RECOVERY_TICK_SECONDS: Final = 0.25
+"""How long a round of subscriptions may take until the layer is seen to honour it."""
+SUBSCRIPTIONS: Final = 500
+"""Subscriptions begun in one round: a mass arrival takes several, each within its time."""
 DISCARDS: Final = 64
 """Subscriptions ended in one round, so that a mass drop does not hold up envelopes."""
+DISCARD_SECONDS: Final = 1.0
+"""How long ending one may take, and the pause after a failure."""
+HEARTBEAT_SECONDS: Final = 1.0
+SILENT_SECONDS: Final = 3.0
+"""Our own heartbeats missing for so long: the connection is half-open, and is made anew."""
+RECOVERY_TICK_SECONDS: Final = 0.25
+NOTICE_SECONDS: Final = 1.0
+"""How long a notice may take; one that fails is made again by the next tick."""
 
 Deliver = Callable[[Publication], int]
-Envelope = dict[str, Any]
 
 
 class LayerUnavailable(Exception):
@@ -50,7 +58,9 @@ class LayerUnavailable(Exception):
 class Relay:
     """One process's end of the channel layer.
 
-    `layer` is a Channels layer with the groups extension; `worker` is this process's id.
+    `layer` is a Channels layer with the groups extension; `worker` is this process's id. A layer that has
+    `alone` ends at this process, and saves us sends that nobody would hear; one that has `watch` tells when
+    it was deaf.
     """
 
     def __init__(self, layer: Any, worker: str) -> None:
@@ -65,7 +75,8 @@ class Relay:
         self._dropped: set[str] = set()
         self._outgoing = Outgoing()
         self._notices: list[tuple[str, Callable[[], Envelope]]] = []
-        self._log = Log()
+        self._log = Log(on_lost=_count_as_down)
+        self._gave_up = False
         self._number = 0
         self._inbox = Inbox(self._deliver_items)
         self._probe = 0
@@ -83,30 +94,47 @@ class Relay:
 
     @property
     def healthy(self) -> bool:
-        """False while the layer is silent, or what it swallowed is not recovered."""
+        """False while the layer is silent, fails, or what it swallowed is not recovered."""
         if self._alone is not None or not self._receivers:
             return True
         silent = asyncio.get_running_loop().time() - self._heard_ourselves_at
-        return silent < SILENT_SECONDS and not self._inbox.recovering
+        return silent < SILENT_SECONDS and not self._inbox.recovering and not self._gave_up
 
-    def receive_with(self, deliver: Deliver, on_gap: Callable[[], None]) -> None:
+    def receive_with(self, deliver: Deliver, on_gap: Callable[[], None] = lambda: None) -> None:
         """Give what other processes publish to `deliver`; `on_gap` is called when some of it is missing."""
         self._deliver = deliver
         self._on_gap = on_gap
 
+    async def settled(self) -> None:
+        """Wait until everything that was offered is sent, or has been given up."""
+        while self._outgoing.backlog:
+            await asyncio.sleep(0.005)
+
     async def stop(self) -> None:
-        """Send what waits, for a second at most, then end the tasks. The relay may be used again."""
+        """Send what waits, for as long as one envelope is tried, then end the tasks and all subscriptions."""
         if self._alone is None and (self._receivers or self._number):
             self._notify(EVERYBODY, lambda: self._envelope("goodbye"))
         with suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                while self._outgoing.backlog or self._notices:
+            async with asyncio.timeout(RETRY_SECONDS + 0.5):
+                await self.settled()
+                while self._notices:
                     await asyncio.sleep(0.005)
         tasks = [*self._receivers, *([self._sender] if self._sender is not None else [])]
         self._sender, self._receivers = None, []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        _count_as_down(self._outgoing.backlog + self._log.unsent)
+        self._outgoing, self._log, self._notices = Outgoing(), Log(on_lost=_count_as_down), []
+        _fail(self._asked.values(), LayerUnavailable("stopped"))
+        self._asked = {}
+        self._held.clear()
+        self._dropped.clear()
+
+    # --- what the hub asks for ---------------------------------------------------------------------------
 
     async def want(self, addresses: Iterable[str]) -> None:
         """Subscribe to addresses and wait until the layer is seen to honour it. Raises LayerUnavailable."""
@@ -117,13 +145,9 @@ class Relay:
         loop = asyncio.get_running_loop()
         waiting = [self._asked.setdefault(address, loop.create_future()) for address in missing]
         self._wake()
-        try:
-            async with asyncio.timeout(2 * CONFIRM_SECONDS):
-                # A future may be shared with another connection: its cancellation is not ours.
-                for future in waiting:
-                    await asyncio.shield(future)
-        except TimeoutError:
-            raise LayerUnavailable("the channel layer does not answer") from None
+        # A future may be shared with another connection: its cancellation is not ours.
+        for future in waiting:
+            await asyncio.shield(future)
 
     def unwant(self, address: str) -> None:
         """Unsubscribe from an address some time soon."""
@@ -153,12 +177,15 @@ class Relay:
         except TimeoutError:
             metrics.LOST.labels(Loss.LAYER_BACKLOG).inc()
 
-    # --- the sending task --------------------------------------------------------------------------------
+    # --- the sending task: subscriptions -----------------------------------------------------------------
 
     def _wake(self) -> None:
         if self._sender is None:
             self._sender = asyncio.ensure_future(self._run())
         self._work.set()
+
+    def _wake_later(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._work.set)
 
     async def _run(self) -> None:
         """Do what waits, for ever; nothing that fails here ends the task."""
@@ -167,8 +194,7 @@ class Relay:
             self._work.clear()
             try:
                 await self._subscribe_asked()
-                for batch in self._outgoing.take():
-                    await self._send_batch(batch)
+                await self._send_batches()
                 await self._send_notices()
                 await self._unsubscribe_dropped()
             except Exception:
@@ -176,7 +202,7 @@ class Relay:
                 logger.exception("the relay failed and goes on")
 
     async def _subscribe_asked(self) -> None:
-        asked, self._asked = self._asked, {}
+        asked = self._next_asked()
         if not asked:
             return
         try:
@@ -184,89 +210,156 @@ class Relay:
                 await self._open_channel()
                 for address in asked:
                     await self._layer.group_add(group_name(address), self._channel)
-                await self._confirm(next(reversed(asked)))
+                await self._confirm()
         except Exception as error:
             metrics.LAYER_ERRORS.inc()
+            # Some may be subscribed to by now; those that were asked for again have their turn next.
+            self._dropped.update(asked.keys() - self._asked.keys())
             _fail(asked.values(), LayerUnavailable(f"cannot subscribe: {error}"))
-            self._dropped.update(asked)
-            return
-        self._held.update(asked)
-        for future in asked.values():
-            if not future.done():
-                future.set_result(None)
+        except BaseException:
+            _fail(asked.values(), LayerUnavailable("stopped"))
+            raise
+        else:
+            self._held.update(asked)
+            _resolve(asked.values())
+
+    def _next_asked(self) -> dict[str, asyncio.Future[None]]:
+        """Take some of the addresses asked for, without those that have come to be held in the meantime."""
+        taken = {address: self._asked.pop(address) for address in list(islice(self._asked, SUBSCRIPTIONS))}
+        if self._asked:
+            self._work.set()
+        held = taken.keys() & self._held
+        _resolve(taken.pop(address) for address in held)
+        return taken
 
     async def _open_channel(self) -> None:
         """The one channel that this process receives on; a process that only publishes has none."""
         if self._receivers:
             return
         self._channel = await self._layer.new_channel("hub.")
+        if self._alone is None:
+            for address in (EVERYBODY, f"worker:{self._worker}"):
+                await self._layer.group_add(group_name(address), self._channel)
+        if (watch := getattr(self._layer, "watch", None)) is not None:
+            watch(self._reconnected)
+        self._heard_ourselves_at = asyncio.get_running_loop().time()
         self._receivers = [asyncio.ensure_future(self._receive())]
         if self._alone is None:
-            await self._layer.group_add(group_name(EVERYBODY), self._channel)
-            self._heard_ourselves_at = asyncio.get_running_loop().time()
-            self._receivers.append(asyncio.ensure_future(self._watch()))
-            if hasattr(self._layer, "when_reconnected"):
-                self._layer.when_reconnected(self._broke)
+            self._receivers.append(asyncio.ensure_future(self._keep_watch()))
+            self._notify(EVERYBODY, lambda: self._envelope("hello"))
 
-    async def _confirm(self, address: str) -> None:
-        """Wait until an envelope of our own comes back through the youngest subscription.
+    async def _confirm(self) -> None:
+        """Wait until an envelope of our own comes back through a group that is used only for this.
 
-        The pub/sub layer sends SUBSCRIBE without waiting for the answer; only an echo proves that
-        this subscription, and with it all earlier ones, is in force.
+        The pub/sub layer sends SUBSCRIBE without waiting for the answer, and PUBLISH over another connection.
+        Only an echo through a subscription that is younger than all others proves that they are in force.
         """
         if self._alone is not None:
             return
         self._probe += 1
         self._probe_seen.clear()
-        while not self._probe_seen.is_set():
-            await self._layer.group_send(group_name(address), self._envelope("probe", number=self._probe))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0.1):
-                    await self._probe_seen.wait()
-
-    async def _send_batch(self, batch: Batch) -> None:
-        address, items = batch
-        self._number += 1
-        if self._alone is None:
-            self._log.append((self._number, address, items))
-        await self._insist(address, self._envelope("items", number=self._number, items=items))
-        metrics.ENVELOPES.labels("out").inc()
-        self._outgoing.sent(batch)
-        self._room.set()
-
-    async def _insist(self, address: str, envelope: Envelope) -> None:
-        """Send until it succeeds; meanwhile the backlog fills, and publishers are slowed by it."""
-        pause = 0.02
-        while True:
-            try:
-                await self._layer.group_send(group_name(address), envelope)
-                return
-            except Exception as error:
-                metrics.LAYER_ERRORS.inc()
-                logger.warning("the channel layer is down: %s", error)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, RETRY_SECONDS)
-
-    async def _send_notices(self) -> None:
-        """Heartbeats and what recovery needs; made when sent, to tell of all envelopes before them."""
-        notices, self._notices = self._notices, []
-        for address, make in notices:
-            try:
-                await self._layer.group_send(group_name(address), make())
-            except Exception:
-                metrics.LAYER_ERRORS.inc()
+        address = f"probe:{self._worker}/{self._probe}"
+        pause = 0.01
+        try:
+            await self._layer.group_add(group_name(address), self._channel)
+            while not self._probe_seen.is_set():
+                await self._layer.group_send(group_name(address), self._envelope("probe", number=self._probe))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._probe_seen.wait()
+                pause = min(2 * pause, 0.2)
+        finally:
+            self._dropped.add(address)
 
     async def _unsubscribe_dropped(self) -> None:
         for _ in range(min(len(self._dropped), DISCARDS)):
             address = self._dropped.pop()
             self._held.discard(address)
             try:
-                await self._layer.group_discard(group_name(address), self._channel)
+                async with asyncio.timeout(DISCARD_SECONDS):
+                    await self._layer.group_discard(group_name(address), self._channel)
             except Exception:
-                # The layer forgets us with the connection that it lost; receiving too much is harmless.
                 metrics.LAYER_ERRORS.inc()
+                if address not in self._asked:
+                    self._dropped.add(address)
+                self._wake_later(DISCARD_SECONDS)
+                return
         if self._dropped:
             self._work.set()
+
+    # --- the sending task: envelopes ---------------------------------------------------------------------
+
+    async def _send_batches(self) -> None:
+        """Send what waits. When the layer has failed one envelope for good, the rest has waited as long.
+
+        What never left goes out only when it is asked for, so nothing may overtake the word that it is there.
+        """
+        batches = self._outgoing.take()
+        if self._gave_up:
+            await self._announce_unsent()
+        for batch in batches:
+            await self._send_batch(batch)
+
+    async def _send_batch(self, batch: Batch) -> None:
+        address, items = batch
+        self._number += 1
+        if self._alone is None:
+            self._log.append((self._number, items))
+        if not self._gave_up and await self._send(address, self._number, items):
+            self._log.sent(self._number)
+            metrics.ENVELOPES.labels("out").inc()
+        elif not self._gave_up:
+            self._gave_up = True
+            self._wake_later(NOTICE_SECONDS)
+        self._outgoing.sent(batch)
+        self._room.set()
+
+    async def _send(self, address: str, number: int, items: list[Any]) -> bool:
+        """Send one envelope; False when the layer does not take it within RETRY_SECONDS."""
+        deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._group_send(address, self._envelope("items", number=number, items=items))
+            except UNENCODABLE:
+                if (armoured := armour(items)) is None:
+                    return True
+                items[:] = armoured  # in the log, too
+                continue
+            except Exception as error:
+                metrics.LAYER_ERRORS.inc()
+                if asyncio.get_running_loop().time() + pause > deadline:
+                    logger.warning("channel layer: cannot send: %s", error)
+                    return False
+            else:
+                return True
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def _announce_unsent(self) -> None:
+        try:
+            async with asyncio.timeout(NOTICE_SECONDS):
+                await self._group_send(EVERYBODY, self._envelope("unsent"))
+        except Exception:
+            metrics.LAYER_ERRORS.inc()
+            self._wake_later(NOTICE_SECONDS)
+        else:
+            self._gave_up = False
+            self._log.announced()
+
+    async def _send_notices(self) -> None:
+        """Heartbeats and what recovery needs; made when sent, to tell of all envelopes before them."""
+        notices, self._notices = self._notices, []
+        for address, make in notices:
+            try:
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    await self._group_send(address, make())
+            except Exception:
+                metrics.LAYER_ERRORS.inc()
+
+    async def _group_send(self, address: str, envelope: Envelope) -> None:
+        await self._layer.group_send(group_name(address), envelope)
 
     def _notify(self, address: str, make: Callable[[], Envelope]) -> None:
         self._notices.append((address, make))
@@ -275,7 +368,7 @@ class Relay:
     def _envelope(self, kind: str, **content: Any) -> Envelope:
         return {"type": "hub.envelope", "from": self._worker, "kind": kind, **content}
 
-    # --- the receiving tasks -----------------------------------------------------------------------------
+    # --- the receiving task ------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
         while True:
@@ -289,7 +382,7 @@ class Relay:
             try:
                 self._take(envelope)
             except Exception:
-                logger.exception("an envelope could not be delivered")
+                logger.exception("an envelope of another process could not be read")
 
     def _take(self, envelope: Envelope) -> None:
         sender, kind = envelope["from"], envelope["kind"]
@@ -297,51 +390,67 @@ class Relay:
             self._take_own(kind, envelope)
         elif kind == "items":
             metrics.ENVELOPES.labels("in").inc()
-            self._inbox.take(sender, (envelope["number"], "", envelope["items"]))
-        elif kind == "heartbeat":
-            self._inbox.heartbeat(sender, envelope["number"])
-        elif kind == "goodbye":
-            self._inbox.goodbye(sender)
-        elif kind == "ask" and self._worker in envelope["after"]:
-            self._answer(sender, envelope["after"][self._worker])
+            self._inbox.take(sender, (envelope["number"], envelope["items"]))
         elif kind == "replay":
             self._inbox.replay(sender, [tuple(entry) for entry in envelope["entries"]], envelope["complete"])
             self._settle()
+        else:
+            self._take_notice(kind, sender, envelope)
 
     def _take_own(self, kind: str, envelope: Envelope) -> None:
         self._heard_ourselves_at = asyncio.get_running_loop().time()
         if kind == "probe" and envelope["number"] == self._probe:
             self._probe_seen.set()
 
+    def _take_notice(self, kind: str, sender: str, envelope: Envelope) -> None:
+        if kind == "heartbeat":
+            self._inbox.heartbeat(sender, envelope["number"])
+        elif kind == "hello":
+            self._beat()
+        elif kind == "goodbye":
+            self._inbox.goodbye(sender)
+        elif kind == "unsent":
+            self._inbox.missed(sender)
+            self._ask()
+        elif kind == "ask" and self._worker in envelope["after"]:
+            self._answer(sender, envelope["after"][self._worker])
+
     def _deliver_items(self, items: Iterable[Any]) -> None:
         for packed in items:
-            self._deliver(Publication.unpack(packed))
+            try:
+                self._deliver(Publication.unpack(packed))
+            except Exception:
+                logger.exception("a publication of another process could not be delivered")
 
     # --- broken connections ------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
+    async def _keep_watch(self) -> None:
         """Heartbeat, and the steps of a recovery; a layer that stays silent is made to reconnect."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(RECOVERY_TICK_SECONDS if self._inbox.recovering else HEARTBEAT_SECONDS)
             if not self._notices:
-                self._notify(EVERYBODY, lambda: self._envelope("heartbeat", number=self._number))
+                self._beat()
             if self._inbox.recovering:
                 self._ask()
                 self._settle()
-            elif loop.time() - self._heard_ourselves_at > SILENT_SECONDS:
-                await self._break()
+            elif asyncio.get_running_loop().time() - self._heard_ourselves_at > SILENT_SECONDS:
+                await self._reconnect()
 
-    async def _break(self) -> None:
+    def _beat(self) -> None:
+        self._notify(EVERYBODY, lambda: self._envelope("heartbeat", number=self._number))
+
+    async def _reconnect(self) -> None:
         metrics.LAYER_ERRORS.inc()
         logger.warning("the channel layer is silent: reconnecting")
         self._heard_ourselves_at = asyncio.get_running_loop().time()
-        with suppress(Exception):
-            await self._layer.break_connection()
+        if (reconnect := getattr(self._layer, "reconnect", None)) is not None:
+            with suppress(Exception):
+                await reconnect()
 
-    def _broke(self) -> None:
-        """The subscribing connection was made anew; what came between is asked for."""
-        logger.warning("the channel layer was reconnected: recovering")
+    def _reconnected(self, connection: object) -> None:
+        """The layer was deaf for a while; what came meanwhile is asked for."""
+        metrics.LAYER_ERRORS.inc()
+        logger.warning("the channel layer was lost and made anew: recovering")
         self._inbox.broke()
         self._ask()
         self._settle()
@@ -362,6 +471,19 @@ class Relay:
             metrics.LOST.labels(Loss.LAYER_GAP).inc()
             logger.warning("messages of other processes are missing: their clients are told")
             self._on_gap()
+
+
+def _count_as_down(items: int) -> None:
+    """Count publications that no other process will get."""
+    if items:
+        logger.warning("channel layer down, %d messages lost to other processes", items)
+        metrics.LOST.labels(Loss.LAYER_DOWN).inc(items)
+
+
+def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
 
 
 def _fail(futures: Iterable[asyncio.Future[None]], error: Exception) -> None:

@@ -15,11 +15,13 @@ from typing import Any, Final
 
 MAX_BYTES: Final = 4 * 2**20
 MAX_SECONDS: Final = 60.0
+ODD_BYTES: Final = 64 * 2**10
+"""What a message counts for that is nested too deeply to be measured."""
 MAX_HELD: Final = 20_000
 """Envelopes held back during one recovery."""
 
-Entry = tuple[int, str, list[Any]]
-"""Number, address and items of one envelope."""
+Entry = tuple[int, list[Any]]
+"""Number and items of one envelope."""
 
 
 class Log:
@@ -30,20 +32,37 @@ class Log:
         max_bytes: int = MAX_BYTES,
         max_seconds: float = MAX_SECONDS,
         clock: Callable[[], float] = monotonic,
+        on_lost: Callable[[int], None] = lambda items: None,
     ) -> None:
+        self._on_lost = on_lost
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
         self._clock = clock
         self._sent: deque[tuple[Entry, float, int]] = deque()
         self._bytes = 0
         self._dropped = 0
+        self._unsent: dict[int, int] = {}
+
+    @property
+    def unsent(self) -> int:
+        """Items here that have not reached the layer."""
+        return sum(self._unsent.values())
 
     def append(self, entry: Entry) -> None:
-        """Keep an envelope; its number is higher than those before."""
+        """Keep an envelope, unsent as yet; its number is higher than those before."""
         weight = _weight(entry)
         self._sent.append((entry, self._clock(), weight))
+        self._unsent[entry[0]] = len(entry[1])
         self._bytes += weight
         self._forget()
+
+    def sent(self, number: int) -> None:
+        """The layer has taken an envelope."""
+        self._unsent.pop(number, None)
+
+    def announced(self) -> None:
+        """The others know that something here never left, and will ask for it."""
+        self._unsent.clear()
 
     def after(self, number: int) -> tuple[list[Entry], bool]:
         """The envelopes numbered above `number`, and whether those are all there were."""
@@ -56,6 +75,8 @@ class Log:
             entry, _, weight = self._sent.popleft()
             self._bytes -= weight
             self._dropped = entry[0]
+            if lost := self._unsent.pop(entry[0], 0):
+                self._on_lost(lost)
 
 
 class Recovery:
@@ -99,4 +120,14 @@ class Recovery:
 
 def _weight(entry: Entry) -> int:
     """About how many bytes an envelope takes."""
-    return 200 + sum(len(item[1]) if isinstance(item[1], str) else len(str(item[1])) for item in entry[2])
+    return 200 + sum(_size(item) for item in entry[1])
+
+
+def _size(item: Any) -> int:
+    message = item if isinstance(item, str) else item[1]
+    if isinstance(message, str):
+        return 100 + len(message)
+    try:
+        return 100 + len(repr(message))
+    except RecursionError:
+        return ODD_BYTES
