@@ -211,8 +211,6 @@ class WebSocket:
 
     def _fail(self, error: FrameError) -> None:
         """The peer broke the protocol: say so, read on without looking until it has gone."""
-        self._discarding = True
-        self._reader.clear()
         if self.state is State.OPEN:
             self._close_with(frames.build_close(error.code, error.reason))
             self._inbox.end({"type": "websocket.disconnect", "code": error.code, "reason": error.reason})
@@ -273,7 +271,10 @@ class WebSocket:
                 elif self.state is State.OPEN:
                     inbox.put({"type": "websocket.receive", KEYS[opcode]: data}, len(data))
         except FrameError as error:
-            self._fail(error)
+            self._discarding = True
+            reader.clear()
+            # One turn later, so that an answer to what came before it is not cut off.
+            asyncio.get_running_loop().call_soon(self._fail, error)
             return
         self._paused = True
         self.transport.pauseProducing()
