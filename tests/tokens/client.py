@@ -28,7 +28,9 @@ class Client:
         query = "" if token is None else "?" + urlencode({"RegisterToken": token})
         self._compat = server.env.get("TOKENS_WIRE_COMPAT") == "yes"
         self._exit = ExitStack()
-        self.socket = self._exit.enter_context(connect(f"{server.ws_url}/ws{query}", proxy=None, **options))
+        # No bound on what is received and not read yet: the close frame is behind it.
+        options = {"proxy": None, "max_queue": None, **options}
+        self.socket = self._exit.enter_context(connect(f"{server.ws_url}/ws{query}", **options))
 
     @property
     def peer(self) -> str:

@@ -120,10 +120,10 @@ def test_decision_17_session_needs_a_csrf_token(staff: Client) -> None:
     assert RegisteredToken.objects.get().token == "abc1"
 
 
-@pytest.mark.parametrize("state", [{"is_staff": False}, {"is_staff": True, "is_active": False}])
-def test_other_users_have_no_access(state: dict[str, bool]) -> None:
+@pytest.mark.parametrize(("is_staff", "is_active"), [(False, True), (True, False)])
+def test_other_users_have_no_access(is_staff: bool, is_active: bool) -> None:
     client = Client()
-    client.force_login(User.objects.create_user("bob", **state))
+    client.force_login(User.objects.create_user("bob", is_staff=is_staff, is_active=is_active))
 
     assert client.get("/?method=get_clients").status_code == 401
 

@@ -95,7 +95,12 @@ async def test_many_questions_are_few_queries(worker: Worker, monkeypatch: pytes
     await register("abc1")
     asked: list[list[str]] = []
     answer = gate._enabled_among
-    monkeypatch.setattr(gate, "_enabled_among", lambda tokens: asked.append(tokens) or answer(tokens))
+
+    def counted(tokens: list[str]) -> set[str]:
+        asked.append(tokens)
+        return answer(tokens)
+
+    monkeypatch.setattr(gate, "_enabled_among", counted)
     register_of_worker = gate.register_of(worker)
 
     answers = await gather(*(register_of_worker.enabled(f"abc{number % 3}") for number in range(1000)))

@@ -154,7 +154,7 @@ def test_decision_24_slow_site_is_given_up(monkeypatch: pytest.MonkeyPatch, part
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         if part == "body":
-            reply(200, **{"Content-Length": "1000"})(request)
+            reply(200, b" ", **{"Content-Length": "1000"})(request)
         while not ended.wait(0.1):
             request.wfile.write(b" ")
 
