@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.test import Client
 
 from routing_app.core import keys
@@ -67,6 +68,17 @@ def test_open_api_needs_no_key_and_still_refuses_a_wrong_one(settings: Any) -> N
     assert [call_with_key("", method).status_code for method in SCOPES] == [200] * 5
     assert [call_with_key(reader, method).status_code for method in SCOPES] == [200] * 5
     assert [call_with_key("wrong", method).status_code for method in SCOPES] == [401] * 5
+
+
+def test_database_that_does_not_answer_is_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(plain: str) -> ApiKey:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(keys, "find", find)
+
+    reply = call_with_key("any", "get_clients")
+
+    assert (reply.status_code, reply.json()) == (503, {"error": "the database does not answer"})
 
 
 def test_unknown_method_needs_no_key_to_be_told() -> None:
