@@ -202,6 +202,8 @@ async def _http(scope: Scope, receive: Any, send: Any) -> None:
     await receive()
     if scope["path"] == "/go":
         GO.set()
+    if scope["path"] == "/raise":
+        raise RuntimeError("a handler failed")
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
     state = scope["extensions"]["switchboard.server"]
@@ -211,6 +213,7 @@ async def _http(scope: Scope, receive: Any, send: Any) -> None:
         "client": scope["client"],
         "scheme": scope["scheme"],
         "draining": state["draining"],
+        "root_path": scope["root_path"],
         "open_writers": sum(writer.open for writer in WRITERS),
         "held": sum(writer.held() for writer in WRITERS),
     }
