@@ -36,7 +36,7 @@ async def test_500_clients_get_1012_and_every_clean_up_runs(
 
 
 async def test_health_is_answered_and_new_sockets_are_refused_while_draining(plain: PlainFactory) -> None:
-    server = plain("--drain-seconds", "3")
+    server = plain("--drain-seconds", "2")
     stuck = await server.raw("/stuck")
     assert not (await server.stats())["draining"]
     server.process.send(signal.SIGTERM)
