@@ -15,8 +15,8 @@ from typing import Any, Final
 
 MAX_BYTES: Final = 4 * 2**20
 MAX_SECONDS: Final = 60.0
-ODD_BYTES: Final = 64 * 2**10
-"""What a message counts for that is nested too deeply to be measured."""
+VALUE_BYTES: Final = 30
+"""What any value takes, whatever it holds."""
 MAX_HELD: Final = 20_000
 """Envelopes held back during one recovery."""
 
@@ -124,10 +124,15 @@ def _weight(entry: Entry) -> int:
 
 
 def _size(item: Any) -> int:
-    message = item if isinstance(item, str) else item[1]
-    if isinstance(message, str):
-        return 100 + len(message)
-    try:
-        return 100 + len(repr(message))
-    except RecursionError:
-        return ODD_BYTES
+    """Without recursion: how deeply a message is nested is the sender's choice."""
+    total, rest = 0, [item]
+    while rest:
+        value = rest.pop()
+        total += VALUE_BYTES
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, dict):
+            rest += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            rest += value
+    return total

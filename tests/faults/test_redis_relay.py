@@ -16,9 +16,9 @@ import redis.asyncio as redis_client
 
 from routing_app.core.connection import Connection, Limits
 from routing_app.core.hub import Hub
-from routing_app.core.redis_layer import RedisLayer as RedisChannelLayer
 from routing_app.core.outbox import Flusher
 from routing_app.core.publication import Publication
+from routing_app.core.redis_layer import RedisLayer as RedisChannelLayer
 from routing_app.core.relay import Relay
 from tests.services.redis import Redis
 
