@@ -9,7 +9,7 @@ from routing_app.core.publication import Publication
 class Silence:
     """A relay that reaches no other process."""
 
-    def receive_with(self, deliver: object) -> None:
+    def receive_with(self, deliver: object, on_gap: object) -> None:
         self.deliver = deliver
 
 
