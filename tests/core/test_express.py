@@ -76,7 +76,9 @@ async def key():
 
 async def ask(application: Any, method: str, path: str, body: bytes, headers: list[Any]) -> tuple[int, Any]:
     headers = [(b"host", b"testserver"), (b"content-length", str(len(body)).encode()), *headers]
-    answer = await HttpCommunicator(application, method, path, body, headers).get_response(timeout=10)
+    communicator = HttpCommunicator(application, method, path, body, headers)
+    answer = await communicator.get_response(timeout=10)
+    await communicator.wait()
     return answer["status"], json.loads(answer["body"]) if answer["body"] else None
 
 
@@ -148,10 +150,15 @@ async def test_a_revoked_key_is_refused_at_once_although_it_was_just_used(lean: 
 async def test_a_key_that_is_remembered_costs_no_query_and_is_asked_for_again_later(
     key: str, monkeypatch: pytest.MonkeyPatch
 ):
-    now, asked = [0.0], []
-    monkeypatch.setattr(
-        known_keys.keys, "find", lambda plain, find=keys.find: asked.append(plain) or find(plain)
-    )
+    now: list[float] = [0.0]
+    asked: list[str] = []
+    look_up = keys.find
+
+    def find(plain: str) -> ApiKey | None:
+        asked.append(plain)
+        return look_up(plain)
+
+    monkeypatch.setattr(keys, "find", find)
     known = KnownKeys(clock=lambda: now[0])
     for _ in range(3):
         assert (await known.find(key)) is not None
