@@ -78,6 +78,8 @@ class Relay:
         self._log = Log(on_lost=_count_as_down)
         self._gave_up = False
         self._number = 0
+        self._reached = 0
+        """The number up to which others have heard everything, or know that they have to ask for it."""
         self._inbox = Inbox(self._deliver_items)
         self._probe = 0
         self._probe_seen = asyncio.Event()
@@ -312,6 +314,7 @@ class Relay:
             self._log.append((self._number, items))
         if not self._gave_up and await self._send(address, self._number, items):
             self._log.sent(self._number)
+            self._reached = self._number
             metrics.ENVELOPES.labels("out").inc()
         elif not self._gave_up:
             self._gave_up = True
@@ -352,6 +355,7 @@ class Relay:
         else:
             self._gave_up = False
             self._log.announced()
+            self._reached = self._number
 
     async def _send_notices(self) -> None:
         """Heartbeats and what recovery needs; made when sent, to tell of all envelopes before them."""
@@ -442,7 +446,7 @@ class Relay:
                 await self._reconnect()
 
     def _beat(self) -> None:
-        self._notify(EVERYBODY, lambda: self._envelope("heartbeat", number=self._number))
+        self._notify(EVERYBODY, lambda: self._envelope("heartbeat", number=self._reached))
 
     async def _reconnect(self) -> None:
         metrics.LAYER_ERRORS.inc()
