@@ -13,8 +13,8 @@ import redis
 
 from routing_app.core.address import group_name
 from routing_app.core.layers import ProcessChannelLayer
+from routing_app.core.outgoing import EVERYBODY
 from routing_app.core.redis_layer import RedisLayer
-from routing_app.core.relay import EVERYBODY
 from tests.core.harness import Node
 
 
