@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -210,6 +211,21 @@ async def test_origins_that_may_not(probe: ProbeServer, enter: Open, origin: str
         await enter(origin=origin.format(port=probe.port))
 
     assert refused.value.response.status_code == 403
+
+
+async def test_no_query_string_is_in_the_log(probe: ProbeServer, watcher: Client, enter: Open):
+    """Tokens and keys travel there."""
+    secret = secrets.token_hex(8)
+    await enter(f"RegisterToken={secret}")
+    with pytest.raises(InvalidStatus):
+        await enter(f"key={secret}", origin="http://evil.example")
+    with pytest.raises(InvalidStatus):
+        await connect(f"{probe.ws_url}/nothing?key={secret}", proxy=None)
+    await watcher.send("fail")
+    await watcher.close_code()
+
+    assert "in a handler" in probe.log_text()
+    assert secret not in probe.log_text()
 
 
 async def test_a_path_that_nobody_serves(probe: ProbeServer):
