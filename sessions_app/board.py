@@ -1,0 +1,122 @@
+"""What one process keeps about sessions: its sockets, its commands on their way, and what others tell it.
+
+Processes talk through the hub with three events of this line that never reach a player by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+
+from routing_app.core.codes import BY_CODE, Close
+from routing_app.core.database import GroupedWrites
+from routing_app.core.publication import Publication
+from routing_app.core.publishing import publish
+from routing_app.core.worker import Worker, current_worker
+from sessions_app.ledger import Command, Entry, Key, post
+
+PING: Final = "sessions.ping"
+"""To a customer's address: every bound socket asks its player. The message is the id of the worker that wants
+to know, "" when nobody waits."""
+ALIVE: Final = "sessions.alive"
+"""To `worker:<id>`, which asked: the message is the id of a connection whose player has answered."""
+END: Final = "sessions.end"
+"""To `connection:<id>`: send a last frame and close. The message is `[text, close code]`."""
+
+
+class Socket(Protocol):
+    """A player's socket, as the board knows it."""
+
+    @property
+    def bound_to(self) -> UUID | None:
+        """The session it is bound to."""
+
+    def ping(self, asker: str = "") -> None:
+        """Ask the player for a PONG, and tell the worker `asker` when it comes."""
+
+    def end(self, text: str, close: Close) -> None:
+        """Say a last word and close."""
+
+
+@dataclass(eq=False, slots=True)
+class Board:
+    """One process's part of session control."""
+
+    worker: Worker
+    sockets: dict[str, Socket] = field(default_factory=dict)
+    """By connection id."""
+    writes: GroupedWrites = field(default_factory=GroupedWrites)
+    """Its own, so that all commands of a batch are applied together and lock accounts in one order."""
+    _asked: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        hub = self.worker.hub
+        hub.on(PING, self._ping)
+        hub.on(ALIVE, self._alive)
+        hub.on(END, self._end)
+
+    async def run(self, command: Command) -> Any:
+        """Apply a command; its outcome, after the commit. Raises Overloaded and what the database raises."""
+        entry = Entry(command)
+        await self.writes.submit_item(post, entry)
+        return entry.outcome
+
+    async def silent(self, key: Key, connections: Collection[str]) -> set[str]:
+        """Ask a customer's players; those of `connections` that did not answer in time."""
+        loop = asyncio.get_running_loop()
+        new = [id for id in connections if id not in self._asked]
+        waiting = {id: self._asked.setdefault(id, loop.create_future()) for id in connections}
+        if new:
+            await publish((key.address,), self.worker.id, event=PING)
+        await asyncio.wait(waiting.values(), timeout=settings.SESSIONS_PROBE_SECONDS)
+        for id in new:
+            self._asked.pop(id, None)
+        return {id for id, future in waiting.items() if not future.done()}
+
+    def _ping(self, publication: Publication) -> int:
+        asked = 0
+        for address in publication.addresses:
+            for connection in self.worker.hub.members(address):
+                socket = self.sockets.get(connection.id)
+                if socket is not None and socket.bound_to is not None:
+                    socket.ping(publication.message)
+                    asked += 1
+        return asked
+
+    def _alive(self, publication: Publication) -> int:
+        future = self._asked.pop(publication.message, None)
+        if future is None or future.done():
+            return 0
+        future.set_result(None)
+        return 1
+
+    def _end(self, publication: Publication) -> int:
+        text, code = publication.message
+        socket = self.sockets.get(publication.addresses[0].removeprefix("connection:"))
+        if socket is None:
+            return 0
+        socket.end(text, BY_CODE[code])
+        return 1
+
+
+async def end_connection(id: str, text: str, close: Close) -> None:
+    """Have a connection, on whatever worker it is, send a last frame and close."""
+    await publish((f"connection:{id}",), [text, close.code], event=END)
+
+
+_boards: WeakKeyDictionary[Worker, Board] = WeakKeyDictionary()
+
+
+def current_board() -> Board:
+    """The board of the running event loop's worker, made on first use."""
+    worker = current_worker()
+    board = _boards.get(worker)
+    if board is None:
+        board = _boards[worker] = Board(worker)
+    return board
