@@ -6,6 +6,7 @@ Processes talk through the hub with three events of this line that never reach a
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -15,11 +16,13 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 
 from routing_app.core.codes import BY_CODE, Close
-from routing_app.core.database import GroupedWrites
+from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker, current_worker
 from sessions_app.ledger import Command, Entry, Key, post
+
+logger = logging.getLogger(__name__)
 
 PING: Final = "sessions.ping"
 """To a customer's address: every bound socket asks its player. The message is the id of the worker that wants
@@ -66,6 +69,13 @@ class Board:
         entry = Entry(command)
         await self.writes.submit_item(post, entry)
         return entry.outcome
+
+    def leave(self, command: Command) -> None:
+        """Apply a command that nobody waits for. What fails here is mended by the sweep."""
+        try:
+            self.writes.submit_item(post, Entry(command))
+        except Overloaded:
+            logger.warning("sessions: the database is behind, the sweep has to mend it")
 
     async def silent(self, key: Key, connections: Collection[str]) -> set[str]:
         """Ask a customer's players; those of `connections` that did not answer in time."""

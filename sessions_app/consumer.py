@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from typing import Final
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -82,9 +81,7 @@ class SessionConsumer(Consumer):
         self._board.sockets[self.connection.id] = self
         self._pulse = Pulse(self._send_ping, self._give_up)
         self.connection.identity = self._ticket.customer
-        await self.worker.hub.subscribe(
-            self.connection, f"session:{self._ticket.session}", self._key.address
-        )
+        await self.worker.hub.subscribe(self.connection, f"session:{self._ticket.session}", self._key.address)
         self.worker.presence.arrive(self.connection)
         self._wait_for_session()
 
@@ -159,12 +156,11 @@ class SessionConsumer(Consumer):
     def _pong(self) -> None:
         for asker in self._pulse.pong():
             answer = Publication((f"worker:{asker}",), self.connection.id, event=ALIVE)
-            self._later(self.worker.hub.publish(answer))
+            self.worker.spawn(self.worker.hub.publish(answer))
 
     def _give_up(self) -> None:
         """The player has not answered for long: its slot is free."""
-        id = self.connection.id
-        self._later(service.give_up(self._key, self._ticket.session, id))
+        self._board.leave(service.give_up(self._key, self._ticket.session, self.connection.id))
         self.end(wire.TERMINATE, SILENT)
 
     # --- ending ------------------------------------------------------------------------------------------
@@ -184,8 +180,7 @@ class SessionConsumer(Consumer):
         if self._idle is not None:
             self._idle.cancel()
         if self._asked_for and not self._gone:
-            unbind = Unbind(self._key, self._ticket.session, self.connection.id)
-            self._later(self._board.run(unbind))
+            self._board.leave(Unbind(self._key, self._ticket.session, self.connection.id))
 
     def _strike(self, reason: Refusal) -> None:
         self.refuse(reason)

@@ -62,9 +62,7 @@ class Unverified:
     claims: dict[str, Any]
 
 
-async def authenticate(
-    token: str, find: Callable[[str], Awaitable[Known | None]] = publisher
-) -> Customer:
+async def authenticate(token: str, find: Callable[[str], Awaitable[Known | None]] = publisher) -> Customer:
     """The customer of a token. Raises Refused, KeysUnavailable and what the database raises."""
     unverified = read(token)
     name, id = identity(unverified)
@@ -98,7 +96,9 @@ def verify(token: str, unverified: Unverified, known: Known) -> None:
     for algorithm, key in _candidates(unverified, known):
         with suppress(Refused):
             _check_issuer(unverified.claims.get("iss"), known)
-            _decode(token, algorithm, key, claim="token", audience=list(known.audiences) or None, **EVERYTHING)
+            _decode(
+                token, algorithm, key, claim="token", audience=list(known.audiences) or None, **EVERYTHING
+            )
             return
     raise _reason(token, unverified, known)
 
@@ -129,9 +129,7 @@ def signing_key(token: str, unverified: Unverified, known: Known) -> tuple[str, 
     raise Refused("signature", "no key fits")
 
 
-def check_claim(
-    claim: str, token: str, unverified: Unverified, known: Known, key: tuple[str, Any]
-) -> None:
+def check_claim(claim: str, token: str, unverified: Unverified, known: Known, key: tuple[str, Any]) -> None:
     """Check one of CLAIMS of a token whose key is known. Raises Refused."""
     if claim == "iss":
         _check_issuer(unverified.claims.get("iss"), known)
@@ -141,6 +139,31 @@ def check_claim(
     audience = list(known.audiences) or None if claim == "aud" else None
     options = {f"verify_{claim}": True, "require": require}
     _decode(token, algorithm, material, claim=claim, audience=audience, **options)
+
+
+def examine(token: str, find: Callable[[str], Known | None]) -> Iterator[tuple[str, str]]:
+    """Every part of a token and what is wrong with it, "" for nothing; for an operator to read.
+
+    It ends at a part without which the others cannot be looked at.
+    """
+    try:
+        unverified = read(token)
+        name, _ = identity(unverified)
+        known = find(name)
+        if known is None:
+            raise Refused("publisherId", f"no publisher {name!r}")
+        yield "customerId, publisherId", ""
+        key = signing_key(token, unverified, known)
+        yield "signature, alg, kid", ""
+    except Refused as refused:
+        yield refused.claim, refused.why
+        return
+    for claim in CLAIMS:
+        try:
+            check_claim(claim, token, unverified, known, key)
+            yield claim, ""
+        except Refused as refused:
+            yield claim, refused.why
 
 
 def _check_issuer(issuer: Any, known: Known) -> None:

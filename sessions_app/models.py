@@ -161,8 +161,7 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """
         vouched = Q(worker__renewed_at__gt=seconds_ago(LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS))
         return self.filter(
-            Q(expires_at__gt=Now())
-            | Q(expires_at=None) & (vouched | Q(worker__renewed_at__isnull=True))
+            Q(expires_at__gt=Now()) | Q(expires_at=None) & (vouched | Q(worker__renewed_at__isnull=True))
         )
 
     def lapsed(self) -> SessionQuerySet:

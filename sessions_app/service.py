@@ -28,7 +28,6 @@ from sessions_app.commands import (
     NoSuchPublisher,
     NoSuchSession,
     TakeoverOff,
-    Unbind,
 )
 from sessions_app.ledger import SERVER, Key
 from sessions_app.models import Kind, Session
@@ -86,11 +85,6 @@ async def terminate(connection: str) -> None:
     await end_connection(connection, wire.TERMINATE, TERMINATED)
 
 
-async def unbind(key: Key, session: UUID, connection: str) -> None:
-    """Start the grace of a session whose connection is gone. Raises OUTAGE."""
-    await current_board().run(Unbind(key, session, connection))
-
-
 async def finish(key: Key, session: UUID, connection: str) -> bool:
     """FINISHED from `connection`: the slot is free. False when the session does not live. Raises OUTAGE."""
     ended: Listing | None = await current_board().run(End(key, session, Kind.FINISHED, "player"))
@@ -99,10 +93,9 @@ async def finish(key: Key, session: UUID, connection: str) -> bool:
     return ended is not None
 
 
-async def give_up(key: Key, session: UUID, connection: str) -> None:
-    """End the session of a player that answers no PING. Raises OUTAGE."""
-    why = "no PONG"
-    await current_board().run(End(key, session, Kind.EXPIRED, SERVER, why, connection))
+def give_up(key: Key, session: UUID, connection: str) -> End:
+    """The command that ends the session of a player which answers no PING."""
+    return End(key, session, Kind.EXPIRED, SERVER, "no PONG", connection)
 
 
 async def end_own(key: Key, session: UUID) -> bool:

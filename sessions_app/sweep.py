@@ -30,14 +30,10 @@ PURGE_SECONDS: Final = 3600.0
 ACCOUNTS_AT_ONCE: Final = 1000
 EVENTS_AT_ONCE: Final = 10_000
 
-_tasks: set[asyncio.Task[None]] = set()
-
 
 async def start(worker: Worker) -> None:
     """Start the sweep of a process; it ends with the process."""
-    task = asyncio.ensure_future(_sweep_forever(current_board()))
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    worker.spawn(_sweep_forever(current_board()))
 
 
 async def _sweep_forever(board: Board) -> None:
@@ -97,8 +93,8 @@ def _bound_to(worker_id: str) -> dict[str, object]:
 
 
 def _unbinds(sessions: list[object]) -> list[Unbind]:
-    rows = Session.objects.filter(pk__in=sessions).exclude(connection_id="").select_related(
-        "account__publisher"
+    rows = (
+        Session.objects.filter(pk__in=sessions).exclude(connection_id="").select_related("account__publisher")
     )
     return [
         Unbind(Key(row.account.publisher.name, row.account.customer), row.pk, row.connection_id)

@@ -134,8 +134,10 @@ def _text(members: Mapping[str, Any], name: str, longest: int) -> str:
 
 def is_clean(text: str) -> bool:
     """Whether a text can be stored and shown: no control characters, no half of a surrogate pair."""
-    return not any(character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
-                   for character in text)
+    return not any(
+        character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
+        for character in text
+    )
 
 
 def _victims(members: Mapping[str, Any]) -> tuple[str, ...]:
