@@ -215,7 +215,7 @@ def _channel_layer() -> dict[str, Any]:
         return {"BACKEND": "routing_app.core.layers.ProcessChannelLayer"}
     if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
         raise ImproperlyConfigured("REDIS_URL: expected redis://host:port/number")
-    return {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+    return {"BACKEND": "routing_app.core.redis_layer.RedisLayer", "CONFIG": {"hosts": [REDIS_URL]}}
 
 
 SECRET_KEY = _secret_key()
