@@ -79,7 +79,7 @@ class SessionConsumer(Consumer):
         self._gone = self._ticket.expired
         self._board = current_board()
         self._board.sockets[self.connection.id] = self
-        self._pulse = Pulse(self._send_ping, self._give_up)
+        self._pulse = Pulse(self._send_ping, self._player_is_dead)
         self.connection.identity = self._ticket.customer
         await self.worker.hub.subscribe(self.connection, f"session:{self._ticket.session}", self._key.address)
         self.worker.presence.arrive(self.connection)
@@ -158,8 +158,8 @@ class SessionConsumer(Consumer):
             answer = Publication((f"worker:{asker}",), self.connection.id, event=ALIVE)
             self.worker.spawn(self.worker.hub.publish(answer))
 
-    def _give_up(self) -> None:
-        """The player has not answered for long: its slot is free."""
+    def _player_is_dead(self) -> None:
+        """Pulse: the player has not answered for long: its slot is free."""
         self._board.leave(service.give_up(self._key, self._ticket.session, self.connection.id))
         self.end(wire.TERMINATE, SILENT)
 

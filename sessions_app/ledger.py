@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -25,6 +26,8 @@ from sessions_app.rules import Rule
 
 CHUNK: Final = 500
 """Rows in one statement."""
+KNOWN: Final = 200_000
+"""Accounts remembered by a process."""
 CHANGEABLE: Final = (
     "name",
     "content_id",
@@ -179,7 +182,7 @@ def _open(keys: Collection[Key]) -> dict[Key, Book]:
         mine = [rule for rule in rules[account.publisher_id] if rule.customer in ("", account.customer)]
         books[account.pk] = Book(account, key, now, mine)
     # Read after the lock was granted, by a statement of its own: it sees what the last holder committed.
-    stored = Session.objects.filter(account__in=books).annotate(renewed_at=F("worker__renewed_at"))
+    stored: Any = Session.objects.filter(account__in=books).annotate(renewed_at=F("worker__renewed_at"))
     for session in stored.order_by("created_at", "id"):
         books[session.account_id].load(session, session.renewed_at)
     return {book.key: book for book in books.values()}
@@ -188,19 +191,36 @@ def _open(keys: Collection[Key]) -> dict[Key, Book]:
 def _lock(keys: Collection[Key]) -> list[Account]:
     """The accounts, locked in the order of their ids. New ones are made first, in the order of their keys,
     while no lock is held; so whoever waits here never holds what somebody else in here waits for."""
-    wanted = _named(keys)
-    known = {Key(*pair) for pair in wanted.values_list("publisher__name", "customer")}
-    if missing := sorted(key for key in keys if key not in known):
-        names = {key.publisher for key in missing}
-        publishers = dict(Publisher.objects.filter(name__in=names).values_list("name", "pk"))
-        new = [
-            Account(publisher_id=publishers[key.publisher], customer=key.customer)
-            for key in missing
-            if key.publisher in publishers
-        ]
-        Account.objects.bulk_create(new, CHUNK, ignore_conflicts=True)
-    locked = wanted.select_for_update(of=("self",), no_key=True)
-    return list(locked.select_related("publisher").order_by("pk"))
+    if unknown := [key for key in keys if key not in _known]:
+        _make(sorted(unknown))
+    locked = _named(keys).select_for_update(of=("self",), no_key=True)
+    accounts = list(locked.select_related("publisher").order_by("pk"))
+    if len(accounts) < len(keys):
+        _known.difference_update(keys)
+    return accounts
+
+
+_known: set[Key] = set()
+"""Accounts that have been seen in the database; one that was deleted is noticed when it cannot be locked."""
+
+
+def _make(keys: Sequence[Key]) -> None:
+    names = {key.publisher for key in keys}
+    publishers = dict(Publisher.objects.filter(name__in=names).values_list("name", "pk"))
+    stored = {Key(*pair) for pair in _named(keys).values_list("publisher__name", "customer")}
+    new = [
+        Account(publisher_id=publishers[key.publisher], customer=key.customer)
+        for key in keys
+        if key.publisher in publishers and key not in stored
+    ]
+    Account.objects.bulk_create(new, CHUNK, ignore_conflicts=True)
+    transaction.on_commit(lambda: _remember(key for key in keys if key.publisher in publishers))
+
+
+def _remember(keys: Iterable[Key]) -> None:
+    if len(_known) > KNOWN:
+        _known.clear()
+    _known.update(keys)
 
 
 def _named(keys: Collection[Key]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 
 class Scope(StrEnum):
@@ -34,27 +34,9 @@ FIELD: Final = {
 }
 
 
-class Stream(Protocol):
-    """What limits look at: a session, or the wish for one."""
-
-    @property
-    def offer_id(self) -> str:
-        """The offer, or ""."""
-
-    @property
-    def tag(self) -> str:
-        """The tag, or ""."""
-
-    @property
-    def content_id(self) -> str:
-        """The content, or ""."""
-
-    @property
-    def device_type(self) -> str:
-        """The type of device, or ""."""
-
-
-S = TypeVar("S", bound=Stream)
+S = TypeVar("S")
+"""A stream: a session, or the wish for one. Limits look at its `offer_id`, `tag`, `content_id` and
+`device_type`, texts that may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +75,13 @@ class Decision(Generic[S]):
     """Rules that would have refused, had they not been there only to observe."""
 
 
-def subject_of(scope: Scope, stream: Stream) -> str | None:
+def subject_of(scope: Scope, stream: object) -> str | None:
     """What a stream counts under in a scope; None where the scope does not concern it."""
     return "" if scope is Scope.ACCOUNT else getattr(stream, FIELD[scope]) or None
 
 
 def applicable(
-    rules: Iterable[Rule], wanted: Stream, customer: str, observe_only: bool = False
+    rules: Iterable[Rule], wanted: object, customer: str, observe_only: bool = False
 ) -> list[Rule]:
     """The rule of each scope that concerns `wanted`: the customer's own before all others, and within these
     the one for this very value before the default."""
@@ -112,7 +94,7 @@ def applicable(
     return [best[scope] for scope in Scope if scope in best]
 
 
-def decide(rules: Collection[Rule], wanted: Stream, customer: str, held: Sequence[S]) -> Decision[S]:
+def decide(rules: Collection[Rule], wanted: object, customer: str, held: Sequence[S]) -> Decision[S]:
     """May `wanted` start beside `held`, the customer's sessions, oldest first?"""
     enforced = applicable(rules, wanted, customer)
     observed = [_full(rule, wanted, held) for rule in applicable(rules, wanted, customer, observe_only=True)]
@@ -125,13 +107,13 @@ def decide(rules: Collection[Rule], wanted: Stream, customer: str, held: Sequenc
     return Decision(None, tuple(evicted), would_refuse)
 
 
-def takeover_allowed(rules: Collection[Rule], wanted: Stream, customer: str) -> bool:
+def takeover_allowed(rules: Collection[Rule], wanted: object, customer: str) -> bool:
     """False when limits apply and all of them only block: then the operator offers no takeover."""
     enforced = applicable(rules, wanted, customer)
     return not enforced or any(rule.policy is not Policy.BLOCK for rule in enforced)
 
 
-def _concerns(rule: Rule, wanted: Stream, customer: str) -> bool:
+def _concerns(rule: Rule, wanted: object, customer: str) -> bool:
     subject = subject_of(rule.scope, wanted)
     return subject is not None and rule.value in ("", subject) and rule.customer in ("", customer)
 
@@ -140,19 +122,19 @@ def _specificity(rule: Rule) -> tuple[bool, bool]:
     return bool(rule.customer), bool(rule.value)
 
 
-def _counted(rule: Rule, wanted: Stream, held: Iterable[S]) -> list[S]:
+def _counted(rule: Rule, wanted: object, held: Iterable[S]) -> list[S]:
     subject = subject_of(rule.scope, wanted)
     return [stream for stream in held if subject_of(rule.scope, stream) == subject]
 
 
-def _full(rule: Rule, wanted: Stream, held: Iterable[S]) -> Full[S] | None:
+def _full(rule: Rule, wanted: object, held: Iterable[S]) -> Full[S] | None:
     counted = _counted(rule, wanted, held)
     if len(counted) < rule.maximum:
         return None
     return Full(rule, subject_of(rule.scope, wanted) or "", tuple(counted))
 
 
-def _evictions(rules: Iterable[Rule], wanted: Stream, held: Sequence[S]) -> list[S]:
+def _evictions(rules: Iterable[Rule], wanted: object, held: Sequence[S]) -> list[S]:
     """The oldest of each pool that evicts, as many as make room for one."""
     evicted: list[S] = []
     for rule in rules:

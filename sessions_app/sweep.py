@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
+from uuid import UUID
 
 from django.conf import settings
 
@@ -88,11 +89,11 @@ async def reconcile(board: Board) -> None:
         await asyncio.gather(*[board.run(command) for command in commands])
 
 
-def _bound_to(worker_id: str) -> dict[str, object]:
+def _bound_to(worker_id: str) -> dict[str, UUID]:
     return dict(Session.objects.filter(worker=worker_id).values_list("connection_id", "pk"))
 
 
-def _unbinds(sessions: list[object]) -> list[Unbind]:
+def _unbinds(sessions: list[UUID]) -> list[Unbind]:
     rows = (
         Session.objects.filter(pk__in=sessions).exclude(connection_id="").select_related("account__publisher")
     )

@@ -53,7 +53,7 @@ def parse(text: str) -> Action:
         message = orjson.loads(text)
     except orjson.JSONDecodeError:
         raise Malformed("not JSON") from None
-    action = message.get("action") if isinstance(message, dict) else None
+    action: Any = message.get("action") if isinstance(message, dict) else None
     try:
         return Action(action)
     except ValueError:
