@@ -32,12 +32,18 @@ class Http:
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def request(
-        self, method: str, path: str, body: Any = None, token: str = "", **headers: str
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        token: str = "",
+        content_type: str = "text/plain;charset=UTF-8",
+        **headers: str,
     ) -> Reply:
         """Send; `body` goes as JSON, as text/plain like a stock player's, unless it is bytes."""
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}:{self._port}"]
-        lines += [f"Content-Length: {len(data)}", "Content-Type: text/plain;charset=UTF-8"]
+        lines += [f"Content-Length: {len(data)}", f"Content-Type: {content_type}"]
         lines += [f"Authorization: Bearer {token}"] if token else []
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         reader, writer = self._free.pop() if self._free else await self._connect()
