@@ -178,7 +178,7 @@ def _open(keys: Collection[Key]) -> dict[Key, Book]:
     rules = _rules(accounts)
     books = {}
     for account in accounts:
-        key = Key(account.publisher.name, account.customer)
+        key = _key_of(account)
         mine = [rule for rule in rules[account.publisher_id] if rule.customer in ("", account.customer)]
         books[account.pk] = Book(account, key, now, mine)
     # Read after the lock was granted, by a statement of its own: it sees what the last holder committed.
@@ -191,26 +191,43 @@ def _open(keys: Collection[Key]) -> dict[Key, Book]:
 def _lock(keys: Collection[Key]) -> list[Account]:
     """The accounts, locked in the order of their ids. New ones are made first, in the order of their keys,
     while no lock is held; so whoever waits here never holds what somebody else in here waits for."""
-    if unknown := [key for key in keys if key not in _known]:
-        _make(sorted(unknown))
-    locked = _named(keys).select_for_update(of=("self",), no_key=True)
-    accounts = list(locked.select_related("publisher").order_by("pk"))
+    _make([key for key in keys if key not in _known])
+    accounts = _locked(keys)
     if len(accounts) < len(keys):
-        _known.difference_update(keys)
+        accounts += _made_again(set(keys) - {_key_of(account) for account in accounts})
     return accounts
 
 
 _known: set[Key] = set()
-"""Accounts that have been seen in the database; one that was deleted is noticed when it cannot be locked."""
+"""Accounts that have been seen in the database, so that nobody has to look before locking."""
 
 
-def _make(keys: Sequence[Key]) -> None:
+def _locked(keys: Collection[Key]) -> list[Account]:
+    rows = _named(keys).select_for_update(of=("self",), no_key=True)
+    return list(rows.select_related("publisher").order_by("pk"))
+
+
+def _made_again(missing: Collection[Key]) -> list[Account]:
+    """Accounts that were deleted with their publisher, which was then made anew under the same name."""
+    forgotten = [key for key in missing if key in _known]
+    _known.difference_update(forgotten)
+    _make(forgotten)
+    return _locked(forgotten) if forgotten else []
+
+
+def _key_of(account: Account) -> Key:
+    return Key(account.publisher.name, account.customer)
+
+
+def _make(keys: Collection[Key]) -> None:
+    if not keys:
+        return
     names = {key.publisher for key in keys}
     publishers = dict(Publisher.objects.filter(name__in=names).values_list("name", "pk"))
     stored = {Key(*pair) for pair in _named(keys).values_list("publisher__name", "customer")}
     new = [
         Account(publisher_id=publishers[key.publisher], customer=key.customer)
-        for key in keys
+        for key in sorted(keys)
         if key.publisher in publishers and key not in stored
     ]
     Account.objects.bulk_create(new, CHUNK, ignore_conflicts=True)

@@ -22,6 +22,8 @@ from tests.sessions.http import Http, Reply
 
 OK, EXPIRED, PING, TERMINATE = ({"action": name} for name in ("OK", "EXPIRED", "PING", "TERMINATE"))
 
+ENDINGS = ("taken_over", "evicted", "expired", "finished", "killed")
+
 
 class Customer:
     """One customer of the broker's publisher: makes requests with a token of its own."""
@@ -32,13 +34,20 @@ class Customer:
         self.http = http
         self.token = broker.token(self.id)
 
-    def limit(self, scope: str, maximum: int, policy: str = "ask", value: str = "", observe: bool = False) -> None:
+    def limit(
+        self, scope: str, maximum: int, policy: str = "ask", value: str = "", observe: bool = False
+    ) -> None:
         """A limit for this customer alone."""
         self.broker.sql(
             "INSERT INTO sessions_app_limit"
             " (publisher_id, scope, value, maximum, policy, customer, observe_only)"
             " SELECT id, %s, %s, %s, %s, %s, %s FROM sessions_app_publisher WHERE name = 'demo'",
-            scope, value, maximum, policy, self.id, observe,
+            scope,
+            value,
+            maximum,
+            policy,
+            self.id,
+            observe,
         )
 
     async def create(self, **body: Any) -> Reply:
@@ -63,16 +72,27 @@ class Customer:
     def events(self, *kinds: str) -> list[str]:
         """Kinds of this customer's history, oldest first; only some of them if named."""
         rows = self.broker.sql(
-            "SELECT e.kind FROM sessions_app_sessionevent e JOIN sessions_app_account a ON a.id = e.account_id"
-            " WHERE a.customer = %s ORDER BY e.id", self.id,
+            "SELECT e.kind FROM sessions_app_sessionevent e"
+            " JOIN sessions_app_account a ON a.id = e.account_id WHERE a.customer = %s ORDER BY e.id",
+            self.id,
         )
         return [kind for (kind,) in rows if not kinds or kind in kinds]
+
+    def most_at_once(self) -> int:
+        """The most sessions that lived at one time. History is written under the account's lock, so its order
+        is the order of commits."""
+        living = most = 0
+        for kind in self.events("created", *ENDINGS):
+            living += 1 if kind == "created" else -1
+            most = max(most, living)
+        return most
 
     def rows(self) -> int:
         """Slots that are occupied in the database."""
         [[count]] = self.broker.sql(
             "SELECT count(*) FROM sessions_app_session s JOIN sessions_app_account a ON a.id = s.account_id"
-            " WHERE a.customer = %s", self.id,
+            " WHERE a.customer = %s",
+            self.id,
         )
         return int(count)
 
@@ -109,9 +129,7 @@ BrokerFactory = Callable[..., Broker]
 
 
 @pytest.fixture(scope="session")
-def start_broker(
-    databases: Databases, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[BrokerFactory]:
+def start_broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerFactory]:
     """Start brokers for the rest of the run: two workers where the stack allows, one on SQLite."""
     started: list[Server] = []
 

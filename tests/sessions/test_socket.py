@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -104,7 +102,13 @@ def _unbound(customer: Customer) -> bool:
 
 
 async def test_token_of_nobody_is_refused(broker: Broker) -> None:
-    for query in ("", "?token=", "?token=x.y.z", f"?token={broker.token('somebody')}", "?token=" + "a" * 12000):
+    for query in (
+        "",
+        "?token=",
+        "?token=x.y.z",
+        f"?token={broker.token('somebody')}",
+        "?token=" + "a" * 12000,
+    ):
         with pytest.raises(InvalidStatus) as refused:
             await connect(f"{broker.server.ws_url}/{query}")
         assert refused.value.response.status_code == 403
@@ -112,7 +116,17 @@ async def test_token_of_nobody_is_refused(broker: Broker) -> None:
 
 async def test_frames_without_sense_are_ignored_ten_times(customer: Customer, play: Play) -> None:
     player = await play(await customer.create())
-    nonsense = ["", "hello", "[]", "null", '"OK"', '{"action":"OK"}', '{"action":1}', '{"action":null}', b"PONG"]
+    nonsense = [
+        "",
+        "hello",
+        "[]",
+        "null",
+        '"OK"',
+        '{"action":"OK"}',
+        '{"action":1}',
+        '{"action":null}',
+        b"PONG",
+    ]
 
     for frame in nonsense:
         await player.socket.send(frame)
