@@ -196,6 +196,23 @@ def hasty_customer(hasty_broker: Broker, hasty_http: Http) -> Customer:
     return Customer(hasty_broker, hasty_http)
 
 
+Visit = Callable[[Broker], Customer]
+
+
+@pytest.fixture
+async def visit() -> AsyncIterator[Visit]:
+    """Customers of brokers that a test has started: `visit(broker)`."""
+    clients: list[Http] = []
+
+    def open_customer(broker: Broker) -> Customer:
+        clients.append(Http(broker.server.url))
+        return Customer(broker, clients[-1])
+
+    yield open_customer
+    for client in clients:
+        await client.close()
+
+
 class Player:
     """A socket; `answers` is what it does about PING."""
 

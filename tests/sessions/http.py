@@ -48,7 +48,11 @@ class Http:
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         reader, writer = self._free.pop() if self._free else await self._connect()
         writer.write("\r\n".join([*lines, "", ""]).encode() + data)
-        reply = await _read(reader)
+        try:
+            reply = await _read(reader)
+        except BaseException:
+            writer.close()
+            raise
         if reply.headers.get("connection", "").lower() == "close":
             writer.close()
         else:
@@ -57,9 +61,10 @@ class Http:
 
     async def close(self) -> None:
         """Close what is kept."""
-        for _, writer in self._free:
+        kept, self._free = self._free, []
+        for _, writer in kept:
             writer.close()
-        self._free.clear()
+        await asyncio.gather(*[writer.wait_closed() for _, writer in kept], return_exceptions=True)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(self._host, self._port)
