@@ -10,6 +10,8 @@ from django.contrib import admin, messages
 from django.db.models import F, QuerySet
 from django.db.models.functions import Coalesce, Greatest
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
 from sessions_app import service
 from sessions_app.ledger import Key
@@ -166,43 +168,33 @@ class SessionAdmin(WrittenByServer):
         messages.success(request, f"{killed} sessions ended.")
 
 
-class EventInline(admin.TabularInline[SessionEvent, Account]):
-    """The latest history of a customer."""
-
-    model = SessionEvent
-    fields = readonly_fields = (
-        "at",
-        "kind",
-        "name",
-        "offer_id",
-        "tag",
-        "by",
-        "why",
-        "observed",
-        "session_id",
-    )
-    extra = max_num = 0
-    can_delete = False
-    show_change_link = False
-
-
 @admin.register(Account)
 class AccountAdmin(WrittenByServer):
-    """Customers that have asked for a session, with their history."""
+    """Customers that have asked for a session."""
 
-    list_display = ("customer", "publisher", "created_at")
+    list_display = ("customer", "publisher", "created_at", "history")
     list_filter = ("publisher",)
     list_select_related = ("publisher",)
     search_fields = ("=customer",)
-    inlines = (EventInline,)
+    fields = ("customer", "publisher", "created_at", "history")
+
+    @admin.display(description="history")
+    def history(self, row: Account) -> str:
+        """A link to what has happened to the customer's sessions."""
+        url = reverse("admin:sessions_app_sessionevent_changelist")
+        return format_html('<a href="{}?account__id__exact={}">events</a>', url, row.pk)
 
 
 @admin.register(SessionEvent)
 class EventAdmin(WrittenByServer):
     """History of all customers."""
 
-    list_display = ("at", "kind", "account", "name", "offer_id", "tag", "by", "why", "observed")
+    list_display = ("at", "kind", "account", "name", "offer_id", "tag", "by", "why", "observed", "session_id")
     list_filter = ("kind", "observed", "account__publisher")
     list_select_related = ("account",)
     search_fields = ("=account__customer", "=session_id", "name")
     date_hierarchy = "at"
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """One customer's history is a link on the customer."""
+        return lookup == "account__id__exact" or super().lookup_allowed(lookup, value, request)

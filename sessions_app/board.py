@@ -27,10 +27,16 @@ logger = logging.getLogger(__name__)
 PING: Final = "sessions.ping"
 """To a customer's address: every bound socket asks its player. The message is the id of the worker that wants
 to know, "" when nobody waits."""
+ASKED: Final = "sessions.asked"
+"""To `worker:<id>`, which wants to know: the message is a list of connections whose players were asked."""
 ALIVE: Final = "sessions.alive"
-"""To `worker:<id>`, which asked: the message is the id of a connection whose player has answered."""
+"""To the same: the message is the id of a connection whose player has answered."""
 END: Final = "sessions.end"
 """To `connection:<id>`: send a last frame and close. The message is `[text, close code]`."""
+
+
+PATIENCE_SECONDS: Final = 5.0
+"""Longest wait for the database, until an answer is that it is out."""
 
 
 class Socket(Protocol):
@@ -41,13 +47,22 @@ class Socket(Protocol):
         """The session it is bound to."""
 
     def ping(self, asker: str = "") -> None:
-        """Ask the player for a PONG, and tell the worker `asker` when it comes."""
+        """Ask the player for a PONG, and tell the worker `asker` when it has come."""
 
     def end(self, text: str, close: Close) -> None:
         """Say a last word and close."""
 
 
 @dataclass(eq=False, slots=True)
+class Question:
+    """Does the player of a connection live?"""
+
+    answered: asyncio.Future[None]
+    asked: bool = False
+    """The worker that has the connection has passed the question on."""
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Board:
     """One process's part of session control."""
 
@@ -56,18 +71,28 @@ class Board:
     """By connection id."""
     writes: GroupedWrites = field(default_factory=GroupedWrites)
     """Its own, so that all commands of a batch are applied together and lock accounts in one order."""
-    _asked: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    _questions: dict[str, Question] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         hub = self.worker.hub
         hub.on(PING, self._ping)
+        hub.on(ASKED, self._asked)
         hub.on(ALIVE, self._alive)
         hub.on(END, self._end)
 
     async def run(self, command: Command) -> Any:
-        """Apply a command; its outcome, after the commit. Raises Overloaded and what the database raises."""
+        """Apply a command; its outcome, after the commit.
+
+        Raises Overloaded, TimeoutError (then it is not applied any more, unless it was just then) and what
+        the database raises.
+        """
         entry = Entry(command)
-        await self.writes.submit_item(post, entry)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self.writes.submit_item(post, entry)
+        except BaseException:
+            entry.abandoned = True
+            raise
         return entry.outcome
 
     def leave(self, command: Command) -> None:
@@ -78,32 +103,53 @@ class Board:
             logger.warning("sessions: the database is behind, the sweep has to mend it")
 
     async def silent(self, key: Key, connections: Collection[str]) -> set[str]:
-        """Ask a customer's players; those of `connections` that did not answer in time."""
+        """Ask a customer's players; those of `connections` that were asked and did not answer in time.
+
+        Who could not be asked, because its worker or the channel layer does not answer, is not silent: its
+        slot is kept until the lease of the worker is over.
+        """
         loop = asyncio.get_running_loop()
-        new = [id for id in connections if id not in self._asked]
-        waiting = {id: self._asked.setdefault(id, loop.create_future()) for id in connections}
+        new = {id: Question(loop.create_future()) for id in connections if id not in self._questions}
+        self._questions.update(new)
+        questions = {id: self._questions[id] for id in connections}
         if new:
             await publish((key.address,), self.worker.id, event=PING)
-        await asyncio.wait(waiting.values(), timeout=settings.SESSIONS_PROBE_SECONDS)
+        answers = [question.answered for question in questions.values()]
+        await asyncio.wait(answers, timeout=settings.SESSIONS_PROBE_SECONDS)
         for id in new:
-            self._asked.pop(id, None)
-        return {id for id, future in waiting.items() if not future.done()}
+            self._questions.pop(id, None)
+        return {id for id, question in questions.items() if question.asked and not question.answered.done()}
 
     def _ping(self, publication: Publication) -> int:
-        asked = 0
-        for address in publication.addresses:
-            for connection in self.worker.hub.members(address):
-                socket = self.sockets.get(connection.id)
-                if socket is not None and socket.bound_to is not None:
-                    socket.ping(publication.message)
-                    asked += 1
-        return asked
+        asker = publication.message
+        bound = [
+            (connection.id, socket)
+            for address in publication.addresses
+            for connection in self.worker.hub.members(address)
+            if (socket := self.sockets.get(connection.id)) and socket.bound_to
+        ]
+        if asker and bound:
+            self.tell(asker, ASKED, [id for id, _ in bound])
+        for _, socket in bound:
+            socket.ping(asker)
+        return len(bound)
+
+    def tell(self, worker_id: str, event: str, message: Any) -> None:
+        """Send an event to one worker."""
+        publication = Publication((f"worker:{worker_id}",), message, event=event)
+        self.worker.spawn(self.worker.hub.publish(publication))
+
+    def _asked(self, publication: Publication) -> int:
+        known = [self._questions[id] for id in publication.message if id in self._questions]
+        for question in known:
+            question.asked = True
+        return len(known)
 
     def _alive(self, publication: Publication) -> int:
-        future = self._asked.pop(publication.message, None)
-        if future is None or future.done():
+        question = self._questions.pop(publication.message, None)
+        if question is None or question.answered.done():
             return 0
-        future.set_result(None)
+        question.answered.set_result(None)
         return 1
 
     def _end(self, publication: Publication) -> int:

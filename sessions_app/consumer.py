@@ -148,15 +148,15 @@ class SessionConsumer(Consumer):
 
     def ping(self, asker: str = "") -> None:
         """Board: somebody wants to know whether the player answers."""
-        self._pulse.ask(asker)
+        if self._pulse.ask(asker) and asker:
+            self._board.tell(asker, ALIVE, self.connection.id)
 
     def _send_ping(self) -> None:
         self.connection.send(wire.PING)
 
     def _pong(self) -> None:
         for asker in self._pulse.pong():
-            answer = Publication((f"worker:{asker}",), self.connection.id, event=ALIVE)
-            self.worker.spawn(self.worker.hub.publish(answer))
+            self._board.tell(asker, ALIVE, self.connection.id)
 
     def _player_is_dead(self) -> None:
         """Pulse: the player has not answered for long: its slot is free."""

@@ -74,6 +74,8 @@ class Entry:
 
     command: Command
     outcome: Any = None
+    abandoned: bool = False
+    """Nobody waits for it any more, so it is left out if it was not applied before."""
 
 
 class Book:
@@ -161,8 +163,9 @@ def _why_expired(session: Session) -> str:
 
 def post(entries: Sequence[Entry]) -> None:
     """Apply commands in order, in the transaction that is open; `GroupedWrites` runs it in one."""
-    books = _open({entry.command.key for entry in entries})
-    for entry in entries:
+    wanted = [entry for entry in entries if not entry.abandoned]
+    books = _open({entry.command.key for entry in wanted})
+    for entry in wanted:
         command = entry.command
         book = books.get(command.key)
         entry.outcome = command.without_account() if book is None else command.apply(book)
@@ -171,7 +174,7 @@ def post(entries: Sequence[Entry]) -> None:
 
 def _open(keys: Collection[Key]) -> dict[Key, Book]:
     """Lock the accounts of all keys and read their sessions; a key of an unknown publisher is left out."""
-    accounts = _lock(keys)
+    accounts = _lock(keys) if keys else []
     if not accounts:
         return {}
     now = _clock(accounts[0])

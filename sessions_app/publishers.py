@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
 from routing_app.core.database import query
+from sessions_app.board import PATIENCE_SECONDS
 from sessions_app.keys import KeyKind
 from sessions_app.models import Publisher
 
@@ -42,10 +44,13 @@ _kept: OrderedDict[str, tuple[float, Known | None]] = OrderedDict()
 
 
 async def publisher(name: str) -> Known | None:
-    """The publisher of that name, as it was at most KEPT_SECONDS ago."""
+    """The publisher of that name, as it was at most KEPT_SECONDS ago. Raises what the database raises, and
+    TimeoutError."""
     kept = _kept.get(name)
     if kept is None or kept[0] < monotonic():
-        kept = (monotonic() + KEPT_SECONDS, await query(load, name))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            found = await query(load, name)
+        kept = (monotonic() + KEPT_SECONDS, found)
         _kept[name] = kept
         if len(_kept) > KEPT:
             _kept.popitem(last=False)

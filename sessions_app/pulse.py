@@ -39,12 +39,19 @@ class Pulse:
             self._timer.cancel()
             self._timer = None
 
-    def ask(self, asker: str = "") -> None:
-        """PING outside the turn; `asker` is in the answer of the next `pong`."""
+    def ask(self, asker: str = "") -> bool:
+        """PING outside the turn, unless the last one is young: then its PONG counts for this one, too.
+
+        True when that PONG has come already; else `asker` is in the answer of the next `pong`.
+        """
+        young = asyncio.get_running_loop().time() - self._sent_at < APART_SECONDS
+        if young and not self._open:
+            return True
         if asker:
             self._askers.add(asker)
-        if asyncio.get_running_loop().time() - self._sent_at >= APART_SECONDS:
+        if not young:
             self._ping()
+        return False
 
     def pong(self) -> set[str]:
         """The player lives; who has asked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
@@ -15,7 +16,7 @@ from routing_app.core.database import Overloaded, query
 from routing_app.core.publishing import publish
 from routing_app.core.worker import LayerUnavailable
 from sessions_app import wire
-from sessions_app.board import PING, current_board, end_connection
+from sessions_app.board import PATIENCE_SECONDS, PING, current_board, end_connection
 from sessions_app.commands import (
     Beat,
     Bind,
@@ -126,7 +127,8 @@ async def beat(key: Key, session: UUID) -> datetime | None:
 
 async def live_sessions(key: Key) -> list[Listing]:
     """A customer's sessions, oldest first. Raises OUTAGE."""
-    return await query(_live_sessions, key)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await query(_live_sessions, key)
 
 
 def _live_sessions(key: Key) -> list[Listing]:

@@ -26,7 +26,7 @@ from sessions_app.wire import TERMINATE
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS: Final = 5.0
-RECONCILE_SECONDS: Final = 10.0
+RECONCILE_SECONDS: Final = 5.0
 PURGE_SECONDS: Final = 3600.0
 ACCOUNTS_AT_ONCE: Final = 1000
 EVENTS_AT_ONCE: Final = 10_000

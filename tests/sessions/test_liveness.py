@@ -12,10 +12,10 @@ async def test_session_that_is_never_bound_expires(hasty_customer: Customer) -> 
     await hasty_customer.create()
     assert (await hasty_customer.create()).status == 409
 
-    await eventually(lambda: hasty_customer.events("expired"))
+    await asyncio.sleep(2.1)
 
-    assert hasty_customer.rows() == 0
-    assert (await hasty_customer.create()).status == 200
+    assert (await hasty_customer.create()).status == 200, "at once, whether something swept or not"
+    assert hasty_customer.events() == ["created", "denied", "expired", "created"]
 
 
 async def test_lost_connection_frees_its_slot_after_the_grace(hasty_customer: Customer, play: Play) -> None:
@@ -31,7 +31,7 @@ async def test_lost_connection_frees_its_slot_after_the_grace(hasty_customer: Cu
 async def test_player_that_answers_every_ping_keeps_its_session(hasty_customer: Customer, play: Play) -> None:
     player = await play(await hasty_customer.create())
 
-    await eventually(lambda: player.pings >= 5)
+    await eventually(lambda: player.pings >= 3)
 
     assert await player.requested() == OK
     assert hasty_customer.events() == ["created", "bound"]
@@ -86,9 +86,13 @@ async def test_at_the_limit_those_who_answer_keep_their_slot(customer: Customer,
     customer.limit("offer", 2)
     players = [await play(await customer.create()) for _ in range(2)]
 
-    replies = await asyncio.gather(*[customer.create() for _ in range(20)])
+    async def create_later(seconds: float) -> int:
+        await asyncio.sleep(seconds)
+        return (await customer.create()).status
 
-    assert {reply.status for reply in replies} == {409}
+    statuses = await asyncio.gather(*[create_later(number / 10) for number in range(20)])
+
+    assert set(statuses) == {409}
     assert [await player.requested() for player in players] == [OK, OK]
     assert max(player.pings for player in players) < 20, "those who ask share a PING"
     assert customer.events("denied") == ["denied"] * 20
@@ -107,7 +111,7 @@ async def test_device_without_a_socket_lives_by_its_heartbeat(hasty_customer: Cu
     created = await hasty_customer.create()
     path = f"/sessions/{created.json['sessionId']}/heartbeat"
 
-    for _ in range(4):
+    for _ in range(3):
         beat = await hasty_customer.http.request("POST", path, token=hasty_customer.token)
         assert beat.status == 200
         assert set(beat.json) == {"sessionId", "expiresAt", "heartbeatInterval"}
@@ -123,7 +127,7 @@ async def test_neither_ping_nor_pong_writes(hasty_customer: Customer, play: Play
     player = await play(await hasty_customer.create())
     before = _row(hasty_customer)
 
-    await eventually(lambda: player.pings >= 4)
+    await eventually(lambda: player.pings >= 3)
 
     assert _row(hasty_customer) == before
     assert hasty_customer.events() == ["created", "bound"]
