@@ -195,6 +195,6 @@ class EventAdmin(WrittenByServer):
     search_fields = ("=account__customer", "=session_id", "name")
     date_hierarchy = "at"
 
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """One customer's history is a link on the customer."""
         return lookup == "account__id__exact" or super().lookup_allowed(lookup, value, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, Final
 
 from sessions_app.wire import DISABLED, FIELDS, MAX_VICTIMS
@@ -129,15 +130,15 @@ _BEAT: Final = _operation(
 )
 PATHS: Final = {
     "/sessions": {"get": _OWN, "post": _CREATE},
-    "/sessions/{id}": {"parameters": _ID, "delete": _END},
-    "/sessions/{id}/heartbeat": {"parameters": _ID, "post": _BEAT},
+    "/sessions/{id}": {"delete": _END | {"parameters": _ID}},
+    "/sessions/{id}/heartbeat": {"post": _BEAT | {"parameters": _ID}},
     "/takeover": {"post": _TAKE_OVER},
 }
 
 
 def document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """drf-spectacular's post-processing hook: add the paths of players and how they identify themselves."""
-    result["paths"] |= PATHS
+    result["paths"] |= deepcopy(PATHS)
     schemes = result.setdefault("components", {}).setdefault("securitySchemes", {})
     schemes["customerToken"] = {
         "type": "http",
