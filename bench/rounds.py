@@ -11,11 +11,11 @@ from typing import Final
 
 from bench.bench import Bench
 from bench.load import LoadError
+from bench.machine import QUIET, wait_until_quiet
 from bench.section import Figure, Reading, Row, Section, Unavailable
 
-QUIET: Final = 0.15
-"""Share of a core that others may use while a row is measured; above, it is measured again."""
 ATTEMPTS: Final = 3
+"""How often a row is measured in a round until others disturb it no longer than QUIET allows."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,24 @@ class Outcome:
     missing: dict[str, str]
     rounds: int
     disturbance: float
-    """Largest share of a core that others used during a measurement that counts."""
+    """Largest part of a measurement that counts in which others kept server or load waiting."""
     load_average: float
     day: str
 
 
-def measure(section: Section, bench: Bench, rounds: int) -> Outcome:
-    """Measure every row of a section once a round."""
-    rows = [row for row in section.rows if row.quick or not bench.quick]
-    readings: dict[str, list[Reading]] = {row.label: [] for row in rows}
+def measure(section: Section, bench: Bench, rounds: int, patience: float = 0) -> Outcome:
+    """Measure every row of a section once a round; waits up to `patience` seconds for quiet each time."""
+    readings: dict[str, list[Reading]] = {row.label: [] for row in section.rows}
     missing: dict[str, str] = {}
     disturbance = 0.0
     load_average = os.getloadavg()[0]
     for number in range(1, rounds + 1):
-        for row in rows:
+        for row in section.rows:
             if row.label in missing:
                 continue
             print(f"  {section.name} {number}/{rounds}: {row.label}", flush=True)
             try:
-                reading, others = _quiet_reading(row, bench)
+                reading, others = _quiet_reading(row, bench, patience)
             except (Unavailable, LoadError) as error:
                 missing[row.label] = str(error)
                 continue
@@ -54,10 +53,11 @@ def measure(section: Section, bench: Bench, rounds: int) -> Outcome:
     return Outcome(results, missing, rounds, disturbance, load_average, time.strftime("%Y-%m-%d"))
 
 
-def _quiet_reading(row: Row, bench: Bench) -> tuple[Reading, float]:
+def _quiet_reading(row: Row, bench: Bench, patience: float) -> tuple[Reading, float]:
     """The least disturbed of a few attempts, and how much it was disturbed."""
     best: tuple[Reading, float] | None = None
     for _ in range(1 if bench.quick else ATTEMPTS):
+        wait_until_quiet(patience)
         bench.disturbance = 0.0
         reading = row.measure(bench)
         if best is None or bench.disturbance < best[1]:
