@@ -128,10 +128,12 @@ class Holder(asyncio.Protocol):
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [f"GET {self._target} HTTP/1.1", f"Host: {self._host}", "Upgrade: websocket"]
         lines += ["Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}", "", ""]
-        transport.write("\r\n".join(lines).encode() + _frame(b'{"action":"REQUESTED"}'))
+        transport.write("\r\n".join(lines).encode())
 
     def data_received(self, data: bytes) -> None:
         """asyncio: frames of the server are short and come alone, so that it is enough to look for them."""
+        if data.startswith(b"HTTP/1.1 101"):
+            self._transport.write(_frame(b'{"action":"REQUESTED"}'))
         if b'"OK"' in data and not self.bound.done():
             self.bound.set_result(None)
         if PING in data:

@@ -70,7 +70,7 @@ def read(token: str) -> Ticket:
             audience=AUDIENCE,
             options={"require": CLAIMS, "verify_exp": False, "verify_iat": False},
         )
-        return Ticket(UUID(claims["sid"]), claims["pid"], claims["cid"], claims["exp"] <= time())
+        return Ticket(UUID(str(claims["sid"])), claims["pid"], claims["cid"], claims["exp"] <= time())
     except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BadToken(type(error).__name__) from None
 
