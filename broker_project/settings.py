@@ -111,6 +111,46 @@ TOKENS_REFRESH_SECONDS = _env.seconds(
     "TOKENS_REFRESH_SECONDS", 0, "Import TOKENS_URL again after so many seconds; 0: only at start."
 )
 
+# --- the session line ------------------------------------------------------------------------------------
+SESSIONS_PUBLIC_URL = _env.text(
+    "SESSIONS_PUBLIC_URL", "", "ws:// or wss:// address that players connect to; empty: as they called REST."
+).rstrip("/")
+SESSIONS_BIND_SECONDS = _env.seconds(
+    "SESSIONS_BIND_SECONDS", 30, "How long a new session waits for its player to connect.", 1
+)
+SESSIONS_GRACE_SECONDS = _env.seconds(
+    "SESSIONS_GRACE_SECONDS", 30, "How long a session keeps its slot after its connection was lost."
+)
+SESSIONS_PROBE_SECONDS = _env.seconds(
+    "SESSIONS_PROBE_SECONDS", 3, "At a limit: how long players have to prove that they live; 0: no proof."
+)
+SESSIONS_PING_SECONDS = _env.seconds("SESSIONS_PING_SECONDS", 30, "Time between two PINGs.", 1)
+SESSIONS_PONG_SECONDS = _env.seconds(
+    "SESSIONS_PONG_SECONDS", 10, "Time a player has for a PONG; two misses end its session.", 0.1
+)
+SESSIONS_HEARTBEAT_SECONDS = _env.seconds(
+    "SESSIONS_HEARTBEAT_SECONDS", 30, "Time between two heartbeats of a device without WebSockets.", 1
+)
+SESSIONS_IDLE_SECONDS = _env.seconds(
+    "SESSIONS_IDLE_SECONDS", 60, "How long a socket without a session stays open.", 1
+)
+SESSIONS_TOKEN_SECONDS = _env.seconds(
+    "SESSIONS_TOKEN_SECONDS", 86400, "How long an endpoint can be connected to.", 60
+)
+SESSIONS_RATE = _env.integer(
+    "SESSIONS_RATE", 0, "Creates and takeovers a minute of one customer, in a worker; 0: any number."
+)
+SESSIONS_BURST = _env.integer("SESSIONS_BURST", 10, "Those it may do at once before the rate applies.", 1)
+SESSIONS_FAIL_MODE = _env.text(
+    "SESSIONS_FAIL_MODE",
+    "closed",
+    "When the database is out: closed refuses with 503, open lets everybody play.",
+    ("closed", "open"),
+)
+SESSIONS_HISTORY_DAYS = _env.integer(
+    "SESSIONS_HISTORY_DAYS", 90, "Days that the history of sessions is kept; 0: for ever."
+)
+
 # --- what is logged and counted --------------------------------------------------------------------------
 LOG_LEVEL = _env.text(
     "LOG_LEVEL", "INFO", "Least level that is logged.", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -180,6 +220,9 @@ def _channel_layer() -> dict[str, Any]:
 
 
 SECRET_KEY = _secret_key()
+SECRET_KEY_FALLBACKS = _env.words(
+    "SECRET_KEY_FALLBACKS", "", "Former secrets, whose signatures still count, with commas between."
+)
 DATABASES = {"default": _database()}
 CHANNEL_LAYERS = {"default": _channel_layer()}
 
@@ -198,6 +241,7 @@ INSTALLED_APPS = [
     "broker_project.apps.ProjectConfig",
     "routing_app.core.apps.CoreConfig",
     "routing_app.tokens.apps.TokensConfig",
+    "sessions_app.apps.SessionsConfig",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -269,6 +313,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "sessions_app.openapi.document",
+    ],
     "ENUM_NAME_OVERRIDES": {"TokenSource": "routing_app.tokens.models.Source"},
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from routing_app.tokens.consumer import TokenConsumer
+from sessions_app.consumer import SessionConsumer
 
 SOCKETS = {
+    "/": SessionConsumer.as_asgi(),
     "/ws": TokenConsumer.as_asgi(),
 }

@@ -12,6 +12,7 @@ from routing_app.core.api import ClientViewSet, PublishView
 from routing_app.core.exposition import metrics_view
 from routing_app.tokens.api import TokenViewSet
 from routing_app.tokens.form_api import form_api
+from sessions_app.urls import urlpatterns as sessions
 
 rest = SimpleRouter()
 rest.register("clients", ClientViewSet, basename="client")
@@ -22,6 +23,7 @@ urlpatterns = [
     path("api/", form_api),
     path("admin/", admin.site.urls),
     path("console/", TemplateView.as_view(template_name="console.html"), name="console"),
+    path("", include(sessions)),
     path("metrics", metrics_view),
     path("api/publish", PublishView.as_view()),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
