@@ -53,12 +53,14 @@ ORIGIN: Final = Close(4002, "origin", "origin not allowed", Advice.STAY_AWAY)
 KICKED: Final = Close(4003, "kicked", "disconnected by an operator", Advice.STAY_AWAY)
 NO_SUCH_PATH: Final = Close(4004, "no_such_path", "nothing is served here", Advice.STAY_AWAY)
 EXPIRED: Final = Close(4005, "expired", "credentials expired", Advice.STAY_AWAY)
+MALFORMED: Final = Close(4006, "malformed", "not this protocol", Advice.STAY_AWAY)
 TOKEN_UNREGISTERED: Final = Close(4403, "token_unregistered", "token was unregistered", Advice.STAY_AWAY)
 
 SLOW: Final = Close(4100, "slow", "reader too slow", Advice.LATER)
 RATE: Final = Close(4101, "rate", "too many messages", Advice.LATER)
 CROWDED: Final = Close(4102, "crowded", "too many connections", Advice.LATER)
 UNAVAILABLE: Final = Close(4103, "unavailable", "a backing service is down", Advice.LATER)
+SILENT: Final = Close(4104, "silent", "no sign of life", Advice.LATER)
 
 GAP: Final = Close(4200, "gap", "messages may have been lost", Advice.NOW)
 

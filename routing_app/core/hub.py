@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -43,11 +43,19 @@ class Hub:
         self._index: Index = {}
         self._by_id: dict[str, Connection] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._handlers: dict[str, Callable[[Publication], int]] = {CLOSE: self._close_here}
         relay.receive_with(self.deliver)
 
     def add(self, connection: Connection) -> None:
         """Make a connection known; from here on its own address, `connection:<id>`, reaches it."""
         self._by_id[connection.id] = connection
+
+    def handle(self, event: str, handler: Callable[[Publication], int]) -> None:
+        """Give publications of `event` to `handler` instead of to connections; it returns how many it reached.
+
+        For what processes tell each other: `worker:<id>` as an address reaches that one process.
+        """
+        self._handlers[event] = handler
 
     async def subscribe(self, connection: Connection, *addresses: str) -> None:
         """Let `connection` hear `addresses`. When this returns, every later publication reaches it.
@@ -97,8 +105,8 @@ class Hub:
         addresses = publication.addresses
         if len(addresses) > 1 and self._repeated(publication.id):
             return 0
-        if publication.event == CLOSE:
-            return self._close_here(publication)
+        if (handler := self._handlers.get(publication.event)) is not None:
+            return handler(publication)
         if len(addresses) == 1:
             return self._deliver_to_one(addresses[0], publication)
         return self._deliver_to_many(publication)

@@ -39,6 +39,8 @@ class Presence:
         self._writes = writes
         self._here: dict[str, tuple[ConnectionRecord, Connection]] = {}
         self._stale = False
+        self.on_copy: list[Callable[[], asyncio.Future[Any]]] = []
+        """Called after connections were copied anew, for rows of a line that belong to them and went with them."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -119,6 +121,8 @@ class Presence:
     async def _copy_all(self) -> None:
         here = [_arrival(record, connection) for record, connection in self._here.values()]
         await self._writes.submit(lambda: _replace_all(self._worker_id, here))
+        for hook in self.on_copy:
+            await hook()
 
 
 def _arrival(record: ConnectionRecord, connection: Connection) -> Arrival:

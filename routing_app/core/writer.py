@@ -102,7 +102,7 @@ class AsgiWriter:
     def write(self, frames: list[Frame]) -> None:
         """Send each frame, in place while nothing waits."""
         for frame in frames:
-            self._put({"type": "websocket.send", "text": frame.text})
+            self._put(frame.message)
 
     def held_bytes(self) -> int:
         """Characters that wait for the server to take them."""
@@ -125,11 +125,11 @@ class AsgiWriter:
     def _put(self, message: dict[str, Any]) -> None:
         if self._task is None:
             coroutine = self._send(message)
-            if (waiting_for := _step(coroutine)) is not None:
+            if (waiting_for := _step(coroutine)) is not ENDED:
                 self._task = asyncio.ensure_future(self._pump(_resume(coroutine, waiting_for)))
             return
         self._waiting.append(message)
-        self._bytes += len(message.get("text", ""))
+        self._bytes += _size(message)
 
     async def _pump(self, blocked: Any) -> None:
         try:
@@ -137,21 +137,28 @@ class AsgiWriter:
                 await blocked
             while self._waiting:
                 message = self._waiting.popleft()
-                self._bytes -= len(message.get("text", ""))
+                self._bytes -= _size(message)
                 with suppress(Exception):
                     await self._send(message)
         finally:
             self._task = None
 
 
+def _size(message: dict[str, Any]) -> int:
+    return len(message.get("text") or message.get("bytes") or "")
+
+
+ENDED: Final = object()
+
+
 def _step(coroutine: Coroutine[Any, Any, None]) -> Any:
-    """Run a coroutine up to its first wait; returns what it waits for, None when it has ended."""
+    """Run a coroutine up to its first wait; returns what it waits for (None: a turn of the loop), or ENDED."""
     try:
         return coroutine.send(None)
     except StopIteration:
-        return None
+        return ENDED
     except Exception:  # the peer is gone; the receiving side tells the consumer
-        return None
+        return ENDED
 
 
 @types.coroutine
