@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 from copy import deepcopy
+from errno import EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -103,9 +104,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        if isinstance(error, PermissionError):
-            raise Problem(f"PORT: no permission to listen on port {port} of {host}") from None
-        raise Problem(f"PORT: port {port} on {host} cannot be used: {_reason(error)}") from None
+        raise Problem(_cannot_listen(error, host, port)) from None
     return listening
 
 
@@ -132,8 +131,12 @@ def _make_folder(folder: Path) -> None:
         raise Problem(f"DATABASE_URL: cannot make {folder}: {_one_line(error)}") from None
 
 
-def _reason(error: OSError) -> str:
-    return "another process listens on it" if error.errno == 98 else _one_line(error)
+def _cannot_listen(error: OSError, host: str, port: int) -> str:
+    if error.errno == EADDRINUSE:
+        return f"PORT: port {port} on {host} is in use by another process"
+    if error.errno == EADDRNOTAVAIL:
+        return f"HOST: {host} is not an address of this machine"
+    return f"PORT: cannot listen on port {port} of {host}: {_one_line(error.strerror)}"
 
 
 def _one_line(error: object) -> str:

@@ -11,7 +11,7 @@ import logging
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IProtocol, ISSLTransport
+from twisted.internet.interfaces import IProtocol
 from zope.interface import implementer
 
 from broker_project.server import frames
@@ -54,6 +54,7 @@ class WebSocket:
         "_inbox",
         "_paused",
         "_reader",
+        "_secure",
         "_server",
         "_upgrade",
         "deadline",
@@ -74,7 +75,8 @@ class WebSocket:
         self._inbox.put({"type": "websocket.connect"}, 0)
         self._reader = FrameReader(server.websocket_max_frame_size, server.websocket_max_message_size)
         self._paused = self._discarding = self._denied = False
-        self.writer: Writer = BufferedWriter(self) if upgrade.secure else Writer(self)
+        self._secure = upgrade.secure
+        self.writer: Writer = BufferedWriter(self) if self._secure else Writer(self)
         self.transport: Any = None
         self.task: asyncio.Task[None] | None = None
         self.state = State.HANDSHAKE
@@ -187,8 +189,11 @@ class WebSocket:
             if self._upgrade is not None and not self._denied:
                 self._upgrade.refuse(503, "No answer from the application")
             self._refused()
-        elif self.transport is not None:
+        elif self.writer.held() or self._secure:
             self.transport.abortConnection()
+        else:
+            # An orderly end: a reset could overtake the close frame.
+            self._lose()
 
     def ended(self, error: BaseException | None) -> None:
         """The application has returned, or raised `error`."""
@@ -206,8 +211,6 @@ class WebSocket:
 
     def _fail(self, error: FrameError) -> None:
         """The peer broke the protocol: say so, read on without looking until it has gone."""
-        self._discarding = True
-        self._reader.clear()
         if self.state is State.OPEN:
             self._close_with(frames.build_close(error.code, error.reason))
             self._inbox.end({"type": "websocket.disconnect", "code": error.code, "reason": error.reason})
@@ -215,7 +218,7 @@ class WebSocket:
         self.writer.notify_drained(self._half_close)
 
     def _half_close(self) -> None:
-        if self.transport is not None and ISSLTransport(self.transport, None) is None:
+        if self.transport is not None and not self._secure:
             self.transport.unregisterProducer()
             self.transport.loseWriteConnection()
 
@@ -268,7 +271,10 @@ class WebSocket:
                 elif self.state is State.OPEN:
                     inbox.put({"type": "websocket.receive", KEYS[opcode]: data}, len(data))
         except FrameError as error:
-            self._fail(error)
+            self._discarding = True
+            reader.clear()
+            # One turn later, so that an answer to what came before it is not cut off.
+            asyncio.get_running_loop().call_soon(self._fail, error)
             return
         self._paused = True
         self.transport.pauseProducing()

@@ -123,29 +123,34 @@ class Connection:
         if self.farewell is not None and (last := self.farewell(close)) is not None:
             self.outbox.push(last)
         self.outbox.flush()
-        self._closing(close)
-        self.writer.close(close)
+        if self.close_sent is None:  # not too slow even for this
+            self._closing(close)
+            self.writer.close(close)
 
     def gone(self) -> None:
         """The other end has left, or everything has been told: nothing is sent from here on."""
-        if self.state is State.OPEN and (lost := self.outbox.shut()):
-            metrics.LOST.labels(Loss.CLOSED).inc(lost)
-        self.outbox.shut()
+        self._discard()
         self.state = State.CLOSED
 
     def _overflowed(self, frames: int) -> None:
         if self.state is not State.OPEN:
             return
         metrics.LOST.labels(Loss.SLOW).inc(max(frames, 1))
+        self.outbox.shut()
         self._closing(SLOW)
-        self.writer.abort(SLOW)
+        if not self.outbox.corked:
+            self.writer.abort(SLOW)
 
     def _closing(self, close: Close) -> None:
-        self.outbox.shut()
+        self._discard()
         self.state = State.CLOSING
         self.close_sent = close
         if self.on_close is not None:
             self.on_close(close)
+
+    def _discard(self) -> None:
+        if lost := self.outbox.shut():
+            metrics.LOST.labels(Loss.CLOSED).inc(lost)
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} {self.line} {self.state.value}>"

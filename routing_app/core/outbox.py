@@ -7,12 +7,15 @@ the flusher writes every dirty outbox at the end of the turn. Bounds count what 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from routing_app.core.frame import Frame
     from routing_app.core.writer import Writer
+
+logger = logging.getLogger(__name__)
 
 SLICE: Final = 1000
 """Outboxes written before other callbacks of the loop get a turn: 1,000 sockets take about 5 ms."""
@@ -39,7 +42,10 @@ class Flusher:
         if self._scheduled:
             self._loop.call_soon(self._flush)
         for outbox in batch:
-            outbox.flush()
+            try:
+                outbox.flush()
+            except Exception:
+                logger.exception("an outbox could not be written")
 
 
 class Outbox:

@@ -95,17 +95,18 @@ class AsgiWriter:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._waiting: deque[dict[str, Any]] = deque()
+        self._waiting: deque[tuple[dict[str, Any], int]] = deque()
+        """Messages and their bytes; the server has begun with the first one, and waits."""
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
 
     def write(self, frames: list[Frame]) -> None:
         """Send each frame, in place while nothing waits."""
         for frame in frames:
-            self._put(frame.message)
+            self._put(frame.message, frame.size)
 
     def held_bytes(self) -> int:
-        """Characters that wait for the server to take them."""
+        """Bytes of text that wait for the server to take them."""
         return self._bytes
 
     def held_frames(self) -> int:
@@ -118,47 +119,46 @@ class AsgiWriter:
 
     def abort(self, close: Close) -> None:
         """Throw away what waits, then close. A server that is itself blocked cannot be hurried."""
-        self._waiting.clear()
-        self._bytes = 0
+        while len(self._waiting) > 1:
+            self._bytes -= self._waiting.pop()[1]
         self.close(close)
 
-    def _put(self, message: dict[str, Any]) -> None:
+    def _put(self, message: dict[str, Any], size: int = 0) -> None:
         if self._task is None:
             coroutine = self._send(message)
-            if (waiting_for := _step(coroutine)) is not ENDED:
-                self._task = asyncio.ensure_future(self._pump(_resume(coroutine, waiting_for)))
-            return
-        self._waiting.append(message)
-        self._bytes += _size(message)
+            waiting_for = _step(coroutine)
+            if waiting_for is _ENDED:
+                return
+            self._task = asyncio.ensure_future(self._pump(_resume(coroutine, waiting_for)))
+        self._waiting.append((message, size))
+        self._bytes += size
 
-    async def _pump(self, blocked: Any) -> None:
+    async def _pump(self, begun: Any) -> None:
         try:
-            with suppress(Exception):  # the peer is gone; the receiving side tells the consumer
-                await blocked
-            while self._waiting:
-                message = self._waiting.popleft()
-                self._bytes -= _size(message)
-                with suppress(Exception):
-                    await self._send(message)
+            while True:
+                with suppress(Exception):  # the peer is gone; the receiving side tells the consumer
+                    await begun
+                self._bytes -= self._waiting.popleft()[1]
+                if not self._waiting:
+                    return
+                begun = self._send(self._waiting[0][0])
         finally:
             self._task = None
+            self._waiting.clear()
+            self._bytes = 0
 
 
-def _size(message: dict[str, Any]) -> int:
-    return len(message.get("text") or message.get("bytes") or "")
-
-
-ENDED: Final = object()
+_ENDED: Final = object()
 
 
 def _step(coroutine: Coroutine[Any, Any, None]) -> Any:
-    """Run a coroutine up to its first wait; returns what it waits for (None: a turn of the loop), or ENDED."""
+    """Run a coroutine up to its first wait; returns what it waits for (None: a turn), or _ENDED."""
     try:
         return coroutine.send(None)
     except StopIteration:
-        return ENDED
+        return _ENDED
     except Exception:  # the peer is gone; the receiving side tells the consumer
-        return ENDED
+        return _ENDED
 
 
 @types.coroutine

@@ -23,7 +23,8 @@ def read(wire: bytes) -> Reference:
     with pytest.raises(StopIteration) as parsed:
         next(steps)
     assert not reader.buffer
-    return parsed.value.value
+    frame: Reference = parsed.value.value
+    return frame
 
 
 @pytest.mark.parametrize("size", SIZES)

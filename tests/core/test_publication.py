@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.core.publication import Publication
+from routing_app.core.redis_layer import RedisLayer
+
+LAYER = RedisLayer()
 
 texts = st.text(max_size=20)
 messages = st.recursive(
@@ -17,10 +19,11 @@ messages = st.recursive(
 
 
 @given(st.lists(texts, min_size=1, max_size=5), messages, texts, texts, texts, texts)
-def test_pack_and_unpack_are_inverse_through_msgpack(addresses, message, event, sender, exclude, id):
+def test_pack_and_unpack_are_inverse_through_the_redis_layer(addresses, message, event, sender, exclude, id):
     publication = Publication(tuple(addresses), message, event, sender, exclude, id)
 
-    back = Publication.unpack(msgpack.unpackb(msgpack.packb(publication.pack())))
+    [packed] = LAYER.deserialize(LAYER.serialize({"items": [publication.pack()]}))["items"]
+    back = Publication.unpack(packed)
 
     for name in Publication.__slots__:
         assert getattr(back, name) == getattr(publication, name)

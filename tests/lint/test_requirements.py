@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 from importlib.metadata import distribution, packages_distributions, version
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -12,10 +13,16 @@ from packaging.utils import canonicalize_name
 
 from tests.services.databases import REPOSITORY
 
+pytestmark = pytest.mark.once
+
 BROUGHT = "# What the packages above bring with them"
 
 # Used, though no module of ours names it: Django's backend for postgres:// URLs.
 UNDERNEATH = {"psycopg"}
+
+
+PACKAGES = ("broker_project", "routing_app", "sessions_app")
+OWNERS = packages_distributions()
 
 
 def pins(file: str) -> dict[str, Requirement]:
@@ -54,32 +61,40 @@ def applies(needed: Requirement, extras: set[str]) -> bool:
     return needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras | {""})
 
 
-def test_the_server_uses_every_package_it_asks_for() -> None:
-    asked = (REPOSITORY / "requirements.txt").read_text().partition(BROUGHT)[0]
-    names = [
-        name for name, pin in RUNTIME.items() if re.search(rf"^{re.escape(pin.name)}\b", asked, re.MULTILINE)
+def asked() -> set[str]:
+    """What requirements.txt asks for by name, not what comes along."""
+    head = (REPOSITORY / "requirements.txt").read_text().partition(BROUGHT)[0]
+    return {
+        name for name, pin in RUNTIME.items() if re.search(rf"^{re.escape(pin.name)}\b", head, re.MULTILINE)
+    }
+
+
+def imported() -> set[str]:
+    """Modules, by their first name, that the server's files import."""
+    files = [file for package in PACKAGES for file in (REPOSITORY / package).glob("**/*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
     ]
-
-    assert "django" in names
-    assert {name for name in names if not is_used(name)} == UNDERNEATH
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - set(PACKAGES)
 
 
-def is_used(name: str) -> bool:
-    """Whether our code imports a module of the package, or names one in a setting."""
-    owned = packages_distributions().items()
-    modules = "|".join(
-        re.escape(module)
-        for module, owners in owned
-        if name in {str(canonicalize_name(owner)) for owner in owners}
-    )
-    used = re.compile(rf"^\s*(?:from|import) (?:{modules})\b|[\"'](?:{modules})[.\"']", re.MULTILINE)
-    return any(used.search(path.read_text()) for path in sources())
+def packages_of(module: str) -> set[str]:
+    """Installed packages that hold a module; several may share a namespace."""
+    return {str(canonicalize_name(owner)) for owner in OWNERS.get(module, [])}
 
 
-def sources() -> list[Path]:
-    """Python files of the server."""
-    folders = ("broker_project", "routing_app", "sessions_app")
-    return [path for folder in folders for path in (REPOSITORY / folder).glob("**/*.py")]
+def test_the_server_imports_only_what_it_asks_for() -> None:
+    assert not [module for module in imported() if not packages_of(module) & asked()]
+
+
+def test_the_server_uses_all_that_it_asks_for() -> None:
+    settings = (REPOSITORY / "broker_project/settings.py").read_text()
+    named = {module for module in OWNERS if re.search(rf"[\"']{re.escape(module)}[.\"']", settings)}
+    used = {package for module in imported() | named for package in packages_of(module)}
+
+    assert asked() - used == UNDERNEATH
 
 
 def test_redis_stays_below_8() -> None:

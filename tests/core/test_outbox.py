@@ -1,0 +1,230 @@
+"""The outbox: in order, bounded, one write a turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routing_app.core.frame import Frame
+from routing_app.core.outbox import SLICE, Flusher, Outbox, deliver
+from tests.core.harness import Recorder
+
+
+class Box(Outbox):
+    """An outbox with its writer and its overflows in sight."""
+
+    def __init__(self, flusher: Flusher, max_bytes: int = 100, max_frames: int = 10) -> None:
+        self.recorder = Recorder()
+        self.overflows: list[int] = []
+        super().__init__(flusher, self.recorder, self.overflows.append, max_bytes, max_frames)
+
+
+async def turn() -> None:
+    await asyncio.sleep(0)
+
+
+def flusher() -> Flusher:
+    return Flusher(asyncio.get_running_loop())
+
+
+async def test_what_is_pushed_in_a_turn_is_one_write_at_its_end():
+    box = Box(flusher())
+    for text in "abc":
+        assert box.push(Frame(text))
+    assert box.recorder.writes == []
+
+    await turn()
+    assert box.recorder.writes == [["a", "b", "c"]]
+
+    box.push(Frame("d"))
+    await turn()
+    assert box.recorder.writes == [["a", "b", "c"], ["d"]]
+
+
+async def test_a_turn_without_a_push_writes_nothing():
+    box = Box(flusher())
+    box.push(Frame("a"))
+    for _ in range(5):
+        await turn()
+
+    assert len(box.recorder.writes) == 1
+
+
+async def test_one_frame_goes_to_all_outboxes_and_those_that_took_it_are_counted():
+    shared = flusher()
+    boxes = [Box(shared) for _ in range(5)]
+    boxes[3].shut()
+
+    assert deliver(boxes, Frame("a")) == 4
+    await turn()
+
+    assert [box.recorder.texts for box in boxes] == [["a"], ["a"], ["a"], [], ["a"]]
+
+
+async def test_a_long_flush_lets_other_callbacks_have_their_turn():
+    shared = flusher()
+    boxes = [Box(shared) for _ in range(3 * SLICE)]
+    deliver(boxes, Frame("a"))
+    seen = []
+    while not boxes[-1].recorder.writes:
+        await turn()
+        seen.append(sum(bool(box.recorder.writes) for box in boxes))
+
+    assert seen == [SLICE, 2 * SLICE, 3 * SLICE]
+
+
+async def test_frames_pushed_between_two_slices_are_written_in_order():
+    shared = flusher()
+    boxes = [Box(shared) for _ in range(2 * SLICE)]
+    deliver(boxes, Frame("a"))
+    await turn()
+    deliver(boxes, Frame("b"))
+    for _ in range(5):
+        await turn()
+
+    assert {tuple(box.recorder.texts) for box in boxes} == {("a", "b")}
+
+
+async def test_a_writer_that_fails_holds_up_nobody_else():
+    shared = flusher()
+    boxes = [Box(shared) for _ in range(3)]
+
+    def fail(frames: list[Frame]) -> None:
+        raise OSError("broken")
+
+    boxes[0].recorder.write = fail  # type: ignore[method-assign]
+    deliver(boxes, Frame("a"))
+    await turn()
+    deliver(boxes, Frame("b"))
+    await turn()
+
+    assert [box.recorder.texts for box in boxes[1:]] == [["a", "b"], ["a", "b"]]
+
+
+async def test_a_burst_beyond_the_bounds_is_no_overflow_while_the_writer_takes_it():
+    box = Box(flusher(), max_bytes=50, max_frames=5)
+    texts = [str(number) for number in range(1000)]
+    for text in texts:
+        assert box.push(Frame(text))
+    await turn()
+
+    assert box.recorder.texts == texts
+    assert box.overflows == []
+
+
+async def test_the_bound_in_frames_is_exact():
+    box = Box(flusher(), max_frames=3)
+    box.recorder.stuck = True
+
+    assert [box.push(Frame("x")) for _ in range(3)] == [True] * 3
+    await turn()
+    assert box.overflows == []
+    box.push(Frame("x"))
+    await turn()
+
+    assert box.overflows == [4]
+    assert not box.push(Frame("x"))
+    await turn()
+    assert box.overflows == [4]
+
+
+async def test_the_bound_in_bytes_is_exact_and_counts_what_the_writer_holds():
+    box = Box(flusher(), max_bytes=10)
+    box.recorder.stuck = True
+    box.push(Frame("12345"))
+    await turn()
+    box.push(Frame("6789é"))
+    await turn()
+
+    assert box.overflows == [2]
+
+    box = Box(flusher(), max_bytes=10)
+    box.recorder.stuck = True
+    box.push(Frame("12345"))
+    await turn()
+    box.push(Frame("67890"))
+    await turn()
+
+    assert box.overflows == []
+
+
+async def test_a_corked_outbox_keeps_everything_until_it_is_uncorked():
+    box = Box(flusher())
+    box.cork()
+    box.push(Frame("a"))
+    await turn()
+    box.push(Frame("b"))
+    box.flush()
+    assert box.recorder.writes == []
+
+    box.uncork()
+    assert box.recorder.writes == [["a", "b"]]
+    box.push(Frame("c"))
+    await turn()
+    assert box.recorder.texts == ["a", "b", "c"]
+
+
+async def test_a_corked_outbox_is_bounded():
+    box = Box(flusher(), max_frames=3)
+    box.cork()
+    for _ in range(10):
+        box.push(Frame("x"))
+
+    assert box.overflows == [4]
+    box.uncork()
+    assert box.recorder.writes == []
+
+
+async def test_shut_throws_away_and_says_how_much():
+    box = Box(flusher())
+    box.push(Frame("a"))
+    box.push(Frame("b"))
+
+    assert box.shut() == 2
+    assert box.shut() == 0
+    assert not box.push(Frame("c"))
+    await turn()
+    assert box.recorder.writes == []
+
+
+STEPS = st.lists(
+    st.sampled_from(["push", "push", "push", "turn", "stall", "resume", "cork", "uncork", "big"]), max_size=60
+)
+
+
+@given(STEPS)
+def test_whatever_happens_the_order_is_kept_and_the_bound_holds(steps):
+    asyncio.run(_whatever_happens(steps))
+
+
+async def _whatever_happens(steps):
+    box = Box(flusher(), max_bytes=60, max_frames=6)
+    taken: list[str] = []
+    for number, step in enumerate(steps):
+        if step in ("push", "big"):
+            text = f"{number:03}" * (7 if step == "big" else 1)
+            before = len(box.overflows)
+            if box.push(Frame(text)) or len(box.overflows) > before:
+                taken.append(text)
+        elif step == "turn":
+            await turn()
+        elif step == "stall":
+            box.recorder.stuck = True
+        elif step == "resume":
+            box.recorder.release()
+        else:
+            getattr(box, step)()
+        in_hand = [*box.recorder.texts, *[frame.text for frame in (*box.recorder.held, *box.frames)]]
+        assert in_hand == taken[: len(in_hand)]
+        assert len(box.overflows) <= 1
+        if not box.overflows:
+            assert in_hand == taken
+            assert len(box.frames) <= 6
+            assert box.size == sum(frame.size for frame in box.frames) <= 60
+    box.recorder.release()
+    box.uncork()
+    await turn()
+    if not box.overflows:
+        assert box.recorder.texts == taken

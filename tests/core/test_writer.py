@@ -1,0 +1,217 @@
+"""Writers: a plain ASGI `send` that takes, waits, yields or fails; and the server's own frame writer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routing_app.core.codes import INTERNAL, NORMAL, SLOW
+from routing_app.core.frame import Frame
+from routing_app.core.writer import AsgiWriter, DirectWriter
+
+
+class AsgiServer:
+    """The server's side of `send`: takes at once while `open`; else waits, as uvicorn does."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.yields = 0
+        self.error: Exception | None = None
+
+    async def send(self, message: dict[str, Any]) -> None:
+        for _ in range(self.yields):
+            await asyncio.sleep(0)
+        while not self.open.is_set():
+            await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        self.taken.append(message.get("text", "") or f"close {message['code']}")
+
+
+def frames(*texts: str) -> list[Frame]:
+    return [Frame(text) for text in texts]
+
+
+async def settle() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_a_server_that_takes_at_once_is_served_in_place():
+    server = AsgiServer()
+    writer = AsgiWriter(server.send)
+
+    writer.write(frames("a", "b"))
+    writer.close(NORMAL)
+
+    assert server.taken == ["a", "b", "close 1000"]
+    assert (writer.held_frames(), writer.held_bytes()) == (0, 0)
+
+
+async def test_what_a_blocked_server_does_not_take_waits_in_order_and_is_counted():
+    server = AsgiServer()
+    writer = AsgiWriter(server.send)
+    server.open.clear()
+    writer.write(frames("first", "second", "drei€"))
+    writer.write(frames("4"))
+    await settle()
+    assert server.taken == []
+    assert (writer.held_frames(), writer.held_bytes()) == (4, 5 + 6 + 7 + 1)
+
+    server.open.set()
+    await settle()
+
+    assert server.taken == ["first", "second", "drei€", "4"]
+    assert (writer.held_frames(), writer.held_bytes()) == (0, 0)
+    writer.write(frames("5"))
+    assert server.taken[-1] == "5"
+
+
+async def test_a_send_that_only_yields_loses_nothing():
+    server = AsgiServer()
+    server.yields = 3
+    writer = AsgiWriter(server.send)
+    writer.write(frames("a", "b", "c"))
+    await settle()
+
+    assert server.taken == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+async def test_a_server_that_fails_is_nobodys_problem(blocked: bool):
+    server = AsgiServer()
+    writer = AsgiWriter(server.send)
+    server.error = OSError("gone")
+    if blocked:
+        server.open.clear()
+    writer.write(frames("a", "b"))
+    writer.close(NORMAL)
+    server.open.set()
+    await settle()
+    assert (server.taken, writer.held_frames(), writer.held_bytes()) == ([], 0, 0)
+
+    server.error = None
+    writer.write(frames("c"))
+    assert server.taken == ["c"]
+
+
+async def test_abort_throws_away_what_waits_and_closes_next():
+    server = AsgiServer()
+    writer = AsgiWriter(server.send)
+    server.open.clear()
+    writer.write(frames("begun", "waits", "waits too"))
+    await settle()
+
+    writer.abort(SLOW)
+    assert (writer.held_frames(), writer.held_bytes()) == (2, len("begun"))
+    server.open.set()
+    await settle()
+
+    assert server.taken == ["begun", f"close {SLOW.code}"]
+
+
+async def test_a_code_that_daphne_does_not_allow_goes_out_as_its_portable_one():
+    server = AsgiServer()
+    AsgiWriter(server.send).close(INTERNAL)
+
+    assert server.taken == ["close 4110"]
+
+
+async def test_the_coroutine_of_a_blocked_server_can_be_cancelled():
+    """The loop cancels every task when it ends."""
+    server = AsgiServer()
+    writer = AsgiWriter(server.send)
+    server.open.clear()
+    writer.write(frames("a"))
+    (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+    await settle()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert task.cancelled()
+    server.open.set()
+    writer.write(frames("b"))
+    assert server.taken == ["b"]
+
+
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from(["write", "write", "block", "open", "turn", "yields"]), st.integers(0, 4)),
+    max_size=40,
+)
+
+
+@given(ACTIONS)
+def test_whatever_the_server_does_all_frames_arrive_once_and_in_order(actions):
+    asyncio.run(_whatever_the_server_does(actions))
+
+
+async def _whatever_the_server_does(actions):
+    server = AsgiServer()
+    writer = AsgiWriter(server.send)
+    sent: list[str] = []
+    for action, number in actions:
+        if action == "write":
+            texts = [f"{len(sent) + index}" for index in range(number)]
+            sent += texts
+            writer.write(frames(*texts))
+        elif action == "block":
+            server.open.clear()
+        elif action == "open":
+            server.open.set()
+        elif action == "yields":
+            server.yields = number
+        else:
+            for _ in range(number):
+                await asyncio.sleep(0)
+        assert server.taken == sent[: len(server.taken)]
+        assert len(server.taken) + writer.held_frames() == len(sent)
+    server.open.set()
+    for _ in range(6 * len(sent) + 10):
+        await asyncio.sleep(0)
+    assert server.taken == sent
+    assert (writer.held_frames(), writer.held_bytes()) == (0, 0)
+
+
+class FrameWriter:
+    """The extension that our server offers."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def write(self, data: bytes) -> None:
+        self.calls.append(data)
+
+    def held(self) -> int:
+        return 7
+
+    def close(self, code: int, reason: str) -> None:
+        self.calls.append((code, reason))
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+
+def test_the_direct_writer_joins_frames_and_sends_any_code():
+    server = FrameWriter()
+    writer = DirectWriter(server)
+    one, two = frames("one", "two")
+    writer.write([one, two])
+    writer.write([one])
+    writer.close(INTERNAL)
+    writer.abort(SLOW)
+
+    assert server.calls == [
+        one.wire + two.wire,
+        one.wire,
+        (1011, INTERNAL.reason),
+        (SLOW.code, SLOW.reason),
+        "abort",
+    ]
+    assert server.calls[1] is one.wire
+    assert (writer.held_bytes(), writer.held_frames()) == (7, 0)
