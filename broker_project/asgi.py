@@ -14,7 +14,7 @@ _http = get_asgi_application()
 
 # Consumers import models, so the table can be read only after Django is set up.
 from broker_project.health import Health  # noqa: E402
-from broker_project.routing import Switchboard  # noqa: E402
-from broker_project.sockets import SOCKETS  # noqa: E402
+from broker_project.routing import Polling, Switchboard  # noqa: E402
+from broker_project.sockets import ENGINEIO, SOCKETS  # noqa: E402
 
-application = Switchboard(http=Health(_http), sockets=SOCKETS)
+application = Switchboard(http=Health(Polling(_http, ENGINEIO)), sockets=SOCKETS)

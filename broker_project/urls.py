@@ -10,11 +10,14 @@ from rest_framework.routers import SimpleRouter
 
 from routing_app.core.api import ClientViewSet, PublishView
 from routing_app.core.exposition import metrics_view
+from routing_app.rooms.api import RoomViewSet
+from routing_app.rooms.original import bus_message, healthcheck
 from routing_app.tokens.api import TokenViewSet
 from routing_app.tokens.form_api import form_api
 
 rest = SimpleRouter()
 rest.register("clients", ClientViewSet, basename="client")
+rest.register("rooms", RoomViewSet, basename="room")
 rest.register("tokens", TokenViewSet, basename="token")
 
 urlpatterns = [
@@ -23,6 +26,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("console/", TemplateView.as_view(template_name="console.html"), name="console"),
     path("metrics", metrics_view),
+    path("healthcheck", healthcheck),
+    path("bus-message/<path:room>", bus_message),
     path("api/publish", PublishView.as_view()),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema")),

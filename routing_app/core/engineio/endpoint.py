@@ -221,9 +221,7 @@ class Endpoint:
     def _check_origin(self, scope: Any) -> None:
         patterns = settings.ORIGINS[self._line]
         if not origin.allowed(header(scope, b"origin"), header(scope, b"host") or "", patterns):
-            logger.info(
-                "%s: origin refused; %s_ORIGINS would admit it", self._line, self._line.upper()
-            )
+            logger.info("%s: origin refused; %s_ORIGINS would admit it", self._line, self._line.upper())
             raise RequestRefused(Fault.FORBIDDEN)
 
     def _count(self, reason: Refusal) -> None:
