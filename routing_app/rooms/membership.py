@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from django.db import Error as DatabaseError
@@ -13,14 +14,17 @@ from routing_app.core.codes import UNAVAILABLE, Refusal
 from routing_app.core.connection import State
 from routing_app.core.database import Overloaded
 from routing_app.core.relay import LayerUnavailable
+from routing_app.core.worker import Worker
 from routing_app.rooms import records
 from routing_app.rooms.member import Member, roll
 from routing_app.rooms.models import address
-from routing_app.rooms.records import Entry
+from routing_app.rooms.records import Entry, Key
 
 logger = logging.getLogger(__name__)
 
 LINE: Final = "rooms"
+
+Request = Callable[[Worker, Entry], Awaitable[frozenset[Entry]]]
 
 
 def ignore(member: Member, reason: str, refusal: Refusal = Refusal.MALFORMED) -> None:
@@ -32,17 +36,19 @@ def ignore(member: Member, reason: str, refusal: Refusal = Refusal.MALFORMED) ->
 async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -> bool:
     """Let a client into a room, once its row is committed; False when it is not in the room after this.
 
-    A second JOIN only changes the nickname.
+    It hears the room before its row can be seen: whoever finds it in CLIENTS can reach it. A second JOIN only
+    changes the nickname.
     """
     key = (member.namespace, room)
     before = member.rooms.get(key)
     joined_at = before.joined_at if before else timezone.now()
     entry = Entry(key, member.connection.id, nickname, joined_at, member.connection.peer.host)
+    addresses = (address(*key), *more_addresses)
+    if not await _granted(member, records.ask, entry) or not await _hear(member, *addresses):
+        return False
     member.rooms[key] = entry
-    if not await _record(member, entry) or not await _hear(member, address(*key), *more_addresses):
-        member.rooms.pop(key, None)
-        if before:
-            member.rooms[key] = before
+    if not await _granted(member, records.join, entry):
+        _undo(member, key, before, *addresses)
         return False
     member.nickname = nickname
     member.connection.identity = _text(nickname)
@@ -51,9 +57,18 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
     return True
 
 
-async def _record(member: Member, entry: Entry) -> bool:
+def _undo(member: Member, key: Key, before: Entry | None, *addresses: str) -> None:
+    if before is not None:
+        member.rooms[key] = before
+    else:
+        member.rooms.pop(key, None)
+        member.worker.hub.unsubscribe(member.connection, *addresses)
+
+
+async def _granted(member: Member, request: Request, entry: Entry) -> bool:
+    """Whether a request about an entry succeeds; what is refused, or cannot be asked, is counted."""
     try:
-        refused = await records.join(member.worker, entry)
+        refused = await request(member.worker, entry)
     except (Overloaded, DatabaseError) as error:
         unavailable(member, error)
         return False

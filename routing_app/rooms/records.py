@@ -35,6 +35,11 @@ class Entry:
     host: str
 
 
+def ask(worker: Worker, entry: Entry) -> asyncio.Future[frozenset[Entry]]:
+    """Whether a room would take a member now; resolves with the entries that it would not. Raises Overloaded."""
+    return worker.writes.submit_item(_ask_many, entry)
+
+
 def join(worker: Worker, entry: Entry) -> asyncio.Future[frozenset[Entry]]:
     """Have a membership written; resolves after the commit with the entries that were refused.
 
@@ -71,6 +76,10 @@ async def forget_unused(worker: Worker, seconds: float) -> int:
 
 def _present(room: Key) -> Any:
     return Membership.objects.present().filter(room__namespace=room[0], room__name=room[1])
+
+
+def _ask_many(entries: list[Entry]) -> frozenset[Entry]:
+    return _refused(entries, _find(sorted({entry.room for entry in entries})))
 
 
 def _join_many(entries: list[Entry]) -> frozenset[Entry]:
@@ -113,8 +122,8 @@ def _refused(entries: Iterable[Entry], rooms: dict[Key, Room]) -> frozenset[Entr
     """Entries that a room's allow-list or limit keeps out."""
     by_room: dict[Key, list[Entry]] = defaultdict(list)
     for entry in entries:
-        room = rooms[entry.room]
-        if room.allowed or room.member_limit is not None:
+        room = rooms.get(entry.room)
+        if room is not None and (room.allowed or room.member_limit is not None):
             by_room[entry.room].append(entry)
     return frozenset(entry for key, mine in by_room.items() for entry in _kept_out(rooms[key], mine))
 

@@ -1,4 +1,4 @@
-"""What runs beside the sockets of a worker: rows after an outage, deleted rooms, last use, rooms nobody needs."""
+"""What runs beside the sockets of a worker: rows after an outage, deleted rooms, last use, unused rooms."""
 
 from __future__ import annotations
 
