@@ -16,5 +16,7 @@ _http = get_asgi_application()
 from broker_project.health import Health  # noqa: E402
 from broker_project.routing import Polling, Switchboard  # noqa: E402
 from broker_project.sockets import ENGINEIO, SOCKETS  # noqa: E402
+from routing_app.core.lean import Lean  # noqa: E402
 
-application = Switchboard(http=Health(Polling(_http, ENGINEIO)), sockets=SOCKETS)
+_django = Lean(_http, "broker_project.express")
+application = Switchboard(http=Health(Polling(_django, ENGINEIO)), sockets=SOCKETS)

@@ -50,6 +50,7 @@ class WebSocket:
 
     __slots__ = (
         "_denied",
+        "_details",
         "_discarding",
         "_inbox",
         "_paused",
@@ -71,6 +72,7 @@ class WebSocket:
     def __init__(self, server: Server, upgrade: Upgrade) -> None:
         self._server = server
         self._upgrade: Upgrade | None = upgrade
+        self._details = upgrade.log_details()
         self._inbox = Inbox()
         self._inbox.put({"type": "websocket.connect"}, 0)
         self._reader = FrameReader(server.websocket_max_frame_size, server.websocket_max_message_size)
@@ -83,8 +85,9 @@ class WebSocket:
         self.opened = self.heard = server.now
         self.pinged = 0.0
         timeout = server.websocket_connect_timeout
-        self.deadline = server.now + timeout if timeout >= 0 else 0.0
-        """When the connection is dropped (`Server.now` seconds); 0.0 while nothing is overdue."""
+        self.deadline = _soon(timeout) if timeout >= 0 else 0.0
+        """Loop time at which the connection is dropped; 0.0 while nothing is due."""
+        self._log("connecting")
 
     # --- ASGI -----------------------------------------------------------------------------------------
 
@@ -126,6 +129,7 @@ class WebSocket:
         self.deadline = 0.0
         upgrade.hand_over(self)
         self.writer.start(self.transport, response)
+        self._log("connected")
 
     def _send(self, message: Message) -> None:
         if self.state is State.HANDSHAKE:
@@ -153,6 +157,7 @@ class WebSocket:
     def _refused(self) -> None:
         self._upgrade = None
         self.state = State.CLOSED
+        self._log("rejected")
         self._inbox.end({"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""})
         self._server.socket_lost(self)
 
@@ -176,7 +181,7 @@ class WebSocket:
         """Drop the connection: at once, or soon where a close frame is on its way."""
         if self.state is State.CLOSING:
             self.writer.discard()
-            self.deadline = min(self.deadline, self._server.now + ABORT_TIMEOUT)
+            self.deadline = min(self.deadline, _soon(ABORT_TIMEOUT))
         elif self.transport is not None:
             self.writer.open = False
             self.transport.abortConnection()
@@ -206,7 +211,7 @@ class WebSocket:
 
     def _close_with(self, frame: bytes) -> None:
         self.state = State.CLOSING
-        self.deadline = self._server.now + CLOSE_TIMEOUT
+        self.deadline = _soon(CLOSE_TIMEOUT)
         self.writer.finish(frame)
 
     def _fail(self, error: FrameError) -> None:
@@ -246,6 +251,8 @@ class WebSocket:
 
     def connectionLost(self, reason: Any = None) -> None:  # noqa: N802 - Twisted's name
         """Twisted: the connection is gone. The application is told, and no reference to it is kept."""
+        if self.state >= State.OPEN:
+            self._log("disconnected")
         self.state = State.CLOSED
         self.deadline = 0.0
         self.transport = self._upgrade = None
@@ -308,6 +315,10 @@ class WebSocket:
         if self._paused and self.transport is not None:
             self._resume()
 
+    def _log(self, action: str) -> None:
+        if self._details is not None:
+            self._server.log_action("websocket", action, self._details)
+
     # --- heartbeat ------------------------------------------------------------------------------------
 
     def quiet(self, now: float, timeout: float) -> None:
@@ -322,3 +333,7 @@ class WebSocket:
         elif now - self.pinged >= timeout:
             self.pinged = now
             self.writer.write(PING)
+
+
+def _soon(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds

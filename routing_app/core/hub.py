@@ -45,18 +45,19 @@ class Hub:
         self._by_id: dict[str, Connection] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._handlers: dict[str, Callable[[Publication], int]] = {CLOSE: self._close_here}
-        relay.receive_with(self.deliver)
+        relay.receive_with(self.deliver, self.tell_gap)
+
+    def on(self, event: str, handler: Callable[[Publication], int]) -> None:
+        """Have `handler` take every publication of a line's internal `event` that reaches this process.
+
+        No connection gets such a publication by itself; what `handler` returns counts as delivered. Besides
+        addresses of connections, `worker:<id>` reaches the handler in one process.
+        """
+        self._handlers[event] = handler
 
     def add(self, connection: Connection) -> None:
         """Make a connection known; from here on its own address, `connection:<id>`, reaches it."""
         self._by_id[connection.id] = connection
-
-    def handle(self, event: str, handler: Callable[[Publication], int]) -> None:
-        """Give publications of `event` to `handler` instead of to connections; it returns how many it reached.
-
-        For what processes tell each other: `worker:<id>` as an address reaches that one process.
-        """
-        self._handlers[event] = handler
 
     async def subscribe(self, connection: Connection, *addresses: str) -> None:
         """Let `connection` hear `addresses`. When this returns, every later publication reaches it.
@@ -115,6 +116,12 @@ class Hub:
         if len(addresses) == 1:
             return self._deliver_to_one(addresses[0], publication)
         return self._deliver_to_many(publication)
+
+    def tell_gap(self) -> None:
+        """Tell every connection that hears something that it may have missed messages of other processes."""
+        hearing = [connection for connection in self._by_id.values() if connection.addresses]
+        for connection in hearing:
+            connection.missed()
 
     def members(self, address: str) -> list[Connection]:
         """The connections of this process that hear an address, in the order in which they came."""

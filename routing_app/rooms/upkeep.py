@@ -28,7 +28,7 @@ async def begin(worker: Worker) -> None:
     """Join the worker's own upkeep."""
     mine = roll(worker)
     worker.presence.on_copy.append(lambda: records.restore(worker, list(mine.entries())))
-    worker.hub.handle(EVICT, lambda publication: _evict(worker, mine, publication))
+    worker.hub.on(EVICT, lambda publication: _evict(worker, mine, publication))
     _plan(worker)
 
 

@@ -91,6 +91,13 @@ async def leave(scope: Scope, receive: Any, send: Any, query: dict[str, str]) ->
     await send({"type": "websocket.accept"})
 
 
+async def late(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Take a while to accept."""
+    await asyncio.sleep(0.8)
+    await send({"type": "websocket.accept"})
+    await receive()
+
+
 async def sleep(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
     """Never answer the handshake."""
     await asyncio.sleep(3600)
@@ -186,6 +193,7 @@ SOCKETS = {
         foreign_protocol,
         fail,
         leave,
+        late,
         sleep,
         whoami,
         cleans,
@@ -202,6 +210,8 @@ async def _http(scope: Scope, receive: Any, send: Any) -> None:
     await receive()
     if scope["path"] == "/go":
         GO.set()
+    if scope["path"] == "/raise":
+        raise RuntimeError("a handler failed")
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
     state = scope["extensions"]["switchboard.server"]
@@ -211,6 +221,7 @@ async def _http(scope: Scope, receive: Any, send: Any) -> None:
         "client": scope["client"],
         "scheme": scope["scheme"],
         "draining": state["draining"],
+        "root_path": scope["root_path"],
         "open_writers": sum(writer.open for writer in WRITERS),
         "held": sum(writer.held() for writer in WRITERS),
     }

@@ -94,7 +94,7 @@ class Courier:
             handler(publication.message)
             return 1
 
-        self.worker.hub.handle(event, handle)
+        self.worker.hub.on(event, handle)
 
     async def tell(self, worker_id: str, event: str, message: list[Any]) -> None:
         """Send to another worker, in order."""
