@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 
@@ -9,7 +10,7 @@ from routing_app.core.address import WORKER_ID_LENGTH
 from routing_app.core.codes import Close
 from routing_app.core.connection import Peer
 from routing_app.core.engineio.session import Application, Options, Session
-from routing_app.core.worker import Worker
+from routing_app.core.worker import DRAIN_BATCH, DRAIN_PAUSE_SECONDS, Worker
 
 
 def owner(sid: str) -> str:
@@ -50,7 +51,7 @@ class Registry:
             self._worker.seats.leave(session.peer.host)
 
     def _drain(self, close: Close) -> None:
-        """End what the hub does not: polling sessions, and those that are in no namespace."""
-        for session in list(self._sessions.values()):
-            if not session.on_websocket:
-                session.close(close)
+        """End all sessions, a batch at a time, also those that are in no namespace."""
+        loop = asyncio.get_running_loop()
+        for number, session in enumerate(list(self._sessions.values())):
+            loop.call_later(number // DRAIN_BATCH * DRAIN_PAUSE_SECONDS, session.close, close)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Protocol
 
-from routing_app.core.codes import INTERNAL, MALFORMED, NORMAL, SILENT, Close
+from routing_app.core.codes import INTERNAL, MALFORMED, NORMAL, SILENT, Advice, Close
 from routing_app.core.connection import Peer
 from routing_app.core.engineio import wire
 from routing_app.core.engineio.wire import Packet, Payload
@@ -225,9 +225,14 @@ class Session:
             raise RequestRefused(Fault.BAD_REQUEST)
 
     def _take(self) -> list[Packet]:
-        """What the poll that ends now answers: `6` if there is nothing, `1` at the end."""
+        """What the poll that ends now answers: `6` if there is nothing, `1` where the client shall stay away.
+
+        A client that shall come back finds its session unknown at the next poll: python-socketio does not
+        reconnect after `1`.
+        """
         packets, self._queue, self._held = self._queue, [], 0
-        if self.closed_with not in (None, NORMAL):
+        close = self.closed_with
+        if close is not None and close is not NORMAL and close.advice is Advice.STAY_AWAY:
             packets.append(wire.CLOSE)
         return packets or [wire.NOOP]
 

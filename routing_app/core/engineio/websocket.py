@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Final
 
-from routing_app.core.codes import MALFORMED, NORMAL, TOO_BIG, Close
+from routing_app.core.codes import MALFORMED, NORMAL, TOO_BIG, Advice, Close
 from routing_app.core.engineio import wire
 from routing_app.core.engineio.session import Session
 from routing_app.core.engineio.wire import Packet
@@ -25,8 +25,7 @@ class Channel:
     """The WebSocket of one client: packets in, frames out through `writer`."""
 
     def __init__(self, scope: Any, receive: Any, send: Any, version: int, max_packet: int) -> None:
-        extension = (scope.get("extensions") or {}).get(EXTENSION)
-        self.writer: Writer = DirectWriter(extension) if extension is not None else AsgiWriter(send)
+        self.writer = _writer(scope, send, version)
         self._receive = receive
         self._send = send
         self._version = version
@@ -57,6 +56,34 @@ class Channel:
                 while True:
                     with suppress(wire.WireError, PacketTooBig):
                         await self.packet()
+
+
+class OldClientWriter(DirectWriter):
+    """For clients 1.x and 2.x: one that shall come back sees its connection drop, as when an original server ends.
+
+    A close frame with 1012 ends a Node process that runs client 1.4 or 1.7 (its `ws` takes the code for an
+    error, and fails to report it), and any close frame ends the reading thread of socketIO-client-2.
+    """
+
+    __slots__ = ()
+
+    def close(self, close: Close) -> None:
+        """With a close frame where the client stays away, else without."""
+        if close.advice is Advice.STAY_AWAY:
+            super().close(close)
+        else:
+            self._server.abort()
+
+    def abort(self, close: Close) -> None:
+        """Drop the connection."""
+        self._server.abort()
+
+
+def _writer(scope: Any, send: Any, version: int) -> Writer:
+    extension = (scope.get("extensions") or {}).get(EXTENSION)
+    if extension is None:
+        return AsgiWriter(send)
+    return OldClientWriter(extension) if version == 3 else DirectWriter(extension)
 
 
 class PacketTooBig(Exception):
