@@ -155,8 +155,8 @@ class Session:
         return self._held if self._writer is None else self._writer.held_bytes()
 
     def held_frames(self) -> int:
-        """The same in packets, where it is known."""
-        return len(self._queue) if self._writer is None else self._writer.held_frames()
+        """Frames that the WebSocket has not written, where it counts them; a poll takes any number at once."""
+        return 0 if self._writer is None else self._writer.held_frames()
 
     def _binary(self, data: bytes) -> BinaryFrame:
         """For polling the data alone; a WebSocket frame has the form of the version."""
