@@ -46,7 +46,7 @@ class Presence:
         self._stale = False
         self._swept: asyncio.Future[int] | None = None
         self.on_copy: list[Callable[[], asyncio.Future[None]]] = []
-        """Called when connections are copied anew, to write rows of a line that belong to them and go with them."""
+        """Called when connections are copied anew: writes rows of a line that hang on theirs and went."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

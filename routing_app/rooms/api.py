@@ -109,7 +109,8 @@ class RoomViewSet(ModelViewSet[Room]):
     @action(detail=True, filter_backends=())
     def members(self, request: Request, pk: str | None = None) -> Response:
         """Members of all workers, in the order in which they joined."""
-        page = self.paginate_queryset(control.members(self.get_object()))
+        rows: QuerySet[Any] = control.members(self.get_object())
+        page: list[Any] = self.paginate_queryset(rows) or []
         return self.get_paginated_response(MemberSerializer(page, many=True).data)
 
     @extend_schema(summary="Publish to a room", request=MessageSerializer, responses=OutcomeSerializer)

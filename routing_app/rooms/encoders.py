@@ -1,4 +1,4 @@
-"""How a publication reads for members of a room: once for all Socket.IO generations, once for plain sockets."""
+"""How a publication reads for members of a room: once for Socket.IO 1.x to 4.x, once for plain sockets."""
 
 from __future__ import annotations
 

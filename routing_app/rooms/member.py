@@ -15,7 +15,7 @@ Emit = Callable[..., None]
 
 
 class Member:
-    """What the rules know of a client. `id` is what other clients call it; `emit(event, *arguments)` tells it."""
+    """What the rules know of a client; `id` is what others call it, `emit(event, *arguments)` tells it."""
 
     def __init__(self, worker: Worker, connection: Connection, namespace: str, id: str, emit: Emit) -> None:
         self.worker = worker

@@ -36,7 +36,7 @@ class Entry:
 
 
 def ask(worker: Worker, entry: Entry) -> asyncio.Future[frozenset[Entry]]:
-    """Whether a room would take a member now; resolves with the entries that it would not. Raises Overloaded."""
+    """Whether a room would take a member now; resolves with entries that are refused. Raises Overloaded."""
     return worker.writes.submit_item(_ask_many, entry)
 
 

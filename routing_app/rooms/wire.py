@@ -104,7 +104,7 @@ def _parse_layout(name: Any, arguments: list[Any]) -> Event:
         return Leave(room)
     if name == "CLIENTS":
         return Clients(room)
-    fields = {key: payload[key] for key in ("room", "message") if key in payload}
+    fields: dict[str, Any] = {key: payload[key] for key in ("room", "message") if key in payload}
     usual = "message" in payload and isinstance(payload["room"], str)
     return Notify(room, "EVENT", payload.get("message"), None if usual else fields)
 
@@ -145,7 +145,7 @@ def _first(arguments: list[Any]) -> Any:
 
 
 def _object(argument: Any) -> dict[str, Any]:
-    """An object, or a string of JSON that holds one: clients send the second, the original's README the first."""
+    """An object, or a string of JSON that holds one, as clients send it."""
     if isinstance(argument, str):
         try:
             argument = json.loads(argument)

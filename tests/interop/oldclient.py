@@ -1,7 +1,7 @@
 """A virtual environment for socketIO-client-2 0.7.5, which needs what our own environment must not have.
 
-The library imports setuptools' `pkg_resources`, gone from setuptools 82 on; it is the client of two of the six
-known programs that speak to the original, so it is tested as it was published.
+The library imports setuptools' `pkg_resources`, gone from setuptools 82 on; it is the client of two of the
+six known programs that speak to the original, so it is tested as it was published.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ def interpreter() -> Path:
 
 
 def _make(python: Path) -> None:
-    print("Installing socketIO-client-2", file=sys.stderr, flush=True)  # noqa: T201 - told while it takes time
+    print("Installing socketIO-client-2", file=sys.stderr, flush=True)  # noqa: T201
     venv.create(FOLDER, with_pip=True, clear=True)
     setuptools = [requirement for requirement in REQUIREMENTS if requirement.startswith("setuptools")]
     for arguments in (setuptools, ["--no-build-isolation", *REQUIREMENTS]):
-        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+        options = ["--quiet", "--disable-pip-version-check"]
+        command: list[str | Path] = [python, "-m", "pip", "install", *options, *arguments]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise Unreachable(result.stderr[-2000:])

@@ -9,7 +9,18 @@ from urllib.parse import urlsplit
 
 import socketio
 
-NAMES = "EVENT CLIENTS JOINED PEERS LEFT MESSAGE RTCSIGNAL EVENTS UPDATES STATUS".split()
+NAMES = (
+    "EVENT",
+    "CLIENTS",
+    "JOINED",
+    "PEERS",
+    "LEFT",
+    "MESSAGE",
+    "RTCSIGNAL",
+    "EVENTS",
+    "UPDATES",
+    "STATUS",
+)
 
 
 def tell(**what: Any) -> None:

@@ -1,7 +1,7 @@
 """socketIO-client-2 0.7.5 as a puppet: the commands and answers of `puppet.mjs`, for one client.
 
-Runs in a virtual environment of its own; the library needs setuptools' `pkg_resources`. It reads what comes only
-within `wait`, so a thread does nothing else, as in the programs that use it.
+Runs in a virtual environment of its own; the library needs setuptools' `pkg_resources`. It reads what comes
+only within `wait`, so a thread does nothing else, as in the programs that use it.
 """
 
 from __future__ import annotations

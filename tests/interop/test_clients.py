@@ -109,8 +109,8 @@ async def hear(socket: ClientConnection) -> Any:
 def texts(kind: Kind) -> list[str]:
     """What a client can send as it is.
 
-    On polling 2.x sends UTF-8 and 1.x UTF-8 of UTF-8, in the same form. Text that is both cannot be told apart
-    and is read as 1.x means it (rooms/README.md).
+    On polling 2.x sends UTF-8 and 1.x UTF-8 of UTF-8, in the same form. Text that could be both is read as
+    1.x means it (routing_app/rooms/README.md).
     """
     ambiguous = kind.library == "socket.io-client-2.5" and "transports" not in kind.options
     ambiguous |= kind.name == "2.5-polling"

@@ -10,7 +10,8 @@ import pytest
 
 from tests.conftest import ServerFactory
 from tests.interop import puppet
-from tests.interop.test_clients import KINDS, Client, hear, in_room, make_puppet, plain, say
+from tests.interop.puppet import Client
+from tests.interop.test_clients import KINDS, hear, in_room, make_puppet, plain, say
 
 ROOM = "all.contexts"
 

@@ -1,8 +1,8 @@
-"""A WebSocket that came to one worker and carries the session of another: the upgrade without sticky sessions.
+"""A WebSocket at one worker that carries the session of another: the upgrade without sticky sessions.
 
 The worker that holds the WebSocket (the holder) probes it, then passes packets to the owner as calls, and
-writes what the owner sends back. One call is under way at a time, so packets keep their order and a slow owner
-slows the client down.
+writes what the owner sends back. One call is under way at a time, so packets keep their order, and a slow
+owner slows the client down.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Bridges:
 
     # --- the holder --------------------------------------------------------------------------------------
 
-    async def serve(self, sid: str, version: int, channel: Channel, timeout: float) -> None:
+    async def serve(self, sid: str, version: int, channel: Channel, seconds: float) -> None:
         """Carry a session of another worker over this WebSocket. Raises RequestRefused before the accept."""
 
         async def call(verb: str, payload: str = "") -> str:
@@ -109,7 +109,7 @@ class Bridges:
         self._channels[number] = channel
         try:
             await channel.accept()
-            if free and await _probe(channel, call, number, timeout):
+            if free and await _probe(channel, call, number, seconds):
                 channel.close(await _carry(channel, call))
             else:
                 channel.close()
@@ -145,10 +145,10 @@ class Bridges:
 Caller = Callable[..., Any]
 
 
-async def _probe(channel: Channel, call: Caller, number: int, timeout: float) -> bool:
+async def _probe(channel: Channel, call: Caller, number: int, seconds: float) -> bool:
     """The probe of `websocket.upgrade`, with the owner told of each step."""
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             if await channel.packet() == wire.PROBE:
                 channel.writer.write([Frame(wire.PROBED)])
                 await call("probed")

@@ -1,6 +1,6 @@
 """Calls about sessions that another worker owns, over the relay: no load balancer has to be sticky.
 
-A call goes to the owner, which answers it, and which says that it has taken it when the answer needs longer. An
+A call goes to the owner, which answers it, or says that it has taken it when the answer needs longer. An
 owner that says nothing within TAKEN_SECONDS is gone, and its sessions with it.
 """
 
@@ -21,9 +21,9 @@ from routing_app.core.publication import Publication
 from routing_app.core.worker import Worker
 
 CALL: Final = "$engineio.call"
-"""Event of a publication to the owner: `[call number, caller's worker id, sid, version, verb, payload]`."""
+"""Event of a publication to the owner: `[number, caller's worker id, sid, version, verb, payload]`."""
 ANSWER: Final = "$engineio.answer"
-"""Event of a publication to the caller: `[call number, stage, payload]`; a fault has its number as payload."""
+"""Event of a publication to the caller: `[number, stage, payload]`; a fault has its code as payload."""
 TAKEN_SECONDS: Final = 3.0
 """How long an owner may take to say that it has a call."""
 TAKEN_AFTER_SECONDS: Final = 0.5
@@ -34,7 +34,7 @@ ANSWER_SECONDS: Final = 120.0
 TAKEN, DONE, REFUSED, CANCEL = "taken", "done", "refused", "cancel"
 
 Verb = Callable[[Session, str, str], Coroutine[Any, Any, str]]
-"""Does one thing with a session: (session, caller's worker id, payload) -> payload. May raise RequestRefused."""
+"""Does a thing with a session: (session, caller's worker id, payload) -> payload, or RequestRefused."""
 
 
 def pack(packets: Sequence[Packet]) -> str:

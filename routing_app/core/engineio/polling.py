@@ -36,7 +36,7 @@ class Polled(Protocol):
 
 
 async def answer_open(session: Session, send: Any, headers: list[Header]) -> None:
-    """Answer the first request: the opening packet alone, since some clients read no more of this response."""
+    """Answer the first request: the opening packet alone, since some clients read no more of it."""
     payload = session.encode([session.opening(UPGRADES)])
     await session.start()
     await respond(send, 200, payload.body, headers, payload.content_type)

@@ -1,4 +1,4 @@
-"""The Engine.IO sessions of one process, by id. An id begins with that of the worker that owns the session."""
+"""The Engine.IO sessions of one process, by id. It begins with the id of the worker that owns the session."""
 
 from __future__ import annotations
 

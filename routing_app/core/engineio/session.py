@@ -78,9 +78,9 @@ class Session:
         sid: str,
         version: int,
         options: Options,
-        peer: Peer = Peer(),
-        query: Mapping[str, str] = {},
-        forget: Callable[[Session], None] = lambda session: None,
+        peer: Peer,
+        query: Mapping[str, str],
+        forget: Callable[[Session], None],
     ) -> None:
         self.sid = sid
         self.version = version
@@ -155,7 +155,7 @@ class Session:
         return self._held if self._writer is None else self._writer.held_bytes()
 
     def held_frames(self) -> int:
-        """Frames that the WebSocket has not written, where it counts them; a poll takes any number at once."""
+        """Frames that the WebSocket has not written, where it counts them; a poll takes any number."""
         return 0 if self._writer is None else self._writer.held_frames()
 
     def _binary(self, data: bytes) -> BinaryFrame:
@@ -331,7 +331,7 @@ class Session:
     # --- the end -----------------------------------------------------------------------------------------
 
     def close(self, close: Close = NORMAL) -> None:
-        """End the session: a poll that waits gets the rest, a WebSocket the close. A second call does nothing."""
+        """End the session: a poll gets the rest, a WebSocket the close. A second call does nothing."""
         if self._end(close):
             if self._writer is not None:
                 self._writer.close(close)

@@ -59,7 +59,7 @@ class Channel:
 
 
 class OldClientWriter(DirectWriter):
-    """For clients 1.x and 2.x: one that shall come back sees its connection drop, as when an original server ends.
+    """For clients 1.x and 2.x: one that shall come back sees its connection drop, as when an original ends.
 
     A close frame with 1012 ends a Node process that runs client 1.4 or 1.7 (its `ws` takes the code for an
     error, and fails to report it), and any close frame ends the reading thread of socketIO-client-2.

@@ -1,7 +1,7 @@
 """The application that the conformance suites of Engine.IO and Socket.IO expect, on our own endpoint.
 
-`/engine.io/` echoes every message. `/socket.io/` has the namespaces `/` and `/custom`: a client that connects is
-sent `auth` with what it brought, `message` comes back as `message-back`, `message-with-ack` as its ack.
+`/engine.io/` echoes every message. `/socket.io/` has the namespaces `/` and `/custom`: a client that connects
+is sent `auth` with what it brought, `message` comes back as `message-back`, `message-with-ack` as its ack.
 """
 
 from __future__ import annotations

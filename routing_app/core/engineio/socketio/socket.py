@@ -34,7 +34,9 @@ class Handler(Protocol):
 class Namespace(Protocol):
     """How a namespace is offered."""
 
-    encoder: Encoder
+    @property
+    def encoder(self) -> Encoder:
+        """What turns publications into frames of this namespace."""
 
     def handler(self, socket: Socket) -> Handler:
         """What serves a socket that connects."""
