@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,36 @@ SESSIONS_HISTORY_DAYS = _env.integer(
     "SESSIONS_HISTORY_DAYS", 90, "Days that the history of sessions is kept; 0: for ever."
 )
 
+# --- the rooms line --------------------------------------------------------------------------------------
+ROOMS_PATHS = _env.words(
+    "ROOMS_PATHS",
+    "/socket.io/",
+    "Paths of the Socket.IO endpoint; add /prefix/socket.io/ where a proxy leaves its prefix on.",
+)
+if not all(re.fullmatch(r"/([^/?#]+/)+", path) for path in ROOMS_PATHS):
+    raise ImproperlyConfigured("ROOMS_PATHS: expected paths that begin and end with a slash")
+ROOMS_PING_INTERVAL = _env.seconds("ROOMS_PING_INTERVAL", 25, "Seconds between Engine.IO pings.", 0.05)
+ROOMS_PING_TIMEOUT = _env.seconds(
+    "ROOMS_PING_TIMEOUT", 20, "Seconds a Socket.IO 3.x or 4.x client has to answer a ping.", 0.05
+)
+ROOMS_PING_TIMEOUT_V3 = _env.seconds(
+    "ROOMS_PING_TIMEOUT_V3", 60, "Seconds beyond the interval a 1.x or 2.x client may be silent.", 0.05
+)
+ROOMS_MAX_PAYLOAD = _env.integer(
+    "ROOMS_MAX_PAYLOAD", 1_000_000, "Largest body of a Socket.IO polling request; larger: 413.", 1024
+)
+ROOMS_MAX_PACKETS = _env.integer("ROOMS_MAX_PACKETS", 5000, "Packets in one polling request.", 16)
+ROOMS_BUS_TOKEN = _env.text(
+    "ROOMS_BUS_TOKEN",
+    "",
+    "Shared secret that POST /bus-message then asks for; empty: nothing, as the original.",
+)
+ROOMS_KEEP_SECONDS = _env.seconds(
+    "ROOMS_KEEP_SECONDS",
+    30 * 24 * 3600,
+    "Empty rooms without note, limit and allow-list are deleted when unused for so long; 0: never.",
+)
+
 # --- what is logged and counted --------------------------------------------------------------------------
 LOG_LEVEL = _env.text(
     "LOG_LEVEL", "INFO", "Least level that is logged.", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -242,6 +273,7 @@ INSTALLED_APPS = [
     "routing_app.core.apps.CoreConfig",
     "routing_app.tokens.apps.TokensConfig",
     "sessions_app.apps.SessionsConfig",
+    "routing_app.rooms.apps.RoomsConfig",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -10,12 +10,15 @@ from rest_framework.routers import SimpleRouter
 
 from routing_app.core.api import ClientViewSet, PublishView
 from routing_app.core.exposition import metrics_view
+from routing_app.rooms.api import RoomViewSet
+from routing_app.rooms.original import bus_message, healthcheck
 from routing_app.tokens.api import TokenViewSet
 from routing_app.tokens.form_api import form_api
 from sessions_app.urls import urlpatterns as sessions
 
 rest = SimpleRouter()
 rest.register("clients", ClientViewSet, basename="client")
+rest.register("rooms", RoomViewSet, basename="room")
 rest.register("tokens", TokenViewSet, basename="token")
 
 urlpatterns = [
@@ -25,6 +28,8 @@ urlpatterns = [
     path("console/", TemplateView.as_view(template_name="console.html"), name="console"),
     path("", include(sessions)),
     path("metrics", metrics_view),
+    path("healthcheck", healthcheck),
+    path("bus-message/<path:room>", bus_message),
     path("api/publish", PublishView.as_view()),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema")),

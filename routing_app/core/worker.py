@@ -60,6 +60,8 @@ class Worker:
         self.draining = False
         self.serving = False
         """True once a socket was served here; scripts that only publish never serve."""
+        self.on_drain: list[Callable[[Close], None]] = []
+        """Called once when the worker begins to drain, for what is no connection of the hub."""
         self._starting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -99,6 +101,8 @@ class Worker:
     async def drain(self, close: Close = RESTART) -> int:
         """Take no more connections and close the open ones in batches; how many there were."""
         self.draining = True
+        for hook in self.on_drain:
+            hook(close)
         doomed = self.hub.connections()
         for start in range(0, len(doomed), DRAIN_BATCH):
             for connection in doomed[start : start + DRAIN_BATCH]:
