@@ -7,10 +7,11 @@ however many of its addresses match; order is kept per sender and address.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,8 @@ REMEMBERED: Final = 4096
 """Ids kept, of publications to several addresses, to drop the repeats; one round of envelopes is far less."""
 
 Members = dict[Connection, Outbox]
+Reaction = Callable[[Publication, list[Connection]], None]
+"""What a line does about a publication, given the connections of this process that it reaches."""
 Index = dict[str, dict[Encoder, Members]]
 
 
@@ -43,6 +46,9 @@ class Hub:
         self._index: Index = {}
         self._by_id: dict[str, Connection] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._reactions: dict[str, Reaction] = {CLOSE: _close}
+        self._late: list[Publication] = []
+        self._catching_up: asyncio.Task[None] | None = None
         relay.receive_with(self.deliver)
 
     def add(self, connection: Connection) -> None:
@@ -88,6 +94,33 @@ class Hub:
             await self._relay.offer_later(publication)
         return delivered
 
+    def publish_soon(self, publication: Publication) -> int:
+        """The same without waiting, for synchronous code on the loop; how many of this process got it.
+
+        While the relay's backlog is full, what is published so waits in order and reaches the others later.
+        """
+        metrics.PUBLISHED.inc()
+        if len(publication.addresses) > 1 and not publication.id:
+            publication = replace(publication, id=secrets.token_hex(8))
+        delivered = self.deliver(publication)
+        if self._late or not self._relay.offer(publication):
+            self._late.append(publication)
+            if self._catching_up is None:
+                self._catching_up = asyncio.ensure_future(self._catch_up())
+        return delivered
+
+    async def _catch_up(self) -> None:
+        try:
+            while self._late:
+                await self._relay.offer_later(self._late[0])
+                del self._late[0]
+        finally:
+            self._catching_up = None
+
+    def react(self, event: str, reaction: Reaction) -> None:
+        """Call `reaction` for publications of this event, here, instead of sending them to anybody."""
+        self._reactions[event] = reaction
+
     async def close(self, address: str, close: Close = KICKED) -> int:
         """End every connection of an address, in every process; how many ended in this one."""
         return await self.publish(Publication((address,), [close.code, close.reason], event=CLOSE))
@@ -97,8 +130,8 @@ class Hub:
         addresses = publication.addresses
         if len(addresses) > 1 and self._repeated(publication.id):
             return 0
-        if publication.event == CLOSE:
-            return self._close_here(publication)
+        if (reaction := self._reactions.get(publication.event)) is not None:
+            return self._react(reaction, publication)
         if len(addresses) == 1:
             return self._deliver_to_one(addresses[0], publication)
         return self._deliver_to_many(publication)
@@ -147,13 +180,10 @@ class Hub:
             return {connection.encoder: {connection: connection.outbox}} if connection else {}
         return by_encoder or {}
 
-    def _close_here(self, publication: Publication) -> int:
-        code, reason = publication.message
-        close = BY_CODE.get(code, KICKED)
-        doomed = {connection for address in publication.addresses for connection in self.members(address)}
-        for connection in doomed:
-            connection.close(replace(close, reason=reason))
-        return len(doomed)
+    def _react(self, reaction: Reaction, publication: Publication) -> int:
+        reached = dict.fromkeys(c for address in publication.addresses for c in self.members(address))
+        reaction(publication, list(reached))
+        return len(reached)
 
     def _repeated(self, id: str) -> bool:
         if id in self._seen:
@@ -182,6 +212,13 @@ class Hub:
             del self._index[address]
             metrics.ADDRESSES.dec()
             self._relay.unwant(address)
+
+
+def _close(publication: Publication, connections: list[Connection]) -> None:
+    code, reason = publication.message
+    close = replace(BY_CODE.get(code, KICKED), reason=reason)
+    for connection in connections:
+        connection.close(close)
 
 
 def _encode(encoder: Encoder, publication: Publication, address: str) -> Frame | None:
