@@ -53,6 +53,7 @@ ORIGIN: Final = Close(4002, "origin", "origin not allowed", Advice.STAY_AWAY)
 KICKED: Final = Close(4003, "kicked", "disconnected by an operator", Advice.STAY_AWAY)
 NO_SUCH_PATH: Final = Close(4004, "no_such_path", "nothing is served here", Advice.STAY_AWAY)
 EXPIRED: Final = Close(4005, "expired", "credentials expired", Advice.STAY_AWAY)
+REVOKED: Final = Close(4006, "revoked", "credentials revoked", Advice.STAY_AWAY)
 TOKEN_UNREGISTERED: Final = Close(4403, "token_unregistered", "token was unregistered", Advice.STAY_AWAY)
 
 SLOW: Final = Close(4100, "slow", "reader too slow", Advice.LATER)
