@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from routing_app.events.consumer import EventConsumer
 from routing_app.tokens.consumer import TokenConsumer
 
 SOCKETS = {
+    "/websocket": EventConsumer.as_asgi(),
     "/ws": TokenConsumer.as_asgi(),
 }

@@ -10,9 +10,11 @@ from rest_framework.routers import SimpleRouter
 
 from routing_app.core.api import ClientViewSet, PublishView
 from routing_app.core.exposition import metrics_view
+from routing_app.events.api import ChannelViewSet
 
 rest = SimpleRouter()
 rest.register("clients", ClientViewSet, basename="client")
+rest.register("channels", ChannelViewSet, basename="channel")
 
 urlpatterns = [
     path("admin/", admin.site.urls),
@@ -22,4 +24,5 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema")),
     path("api/", include(rest.urls)),
+    path("", include("routing_app.events.urls")),
 ]
