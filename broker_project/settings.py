@@ -103,7 +103,11 @@ TOKENS_BROADCAST = _env.text(
     "Who may broadcast over a socket: everyone, registered tokens, none.",
     ("everyone", "registered", "none"),
 )
-TOKENS_URL = _env.text("TOKENS_URL", "", "URL of a table of tokens to import (RegisteredTokensUrl).")
+TOKENS_URL = _env.text(
+    "TOKENS_URL", "", "http, https or file URL of a table of tokens to import (RegisteredTokensUrl)."
+)
+if TOKENS_URL and not TOKENS_URL.startswith(("http://", "https://", "file:///")):
+    raise ImproperlyConfigured("TOKENS_URL: expected a URL of http, https or file")
 TOKENS_REFRESH_SECONDS = _env.seconds(
     "TOKENS_REFRESH_SECONDS", 0, "Import TOKENS_URL again after so many seconds; 0: only at start."
 )
@@ -231,7 +235,7 @@ def _channel_layer() -> dict[str, Any]:
         return {"BACKEND": "routing_app.core.layers.ProcessChannelLayer"}
     if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
         raise ImproperlyConfigured("REDIS_URL: expected redis://host:port/number")
-    return {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+    return {"BACKEND": "routing_app.core.redis_layer.RedisLayer", "CONFIG": {"hosts": [REDIS_URL]}}
 
 
 def _token_secret() -> str:

@@ -11,12 +11,17 @@ from rest_framework.routers import SimpleRouter
 from routing_app.core.api import ClientViewSet, PublishView
 from routing_app.core.exposition import metrics_view
 from routing_app.events.api import ChannelViewSet
+from routing_app.tokens.api import TokenViewSet
+from routing_app.tokens.form_api import form_api
 
 rest = SimpleRouter()
 rest.register("clients", ClientViewSet, basename="client")
 rest.register("channels", ChannelViewSet, basename="channel")
+rest.register("tokens", TokenViewSet, basename="token")
 
 urlpatterns = [
+    path("", form_api),
+    path("api/", form_api),
     path("admin/", admin.site.urls),
     path("console/", TemplateView.as_view(template_name="console.html"), name="console"),
     path("metrics", metrics_view),

@@ -38,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     """Prepare, run both passes, tell the result; 0 when both have passed, 2 when something is missing."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    # A shell starts what runs in the background deaf to SIGINT, and pytest would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         ensure()
         install_packages()

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 import hypothesis
 import pytest
 from django.conf import settings
+from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
+from pytest_django import DjangoDbBlocker
 
 from tests.services.databases import Databases, PostgresDatabases, SQLiteDatabases
 from tests.services.postgres import OLDEST as OLDEST_POSTGRES
@@ -27,7 +30,18 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# The stack that the second pass of `make test` runs on.
+SCALED_OUT = bool(settings.REDIS_URL)
+
 ServerFactory = Callable[..., Server]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests that are marked `once` to the first pass; what is left out is counted as deselected."""
+    if SCALED_OUT:
+        once = [item for item in items if item.get_closest_marker("once")]
+        config.hook.pytest_deselected(items=once)
+        items[:] = [item for item in items if item not in once]
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +53,21 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
     else:
         name = f"test_{database['NAME']}_{os.getpid()}"
     database.setdefault("TEST", {})["NAME"] = name
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """End what pools and threads still hold, or PostgreSQL refuses to drop the test database."""
+    yield
+    connection = connections["default"]
+    if isinstance(connection, PostgresWrapper):
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.close()
+            connection.close_pool()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import reactor as _reactor
 
+from broker_project.server.websocket import State, WebSocket
+
 if TYPE_CHECKING:
     from broker_project.server.server import Server
 
@@ -22,8 +24,8 @@ PAUSE: Final = 0.02
 """Seconds between batches."""
 CODE: Final = 1012
 REASON: Final = "service restart"
-LAST_STEP: Final = 0.25
-"""Seconds without a new socket after which a retiring worker knows that nothing it accepted is on its way."""
+LAST_STEP: Final = 0.5
+"""Seconds a retiring worker leaves for the requests of connections that it had accepted."""
 CANCEL_SECONDS: Final = 1.0
 """Seconds that applications get to end after they are cancelled at the limit."""
 STOP_SECONDS: Final = 2.0
@@ -60,6 +62,8 @@ class Drain:
 
     async def _run(self) -> None:
         try:
+            if self._retire:
+                await asyncio.sleep(LAST_STEP)
             await self._close_connections()
             await self._wait_for_applications()
             await self._cancel_applications()
@@ -78,21 +82,21 @@ class Drain:
             except Exception:
                 logger.exception("the application could not close its connections")
         for number, websocket in enumerate(list(self._server.sockets)):
-            websocket.close(CODE, REASON)
+            self._close(websocket)
             if number % BATCH == BATCH - 1:
                 await asyncio.sleep(PAUSE)
 
     async def _wait_for_applications(self) -> None:
-        quiet_since = self._loop.time()
-        while self._left() > 0:
+        while self._left() > 0 and (self._server.sockets or self._server.applications()):
+            # Handshakes that were under way become sockets meanwhile.
             for websocket in list(self._server.sockets):
-                websocket.close(CODE, REASON)
-            now = self._loop.time()
-            if self._server.sockets or self._server.applications():
-                quiet_since = now
-            elif not self._retire or now - quiet_since > LAST_STEP:
-                return
+                self._close(websocket)
             await asyncio.sleep(PAUSE)
+
+    @staticmethod
+    def _close(websocket: WebSocket) -> None:
+        if websocket.state is State.OPEN:
+            websocket.close(CODE, REASON)
 
     async def _cancel_applications(self) -> None:
         tasks = self._server.applications()

@@ -16,8 +16,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from routing_app.core import metrics
+from routing_app.core.address import AddressError
 from routing_app.core.codes import BY_CODE, KICKED, Close, Loss
-from routing_app.core.connection import Connection, Encoder
+from routing_app.core.connection import Connection, Encoder, State
 from routing_app.core.frame import Frame
 from routing_app.core.outbox import Outbox, deliver
 from routing_app.core.publication import Publication
@@ -58,14 +59,18 @@ class Hub:
     async def subscribe(self, connection: Connection, *addresses: str) -> None:
         """Let `connection` hear `addresses`. When this returns, every later publication reaches it.
 
-        Raises LayerUnavailable when the channel layer cannot subscribe; the connection then hears none
-        of the addresses that were new to it.
+        Nothing happens for a connection that is gone. Raises LayerUnavailable when the channel layer cannot
+        subscribe; the connection then hears none of the addresses that were new to it. Raises AddressError
+        for the address of another connection.
         """
-        new = [address for address in addresses if address not in connection.addresses]
+        wanted = _without_own(connection, addresses)
+        if connection.state is State.CLOSED:
+            return
+        new = [address for address in wanted if address not in connection.addresses]
         for address in new:
             self._add(connection, address)
         try:
-            await self._relay.want(new)
+            await self._relay.want(wanted)
         except BaseException:
             self.unsubscribe(connection, *new)
             raise
@@ -150,7 +155,7 @@ class Hub:
 
     def _deliver_to_one(self, address: str, publication: Publication) -> int:
         delivered = 0
-        for encoder, members in self._subscribers(address).items():
+        for encoder, members in list(self._subscribers(address).items()):
             if (frame := _encode(encoder, publication, address)) is not None:
                 delivered += _send(members, frame, publication.exclude)
         metrics.DELIVERED.inc(delivered)
@@ -162,7 +167,7 @@ class Hub:
         done: set[Connection] = set()
         delivered = 0
         for address in publication.addresses:
-            for encoder, members in self._subscribers(address).items():
+            for encoder, members in list(self._subscribers(address).items()):
                 key = (encoder, address if encoder.per_address else "")
                 if key not in frames:
                     frames[key] = _encode(encoder, publication, address)
@@ -221,6 +226,15 @@ def _close(publication: Publication, connections: list[Connection]) -> None:
         connection.close(close)
 
 
+def _without_own(connection: Connection, addresses: Iterable[str]) -> list[str]:
+    """Addresses to subscribe to. A connection hears `connection:<its id>` as it is, and never another's."""
+    own = f"connection:{connection.id}"
+    others = [address for address in addresses if address != own]
+    if any(address.startswith("connection:") for address in others):
+        raise AddressError("a connection's own address is for itself alone")
+    return others
+
+
 def _encode(encoder: Encoder, publication: Publication, address: str) -> Frame | None:
     """The frame of one line; an encoder that fails loses the message for its line, counted, and no more."""
     try:
@@ -233,8 +247,11 @@ def _encode(encoder: Encoder, publication: Publication, address: str) -> Frame |
 
 
 def _send(members: Members, frame: Frame, exclude: str) -> int:
-    """Push one frame to all members but the excluded one; how many took it."""
-    outboxes: Iterable[Outbox] = members.values()
+    """Push one frame to all members but the excluded one; how many took it.
+
+    Over a copy: a connection that turns out too slow may be dropped at once.
+    """
+    outboxes = list(members.values())
     if exclude:
         outboxes = [outbox for connection, outbox in members.items() if connection.id != exclude]
     return deliver(outboxes, frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ class Publication:
         return [list(self.addresses), self.message, self.event, self.sender, self.exclude, self.id]
 
     @classmethod
-    def unpack(cls, packed: list[Any]) -> Publication:
-        """The inverse of `pack`."""
-        return cls(tuple(packed[0]), *packed[1:])
+    def unpack(cls, packed: list[Any] | str) -> Publication:
+        """The inverse of `pack`; also from its JSON."""
+        addresses, *rest = json.loads(packed) if isinstance(packed, str) else packed
+        return cls(tuple(addresses), *rest)

@@ -12,9 +12,8 @@ from django.conf import settings
 
 from routing_app.core.address import AddressError, parse
 from routing_app.core.codes import KICKED, Close
-from routing_app.core.hub import CLOSE
 from routing_app.core.publication import MESSAGE, Publication
-from routing_app.core.worker import current_worker, serving_loop
+from routing_app.core.worker import Worker, current_worker, serving_loop
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,14 +50,26 @@ async def publish(
         return Outcome(0)
     worker = current_worker()
     delivered = await worker.hub.publish(Publication(addresses, message, event, sender, exclude))
-    if not worker.serving:
-        await worker.relay.stop()
-    return Outcome(None if worker.relay.reaches_others else delivered)
+    return await _outcome(worker, delivered)
 
 
 async def disconnect(address: str, close: Close = KICKED) -> Outcome:
     """End every connection of an address, in every process."""
-    return await publish((address,), [close.code, close.reason], event=CLOSE)
+    return await disconnect_all((address,), close)
+
+
+async def disconnect_all(addresses: Iterable[str], close: Close = KICKED) -> Outcome:
+    """End every connection of many addresses; one small message each, however many there are."""
+    worker = current_worker()
+    closed = sum([await worker.hub.close(address, close) for address in addresses])
+    return await _outcome(worker, closed)
+
+
+async def _outcome(worker: Worker, here: int) -> Outcome:
+    """What the caller may know. A process that serves nobody sends what waits before its loop ends."""
+    if not worker.serving:
+        await worker.relay.settled()
+    return Outcome(None if worker.relay.reaches_others else here)
 
 
 def from_sync(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
@@ -91,3 +102,6 @@ publish_sync = from_sync(publish)
 
 disconnect_sync = from_sync(disconnect)
 """`disconnect` for synchronous code."""
+
+disconnect_all_sync = from_sync(disconnect_all)
+"""`disconnect_all` for synchronous code."""

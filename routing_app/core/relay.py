@@ -3,15 +3,17 @@
 One task per process does everything that waits for the layer, in order: first new subscriptions, then
 envelopes, then subscriptions that nobody needs any more. What is published in one loop turn, or while the
 layer is busy, goes as ONE envelope per address. Envelopes are numbered, so that one sent again after a
-failure is delivered once.
+failure is delivered once. However long the layer is down or hangs, each step ends within a few seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 from routing_app.core import metrics
@@ -26,11 +28,17 @@ BACKLOG: Final = 10_000
 PATIENCE_SECONDS: Final = 1.0
 """How long a publisher waits for room in the backlog before its message counts as lost."""
 RETRY_SECONDS: Final = 3.0
-"""How long an envelope is tried again while the layer fails."""
+"""How long an envelope is tried again while the layer fails; then it is lost, and what waits behind it."""
 CONFIRM_SECONDS: Final = 3.0
-"""How long a subscription may take until the layer is seen to honour it."""
+"""How long a round of subscriptions may take until the layer is seen to honour it."""
+SUBSCRIPTIONS: Final = 500
+"""Subscriptions begun in one round: a mass arrival takes several, each within its time."""
 DISCARDS: Final = 64
 """Subscriptions ended in one round, so that a mass drop does not hold up envelopes."""
+DISCARD_SECONDS: Final = 1.0
+"""How long ending one may take, and the pause after a failure."""
+UNENCODABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
+"""What serializers raise for a value that they have no form for; layers raise others for lost connections."""
 KNOWN_SENDERS: Final = 1024
 
 Deliver = Callable[[Publication], int]
@@ -44,7 +52,8 @@ class LayerUnavailable(Exception):
 class Relay:
     """One process's end of the channel layer.
 
-    `layer` is a Channels layer with the groups extension; `worker` is this process's id.
+    `layer` is a Channels layer with the groups extension; `worker` is this process's id. A layer that has
+    `alone` saves us sends that nobody would hear, one that has `watch` tells of gaps.
     """
 
     def __init__(self, layer: Any, worker: str) -> None:
@@ -77,17 +86,31 @@ class Relay:
         """Give what other processes publish to `deliver`."""
         self._deliver = deliver
 
+    async def settled(self) -> None:
+        """Wait until everything that was offered is sent, or counted as lost."""
+        while self._backlog:
+            await asyncio.sleep(0.005)
+
     async def stop(self) -> None:
-        """Send what waits, for a second at most, then end the tasks. The relay may be used again."""
+        """Send what waits, for as long as one envelope is tried, then end the tasks and all subscriptions."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                while self._backlog:
-                    await asyncio.sleep(0.005)
+            async with asyncio.timeout(RETRY_SECONDS + 0.5):
+                await self.settled()
         tasks = [task for task in (self._sender, self._receiver) if task is not None]
         self._sender = self._receiver = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        metrics.LOST.labels(Loss.LAYER_DOWN).inc(self._backlog)
+        self._backlog = 0
+        self._batches, self._open = [], {}
+        _fail(self._asked.values(), LayerUnavailable("stopped"))
+        self._asked = {}
+        self._held.clear()
+        self._dropped.clear()
 
     async def want(self, addresses: Iterable[str]) -> None:
         """Subscribe to addresses and wait until the layer is seen to honour it. Raises LayerUnavailable."""
@@ -172,7 +195,7 @@ class Relay:
                 logger.exception("the relay failed and goes on")
 
     async def _subscribe_asked(self) -> None:
-        asked, self._asked = self._asked, {}
+        asked = self._next_asked()
         if not asked:
             return
         try:
@@ -180,63 +203,100 @@ class Relay:
                 await self._open_channel()
                 for address in asked:
                     await self._layer.group_add(group_name(address), self._channel)
-                await self._confirm(next(reversed(asked)))
+                await self._confirm()
         except Exception as error:
             metrics.LAYER_ERRORS.inc()
+            # Some may be subscribed to by now; those that were asked for again have their turn next.
+            self._dropped.update(asked.keys() - self._asked.keys())
             _fail(asked.values(), LayerUnavailable(f"cannot subscribe: {error}"))
-            self._dropped.update(asked)
-            return
-        self._held.update(asked)
-        for future in asked.values():
-            if not future.done():
-                future.set_result(None)
+        except BaseException:
+            _fail(asked.values(), LayerUnavailable("stopped"))
+            raise
+        else:
+            self._held.update(asked)
+            _resolve(asked.values())
+
+    def _next_asked(self) -> dict[str, asyncio.Future[None]]:
+        """Take some of the addresses asked for, without those that have come to be held in the meantime."""
+        taken = {address: self._asked.pop(address) for address in list(islice(self._asked, SUBSCRIPTIONS))}
+        if self._asked:
+            self._work.set()
+        held = taken.keys() & self._held
+        _resolve(taken.pop(address) for address in held)
+        return taken
 
     async def _open_channel(self) -> None:
         """The one channel that this process receives on; a process that only publishes has none."""
         if self._receiver is None:
             self._channel = await self._layer.new_channel("hub.")
+            if (watch := getattr(self._layer, "watch", None)) is not None:
+                watch(self._reconnected)
             self._receiver = asyncio.ensure_future(self._receive())
 
-    async def _confirm(self, address: str) -> None:
-        """Wait until an envelope of our own comes back through the youngest subscription.
+    def _reconnected(self, connection: object) -> None:
+        """The layer was deaf for a while: nobody can say what was published meanwhile, or how much."""
+        metrics.LAYER_ERRORS.inc()
+        metrics.LOST.labels(Loss.LAYER_GAP).inc()
+        logger.warning("channel layer: connection lost and made anew; messages were missed meanwhile")
 
-        The pub/sub layer sends SUBSCRIBE without waiting for the answer; only an echo proves that
-        this subscription, and with it all earlier ones, is in force.
+    async def _confirm(self) -> None:
+        """Wait until an envelope of our own comes back through a group that is used only for this.
+
+        The pub/sub layer sends SUBSCRIBE without waiting for the answer, and PUBLISH over another connection.
+        Only an echo through a subscription that is younger than all others proves that they are in force.
         """
         if self._alone is not None:
             return
         self._probe += 1
         self._probe_seen.clear()
-        while not self._probe_seen.is_set():
-            await self._layer.group_send(group_name(address), self._envelope(probe=self._probe))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0.1):
-                    await self._probe_seen.wait()
+        address = f"probe:{self._worker}/{self._probe}"
+        pause = 0.01
+        try:
+            await self._layer.group_add(group_name(address), self._channel)
+            while not self._probe_seen.is_set():
+                await self._layer.group_send(group_name(address), self._envelope(probe=self._probe))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._probe_seen.wait()
+                pause = min(2 * pause, 0.2)
+        finally:
+            self._dropped.add(address)
 
     async def _send_batches(self) -> None:
+        """Send what waits. When the layer has failed one envelope for good, the rest has waited as long."""
         batches, self._batches, self._open = self._batches, [], {}
+        works = True
         for address, items in batches:
-            await self._send(address, items)
+            works = works and await self._send(address, items)
+            if not works:
+                logger.warning("channel layer down, %d messages lost to other processes", len(items))
+                metrics.LOST.labels(Loss.LAYER_DOWN).inc(len(items))
             self._backlog -= len(items)
             self._room.set()
 
-    async def _send(self, address: str, items: list[Any]) -> None:
+    async def _send(self, address: str, items: list[Any]) -> bool:
+        """Send one envelope; False when the layer does not take it within RETRY_SECONDS."""
         self._number += 1
         envelope = self._envelope(number=self._number, items=items)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + RETRY_SECONDS
+        deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
         pause = 0.05
         while True:
             try:
-                await self._layer.group_send(group_name(address), envelope)
-                metrics.ENVELOPES.labels("out").inc()
-                return
+                async with asyncio.timeout_at(deadline):
+                    await self._layer.group_send(group_name(address), envelope)
+            except UNENCODABLE:
+                if not (armoured := _armour(envelope)):
+                    return True
+                envelope = armoured
+                continue
             except Exception as error:
                 metrics.LAYER_ERRORS.inc()
-                if loop.time() + pause > deadline:
-                    logger.warning("channel layer down, %d messages lost: %s", len(items), error)
-                    metrics.LOST.labels(Loss.LAYER_DOWN).inc(len(items))
-                    return
+                if asyncio.get_running_loop().time() + pause > deadline:
+                    logger.warning("channel layer: cannot send: %s", error)
+                    return False
+            else:
+                metrics.ENVELOPES.labels("out").inc()
+                return True
             await asyncio.sleep(pause)
             pause *= 2
 
@@ -245,10 +305,14 @@ class Relay:
             address = self._dropped.pop()
             self._held.discard(address)
             try:
-                await self._layer.group_discard(group_name(address), self._channel)
+                async with asyncio.timeout(DISCARD_SECONDS):
+                    await self._layer.group_discard(group_name(address), self._channel)
             except Exception:
-                # The layer forgets us with the connection that it lost; receiving too much is harmless.
                 metrics.LAYER_ERRORS.inc()
+                if address not in self._asked:
+                    self._dropped.add(address)
+                asyncio.get_running_loop().call_later(DISCARD_SECONDS, self._work.set)
+                return
         if self._dropped:
             self._work.set()
 
@@ -273,7 +337,7 @@ class Relay:
             try:
                 self._take(envelope)
             except Exception:
-                logger.exception("an envelope could not be delivered")
+                logger.exception("an envelope of another process could not be read")
 
     def _take(self, envelope: dict[str, Any]) -> None:
         sender, number = envelope["from"], envelope["number"]
@@ -286,13 +350,42 @@ class Relay:
         self._remember(sender, number)
         metrics.ENVELOPES.labels("in").inc()
         for packed in envelope["items"]:
-            self._deliver(Publication.unpack(packed))
+            try:
+                self._deliver(Publication.unpack(packed))
+            except Exception:
+                logger.exception("a publication of another process could not be delivered")
 
     def _remember(self, sender: str, number: int) -> None:
         self._last_number.pop(sender, None)
         self._last_number[sender] = number
         if len(self._last_number) > KNOWN_SENDERS:
             del self._last_number[next(iter(self._last_number))]
+
+
+def _armour(envelope: dict[str, Any]) -> dict[str, Any] | None:
+    """The envelope with its items as JSON, for values that the layer's serializer has no form for.
+
+    Such are numbers beyond 64 bits, lone surrogates and deep nesting: all of them legal in JSON. None when it
+    was armoured already; items that JSON cannot hold either are lost, and counted.
+    """
+    items = [_as_json(item) for item in envelope["items"] if not isinstance(item, str)]
+    fine = [item for item in items if item is not None]
+    metrics.LOST.labels(Loss.UNENCODABLE).inc(len(envelope["items"]) - len(fine))
+    return {**envelope, "items": fine} if fine else None
+
+
+def _as_json(packed: list[Any]) -> str | None:
+    try:
+        return json.dumps(packed)
+    except Exception:
+        logger.exception("a publication cannot be encoded for other processes")
+        return None
+
+
+def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
 
 
 def _fail(futures: Iterable[asyncio.Future[None]], error: Exception) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
@@ -20,6 +20,8 @@ from routing_app.core.limits import Seats
 from routing_app.core.outbox import Flusher
 from routing_app.core.presence import Presence
 from routing_app.core.relay import LayerUnavailable, Relay
+
+T = TypeVar("T")
 
 DRAIN_BATCH: Final = 200
 """Connections closed at once while draining, so that their reconnects do not come all at once."""
@@ -50,6 +52,7 @@ class Worker:
         self.serving = False
         """True once a socket was served here; scripts that only publish never serve."""
         self._starting = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Take the lease, open the relay and run the start hooks, once. Every socket calls it.
@@ -66,6 +69,13 @@ class Worker:
                     await hook(self)
                 self.serving = True
 
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a line's own task, until the worker stops at the latest."""
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     async def drain(self, close: Close = RESTART) -> int:
         """Take no more connections and close the open ones in batches; how many there were."""
         self.draining = True
@@ -78,6 +88,9 @@ class Worker:
 
     async def stop(self) -> None:
         """Give the lease back and end the tasks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.relay.stop()
         await self.presence.stop()
         await self.writes.settled()

@@ -67,7 +67,6 @@ class EventConsumer(Consumer):
         self.rates = Rates(self.visitor, self.peer.host)
         self._expiry: asyncio.TimerHandle | None = None
         self._moving = asyncio.Lock()
-        self._move: asyncio.Future[None] | None = None
         return None
 
     async def opened(self) -> None:
@@ -196,7 +195,7 @@ class EventConsumer(Consumer):
         else:
             self.worker.hub.unsubscribe(self.connection, make("user", self.visitor.root_id))
             self.visitor = PUBLIC
-            self._move = asyncio.ensure_future(self._become(PUBLIC))
+            self.worker.spawn(self._become(PUBLIC))
 
     async def _become(self, visitor: Visitor) -> None:
         """Belong to another visitor, and say so once that visitor's messages arrive here."""

@@ -72,7 +72,12 @@ def check(text: str) -> Visitor | None:
     claims = _claims(bare_token(text))
     if claims is None:
         return None
-    row = _valid().filter(jti=claims["jti"]).values_list("user_id", "user__root__hex_id").first()
+    row = (
+        LoginToken.objects.valid()
+        .filter(jti=claims["jti"])
+        .values_list("user_id", "user__root__hex_id")
+        .first()
+    )
     if row is None or row[1] is None:
         return None
     return Visitor(root_reference(row[1]), row[0], claims["jti"], float(claims["exp"]))
@@ -80,7 +85,7 @@ def check(text: str) -> Visitor | None:
 
 def still_valid(jti: str) -> bool:
     """Whether a token that was valid still is. Uses the ORM."""
-    return _valid().filter(jti=jti).exists()
+    return LoginToken.objects.valid().filter(jti=jti).exists()
 
 
 def revoke(tokens: QuerySet[LoginToken], because: str) -> int:
@@ -102,10 +107,6 @@ def revoke_all(user: User, because: str) -> int:
 
 def _tell_sockets(root_id: str, jtis: Iterable[str]) -> None:
     publish_sync((make("user", root_id),), list(jtis), event=REVOKED_EVENT)
-
-
-def _valid() -> QuerySet[LoginToken]:
-    return LoginToken.objects.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True)
 
 
 def _claims(token: str) -> dict[str, Any] | None:

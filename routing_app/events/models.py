@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from routing_app.events.wire import RESERVED_ROOTS, root_reference
 
@@ -55,6 +56,14 @@ class Root(models.Model):
         return root_reference(self.hex_id)
 
 
+class LoginTokenQuerySet(models.QuerySet["LoginToken"]):
+    """Login tokens by whether they count."""
+
+    def valid(self) -> LoginTokenQuerySet:
+        """Neither revoked nor expired, of an active user."""
+        return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True)
+
+
 class LoginToken(models.Model):
     """One token that `/user/login` gave out; the token itself is not kept, only its `jti`."""
 
@@ -64,6 +73,8 @@ class LoginToken(models.Model):
     expires_at = models.DateTimeField(db_index=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     revoked_because = models.CharField(max_length=40, blank=True)
+
+    objects = LoginTokenQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-issued_at", "jti"]

@@ -6,7 +6,6 @@ publication says that one has changed, and again when they are a while old, in c
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from time import monotonic
@@ -20,7 +19,7 @@ from routing_app.core.connection import Connection
 from routing_app.core.database import query
 from routing_app.core.publication import Publication
 from routing_app.core.publishing import publish_sync
-from routing_app.core.worker import Worker
+from routing_app.core.worker import Worker, current_worker
 from routing_app.events.models import Channel, Who
 from routing_app.events.visit import Visitor
 from routing_app.events.wire import root_reference
@@ -49,7 +48,6 @@ class Rules:
     def __init__(self) -> None:
         self._rows: dict[str, Rule] = {}
         self._read_at = float("-inf")
-        self._reading: asyncio.Future[None] | None = None
 
     def may_listen(self, visitor: Visitor, channel_id: str) -> bool:
         """May the visitor hear this channel?"""
@@ -83,7 +81,8 @@ class Rules:
 
     def read_soon(self) -> None:
         """Read the rows anew, in a task."""
-        self._reading = asyncio.ensure_future(self.read())
+        self._read_at = monotonic()
+        current_worker().spawn(self.read())
 
     def _refresh_when_old(self) -> None:
         if monotonic() - self._read_at > MAX_AGE_SECONDS:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from urllib.parse import parse_qs
+import asyncio
+import logging
+from dataclasses import replace
 
-from routing_app.core.consumer import Consumer
+from django.conf import settings
+
+from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, TOO_BIG, UNAVAILABLE, Refusal
+from routing_app.core.consumer import Consumer, Refused
 from routing_app.core.publication import Publication
+from routing_app.core.relay import LayerUnavailable
+from routing_app.tokens import gate, wire
+
+logger = logging.getLogger(__name__)
 
 
 class TextEncoder:
-    """The payload as it is; JSON values that are no text as JSON."""
+    """A publication as this line's clients understand it: text, or the original's JSON string."""
 
     per_address = False
 
     def __call__(self, publication: Publication, address: str) -> str | None:
         """The text of the frame."""
-        message = publication.message
-        return message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+        return wire.encode(wire.payload_of(publication.message), settings.TOKENS_WIRE_COMPAT)
 
 
 class TokenConsumer(Consumer):
@@ -26,16 +33,93 @@ class TokenConsumer(Consumer):
     line = "tokens"
     encoder = TextEncoder()
 
+    _recorded: asyncio.Future[None]
+    """Presence, up to the last change of this connection."""
+
+    async def admit(self) -> str | None:
+        """Read the token of the query string and ask the gate."""
+        try:
+            self._wanted = wire.query_token(self.scope["query_string"])
+        except wire.WireError as error:
+            raise Refused(replace(FORBIDDEN, reason=str(error)), Refusal.MALFORMED) from None
+        await gate.check(self.worker, self._wanted)
+        return None
+
     async def opened(self) -> None:
-        """Take the token of the query string."""
-        query = parse_qs(self.scope["query_string"].decode())
-        token = (query.get("RegisterToken") or ["unregistered"])[-1]
-        self.connection.identity = token
-        await self.worker.hub.subscribe(self.connection, f"token:{token}")
-        self.worker.presence.arrive(self.connection)
+        """Be known by the token."""
+        await self._become(self._wanted)
+        # Asked again: whoever revoked the token since `admit` could not reach this connection yet.
+        await gate.check(self.worker, self._wanted)
+        self._recorded = self.worker.presence.arrive(self.connection)
 
     async def received(self, text: str) -> None:
-        """Broadcast."""
-        receivers, bar, payload = text.partition("|")
-        if bar:
-            await self.worker.hub.publish(Publication((f"token:{receivers}",), payload))
+        """One frame."""
+        try:
+            message = wire.parse(text, settings.MAX_RECEIVERS)
+        except wire.LimitExceeded:
+            self.refuse(Refusal.TOO_BIG)
+            self.connection.close(TOO_BIG)
+            return
+        match message:
+            case wire.Broadcast(receivers, payload):
+                await self._broadcast(receivers, payload)
+            case wire.Echo(echoed):
+                self.connection.send(wire.encode(echoed, settings.TOKENS_WIRE_COMPAT))
+            case wire.RegisterToken(token):
+                await self._register(token)
+            case wire.Ignored(reason):
+                self.refuse(Refusal.MALFORMED)
+                logger.debug("%s: ignored: %s", self.connection.id, reason)
+
+    async def received_bytes(self, data: bytes) -> None:
+        """A binary frame is taken as text where it is UTF-8 (decision 28)."""
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            await super().received_bytes(data)
+            return
+        await self.received(text)
+
+    async def _broadcast(self, receivers: tuple[str, ...], payload: str) -> None:
+        if not await self._licence.holds():
+            self.refuse(Refusal.FORBIDDEN)
+            return
+        if receivers:
+            addresses = tuple(map(wire.address_of, receivers))
+            await self.worker.hub.publish(Publication(addresses, payload))
+
+    async def _register(self, token: str) -> None:
+        """Change the token if the gate lets it (decision 12); there is no reply either way (decision 10)."""
+        if token == self.connection.identity:
+            return
+        # One change at a time, so that a client cannot fill the queue of writes.
+        await asyncio.wait([self._recorded])
+        try:
+            await gate.check(self.worker, token)
+            await self._become(token)
+        except Refused as refused:
+            self.refuse(refused.reason)
+            return
+        except LayerUnavailable:
+            self.refuse(Refusal.UNAVAILABLE)
+            self.connection.close(UNAVAILABLE)
+            return
+        self._recorded = self.worker.presence.change(self.connection)
+        await self._close_if_revoked(token)
+
+    async def _become(self, token: str) -> None:
+        """Hear the addresses of a token, and only then no longer those of the one before."""
+        hub, connection = self.worker.hub, self.connection
+        addresses = wire.addresses_of(token)
+        await hub.subscribe(connection, *addresses)
+        hub.unsubscribe(connection, *connection.addresses.difference(addresses))
+        connection.identity = token
+        self._licence = gate.Licence(self.worker, token)
+
+    async def _close_if_revoked(self, token: str) -> None:
+        """Whoever revoked the token since the gate was asked could not reach this connection yet."""
+        try:
+            await gate.check(self.worker, token)
+        except Refused as refused:
+            if refused.reason is Refusal.GATE:
+                self.connection.close(TOKEN_UNREGISTERED)

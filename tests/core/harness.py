@@ -127,6 +127,12 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
         await asyncio.sleep(0.005)
 
 
+async def heard(connection: Connection, count: int = 1) -> list[Any]:
+    """Wait until `count` messages have reached a connection, and return all that have."""
+    await until(lambda: len(received(connection)) >= count)
+    return received(connection)
+
+
 def metric(name: str, **labels: str) -> float:
     """A counter's or gauge's value now; 0.0 before it was first touched."""
     return REGISTRY.get_sample_value(name, labels) or 0.0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from channels_redis.pubsub import RedisPubSubChannelLayer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.core.publication import Publication
+from routing_app.core.redis_layer import RedisLayer
 
-LAYER = RedisPubSubChannelLayer()
+LAYER = RedisLayer()
 
 texts = st.text(max_size=20)
 messages = st.recursive(

@@ -12,6 +12,8 @@ import pytest
 
 from tests.services.databases import REPOSITORY
 
+pytestmark = pytest.mark.once
+
 CONFIG = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
 ROOTS = CONFIG["root_packages"]
 

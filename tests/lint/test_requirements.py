@@ -13,6 +13,8 @@ from packaging.utils import canonicalize_name
 
 from tests.services.databases import REPOSITORY
 
+pytestmark = pytest.mark.once
+
 BROUGHT = "# What the packages above bring with them"
 
 # Used, though no module of ours names it: Django's backend for postgres:// URLs.

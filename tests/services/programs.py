@@ -86,10 +86,8 @@ def _may_install() -> bool:
 
 def _install(names: Sequence[str]) -> bool:
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    commands = (
-        ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *names],
-    )
+    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3"]
+    commands = ([*apt, "update"], [*apt, "install", "-y", "--no-install-recommends", *names])
     return all(
         subprocess.run(
             command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False

@@ -116,9 +116,10 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
     """What every server gets: the tests' environment without settings of Switchboard, and the basics."""
     from broker_project.settings import ENVIRONMENT
 
-    settings = {option.name for option in ENVIRONMENT.options}
+    # PYTHONUNBUFFERED would hide output that is written late.
+    dropped = {option.name for option in ENVIRONMENT.options} | {"PYTHONUNBUFFERED"}
     inherited = {
-        name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in settings
+        name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in dropped
     }
     return inherited | {
         "DJANGO_SETTINGS_MODULE": "broker_project.settings",
@@ -126,7 +127,6 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
         "DJANGO_SUPERUSER_USERNAME": "admin",
         "HOST": LOOPBACK,
         "PORT": str(port),
-        "PYTHONUNBUFFERED": "1",
         "SECRET_KEY": "a secret that only the tests use, long enough for every signature",
         "SWITCHBOARD_API_KEY": API_KEY,
         "VAR_DIR": str(folder),

@@ -17,6 +17,8 @@ from tests.services.postgres import Postgres
 from tests.services.process import Process, StartError
 from tests.services.redis import Redis
 
+pytestmark = pytest.mark.once
+
 
 def test_free_port_is_free_and_out_of_reach_of_outgoing_connections() -> None:
     ports = {free_port() for _ in range(50)}

@@ -73,13 +73,18 @@ class Command(BaseCommand):
         cert, key = _certificate(options)
         listening = _listening(options)
         for line in prepare():
-            self.stdout.write(line)
+            self._say(line)
         return Plan(
             arguments=_daphne_arguments(options, cert, key),
             listening=listening,
             workers=options["workers"],
-            announce=partial(self.stdout.write, _welcome(options, bool(cert))),
+            announce=partial(self._say, _welcome(options, bool(cert))),
         )
+
+    def _say(self, line: str) -> None:
+        """Write at once: the first run's key is printed here, and stdout may be a file or a pipe."""
+        self.stdout.write(line)
+        self.stdout.flush()
 
 
 def _parse_known(parser: CommandParser, args: Any = None, namespace: Any = None) -> Namespace:

@@ -1,0 +1,1 @@
+"""A Channels consumer as the tutorial writes it: what Switchboard is measured against."""

@@ -1,0 +1,90 @@
+"""REST: `/api/tokens/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.filters import SearchFilter
+from rest_framework.viewsets import ModelViewSet
+
+from routing_app.tokens import service, wire
+from routing_app.tokens.models import RegisteredToken, Source
+
+
+class TokenSerializer(serializers.ModelSerializer[RegisteredToken]):
+    """A registered token. `token` is set when it is created; to change it, delete it and create another."""
+
+    class Meta:
+        model = RegisteredToken
+        fields = ("id", "token", "enabled", "disabled_by", "note", "source", "created_at", "changed_at")
+        read_only_fields = ("created_at", "changed_at")
+
+    def validate_token(self, value: str) -> str:
+        """The token as it will be known; a known one cannot become another."""
+        try:
+            token = wire.check_registrable(value)
+        except wire.WireError as error:
+            raise ValidationError(str(error)) from None
+        if self.instance is not None and token != self.instance.token:
+            raise ValidationError("a token cannot be changed; delete it and create another")
+        return token
+
+    def create(self, validated_data: dict[str, Any]) -> RegisteredToken:
+        """Register."""
+        text = validated_data.pop("token")
+        try:
+            return service.add(text, Source.API, **validated_data)
+        except service.AlreadyRegistered:
+            raise ValidationError({"token": ["this token is registered already"]}) from None
+
+    def update(self, instance: RegisteredToken, validated_data: dict[str, Any]) -> RegisteredToken:
+        """Enable, disable, note."""
+        return service.change(instance, Source.API, validated_data.get("enabled"), validated_data.get("note"))
+
+
+class TokenFilter(serializers.Serializer[Any]):
+    """What narrows a list."""
+
+    enabled = serializers.BooleanField(required=False, allow_null=True, default=None)
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # a field; DRF takes it off the class
+        required=False, choices=Source.choices
+    )
+
+
+@extend_schema_view(
+    list=extend_schema(parameters=[TokenFilter], summary="List tokens"),
+    create=extend_schema(summary="Register a token"),
+    retrieve=extend_schema(summary="One token"),
+    update=extend_schema(summary="Enable, disable or annotate a token"),
+    partial_update=extend_schema(summary="Enable, disable or annotate a token"),
+    destroy=extend_schema(
+        summary="Delete a token",
+        description="Its clients are disconnected while the gate is closed. An import may add it again.",
+    ),
+)
+class TokenViewSet(ModelViewSet[RegisteredToken]):
+    """Tokens that may connect while the gate is closed. Reading needs the scope read, the rest manage."""
+
+    serializer_class = TokenSerializer
+    queryset = RegisteredToken.objects.all()
+    lookup_value_regex = "[0-9]+"
+    filter_backends = (SearchFilter,)
+    search_fields = ("token", "note")
+
+    def get_queryset(self) -> QuerySet[RegisteredToken]:
+        """All tokens; a list is narrowed by `?enabled=` and `?source=`."""
+        rows = super().get_queryset()
+        if self.action != "list":
+            return rows
+        narrow = TokenFilter(data=self.request.query_params)
+        narrow.is_valid(raise_exception=True)
+        wanted = {name: value for name, value in narrow.validated_data.items() if value is not None}
+        return rows.filter(**wanted)
+
+    def perform_destroy(self, instance: RegisteredToken) -> None:
+        """Delete and revoke."""
+        service.remove(RegisteredToken.objects.filter(pk=instance.pk))

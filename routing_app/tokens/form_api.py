@@ -1,0 +1,244 @@
+"""The form API at `/` and `/api/`: the original's control API, with keys.
+
+`method` selects; fields come from a form, a JSON object or the query string. Errors are `{"error": "..."}`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import django.db
+from django.conf import settings
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.shortcuts import redirect
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework.authentication import CSRFCheck
+
+from routing_app.core import keys, metrics
+from routing_app.core.auth import presented_key
+from routing_app.core.codes import Refusal
+from routing_app.core.models import Scope
+from routing_app.tokens import service, wire
+from routing_app.tokens.models import Source
+
+logger = logging.getLogger(__name__)
+
+UNREADABLE: Final = (BadRequest, SuspiciousOperation, MultiPartParserError, UnreadablePostError, ValueError)
+
+
+class Denied(Exception):
+    """The call is refused with a status and a sentence."""
+
+    def __init__(self, status: int, sentence: str, reason: Refusal = Refusal.MALFORMED) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields of a call: the body's, and behind them those of the query string."""
+
+    body: Mapping[str, str]
+    query: Mapping[str, str]
+
+    def get(self, *names: str) -> str:
+        """The first of these fields that is there and not empty; else ""."""
+        return next((value for name in names if (value := self._one(name))), "")
+
+    def require(self, *names: str) -> str:
+        """The same for a field that must be there. Raises Denied."""
+        if value := self.get(*names):
+            return value
+        raise Denied(400, f"the field {' or '.join(names)} is missing")
+
+    def _one(self, name: str) -> str:
+        return self.body.get(name) or self.query.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body for our clients, and the original's text for those of `TOKENS_WIRE_COMPAT`."""
+
+    body: Mapping[str, Any]
+    original: str = ""
+
+
+@csrf_exempt
+@never_cache
+def form_api(request: HttpRequest) -> HttpResponseBase:
+    """Answer one call."""
+    try:
+        return _answer(request)
+    except Denied as denied:
+        return _refuse(denied)
+    except wire.LimitExceeded as error:
+        return _refuse(Denied(400, str(error), Refusal.TOO_BIG))
+    except wire.WireError as error:
+        return _refuse(Denied(400, str(error)))
+    except django.db.Error as error:
+        logger.warning("tokens: form API: the database does not answer: %s", error)
+        return _refuse(Denied(503, "the database does not answer", Refusal.UNAVAILABLE))
+
+
+def _answer(request: HttpRequest) -> HttpResponseBase:
+    if request.method not in {"GET", "POST"}:
+        raise Denied(405, "only GET and POST are answered")
+    fields = _read(request)
+    name = fields.get("method")
+    if not name and request.method == "GET" and _is_browser(request):
+        return redirect("console")
+    method = METHODS.get(name)
+    if method is not None:
+        _authorise(request, fields, method.scope)
+        return _reply(method.run(fields))
+    if settings.TOKENS_WIRE_COMPAT:
+        return _reply(Answer({}))
+    raise Denied(400, f"the field method names none of {', '.join(METHODS)}")
+
+
+def _reply(answer: Answer) -> HttpResponse:
+    if settings.TOKENS_WIRE_COMPAT:
+        return HttpResponse(answer.original, content_type="text/plain; charset=utf-8")
+    return JsonResponse(answer.body)
+
+
+def _refuse(denied: Denied) -> HttpResponse:
+    metrics.REFUSED.labels("tokens", denied.reason).inc()
+    response = JsonResponse({"error": str(denied)}, status=denied.status)
+    if denied.status == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    if denied.status == 405:
+        response["Allow"] = "GET, POST"
+    return response
+
+
+def _is_browser(request: HttpRequest) -> bool:
+    """A browser names HTML; programs send `*/*`, which would match it as well."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def _read(request: HttpRequest) -> Fields:
+    """All fields. Raises Denied."""
+    try:
+        body = _json_body(request) if _is_json(request) else request.POST.dict()
+        return Fields(body, request.GET.dict())
+    except UNREADABLE:
+        raise Denied(400, "the request cannot be read") from None
+
+
+def _is_json(request: HttpRequest) -> bool:
+    return request.method == "POST" and request.content_type == "application/json"
+
+
+def _json_body(request: HttpRequest) -> dict[str, str]:
+    """A JSON object of strings; an empty body is an empty one, as callers of the original send it."""
+    if not request.body.strip():
+        return {}
+    try:
+        fields = json.loads(request.body)
+    except (ValueError, RecursionError):
+        raise Denied(400, "the body is not JSON") from None
+    if not isinstance(fields, dict):
+        raise Denied(400, "the body is not a JSON object")
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            raise Denied(400, f"the field {name[:40]} is not a string")
+        if not _is_unicode(name + value):
+            raise Denied(400, "the body holds half of a surrogate pair")
+    return fields
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# --- who may -----------------------------------------------------------------------------------------------
+
+
+def _authorise(request: HttpRequest, fields: Fields, scope: str) -> None:
+    """Let the holder of a key, a staff session, or with TOKENS_API_OPEN anybody pass. Raises Denied."""
+    if plain := presented_key(request) or fields.get("key"):
+        key = keys.find(plain)
+        if key is None:
+            raise Denied(401, "the API key is wrong or revoked", Refusal.FORBIDDEN)
+        if scope not in key.scopes and not settings.TOKENS_API_OPEN:
+            raise Denied(403, f"the API key lacks the scope {scope}", Refusal.FORBIDDEN)
+    elif not settings.TOKENS_API_OPEN:
+        _authorise_session(request, scope)
+
+
+def _authorise_session(request: HttpRequest, scope: str) -> None:
+    """A browser sends its session along wherever a page of another site wants it: hence POST and CSRF."""
+    if not (request.user.is_active and request.user.is_staff):
+        sentence = "an API key is needed: X-API-Key, Authorization: Bearer, or the field key"
+        raise Denied(401, sentence, Refusal.FORBIDDEN)
+    if scope == Scope.READ:
+        return
+    if request.method != "POST":
+        raise Denied(403, "with a session only POST may change or send anything", Refusal.FORBIDDEN)
+    check = CSRFCheck(lambda request: HttpResponse())
+    check.process_request(request)
+    if reason := check.process_view(request, None, (), {}):  # type: ignore[arg-type]
+        raise Denied(403, f"CSRF check: {reason}", Refusal.FORBIDDEN)
+
+
+# --- the methods ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method: what it does and what a key needs for it."""
+
+    scope: str
+    run: Callable[[Fields], Answer] = field(repr=False)
+
+
+def _broadcast(fields: Fields) -> Answer:
+    outcome = service.broadcast(fields.require("message"))
+    return Answer({"ok": True, **outcome.as_json()})
+
+
+def _register(fields: Fields) -> Answer:
+    change = service.register(fields.require("token", "message"), Source.API)
+    return Answer({"ok": True, "changed": change})
+
+
+def _unregister(fields: Fields) -> Answer:
+    changed = service.unregister(fields.require("token", "message"), Source.API)
+    return Answer({"ok": True, "changed": "disabled" if changed else "nothing"})
+
+
+def _clients(fields: Fields) -> Answer:
+    return _listing(service.clients())
+
+
+def _registered(fields: Fields) -> Answer:
+    return _listing(service.registered())
+
+
+def _listing(rows: Mapping[str, Any]) -> Answer:
+    return Answer(rows, wire.go_json(rows))
+
+
+METHODS: Final = {
+    "broadcast": Method(Scope.PUBLISH, _broadcast),
+    "get_clients": Method(Scope.READ, _clients),
+    "registerToken": Method(Scope.MANAGE, _register),
+    "unregisterToken": Method(Scope.MANAGE, _unregister),
+    "registeredTokenList": Method(Scope.READ, _registered),
+}

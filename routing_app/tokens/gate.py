@@ -1,0 +1,157 @@
+"""The gate: who may connect, take a token and broadcast. What sockets ask the database goes through here.
+
+A socket asks when it shakes hands and when it changes its token. All that is asked while a query runs goes
+into the next one, so every answer is fresh, and a thousand handshakes a second cost a handful of queries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from time import monotonic
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+
+from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, UNAVAILABLE, Refusal
+from routing_app.core.consumer import Refused
+from routing_app.core.database import query
+from routing_app.core.worker import Worker
+from routing_app.tokens.models import RegisteredToken
+from routing_app.tokens.service import chunks
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS: Final = 5.0
+"""How long a socket waits for an answer of the database."""
+LICENCE_SECONDS: Final = 1.0
+"""How old an answer may be that lets a client broadcast."""
+WATCH_SECONDS: Final = 20.0
+"""How often the tokens of open connections are checked again while the gate is closed."""
+CLOSED: Final = replace(FORBIDDEN, reason="no registered token, and the gate is closed")
+
+
+class Unanswered(Exception):
+    """The database does not say whether a token is registered."""
+
+
+class Register:
+    """Asks about many tokens at once, for the sockets of one worker."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, asyncio.Future[bool]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def enabled(self, token: str) -> bool:
+        """Is the token registered and enabled? Read after the call began. Raises Unanswered."""
+        future = self._asked.get(token)
+        if future is None:
+            future = self._asked[token] = asyncio.get_running_loop().create_future()
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._answer_all())
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            raise Unanswered from None
+
+    async def _answer_all(self) -> None:
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, {}
+                await self._answer(asked)
+        finally:
+            self._task = None
+
+    async def _answer(self, asked: dict[str, asyncio.Future[bool]]) -> None:
+        try:
+            known = await query(_enabled_among, list(asked))
+        except Exception as error:
+            logger.warning("tokens: the database does not answer: %s", error)
+            for future in asked.values():
+                future.set_exception(Unanswered())
+                future.exception()  # retrieved: the socket may be gone
+            return
+        for token, future in asked.items():
+            future.set_result(token in known)
+
+
+def _enabled_among(tokens: list[str]) -> set[str]:
+    known: set[str] = set()
+    for chunk in chunks(tokens):
+        rows = RegisteredToken.objects.filter(token__in=chunk, enabled=True)
+        known.update(rows.values_list("token", flat=True))
+    return known
+
+
+_registers: WeakKeyDictionary[Worker, Register] = WeakKeyDictionary()
+
+
+def register_of(worker: Worker) -> Register:
+    """The register of a worker, made on first use."""
+    return _registers.setdefault(worker, Register())
+
+
+async def check(worker: Worker, token: str) -> None:
+    """Let a client be known by a token, or raise Refused (decisions 12 and 13)."""
+    if settings.TOKENS_ALLOW_UNREGISTERED:
+        return
+    try:
+        enabled = await register_of(worker).enabled(token)
+    except Unanswered:
+        raise Refused(UNAVAILABLE, Refusal.UNAVAILABLE) from None
+    if not enabled:
+        raise Refused(CLOSED, Refusal.GATE)
+
+
+class Licence:
+    """Whether the client of one token may broadcast (decision 25), asked again once a second at most.
+
+    While the database is out, the last answer counts.
+    """
+
+    def __init__(self, worker: Worker, token: str) -> None:
+        self._register = register_of(worker)
+        self._token = token
+        self._answer = False
+        self._good_until = 0.0
+
+    async def holds(self) -> bool:
+        """Whether a broadcast may go out now."""
+        if settings.TOKENS_BROADCAST != "registered":
+            return bool(settings.TOKENS_BROADCAST == "everyone")
+        if monotonic() >= self._good_until:
+            try:
+                self._answer = await self._register.enabled(self._token)
+                self._good_until = monotonic() + LICENCE_SECONDS
+            except Unanswered:
+                self._good_until = monotonic() + PATIENCE_SECONDS
+        return self._answer
+
+
+async def watch(worker: Worker) -> None:
+    """While the gate is closed, end connections whose token is no longer valid, for ever.
+
+    Revoking tells every process at once. This finds what that has missed: a message lost with the channel
+    layer, a row changed by a program that cannot reach this process.
+    """
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        if not settings.TOKENS_ALLOW_UNREGISTERED:
+            await close_revoked(worker)
+
+
+async def close_revoked(worker: Worker) -> int:
+    """End the connections of this process whose token is not enabled; how many there were."""
+    mine = [connection for connection in worker.hub.connections() if connection.line == "tokens"]
+    try:
+        known = await query(_enabled_among, sorted({connection.identity for connection in mine}))
+    except Exception as error:
+        logger.warning("tokens: connected tokens cannot be checked: %s", error)
+        return 0
+    doomed = [connection for connection in mine if connection.identity not in known]
+    for connection in doomed:
+        connection.close(TOKEN_UNREGISTERED)
+    return len(doomed)

@@ -1,0 +1,33 @@
+"""`manage.py import_tokens URL|FILE`: add and update registered tokens from a table."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from routing_app.tokens import table
+from routing_app.tokens.service import close_revoked
+
+
+class Command(BaseCommand):
+    """Imports one table."""
+
+    help = 'Import tokens from a JSON object such as {"abc1": true, "group/item1": false}.'
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Where the table is."""
+        parser.add_argument("source", metavar="URL|FILE", help="http:, https: or file: URL, or a path")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Import; nothing changes unless a whole table could be read."""
+        try:
+            rows = table.read(options["source"])
+        except table.TableError as error:
+            raise CommandError(f"{table.location(options['source'])}: {error}") from None
+        outcome = table.store(rows)
+        close_revoked(outcome.revoked)
+        for skipped in outcome.skipped:
+            self.stdout.write(f"skipped {skipped}")
+        self.stdout.write(str(outcome))

@@ -1,0 +1,227 @@
+"""The rules of the token line: registering, revoking, listing and broadcasting.
+
+Everything here uses the ORM or publishes, and is called from synchronous code: views, the admin, commands.
+What sockets ask is in `gate.py`, what is imported in `table.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from itertools import islice
+from typing import Final, TypeVar
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from routing_app.core.codes import KICKED, TOKEN_UNREGISTERED, Close
+from routing_app.core.masking import mask
+from routing_app.core.models import ConnectionRecord
+from routing_app.core.publishing import Outcome, disconnect_all_sync, publish_sync
+from routing_app.tokens import wire
+from routing_app.tokens.models import RegisteredToken, Source
+
+T = TypeVar("T")
+
+CHUNK: Final = 500
+"""Rows in one statement."""
+
+Rows = QuerySet[RegisteredToken]
+
+
+class AlreadyRegistered(Exception):
+    """The token has a row already."""
+
+
+class Change(StrEnum):
+    """What registering a token has changed."""
+
+    ADDED = "added"
+    ENABLED = "enabled"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """One entry of a list or table that was not taken; `entry` counts from 1, the token is masked."""
+
+    entry: int
+    token: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"entry {self.entry}, {self.token or 'empty'}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Registered:
+    """What became of a list of tokens."""
+
+    added: int = 0
+    enabled: int = 0
+    unchanged: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+# --- registering -----------------------------------------------------------------------------------------
+
+
+def add(text: str, by: Source, enabled: bool = True, note: str = "") -> RegisteredToken:
+    """A row for a new token. Raises WireError and AlreadyRegistered."""
+    token = wire.check_registrable(text)
+    disabled_by = "" if enabled else by
+    try:
+        with transaction.atomic():
+            return RegisteredToken.objects.create(
+                token=token, enabled=enabled, disabled_by=disabled_by, note=note, source=by
+            )
+    except IntegrityError:
+        raise AlreadyRegistered from None
+
+
+def register(text: str, by: Source) -> Change:
+    """Make sure that a token is registered and enabled. Raises WireError."""
+    token = wire.check_registrable(text)
+    _, created = RegisteredToken.objects.get_or_create(token=token, defaults={"source": by})
+    if created:
+        return Change.ADDED
+    return Change.ENABLED if enable(RegisteredToken.objects.filter(token=token)) else Change.NOTHING
+
+
+def register_many(texts: Iterable[str], by: Source, note: str = "") -> Registered:
+    """Make sure that tokens are registered and enabled; those that break a rule are skipped and told."""
+    outcome = Registered()
+    tokens: dict[str, None] = {}
+    for entry, text in enumerate(texts, 1):
+        try:
+            tokens[wire.check_registrable(text)] = None
+        except wire.WireError as error:
+            outcome.skipped.append(Skipped(entry, mask(text.strip()), str(error)))
+    with transaction.atomic():
+        for chunk in chunks(sorted(tokens)):
+            known = RegisteredToken.objects.filter(token__in=chunk)
+            there = set(known.values_list("token", flat=True))
+            enabled = enable(known)
+            absent = [token for token in chunk if token not in there]
+            new = [RegisteredToken(token=token, source=by, note=note) for token in absent]
+            RegisteredToken.objects.bulk_create(new, ignore_conflicts=True)
+            outcome.added += len(new)
+            outcome.enabled += enabled
+            outcome.unchanged += len(there) - enabled
+    return outcome
+
+
+def change(row: RegisteredToken, by: Source, enabled: bool | None, note: str | None) -> RegisteredToken:
+    """Enable or disable one token and set its note, where told to; the row as it is afterwards."""
+    rows = RegisteredToken.objects.filter(pk=row.pk)
+    with transaction.atomic():
+        if note is not None and note != row.note:
+            rows.update(note=note, changed_at=Now())
+        if enabled is True:
+            enable(rows)
+        if enabled is False:
+            disable(rows, by)
+    row.refresh_from_db()
+    return row
+
+
+def enable(rows: Rows) -> int:
+    """Enable tokens; how many were disabled."""
+    return rows.filter(enabled=False).update(enabled=True, disabled_by="", changed_at=Now())
+
+
+# --- revoking --------------------------------------------------------------------------------------------
+
+
+def unregister(text: str, by: Source) -> bool:
+    """Disable one token and keep its row (decision 22); False when it is unknown or disabled already.
+
+    Raises WireError.
+    """
+    return bool(disable(RegisteredToken.objects.filter(token=wire.check_token(text)), by))
+
+
+def disable(rows: Rows, by: Source) -> int:
+    """Disable tokens and revoke them (decision 23); how many were enabled.
+
+    One that the imported table has disabled is from now on disabled by `by`, so that no import revives it.
+    """
+    with transaction.atomic():
+        revoked = list(rows.filter(enabled=True).values_list("token", flat=True))
+        rows.filter(Q(enabled=True) | Q(disabled_by=Source.IMPORT)).update(
+            enabled=False, disabled_by=by, changed_at=Now()
+        )
+        close_revoked(revoked)
+    return len(revoked)
+
+
+def remove(rows: Rows) -> int:
+    """Delete tokens and revoke them; how many there were. A later import may add them again."""
+    with transaction.atomic():
+        revoked = list(rows.values_list("token", flat=True))
+        rows.delete()
+        close_revoked(revoked)
+    return len(revoked)
+
+
+def disconnect(rows: Rows) -> int:
+    """End the connections of tokens, in every process; how many tokens there were."""
+    tokens = list(rows.values_list("token", flat=True))
+    _close(tokens, KICKED)
+    return len(tokens)
+
+
+def close_revoked(tokens: Sequence[str]) -> None:
+    """While the gate is closed, end the connections of tokens that are no longer valid, after the commit."""
+    if tokens and not settings.TOKENS_ALLOW_UNREGISTERED:
+        transaction.on_commit(partial(_close, tokens, TOKEN_UNREGISTERED))
+
+
+def _close(tokens: Sequence[str], close: Close) -> None:
+    disconnect_all_sync(map(wire.own_address, tokens), close)
+
+
+# --- listing and broadcasting ----------------------------------------------------------------------------
+
+
+def registered() -> dict[str, bool]:
+    """All tokens in order, and whether they are enabled."""
+    return dict(RegisteredToken.objects.values_list("token", "enabled"))
+
+
+def clients() -> dict[str, str]:
+    """`{"ip:port": token}` of all clients of all workers, oldest first (decisions 20 and 21).
+
+    A connection without a network address of its own (a Unix socket, a proxy) is known by its id, or by the
+    address and its id.
+    """
+    rows = ConnectionRecord.objects.present().filter(line="tokens").order_by("connected_at", "id")
+    found: dict[str, str] = {}
+    for id, peer, token in rows.values_list("id", "peer", "identity"):
+        name = f"{peer}#{id}" if peer in found else peer or id
+        found[name] = _spelling(token)
+    return found
+
+
+def _spelling(token: str) -> str:
+    original = settings.TOKENS_WIRE_COMPAT and token == wire.NO_TOKEN
+    return wire.ORIGINAL_NO_TOKEN if original else token
+
+
+def broadcast(text: str) -> Outcome:
+    """Publish `<receivers>|<payload>`. Raises WireError."""
+    if len(text.encode()) > settings.MAX_FRAME_BYTES:
+        raise wire.LimitExceeded(f"a message has at most {settings.MAX_FRAME_BYTES} bytes")
+    message = wire.parse_message(text, settings.MAX_RECEIVERS)
+    return publish_sync(map(wire.address_of, message.receivers), message.payload)
+
+
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """The items in lists of CHUNK."""
+    rest = iter(items)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk

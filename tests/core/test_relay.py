@@ -1,0 +1,317 @@
+"""The relay when the layer fails, hangs, repeats itself or is given what it cannot carry."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from time import monotonic
+
+import pytest
+import redis
+from django.utils.module_loading import import_string
+
+from routing_app.core import relay
+from routing_app.core.address import group_name
+from routing_app.core.layers import ProcessChannelLayer
+from routing_app.core.redis_layer import RedisLayer
+from routing_app.core.relay import LayerUnavailable
+from tests.core.harness import Counted, Node, heard, lost, received, replaced, until
+from tests.core.layers import Cluster, LaggingLayer, cluster
+from tests.services.redis import Redis
+
+DEEP: list[object] = []
+for _ in range(600):
+    DEEP = [DEEP]
+
+
+def layer_of(node: Node) -> LaggingLayer:
+    assert isinstance(node.layer, LaggingLayer)
+    return node.layer
+
+
+# --- what is said twice, or makes no sense ----------------------------------------------------------------
+
+
+async def test_an_envelope_that_comes_twice_is_delivered_once(lagging: Cluster):
+    here, there = lagging.node(), lagging.node()
+    ear = await there.hearing("token:a", "token:b")
+    layer_of(here).doubled = True
+    for number in range(20):
+        await here.publish(number, "token:a")
+        await here.publish(100 + number, "token:a", "token:b")
+        await asyncio.sleep(0.001)
+    await heard(ear, 40)
+    await asyncio.sleep(0.02)
+
+    assert sorted(received(ear)) == [*range(20), *range(100, 120)]
+
+
+async def test_the_envelopes_of_many_senders_are_told_apart(lagging: Cluster):
+    there = lagging.node()
+    ear = await there.hearing("token:a")
+    for number in range(relay.KNOWN_SENDERS // 8):
+        node = lagging.node()
+        layer_of(node).doubled = True
+        await node.publish(number, "token:a")
+        await node.relay.settled()
+    await heard(ear, relay.KNOWN_SENDERS // 8)
+
+    assert received(ear) == list(range(relay.KNOWN_SENDERS // 8))
+
+
+MALFORMED = [
+    {},
+    {"type": "hub.envelope"},
+    {"from": "x", "number": 1, "items": 7, "probe": 0},
+    {"from": "x", "number": "1", "items": [], "probe": 0},
+    {"from": ["x"], "number": 2, "items": [], "probe": 0},
+    {"from": "x", "number": 9, "items": [[], "{", 7, None, ["token:a"], [["token:a"]]], "probe": 0},
+    {"from": "x", "number": 10, "items": [[["token:a"], "m", "$close", "", "", ""]], "probe": 0},
+]
+
+
+async def test_what_makes_no_sense_does_not_end_the_receiver(processes: Cluster):
+    here, there = processes.node(), processes.node()
+    ear = await there.hearing("token:a")
+    for message in MALFORMED:
+        await here.layer.group_send(group_name("token:a"), message)
+    if processes.kind == "redis":
+        with redis.Redis.from_url(processes.url) as client:
+            client.publish(f"{processes.prefix}__group__{group_name('token:a')}", b"\xc1 no msgpack")
+    await here.publish("still here", "token:a")
+
+    assert await heard(ear) == ["still here"]
+
+
+async def test_a_bad_publication_does_not_take_its_neighbours_with_it(processes: Cluster):
+    here, there = processes.node(), processes.node()
+    ear = await there.hearing("token:a")
+    good = [["token:a"], "good", "message", "", "", ""]
+    items = [good, ["token:a"], [["token:a"], "m", "$close", "", "", ""], good]
+    await here.layer.group_send(
+        group_name("token:a"), {"from": "x", "number": 1, "items": items, "probe": 0, "type": "hub.envelope"}
+    )
+
+    assert await heard(ear, 2) == ["good", "good"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [2**70, -(2**64), {"text": "\ud800"}, "\ud800", DEEP],
+    ids=["big", "small", "key", "text", "deep"],
+)
+async def test_whatever_json_may_hold_crosses_the_layer_and_holds_up_nothing(processes: Cluster, message):
+    here, there = processes.node(), processes.node()
+    near, far = await here.hearing("token:a"), await there.hearing("token:a")
+    failures = lost("layer_down"), lost("unencodable")
+    begun = monotonic()
+    for one in ("before", message, "after"):
+        await here.publish(one, "token:a")
+
+    assert await heard(far, 3) == await heard(near, 3) == ["before", message, "after"]
+    assert monotonic() - begun < relay.RETRY_SECONDS / 2
+    assert [failure.grown for failure in failures] == [0, 0]
+
+
+async def test_what_nothing_can_encode_is_lost_alone_and_counted(redis_url: str):
+    async with cluster("redis", redis_url) as processes:
+        here, there = processes.node(), processes.node()
+        ear = await there.hearing("token:a")
+        unencodable = lost("unencodable")
+        for message in ("before", {1, 2}, "after"):
+            await here.publish(message, "token:nobody-here", "token:a")
+            await here.publish(message, "token:a")
+
+        assert await heard(ear, 4) == ["before", "before", "after", "after"]
+        await until(lambda: unencodable.grown == 3)
+
+
+# --- a layer that is down ---------------------------------------------------------------------------------
+
+
+async def test_while_the_layer_is_down_local_delivery_works_and_the_loss_is_counted(lagging: Cluster):
+    here, there = lagging.node(), lagging.node()
+    near, far = await here.hearing("token:a"), await there.hearing("token:a")
+    down = lost("layer_down")
+    with replaced(relay, "RETRY_SECONDS", 0.2):
+        layer_of(here).down = True
+        for number in range(10):
+            assert await here.publish(number, "token:a") == 1
+        await until(lambda: down.grown == 10)
+        layer_of(here).down = False
+        await here.publish("back", "token:a")
+
+    assert received(near) == [*range(10), "back"] or await heard(near, 11)
+    assert await heard(far) == ["back"]
+
+
+async def test_a_short_outage_loses_nothing(lagging: Cluster):
+    here, there = lagging.node(), lagging.node()
+    far = await there.hearing("token:a")
+    down = lost("layer_down")
+    layer_of(here).down = True
+    for number in range(10):
+        await here.publish(number, "token:a")
+        await asyncio.sleep(0.01)
+    layer_of(here).down = False
+
+    assert await heard(far, 10) == list(range(10))
+    assert down.grown == 0
+
+
+@pytest.mark.parametrize("trouble", ["down", "hanging"])
+async def test_a_new_socket_waits_seconds_and_not_for_all_that_is_waiting(lagging: Cluster, trouble: str):
+    node = lagging.node()
+    await node.hearing("token:a")
+    with replaced(relay, "RETRY_SECONDS", 0.3), replaced(relay, "CONFIRM_SECONDS", 0.3):
+        setattr(layer_of(node), trouble, True)
+        down = lost("layer_down")
+        for number in range(200):
+            await node.publish(number, f"token:{number}")
+        await asyncio.sleep(0)
+        begun = monotonic()
+        with pytest.raises(LayerUnavailable):
+            await node.hearing("token:new")
+
+        assert monotonic() - begun < 2
+        assert down.grown == 200
+        setattr(layer_of(node), trouble, False)
+        await node.hearing("token:new")
+
+
+async def test_connections_that_leave_while_the_layer_is_down_are_unsubscribed_when_it_is_back(
+    lagging: Cluster,
+):
+    node = lagging.node()
+    crowd = [await node.hearing(f"token:{number}") for number in range(20)]
+    with replaced(relay, "DISCARD_SECONDS", 0.05):
+        layer_of(node).down = True
+        for one in crowd[1:]:
+            node.hub.drop(one)
+        await asyncio.sleep(0.2)
+        layer_of(node).down = False
+
+        await until(lambda: lagging.subscriptions() == {group_name("token:0")})
+
+
+async def test_a_full_backlog_slows_the_publisher_and_then_counts_what_is_lost(lagging: Cluster):
+    here, there = lagging.node(), lagging.node()
+    near, far = await here.hearing("token:a"), await there.hearing("token:a")
+    backlog = lost("layer_backlog")
+    with replaced(relay, "BACKLOG", 50), replaced(relay, "PATIENCE_SECONDS", 0.1):
+        layer_of(here).hanging = True
+        for number in range(50):
+            await asyncio.wait_for(here.publish(number, "token:a"), 0.05)
+        begun = monotonic()
+        assert await here.publish("too much", "token:a") == 1
+        assert 0.1 <= monotonic() - begun < 2
+        assert backlog.grown == 1
+
+        waiting = asyncio.ensure_future(here.publish("in time", "token:a"))
+        await asyncio.sleep(0.01)
+        layer_of(here).hanging = False
+        await waiting
+
+    assert await heard(far, 51) == [*range(50), "in time"]
+    assert await heard(near, 52) == [*range(50), "too much", "in time"]
+    assert backlog.grown == 1
+
+
+async def test_a_mass_arrival_is_subscribed_in_rounds(lagging: Cluster):
+    """One round of all would be over its time; every round is proven by an echo."""
+    here, there = lagging.node(), lagging.node()
+    with replaced(relay, "SUBSCRIPTIONS", 10):
+        ear = await there.hearing(*[f"token:{number}" for number in range(95)])
+    for number in range(95):
+        await here.publish(number, f"token:{number}")
+
+    assert sorted(await heard(ear, 95)) == list(range(95))
+
+
+# --- a Redis that goes and comes back ----------------------------------------------------------------------
+
+
+@pytest.fixture
+async def redis_of_its_own(tmp_path: Path):
+    with Redis(tmp_path) as server:
+        yield server
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_after_a_restart_of_redis_everything_works_again(redis_of_its_own: Redis, end: str):
+    async with cluster("redis", redis_of_its_own.url) as processes:
+        here, there = processes.node(), processes.node()
+        near, far = await here.hearing("token:a"), await there.hearing("token:a", "token:b")
+        leaver = await there.hearing("token:left")
+        await here.publish("before", "token:a")
+        assert await heard(far) == ["before"]
+        down, gap = lost("layer_down"), lost("layer_gap")
+        errors = Counted("switchboard_layer_errors_total")
+
+        getattr(redis_of_its_own, end)()
+        with replaced(relay, "RETRY_SECONDS", 0.3):
+            for number in range(5):
+                assert await here.publish(number, "token:a") == 1
+            await until(lambda: down.grown == 5)
+        with pytest.raises(LayerUnavailable):
+            await there.hearing("token:refused")
+        there.hub.drop(leaver)
+        assert errors.grown > 0
+
+        redis_of_its_own.start()
+        late = await there.hearing("token:late")
+        await until_heard(here, far, "token:b")
+        await here.publish("after", "token:a", "token:late")
+        assert "after" in await heard(late)
+        await until(lambda: received(far)[-1:] == ["after"])
+        assert gap.grown == 2  # both processes were deaf
+
+        assert received(near) == ["before", *range(5), "after"]
+        assert set(range(5)).isdisjoint(received(far))
+        await until(lambda: len(processes.subscriptions()) == 3)
+        assert processes.subscriptions() == {group_name(f"token:{name}") for name in ("a", "b", "late")}
+
+
+async def until_heard(node: Node, ear, address: str) -> None:
+    """Publish until it arrives: the old subscriptions are in force again."""
+    before, deadline = len(received(ear)), monotonic() + 5
+    while len(received(ear)) == before:
+        assert monotonic() < deadline
+        await node.publish("are you there", address)
+        await asyncio.sleep(0.05)
+
+
+async def test_a_redis_that_is_down_at_the_start_refuses_and_then_serves(redis_of_its_own: Redis):
+    redis_of_its_own.stop()
+    async with cluster("redis", redis_of_its_own.url) as processes:
+        here, there = processes.node(), processes.node()
+        with pytest.raises(LayerUnavailable):
+            await there.hearing("token:a")
+        assert there.hub.addresses() == []
+
+        redis_of_its_own.start()
+        ear = await there.hearing("token:a")
+        await here.publish("x", "token:a")
+        assert await heard(ear) == ["x"]
+
+
+async def test_a_connection_to_redis_that_is_cut_is_made_anew_and_the_gap_is_counted(redis_of_its_own: Redis):
+    """Nothing else would say that messages were missed: the publisher's own connection was fine."""
+    async with cluster("redis", redis_of_its_own.url) as processes:
+        here, there = processes.node(), processes.node()
+        far = await there.hearing("token:a")
+        gap = lost("layer_gap")
+        with redis.Redis.from_url(redis_of_its_own.url) as client:
+            assert client.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == 1
+        await until(lambda: gap.grown == 1)
+        await until_heard(here, far, "token:a")
+
+        assert gap.grown == 1
+
+
+def test_the_layer_that_settings_choose_is_the_one_tested_here():
+    """With the layer of sorted sets, messages over capacity are lost without a word."""
+    from broker_project.settings import CHANNEL_LAYERS, REDIS_URL
+
+    backend = import_string(CHANNEL_LAYERS["default"]["BACKEND"])
+    assert backend is (RedisLayer if REDIS_URL else ProcessChannelLayer)

@@ -1,0 +1,81 @@
+"""What tests need and is missing is installed where that is possible, else one line says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.services import programs
+from tests.services.programs import Missing, Program, ensure
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture
+def present() -> set[str]:
+    """Names of the programs that this imaginary machine has."""
+    return set()
+
+
+@pytest.fixture
+def program(present: set[str]) -> Callable[[str], Program]:
+    """Make a program that is found when `present` has its name."""
+    return lambda name: Program(name, lambda: name in present, (f"{name}-server", f"{name}-tools"))
+
+
+@pytest.fixture
+def apt(monkeypatch: pytest.MonkeyPatch, present: set[str]) -> list[str]:
+    """A machine where we are root and apt works; the list is what apt was asked to install."""
+    asked: list[str] = []
+
+    def install(names: Sequence[str]) -> bool:
+        asked.extend(names)
+        present.update(name.removesuffix("-server") for name in names)
+        return True
+
+    monkeypatch.setattr(programs, "_may_install", lambda: True)
+    monkeypatch.setattr(programs, "_install", install)
+    return asked
+
+
+def test_only_what_is_missing_is_installed(
+    apt: list[str], program: Callable[[str], Program], present: set[str]
+) -> None:
+    present.add("redis")
+
+    ensure([program("redis"), program("postgres")])
+
+    assert apt == ["postgres-server", "postgres-tools"]
+
+
+def test_what_no_test_needs_is_not_installed(apt: list[str]) -> None:
+    ensure([Program("browser", lambda: None, ("browser",), lambda: False)])
+
+    assert apt == []
+
+
+def test_an_installation_that_brings_too_little_is_told(apt: list[str]) -> None:
+    with pytest.raises(Missing, match="apt-get install old"):
+        ensure([Program("new >= 7", lambda: None, ("old",))])
+    assert apt == ["old"]
+
+
+def test_without_apt_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, program: Callable[[str], Program]
+) -> None:
+    monkeypatch.setattr(programs, "_may_install", lambda: False)
+
+    with pytest.raises(Missing) as error:
+        ensure([program("redis"), program("postgres")])
+
+    assert str(error.value) == (
+        "The tests need redis, postgres. "
+        "Debian, Ubuntu: apt-get install redis-server redis-tools postgres-server postgres-tools"
+    )
+
+
+def test_this_machine_has_all_that_its_tests_need() -> None:
+    missing = [one.name for one in programs.PROGRAMS if one.needed() and not one.find()]
+
+    assert missing == []
