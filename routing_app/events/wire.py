@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Union
 
 import orjson
@@ -22,6 +23,7 @@ MAX_ITEMS: Final = 20
 """Validation items in one answer."""
 
 _REFERENCE: Final = re.compile(r"(?ai)([newo]):([^:]*):([a-f\d]{24})")
+_MANY_DIGITS: Final = re.compile(r"[0-9]{19}")
 _BEARER: Final = re.compile(r"(?i)\s*bearer\s+")
 
 UNKNOWN_WALKER: Final = "Invalid request! Please use valid walker event!"
@@ -145,6 +147,8 @@ def parse(text: str, max_ids: int) -> Event:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise BadEvent([f"json.decoder.JSONDecodeError: {error}\n"]) from None
+    if _MANY_DIGITS.search(text) and _has_huge_integer(text):
+        raise BadEvent(["ValueError: an integer has more than 64 bits\n"])
     if text.count("[") + text.count("{") > MAX_DEPTH and depth_exceeds(value, MAX_DEPTH):
         raise BadEvent([f"ValueError: nested deeper than {MAX_DEPTH} levels\n"])
     try:
@@ -153,20 +157,33 @@ def parse(text: str, max_ids: int) -> Event:
         raise BadEvent(items(error), value.get("id") if isinstance(value, dict) else None) from None
 
 
+def _has_huge_integer(text: str) -> bool:
+    """Whether a number would come out rounded; neither orjson nor the channel layer holds it."""
+    huge: list[str] = []
+
+    def note(digits: str) -> int:
+        if not -(2**63) <= (number := int(digits[:30])) < 2**64:
+            huge.append(digits)
+        return number
+
+    json.loads(text, parse_int=note)
+    return bool(huge)
+
+
 def depth_exceeds(value: Any, levels: int) -> bool:
     """Whether a decoded JSON value is nested deeper than so many levels."""
     layer = [value]
-    for _ in range(levels + 1):
-        layer = [child for one in layer for child in _children(one)]
+    for _ in range(levels):
+        layer = [child for one in layer for child in _children(one) if isinstance(child, dict | list)]
         if not layer:
             return False
     return True
 
 
-def _children(value: Any) -> list[Any]:
+def _children(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def items(error: ValidationError) -> list[dict[str, Any]]:
