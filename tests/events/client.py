@@ -7,10 +7,12 @@ import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import urlencode
 
+from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import ClientConnection, connect
 
 from tests.services.server import Server
@@ -87,9 +89,28 @@ def log_in(server: Server, email: str, password: str = PASSWORD) -> User:
     return User(email, f"n::{user['root_id']}", answer.body["token"], user["id"])
 
 
-def new_user(server: Server) -> User:
-    """Somebody new, logged in."""
-    return log_in(server, register(server))
+_PEOPLE: Final = """
+import json, secrets
+from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.models import User
+from routing_app.events.credentials import issue
+
+settings.EVENTS_TOKEN_SECONDS = {seconds}
+password = PBKDF2PasswordHasher().encode({password!r}, "salt", iterations=1)
+for _ in range({number}):
+    email = secrets.token_hex(6) + "@example.com"
+    user = User.objects.create(username=email, email=email, password=password)
+    token, _ = issue(user)
+    print(json.dumps([email, user.root.reference, token, str(user.pk)]))
+"""
+
+
+def people(server: Server, number: int, seconds: int = 3600) -> list[User]:
+    """Users with tokens of that lifetime, made in one command: hashing each password as usual is slow."""
+    code = _PEOPLE.format(seconds=seconds, number=number, password=PASSWORD)
+    lines = server.manage("shell", "-v", "0", "-c", code).splitlines()
+    return [User(*json.loads(line)) for line in lines]
 
 
 class Socket:
@@ -162,8 +183,9 @@ class Socket:
 
     def close_code(self) -> int | None:
         """Wait for the server's close; its code."""
-        for _ in self._socket:
-            pass
+        with suppress(ConnectionClosedError):
+            for _ in self._socket:
+                pass
         return self._socket.close_code
 
     def close(self) -> None:

@@ -1,44 +1,93 @@
-"""One server with walkers for all tests that do not need settings of their own, and two users on it."""
+"""Three servers with walkers, for all tests that need no settings of their own, and people on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.conf import settings
 
-from tests.events.client import User, new_user
+from tests.events.client import User, people
 from tests.services.databases import Databases
 from tests.services.server import Server
 
 APPS = "tests.events.app,examples.chat"
 
+Launch = Callable[..., "Iterator[Server]"]
+NewUser = Callable[[], User]
+
 
 @pytest.fixture(scope="session")
-def events(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the tests' walkers and the example's, on the stack of this run."""
-    url = databases.create()
-    options = {
-        "DATABASE_URL": url,
-        "REDIS_URL": settings.REDIS_URL,
-        "EXTRA_APPS": APPS,
-        "EVENTS_LOGIN_RATE": "0",
-        "EVENTS_WALKER_SECONDS": "1",
-    }
-    server = Server(tmp_path_factory.mktemp("events"), options)
-    try:
-        server.start()
+def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Launch:
+    """Start a server with the tests' walkers and the example's, on the stack of this run."""
+
+    @contextmanager
+    def start(**options: str) -> Iterator[Server]:
+        url = databases.create()
+        basic = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, "EXTRA_APPS": APPS}
+        server = Server(tmp_path_factory.mktemp("events"), basic | options)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.close()
+            databases.drop(url)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def events(launch: Launch) -> Iterator[Server]:
+    """As open as the original; walkers may run for a second."""
+    with launch(EVENTS_LOGIN_RATE="0", EVENTS_WALKER_SECONDS="1") as server:
         yield server
-    finally:
-        server.close()
-        databases.drop(url)
 
 
 @pytest.fixture(scope="session")
-def ann(events: Server) -> User:
-    return new_user(events)
+def strict(launch: Launch) -> Iterator[Server]:
+    """As closed as settings make it."""
+    with launch(
+        EVENTS_LOGIN_RATE="5",
+        EVENTS_REGISTER="no",
+        EVENTS_EXPIRED_SOCKETS="public",
+        EVENTS_PUBLIC_WALKERS="everyone",
+        EVENTS_SEND_TO_USERS="authenticated",
+        EVENTS_SEND_TO_CLIENTS="nobody",
+        EVENTS_SEND_TO_CHANNELS="members",
+    ) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
-def bob(events: Server) -> User:
-    return new_user(events)
+def pair(launch: Launch, redis_url: str) -> Iterator[Server]:
+    """Two workers."""
+    with launch(WORKERS="2", REDIS_URL=redis_url, EVENTS_LOGIN_RATE="5") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _people(events: Server) -> list[User]:
+    return people(events, 30)
+
+
+@pytest.fixture
+def new_user(events: Server, _people: list[User]) -> NewUser:
+    """Somebody on `events` whom no other test knows, with a token."""
+
+    def take() -> User:
+        if not _people:
+            _people.extend(people(events, 10))
+        return _people.pop()
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def ann(_people: list[User]) -> User:
+    return _people.pop()
+
+
+@pytest.fixture(scope="session")
+def bob(_people: list[User]) -> User:
+    return _people.pop()
