@@ -89,9 +89,7 @@ class EventConsumer(Consumer):
 
     async def received(self, text: str) -> None:
         """One event; a refused one is answered, and the socket stays."""
-        if wait := self.rates.take():
-            self.refuse(Refusal.RATE)
-            self._fail([wire.TOO_MANY.format(f"{wait:.1f}")])
+        if self._too_many():
             return
         try:
             event = wire.parse(text, settings.MAX_RECEIVERS)
@@ -105,8 +103,16 @@ class EventConsumer(Consumer):
 
     async def received_bytes(self, data: bytes) -> None:
         """The original looks for text that is not there."""
+        if self._too_many():
+            return
         self.refuse(Refusal.BINARY)
         self._fail(["KeyError: 'text'\n"])
+
+    def _too_many(self) -> bool:
+        if wait := self.rates.take():
+            self.refuse(Refusal.RATE)
+            self._fail([wire.TOO_MANY.format(f"{wait:.1f}")])
+        return wait > 0
 
     async def _on_connection(self, event: wire.ConnectionEvent) -> None:
         self._introduce()

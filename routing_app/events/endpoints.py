@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, get_origin
 
 from asgiref.sync import async_to_sync
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, re_path
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pydantic import BaseModel, ValidationError, create_model
 from rest_framework.request import Request
@@ -108,7 +108,7 @@ def urlpatterns() -> list[URLPattern]:
     patterns = [
         pattern for walker in WALKERS.values() if walker.http_methods for pattern in _patterns(walker)
     ]
-    return [*patterns, path("walker/<path:rest>", NotFoundView.as_view())]
+    return [*patterns, re_path("^walker/", NotFoundView.as_view())]
 
 
 def _patterns(walker: Walker) -> list[URLPattern]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, re_path
 
 from routing_app.events.accounts import ChangePasswordView, LoginView, LogoutView, RegisterView, healthz
 from routing_app.events.endpoints import urlpatterns as walker_paths
@@ -14,6 +14,6 @@ urlpatterns = [
     path("user/login", LoginView.as_view()),
     path("user/change_password", ChangePasswordView.as_view()),
     path("user/logout", LogoutView.as_view()),
-    path("user/<path:rest>", NotFoundView.as_view()),
+    re_path("^user/", NotFoundView.as_view()),
     *walker_paths(),
 ]

@@ -136,7 +136,7 @@ def test_whoever_logs_in_while_the_password_changes_holds_no_old_login(events: S
     assert all(call(events, "POST", "/user/logout", None, token).status == 401 for token in tokens)
 
 
-# --- the tokens themselves --------------------------------------------------------------------------------
+# --- the tokens themselves -------------------------------------------------------------------------------
 
 
 @pytest.fixture
