@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +13,32 @@ from typing import Self
 
 from bench.contestants import Running
 from bench.load import Load, Phase
-from bench.machine import LOAD_CORE, SERVER_CORE, busy_seconds, cpu_seconds, on_core
+from bench.machine import LOAD_CORE, SERVER_CORE, busy_seconds, cpu_seconds, on_core, waited_seconds
 from bench.section import Unavailable
 from tests.services.databases import SQLiteDatabases
 from tests.services.redis import Redis, find_redis
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Seconds that processes have used, and have waited for their core; and that the core was busy."""
+
+    used: float
+    waited: float
+    busy: float
+
+    @classmethod
+    def now(cls, pids: Sequence[int], core: int) -> Self:
+        """Since the start of each."""
+        return cls(cpu_seconds(pids), waited_seconds(pids), busy_seconds(core))
+
+    def __sub__(self, then: Usage) -> Usage:
+        return Usage(self.used - then.used, self.waited - then.waited, self.busy - then.busy)
+
+    @property
+    def disturbed(self) -> float:
+        """Seconds for which others had the core that these processes wanted."""
+        return min(self.waited, self.busy - self.used)
 
 
 @dataclass
@@ -51,7 +73,7 @@ class Bench:
     def __init__(self, quick: bool = False) -> None:
         self.quick = quick
         self.disturbance = 0.0
-        """Largest share of one of the two cores that others used in a measurement, since it was set to 0."""
+        """Largest part of a measurement in which others kept server or load waiting; a row sets it to 0."""
         self._exit = ExitStack()
         self._folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="switchboard-")))
 
@@ -79,17 +101,21 @@ class Bench:
 
     @contextmanager
     def meter(self, running: Running, load: Load) -> Iterator[Meter]:
-        """See what the server uses during the context, and how much of the two cores others use meanwhile."""
+        """See what the server uses during the context, and how long others kept server or load waiting."""
         meter, pids = Meter(), running.pids()
-        start, before = time.monotonic(), _usage(pids, load.pid)
+        start, server, generator = (
+            time.monotonic(),
+            Usage.now(pids, SERVER_CORE),
+            Usage.now([load.pid], LOAD_CORE),
+        )
         yield meter
         meter.seconds = time.monotonic() - start
-        server, generator, on_server_core, on_load_core = (
-            now - then for now, then in zip(_usage(pids, load.pid), before, strict=True)
+        server, generator = (
+            Usage.now(pids, SERVER_CORE) - server,
+            Usage.now([load.pid], LOAD_CORE) - generator,
         )
-        meter.server_seconds = server
-        others = max(on_server_core - server, on_load_core - generator)
-        self.disturbance = max(self.disturbance, others / meter.seconds)
+        meter.server_seconds = server.used
+        self.disturbance = max(self.disturbance, max(server.disturbed, generator.disturbed) / meter.seconds)
 
     def sample(self, running: Running, load: Load, phase: Callable[[], Phase]) -> Sample:
         """Run one phase of load and see what it costs the server."""
@@ -102,8 +128,3 @@ class Bench:
 
     def __exit__(self, *error: object) -> None:
         self._exit.close()
-
-
-def _usage(server: list[int], generator: int) -> tuple[float, float, float, float]:
-    """Processor time of server and generator, busy time of their cores."""
-    return cpu_seconds(server), cpu_seconds([generator]), busy_seconds(SERVER_CORE), busy_seconds(LOAD_CORE)

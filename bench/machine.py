@@ -60,6 +60,12 @@ def resident_kb(pids: Iterable[int]) -> int:
     return sum(int(line.split()[1]) for line in lines)
 
 
+def waited_seconds(pids: Iterable[int]) -> float:
+    """Time for which threads of these processes were ready to run and another one had their core."""
+    tasks = (path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return sum(int(lines[0].split()[1]) for path in tasks if (lines := _lines(str(path)))) / 1e9
+
+
 def busy_seconds(core: int) -> float:
     """Time in which a core was not idle, without interrupts, with what the hypervisor took away."""
     fields = next(line for line in _lines("/proc/stat") if line.startswith(f"cpu{core} ")).split()

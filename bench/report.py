@@ -78,7 +78,7 @@ def _cell(figure: Figure | None, decimals: int) -> str:
 
 def _caption(section: Section, outcome: Outcome) -> str:
     runs = f"medians of {outcome.rounds} interleaved runs" if outcome.rounds > 1 else "one run"
-    others = f"others used at most {outcome.disturbance:.0%} of a core meanwhile"
+    others = f"others kept server or load waiting for at most {outcome.disturbance:.0%} of a measurement"
     return " ".join(filter(None, [section.note, f"{outcome.day}, {runs}, {others}."]))
 
 

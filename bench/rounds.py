@@ -14,7 +14,7 @@ from bench.load import LoadError
 from bench.section import Figure, Reading, Row, Section, Unavailable
 
 QUIET: Final = 0.15
-"""Share of a core that others may use while a row is measured; above, it is measured again."""
+"""Part of the time for which others may keep server or load waiting; above, a row is measured again."""
 ATTEMPTS: Final = 3
 
 
@@ -26,20 +26,19 @@ class Outcome:
     missing: dict[str, str]
     rounds: int
     disturbance: float
-    """Largest share of a core that others used during a measurement that counts."""
+    """Largest part of a measurement that counts in which others kept server or load waiting."""
     load_average: float
     day: str
 
 
 def measure(section: Section, bench: Bench, rounds: int) -> Outcome:
     """Measure every row of a section once a round."""
-    rows = [row for row in section.rows if row.quick or not bench.quick]
-    readings: dict[str, list[Reading]] = {row.label: [] for row in rows}
+    readings: dict[str, list[Reading]] = {row.label: [] for row in section.rows}
     missing: dict[str, str] = {}
     disturbance = 0.0
     load_average = os.getloadavg()[0]
     for number in range(1, rounds + 1):
-        for row in rows:
+        for row in section.rows:
             if row.label in missing:
                 continue
             print(f"  {section.name} {number}/{rounds}: {row.label}", flush=True)

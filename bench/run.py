@@ -1,6 +1,6 @@
 """`make bench`: measures the sections of `bench/rows/`, prints their tables, keeps them in `bench/.results/`.
 
-python bench/run.py [--quick] [--only fanout,idle] [--rounds 3] [--docs] [--list]
+python bench/run.py [--quick] [--only fanout,idle] [--rows serve] [--rounds 3] [--docs] [--list]
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Importing the server's settings must not make a secret in var/.
@@ -39,6 +42,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     _allow_many_files()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end_in_order)
     print(describe(), flush=True)
     with on_core(LOAD_CORE), Bench(options.quick) as bench:
         for name in options.only or known:
@@ -47,7 +52,8 @@ def main() -> int:
 
 
 def _run(section: Section, bench: Bench, options: argparse.Namespace) -> None:
-    outcome = measure(section, bench, options.rounds or (1 if bench.quick else 3))
+    rows = [row for row in section.rows if options.rows in row.label and (row.quick or not bench.quick)]
+    outcome = measure(replace(section, rows=rows), bench, options.rounds or (1 if bench.quick else 3))
     report.save(section, outcome)
     print("\n" + report.markdown(section, outcome), flush=True)
     if options.docs and not report.write_document(section, outcome):
@@ -58,6 +64,7 @@ def _options(known: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=", description="Measure speed and memory.")
     parser.add_argument("--quick", action="store_true", help="one round, short phases, fewer rows")
     parser.add_argument("--only", type=_names(known), metavar="NAMES", help=f"of {', '.join(known)}")
+    parser.add_argument("--rows", default="", metavar="TEXT", help="only rows whose label contains TEXT")
     parser.add_argument("--rounds", type=int, help="how often every row is measured (3)")
     parser.add_argument("--docs", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--list", action="store_true", help="list the sections")
@@ -73,6 +80,11 @@ def _names(known: list[str]) -> Callable[[str], list[str]]:
         return chosen
 
     return names
+
+
+def _end_in_order(number: int, frame: FrameType | None) -> None:
+    """On SIGTERM and SIGHUP, leave every context: what was started ends."""
+    sys.exit(128 + number)
 
 
 def _allow_many_files() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Iterable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("daphne.http")
 
 ROOT_PATH = b"daphne-root-path"
+TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+LINGER_SECONDS = 3.0
 COMMON_NAMES = {
     name: name
     for name in (
@@ -41,15 +44,19 @@ class WebRequest(daphne.http_protocol.WebRequest):
 
     server: Server
     client: Any
+    _response_started: bool
     forwarded_scheme = ""
 
     def __init__(self, channel: Any, queued: Any = None) -> None:
         self.websocket: WebSocket | None = None
+        self._body_size = 0
         # Django parses forms itself: without this Twisted would do it a second time.
         super().__init__(channel, parsePOSTFormSubmission=False)
 
     def process(self) -> Any:
         """Twisted: the request is complete."""
+        if self._too_large:
+            return None
         self._believe_proxy()
         headers = self.lowered_headers()
         if not handshake.wants_websocket(headers):
@@ -74,6 +81,30 @@ class WebRequest(daphne.http_protocol.WebRequest):
             for lowered in (name.lower(),)
             for value in values
         ]
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Twisted: a part of the body."""
+        self._body_size += len(data)
+        if not self._too_large:
+            super().handleContentChunk(data)
+        elif not self._response_started:
+            self._response_started = True
+            self._turn_away()
+
+    @property
+    def _too_large(self) -> bool:
+        return self._body_size > self.server.options.max_body_bytes
+
+    def _turn_away(self) -> None:
+        """Answer 413 while the body still comes: a close with unread bytes would reset the answer away."""
+        transport = self.channel.transport
+        transport.write(TOO_LARGE)
+        transport.unregisterProducer()
+        if self.channel.isSecure():
+            transport.loseConnection()
+        else:
+            transport.loseWriteConnection()
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abortConnection)
 
     def answer(self, status: int, reason: str, headers: Iterable[Header] = ()) -> None:
         """A whole response of one line of text."""
@@ -207,15 +238,15 @@ class Upgrade:
         self._request.websocket = None
         self._request.answer(status, reason)
 
-    def log(self, action: str) -> None:
-        """Write an access line, if there is an access log."""
-        if self._request.server.action_logger:
-            client = _address(self._request.client)
-            details = {
-                "path": self._request.path.decode("ascii"),
-                "client": f"{client[0]}:{client[1]}" if client else None,
-            }
-            self._request.server.log_action("websocket", action, details)
+    def log_details(self) -> dict[str, Any] | None:
+        """What an access line says, if there is an access log."""
+        if not self._request.server.action_logger:
+            return None
+        client = _address(self._request.client)
+        return {
+            "path": self._request.path.decode("ascii"),
+            "client": f"{client[0]}:{client[1]}" if client else None,
+        }
 
     def _root_path(self) -> str:
         for name, value in self._headers:

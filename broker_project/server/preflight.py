@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from errno import EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +24,9 @@ from broker_project.server.server import BACKLOG
 
 CONNECT_SECONDS: Final = 5
 """Longest wait for a database or a Redis that does not answer."""
+
+ADVISORY_LOCK: Final = 0x5357_4244
+"""PostgreSQL's name for the lock of a start: "SWBD"."""
 
 
 class Problem(Exception):
@@ -62,14 +68,35 @@ def check_database() -> None:
         connection.close()
 
 
-def migrate() -> None:
-    """Bring the database's tables up to date. Raises Problem."""
+def prepare_database(migrate: bool, first_run: Callable[[], list[str]]) -> list[str]:
+    """Bring the tables up to date, if so wanted, and do what a first run needs; the lines to print.
+
+    Servers that start at the same time on one PostgreSQL take turns. Raises Problem.
+    """
     try:
-        call_command("migrate", interactive=False, verbosity=0)
+        with _turn():
+            if migrate:
+                call_command("migrate", interactive=False, verbosity=0)
+            return first_run()
     except (DatabaseError, OSError) as error:
-        raise Problem(f"DATABASE_URL: cannot migrate {database_name()}: {_one_line(error)}") from None
+        raise Problem(f"DATABASE_URL: cannot prepare {database_name()}: {_one_line(error)}") from None
     finally:
         connections.close_all()
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    connection = connections["default"]
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
 
 
 def check_redis() -> None:
@@ -103,9 +130,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        if isinstance(error, PermissionError):
-            raise Problem(f"PORT: no permission to listen on port {port} of {host}") from None
-        raise Problem(f"PORT: port {port} on {host} cannot be used: {_reason(error)}") from None
+        raise Problem(_cannot_listen(error, host, port)) from None
     return listening
 
 
@@ -132,8 +157,12 @@ def _make_folder(folder: Path) -> None:
         raise Problem(f"DATABASE_URL: cannot make {folder}: {_one_line(error)}") from None
 
 
-def _reason(error: OSError) -> str:
-    return "another process listens on it" if error.errno == 98 else _one_line(error)
+def _cannot_listen(error: OSError, host: str, port: int) -> str:
+    if error.errno == EADDRINUSE:
+        return f"PORT: port {port} on {host} is in use by another process"
+    if error.errno == EADDRNOTAVAIL:
+        return f"HOST: {host} is not an address of this machine"
+    return f"PORT: cannot listen on port {port} of {host}: {_one_line(error.strerror)}"
 
 
 def _one_line(error: object) -> str:

@@ -33,6 +33,7 @@ class Worker:
 
     process: Process
     started: float
+    listens: bool = False
     retired: bool = False
     """Whether its end is expected."""
 
@@ -141,14 +142,14 @@ class Supervisor:
         self._spawn(self._watch(worker))
         try:
             await asyncio.wait_for(_readable(ready_read), START_SECONDS)
-            started = os.read(ready_read, 1) == b"1"
+            worker.listens = os.read(ready_read, 1) == b"1"
         except TimeoutError:
-            started = False
+            pass
         finally:
             os.close(ready_read)
-        if not started or self._stopping.is_set():
+        if not worker.listens or self._stopping.is_set():
             worker.retired = True
-            worker.send(signal.SIGKILL if not started else signal.SIGTERM)
+            worker.send(signal.SIGTERM if worker.listens else signal.SIGKILL)
             raise StartFailed("a worker did not start")
         return worker
 
@@ -158,7 +159,7 @@ class Supervisor:
         self._workers.discard(worker)
         self._ended(worker.pid)
         if self._stopping.is_set():
-            self._failed |= code != 0
+            self._failed |= worker.listens and code != 0
             self._end_if_done()
         elif not worker.retired:
             logger.error("worker %d ended with code %d, starting another", worker.pid, code)

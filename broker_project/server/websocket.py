@@ -11,7 +11,7 @@ import logging
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IProtocol, ISSLTransport
+from twisted.internet.interfaces import IProtocol
 from zope.interface import implementer
 
 from broker_project.server import frames
@@ -50,10 +50,12 @@ class WebSocket:
 
     __slots__ = (
         "_denied",
+        "_details",
         "_discarding",
         "_inbox",
         "_paused",
         "_reader",
+        "_secure",
         "_server",
         "_upgrade",
         "deadline",
@@ -70,19 +72,22 @@ class WebSocket:
     def __init__(self, server: Server, upgrade: Upgrade) -> None:
         self._server = server
         self._upgrade: Upgrade | None = upgrade
+        self._details = upgrade.log_details()
         self._inbox = Inbox()
         self._inbox.put({"type": "websocket.connect"}, 0)
         self._reader = FrameReader(server.websocket_max_frame_size, server.websocket_max_message_size)
         self._paused = self._discarding = self._denied = False
-        self.writer: Writer = BufferedWriter(self) if upgrade.secure else Writer(self)
+        self._secure = upgrade.secure
+        self.writer: Writer = BufferedWriter(self) if self._secure else Writer(self)
         self.transport: Any = None
         self.task: asyncio.Task[None] | None = None
         self.state = State.HANDSHAKE
         self.opened = self.heard = server.now
         self.pinged = 0.0
         timeout = server.websocket_connect_timeout
-        self.deadline = server.now + timeout if timeout >= 0 else 0.0
-        """When the connection is dropped (`Server.now` seconds); 0.0 while nothing is overdue."""
+        self.deadline = _soon(timeout) if timeout >= 0 else 0.0
+        """Loop time at which the connection is dropped; 0.0 while nothing is due."""
+        self._log("connecting")
 
     # --- ASGI -----------------------------------------------------------------------------------------
 
@@ -124,6 +129,7 @@ class WebSocket:
         self.deadline = 0.0
         upgrade.hand_over(self)
         self.writer.start(self.transport, response)
+        self._log("connected")
 
     def _send(self, message: Message) -> None:
         if self.state is State.HANDSHAKE:
@@ -151,6 +157,7 @@ class WebSocket:
     def _refused(self) -> None:
         self._upgrade = None
         self.state = State.CLOSED
+        self._log("rejected")
         self._inbox.end({"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""})
         self._server.socket_lost(self)
 
@@ -174,7 +181,7 @@ class WebSocket:
         """Drop the connection: at once, or soon where a close frame is on its way."""
         if self.state is State.CLOSING:
             self.writer.discard()
-            self.deadline = min(self.deadline, self._server.now + ABORT_TIMEOUT)
+            self.deadline = min(self.deadline, _soon(ABORT_TIMEOUT))
         elif self.transport is not None:
             self.writer.open = False
             self.transport.abortConnection()
@@ -187,8 +194,11 @@ class WebSocket:
             if self._upgrade is not None and not self._denied:
                 self._upgrade.refuse(503, "No answer from the application")
             self._refused()
-        elif self.transport is not None:
+        elif self.writer.held() or self._secure:
             self.transport.abortConnection()
+        else:
+            # An orderly end: a reset could overtake the close frame.
+            self._lose()
 
     def ended(self, error: BaseException | None) -> None:
         """The application has returned, or raised `error`."""
@@ -201,13 +211,11 @@ class WebSocket:
 
     def _close_with(self, frame: bytes) -> None:
         self.state = State.CLOSING
-        self.deadline = self._server.now + CLOSE_TIMEOUT
+        self.deadline = _soon(CLOSE_TIMEOUT)
         self.writer.finish(frame)
 
     def _fail(self, error: FrameError) -> None:
         """The peer broke the protocol: say so, read on without looking until it has gone."""
-        self._discarding = True
-        self._reader.clear()
         if self.state is State.OPEN:
             self._close_with(frames.build_close(error.code, error.reason))
             self._inbox.end({"type": "websocket.disconnect", "code": error.code, "reason": error.reason})
@@ -215,7 +223,7 @@ class WebSocket:
         self.writer.notify_drained(self._half_close)
 
     def _half_close(self) -> None:
-        if self.transport is not None and ISSLTransport(self.transport, None) is None:
+        if self.transport is not None and not self._secure:
             self.transport.unregisterProducer()
             self.transport.loseWriteConnection()
 
@@ -243,6 +251,8 @@ class WebSocket:
 
     def connectionLost(self, reason: Any = None) -> None:  # noqa: N802 - Twisted's name
         """Twisted: the connection is gone. The application is told, and no reference to it is kept."""
+        if self.state >= State.OPEN:
+            self._log("disconnected")
         self.state = State.CLOSED
         self.deadline = 0.0
         self.transport = self._upgrade = None
@@ -268,7 +278,10 @@ class WebSocket:
                 elif self.state is State.OPEN:
                     inbox.put({"type": "websocket.receive", KEYS[opcode]: data}, len(data))
         except FrameError as error:
-            self._fail(error)
+            self._discarding = True
+            reader.clear()
+            # One turn later, so that an answer to what came before it is not cut off.
+            asyncio.get_running_loop().call_soon(self._fail, error)
             return
         self._paused = True
         self.transport.pauseProducing()
@@ -302,6 +315,10 @@ class WebSocket:
         if self._paused and self.transport is not None:
             self._resume()
 
+    def _log(self, action: str) -> None:
+        if self._details is not None:
+            self._server.log_action("websocket", action, self._details)
+
     # --- heartbeat ------------------------------------------------------------------------------------
 
     def quiet(self, now: float, timeout: float) -> None:
@@ -316,3 +333,7 @@ class WebSocket:
         elif now - self.pinged >= timeout:
             self.pinged = now
             self.writer.write(PING)
+
+
+def _soon(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds

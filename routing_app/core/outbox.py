@@ -137,5 +137,17 @@ class Outbox:
 
 
 def deliver(outboxes: Iterable[Outbox], frame: Frame) -> int:
-    """Push one frame to many outboxes; how many took it."""
-    return sum([outbox.push(frame) for outbox in outboxes])
+    """Push one frame to many outboxes; how many took it.
+
+    Every delivery passes this loop, so `Outbox.push` to an outbox that is in use is written out here.
+    """
+    took, size = 0, frame.size
+    for outbox in outboxes:
+        frames = outbox.frames
+        if frames and len(frames) < outbox._max_frames and (total := outbox.size + size) <= outbox._max_bytes:
+            frames.append(frame)
+            outbox.size = total
+            took += 1
+        elif outbox.push(frame):
+            took += 1
+    return took

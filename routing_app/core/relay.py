@@ -301,8 +301,13 @@ class Relay:
             pause *= 2
 
     async def _unsubscribe_dropped(self) -> None:
-        for _ in range(min(len(self._dropped), DISCARDS)):
+        for _ in range(DISCARDS):
+            if not self._dropped:
+                return
             address = self._dropped.pop()
+            if address in self._asked:
+                self._dropped.add(address)  # it was asked for before: that comes first, with the next round
+                return
             self._held.discard(address)
             try:
                 async with asyncio.timeout(DISCARD_SECONDS):

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from routing_app.core.codes import Close
 from routing_app.core.frame import Frame
@@ -59,12 +59,22 @@ class DirectWriter:
 
     __slots__ = ("_server",)
 
+    _joined: ClassVar[tuple[list[Frame], bytes]] = ([], b"")
+    """The frames joined last, by any writer: whoever hears the same address mostly gets the same ones."""
+
     def __init__(self, server: FrameWriter) -> None:
         self._server = server
 
     def write(self, frames: list[Frame]) -> None:
-        """One write for all frames."""
-        self._server.write(frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames]))
+        """One write for all frames; the list must not change afterwards."""
+        if len(frames) == 1:
+            self._server.write(frames[0].wire)
+            return
+        last, data = DirectWriter._joined
+        if frames != last:
+            data = b"".join([frame.wire for frame in frames])
+            DirectWriter._joined = frames, data
+        self._server.write(data)
 
     def held_bytes(self) -> int:
         """What the transport still holds."""

@@ -18,6 +18,8 @@ import yaml
 
 Warn = Callable[[str], object]
 
+UNPRINTABLE: Final = "holds characters that no configuration has"
+
 
 class ConfigError(Exception):
     """The file cannot be used; the message is one line that names file, line and key."""
@@ -78,8 +80,10 @@ def _entries(path: str | Path) -> Iterator[Entry]:
         mark = error.problem_mark or error.context_mark
         place = f" line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{name}{place}: {error.problem or error.context}") from None
-    except yaml.YAMLError:
-        raise ConfigError(f"{name}: holds characters that no configuration has") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: nested too deep") from None
+    except (yaml.YAMLError, ValueError, OverflowError):
+        raise ConfigError(f"{name}: {UNPRINTABLE}") from None
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f'{name}: expected {{ Key: "value", ... }}')
     for key, value in root.value:
@@ -92,8 +96,10 @@ def _entry(name: str, key: yaml.Node, value: yaml.Node) -> Entry:
         raise ConfigError(f"{name} line {line}: expected a key")
     if not isinstance(value, yaml.ScalarNode):
         raise ConfigError(f"{name} line {line}: {key.value}: expected one value")
-    is_null = value.tag.endswith(":null")
-    return Entry(key.value, "" if is_null else value.value.strip(), line)
+    text = "" if value.tag.endswith(":null") else value.value.strip()
+    if not (key.value + text).isprintable():
+        raise ConfigError(f"{name} line {line}: {UNPRINTABLE}")
+    return Entry(key.value, text, line)
 
 
 def _translate(entry: Entry, warn: Warn) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from django.conf import settings
 
 from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, TOO_BIG, UNAVAILABLE, Refusal
+from routing_app.core.connection import State
 from routing_app.core.consumer import Consumer, Refused
 from routing_app.core.publication import Publication
 from routing_app.core.relay import LayerUnavailable
@@ -34,7 +35,8 @@ class TokenConsumer(Consumer):
     encoder = TextEncoder()
 
     _recorded: asyncio.Future[None]
-    """Presence, up to the last change of this connection."""
+    """The write of presence that was begun last."""
+    _record_again = False
 
     async def admit(self) -> str | None:
         """Read the token of the query string and ask the gate."""
@@ -92,8 +94,6 @@ class TokenConsumer(Consumer):
         """Change the token if the gate lets it (decision 12); there is no reply either way (decision 10)."""
         if token == self.connection.identity:
             return
-        # One change at a time, so that a client cannot fill the queue of writes.
-        await asyncio.wait([self._recorded])
         try:
             await gate.check(self.worker, token)
             await self._become(token)
@@ -104,7 +104,7 @@ class TokenConsumer(Consumer):
             self.refuse(Refusal.UNAVAILABLE)
             self.connection.close(UNAVAILABLE)
             return
-        self._recorded = self.worker.presence.change(self.connection)
+        self._record()
         await self._close_if_revoked(token)
 
     async def _become(self, token: str) -> None:
@@ -115,6 +115,19 @@ class TokenConsumer(Consumer):
         hub.unsubscribe(connection, *connection.addresses.difference(addresses))
         connection.identity = token
         self._licence = gate.Licence(self.worker, token)
+
+    def _record(self) -> None:
+        """Bring presence up to date. What changes while a write waits is one write after it, however much."""
+        if self._recorded.done():
+            self._recorded = self.worker.presence.change(self.connection)
+        elif not self._record_again:
+            self._record_again = True
+            self._recorded.add_done_callback(self._record_the_rest)
+
+    def _record_the_rest(self, recorded: asyncio.Future[None]) -> None:
+        self._record_again = False
+        if self.connection.state is State.OPEN:
+            self._record()
 
     async def _close_if_revoked(self, token: str) -> None:
         """Whoever revoked the token since the gate was asked could not reach this connection yet."""

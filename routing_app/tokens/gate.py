@@ -24,8 +24,8 @@ from routing_app.tokens.service import chunks
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS: Final = 5.0
-"""How long a socket waits for an answer of the database."""
+PATIENCE_SECONDS: Final = 3.0
+"""How long a socket waits for an answer of the database; servers give a handshake 5 seconds."""
 LICENCE_SECONDS: Final = 1.0
 """How old an answer may be that lets a client broadcast."""
 WATCH_SECONDS: Final = 20.0

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
+import hypothesis
 from prometheus_client import REGISTRY
 
 from routing_app.core.codes import Close
@@ -154,6 +155,11 @@ class Counted:
 def lost(reason: str) -> Counted:
     """Messages lost for a reason, from now on."""
     return Counted("switchboard_lost_total", reason=reason)
+
+
+def scaled(examples: int) -> int:
+    """Examples for a costly property: a share of what the profile gives, so that `make soak` looks longer."""
+    return examples * hypothesis.settings().max_examples // 100
 
 
 @contextmanager

@@ -67,18 +67,16 @@ class Command(BaseCommand):
 
         preflight.check_settings(options["workers"])
         preflight.check_database()
-        if not options["no_migrate"]:
-            preflight.migrate()
         preflight.check_redis()
         cert, key = _certificate(options)
         listening = _listening(options)
-        for line in prepare():
+        for line in preflight.prepare_database(not options["no_migrate"], prepare):
             self._say(line)
         return Plan(
             arguments=_daphne_arguments(options, cert, key),
             listening=listening,
             workers=options["workers"],
-            announce=partial(self._say, _welcome(options, bool(cert))),
+            announce=partial(self._say, _welcome(options, bool(cert), listening is not None)),
         )
 
     def _say(self, line: str) -> None:
@@ -146,7 +144,9 @@ def _daphne_arguments(options: dict[str, Any], cert: str, key: str) -> list[str]
     return [*words, *options["daphne"]]
 
 
-def _welcome(options: dict[str, Any], secure: bool) -> str:
+def _welcome(options: dict[str, Any], secure: bool, known: bool) -> str:
+    if not known:
+        return f"Switchboard listens as told: {' '.join(options['daphne'])}"
     host = LOCAL.get(options["host"], options["host"])
     host = f"[{host}]" if ":" in host else host
     base = f"{'https' if secure else 'http'}://{host}:{options['port']}"

@@ -1,0 +1,217 @@
+"""Any interleaving: messages once and in order, and the layer's subscriptions equal to the hub's addresses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from routing_app.core import relay
+from routing_app.core.address import group_name
+from routing_app.core.connection import Connection
+from routing_app.core.relay import LayerUnavailable
+from tests.core.harness import Node, heard, received, replaced, scaled, until
+from tests.core.layers import Cluster, LaggingLayer, cluster
+
+NAMES = ["token:a", "token:b", "token:c", "user:1"]
+some_addresses = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4)
+
+plans = st.fixed_dictionaries(
+    {
+        # For each process, the addresses of each of its listeners.
+        "ears": st.lists(st.lists(some_addresses, max_size=3), min_size=2, max_size=3),
+        # Which process publishes, to what, and how many loop turns pass afterwards.
+        "posts": st.lists(
+            st.tuples(st.integers(0, 1), some_addresses, st.sampled_from([0, 0, 0, 1, 2, 20])), max_size=40
+        ),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "examples"),
+    [("process", 60), ("lagging", 60), ("redis", 15)],
+    ids=["process", "lagging", "redis"],
+)
+def test_any_plan_of_single_and_multi_address_messages_arrives_once_and_in_order(
+    request: pytest.FixtureRequest, kind: str, examples: int
+):
+    url = request.getfixturevalue("redis_url") if kind == "redis" else ""
+
+    @settings(max_examples=scaled(examples))
+    @given(plans)
+    def attempt(plan):
+        asyncio.run(_carry_out(kind, url, plan))
+
+    attempt()
+
+
+async def _carry_out(kind: str, url: str, plan: dict[str, Any]) -> None:
+    async with cluster(kind, url) as processes:
+        nodes = [processes.node() for _ in plan["ears"]]
+        ears = [
+            (await node.hearing(*addresses), set(addresses))
+            for node, listeners in zip(nodes, plan["ears"], strict=True)
+            for addresses in listeners
+        ]
+        ends = [await node.hearing("token:end") for node in nodes]
+        for number, (publisher, addresses, turns) in enumerate(plan["posts"]):
+            await nodes[publisher].publish([publisher, number, addresses], *addresses)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        for node in nodes[:2]:
+            await node.publish("end", "token:end")
+        for end in ends:
+            await heard(end, 2)
+
+        for ear, mine in ears:
+            _check(received(ear), mine, plan["posts"])
+
+
+def _check(messages: list[Any], mine: set[str], posts: list[Any]) -> None:
+    """Each message once, and in order for each sender and address."""
+    expected = [[publisher, number, to] for number, (publisher, to, _) in enumerate(posts) if mine & set(to)]
+    assert Counter(map(str, messages)) == Counter(map(str, expected))
+    for sender in (0, 1):
+        for address in mine:
+            numbers = [number for who, number, to in messages if who == sender and address in to]
+            assert numbers == sorted(numbers)
+
+
+class Subscriptions(RuleBasedStateMachine):
+    """Connections of one process that subscribe, give up, leave and are cancelled while others publish.
+
+    Nothing is awaited but by chance: tasks overlap in every way, and the layer fails now and then.
+    """
+
+    kind = "lagging"
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.number = 0
+        self.tasks: list[asyncio.Task[None]] = []
+        self.loop.run_until_complete(self._begin())
+
+    async def _begin(self) -> None:
+        self.cluster = Cluster(self.kind, self.url)
+        self.here, self.there = self.cluster.node(), self.cluster.node()
+        self.connections = [self.there.connect() for _ in range(3)]
+
+    def _run(self, turns: int = 0) -> None:
+        async def wait() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(wait())
+
+    @rule(who=st.integers(0, 2), addresses=some_addresses)
+    def subscribe(self, who, addresses):
+        async def begin() -> None:
+            self.tasks.append(
+                asyncio.ensure_future(self.there.hub.subscribe(self.connections[who], *addresses))
+            )
+
+        self.loop.run_until_complete(begin())
+
+    @rule(who=st.integers(0, 2), addresses=some_addresses)
+    def unsubscribe(self, who, addresses):
+        async def do() -> None:
+            self.there.hub.unsubscribe(self.connections[who], *addresses)
+
+        self.loop.run_until_complete(do())
+
+    @rule(who=st.integers(0, 2))
+    def leave_and_come_again(self, who):
+        async def do() -> None:
+            self.connections[who].gone()
+            self.there.hub.drop(self.connections[who])
+            self.connections[who] = self.there.connect()
+
+        self.loop.run_until_complete(do())
+
+    @rule(which=st.integers(0, 20))
+    def cancel(self, which):
+        if self.tasks:
+            self.tasks[which % len(self.tasks)].cancel()
+
+    @rule(turns=st.integers(1, 30))
+    def time_passes(self, turns):
+        self._run(turns)
+
+    @rule(trouble=st.booleans())
+    def layer(self, trouble):
+        if isinstance(self.there.layer, LaggingLayer):
+            self.there.layer.down = trouble
+
+    @rule(lag=st.integers(0, 12))
+    def lag(self, lag):
+        if isinstance(self.there.layer, LaggingLayer):
+            self.there.layer.lag = lag
+
+    @rule(addresses=some_addresses)
+    def publish(self, addresses):
+        self.loop.run_until_complete(self.here.publish("noise", *addresses))
+
+    def teardown(self) -> None:
+        try:
+            with replaced(relay, "DISCARD_SECONDS", 0.01):
+                self.loop.run_until_complete(self._settle())
+        finally:
+            self.loop.run_until_complete(self.cluster.stop())
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+                self.loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+            self.loop.close()
+
+    async def _settle(self) -> None:
+        """Whatever happened, what the hub says now is what the layer does."""
+        if isinstance(self.there.layer, LaggingLayer):
+            self.there.layer.down = False
+        for error in await asyncio.gather(*self.tasks, return_exceptions=True):
+            assert error is None or isinstance(error, LayerUnavailable | asyncio.CancelledError)
+        for connection in self.there.hub.connections():
+            assert connection in self.connections
+        await _equal(self.cluster, self.there)
+        await _everything_arrives(self.here, self.there, self.connections)
+        for connection in self.connections:
+            self.there.hub.drop(connection)
+        assert self.there.hub.addresses() == []
+        await _equal(self.cluster, self.there)
+
+
+async def _equal(processes: Cluster, node: Node) -> None:
+    wanted = {group_name(address) for address in node.hub.addresses()}
+    await until(lambda: processes.subscriptions() == wanted, 5)
+
+
+async def _everything_arrives(here: Node, there: Node, connections: list[Connection]) -> None:
+    for address in NAMES:
+        await here.publish(address, address)
+    for connection in connections:
+        await _hears(connection, [address for address in NAMES if address in connection.addresses])
+
+
+async def _hears(connection: Connection, addresses: list[str]) -> None:
+    await until(lambda: [message for message in received(connection) if message != "noise"] == addresses, 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "examples"),
+    [("process", 50), ("lagging", 100), ("redis", 10)],
+    ids=["process", "lagging", "redis"],
+)
+def test_subscriptions_are_equal_to_the_addresses_after_any_race(
+    request: pytest.FixtureRequest, kind: str, examples: int
+):
+    url = request.getfixturevalue("redis_url") if kind == "redis" else ""
+    machine = type("Machine", (Subscriptions,), {"kind": kind, "url": url})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=scaled(examples), stateful_step_count=25)
+    )

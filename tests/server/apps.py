@@ -1,0 +1,221 @@
+"""Plain ASGI applications that the tests put behind our server: `tests.server.apps:app`, by path."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import Any
+from urllib.parse import parse_qs
+
+Scope = dict[str, Any]
+
+COUNTS: dict[str, Any] = {"open": 0, "cleaned": 0, "received": 0, "in_order": 1, "codes": []}
+GO = asyncio.Event()
+WRITERS: list[Any] = []
+HUGE = b"\x82\x7f" + (100_000).to_bytes(8, "big") + b"x" * 100_000
+"""A whole server frame of 100 kB."""
+
+
+async def app(scope: Scope, receive: Any, send: Any) -> None:
+    """Dispatch by path; a socket's path names one of the functions below."""
+    if scope["type"] == "http":
+        await _http(scope, receive, send)
+        return
+    assert (await receive())["type"] == "websocket.connect"
+    query = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode()).items()}
+    await SOCKETS[scope["path"]](scope, receive, send, query)
+
+
+async def echo(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Send back what comes."""
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({**message, "type": "websocket.send"})
+
+
+async def close(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Close with a code and reason after the accept, and say what the disconnect says."""
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": int(query["code"]), "reason": query.get("reason", "")})
+    COUNTS["codes"].append((await receive())["code"])
+
+
+async def told(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Remember the code of the disconnect."""
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        pass
+    COUNTS["codes"].append(message["code"])
+
+
+async def undecided(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Wait before the accept, and remember the code of the disconnect."""
+    COUNTS["codes"].append((await receive())["code"])
+
+
+async def refuse(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Close before the accept."""
+    await send({"type": "websocket.close", "code": 4000})
+
+
+async def deny(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Answer the handshake with a response of its own."""
+    headers = [(b"content-type", b"text/plain"), (b"x-why", b"no seat")]
+    await send({"type": "websocket.http.response.start", "status": 409, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b"no ", "more_body": True})
+    await send({"type": "websocket.http.response.body", "body": b"seat"})
+
+
+async def last_protocol(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Accept the last subprotocol offered, with a header of its own."""
+    headers = [(b"x-served-by", b"tests")]
+    await send({"type": "websocket.accept", "subprotocol": scope["subprotocols"][-1], "headers": headers})
+    await receive()
+
+
+async def foreign_protocol(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Accept a subprotocol that was not offered."""
+    await send({"type": "websocket.accept", "subprotocol": "invented"})
+
+
+async def fail(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Raise, before or after the accept."""
+    if query.get("when") != "before":
+        await send({"type": "websocket.accept"})
+    raise RuntimeError("a handler failed")
+
+
+async def leave(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Return with the socket open."""
+    await send({"type": "websocket.accept"})
+
+
+async def sleep(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Never answer the handshake."""
+    await asyncio.sleep(3600)
+
+
+async def whoami(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Say what the scope says about the client, and which process serves it."""
+    await send({"type": "websocket.accept"})
+    text = json.dumps({"client": scope["client"], "scheme": scope["scheme"], "pid": os.getpid()})
+    await send({"type": "websocket.send", "text": text})
+    await receive()
+
+
+async def cleans(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Count in, count out after a clean-up that takes a moment."""
+    await send({"type": "websocket.accept"})
+    COUNTS["open"] += 1
+    while (await receive())["type"] == "websocket.receive":
+        pass
+    await asyncio.sleep(0.1)
+    COUNTS["cleaned"] += 1
+    if path := os.environ.get("CLEANED_FILE"):
+        with open(path, "a") as file:  # noqa: ASYNC230, PTH123 - one byte each
+            file.write(".")
+
+
+async def stuck(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Ignore the disconnect for ever."""
+    await send({"type": "websocket.accept"})
+    await asyncio.sleep(3600)
+
+
+async def wait_to_read(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Receive nothing until /go, then count messages that are numbers, and answer `done` with the total."""
+    WRITERS.append(scope["extensions"]["switchboard.writer"])
+    await send({"type": "websocket.accept"})
+    await GO.wait()
+    while (message := await receive())["type"] == "websocket.receive":
+        if message["text"] == "done":
+            await send({"type": "websocket.send", "text": str(COUNTS["received"])})
+            continue
+        COUNTS["in_order"] &= int(message["text"]) == COUNTS["received"]
+        COUNTS["received"] += 1
+
+
+async def offer(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Offer frames through the writer whether they are read or not; beyond 1 MiB the reader is slow."""
+    writer = scope["extensions"]["switchboard.writer"]
+    WRITERS.append(writer)
+    await send({"type": "websocket.accept"})
+    for _ in range(int(query["frames"])):
+        writer.write(HUGE)
+        if writer.held() > 2**20:
+            writer.close(4100, "reader too slow")
+            writer.abort()
+        await asyncio.sleep(0)
+    COUNTS["codes"].append((await receive())["code"])
+
+
+async def push(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Send through ASGI whether it is read or not."""
+    await send({"type": "websocket.accept"})
+    for _ in range(int(query["frames"])):
+        await send({"type": "websocket.send", "bytes": b"x" * 100_000})
+    await send({"type": "websocket.close"})
+    await receive()
+
+
+async def drained(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Write 8 MiB at once, close when the writer says that all is with the kernel."""
+    writer = scope["extensions"]["switchboard.writer"]
+    await send({"type": "websocket.accept"})
+    for _ in range(80):
+        writer.write(HUGE)
+    held = writer.held()
+    event = asyncio.Event()
+    writer.notify_drained(event.set)
+    await event.wait()
+    await send({"type": "websocket.send", "text": f"{held > 0} {writer.held()}"})
+    await receive()
+
+
+SOCKETS = {
+    f"/{function.__name__}": function
+    for function in (
+        echo,
+        close,
+        told,
+        undecided,
+        refuse,
+        deny,
+        last_protocol,
+        foreign_protocol,
+        fail,
+        leave,
+        sleep,
+        whoami,
+        cleans,
+        stuck,
+        wait_to_read,
+        offer,
+        push,
+        drained,
+    )
+}
+
+
+async def _http(scope: Scope, receive: Any, send: Any) -> None:
+    await receive()
+    if scope["path"] == "/go":
+        GO.set()
+    if scope["path"] == "/raise":
+        raise RuntimeError("a handler failed")
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
+    state = scope["extensions"]["switchboard.server"]
+    answer = {
+        **COUNTS,
+        "pid": os.getpid(),
+        "client": scope["client"],
+        "scheme": scope["scheme"],
+        "draining": state["draining"],
+        "root_path": scope["root_path"],
+        "open_writers": sum(writer.open for writer in WRITERS),
+        "held": sum(writer.held() for writer in WRITERS),
+    }
+    await send({"type": "http.response.start", "status": 503 if state["draining"] else 200, "headers": []})
+    await send({"type": "http.response.body", "body": json.dumps(answer).encode()})

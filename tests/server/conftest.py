@@ -1,0 +1,39 @@
+"""Servers of ours with plain ASGI applications: `plain()` starts one, `shared` lives for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.server.plain import Plain, PlainFactory
+
+
+@pytest.fixture(scope="session")
+def plain_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainFactory]:
+    """Start servers that live until all tests are done."""
+    yield from _starting(tmp_path_factory)
+
+
+@pytest.fixture
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainFactory]:
+    """Start servers that end with the test: `plain(*arguments, environ={})`."""
+    yield from _starting(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def shared(plain_session: PlainFactory) -> Plain:
+    """One server for tests that do not end it: frames up to 64 KiB."""
+    return plain_session("--websocket-max-message-size", "65536", "--websocket-max-frame-size", "65536")
+
+
+def _starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainFactory]:
+    started: list[Plain] = []
+
+    def start(*arguments: str, environ: dict[str, str] | None = None) -> Plain:
+        started.append(Plain(tmp_path_factory.mktemp("plain"), *arguments, environ=environ))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill_session()

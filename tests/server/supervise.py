@@ -1,0 +1,31 @@
+"""`python -m tests.server.supervise PORT COUNT`: workers of the tests' application under our supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from broker_project.server.preflight import listen
+from broker_project.server.supervisor import StartFailed, Supervisor
+from tests.services.ports import LOOPBACK
+
+
+def main(port: int, count: int, application: str) -> int:
+    logging.basicConfig(level=logging.INFO)
+    listening = listen(LOOPBACK, port)
+
+    def command(ready: int, parent: int) -> list[str]:
+        server = [sys.executable, "-m", "broker_project.server", "-v0", "--fd", str(listening.fileno())]
+        return [*server, "--ready-fd", str(ready), "--parent-fd", str(parent), application]
+
+    supervisor = Supervisor(command, count, [listening.fileno()], os.environ, drain_seconds=5)
+    try:
+        return asyncio.run(supervisor.run(lambda: sys.stdout.write("ready\n") and sys.stdout.flush()))
+    except StartFailed:
+        return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

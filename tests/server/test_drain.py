@@ -1,0 +1,91 @@
+"""Stopping: every client gets its code, every clean-up runs, health goes on being answered, exit 0."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
+
+from tests.server.plain import Plain, PlainFactory, closed_with
+
+CLIENTS = 500
+
+
+async def open_many(server: Plain, count: int) -> list[ClientConnection]:
+    return list(await asyncio.gather(*(server.open("/cleans") for _ in range(count))))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_500_clients_get_1012_and_every_clean_up_runs(
+    plain: PlainFactory, tmp_path: Path, number: signal.Signals
+) -> None:
+    cleaned = tmp_path / "cleaned"
+    server = plain(environ={"CLEANED_FILE": str(cleaned)})
+    clients = await open_many(server, CLIENTS)
+    start = time.monotonic()
+    server.process.send(number)
+    assert [await closed_with(client) for client in clients] == [1012] * CLIENTS
+    assert await asyncio.to_thread(server.process.wait, 10) == 0
+    assert time.monotonic() - start < 10
+    assert len(cleaned.read_text()) == CLIENTS
+
+
+async def test_health_is_answered_and_new_sockets_are_refused_while_draining(plain: PlainFactory) -> None:
+    server = plain("--drain-seconds", "3")
+    stuck = await server.raw("/stuck")
+    assert not (await server.stats())["draining"]
+    server.process.send(signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    assert (await server.stats())["draining"]
+    with pytest.raises(InvalidStatus) as refused:
+        async with server.open("/echo"):
+            pass
+    assert refused.value.response.status_code == 503
+    assert await asyncio.to_thread(server.process.wait, 10) == 0
+    await stuck.close()
+
+
+async def test_a_request_under_way_is_answered(plain: PlainFactory) -> None:
+    server = plain()
+    slow = asyncio.create_task(server.stats("/slow"))
+    await asyncio.sleep(0.3)
+    server.process.send(signal.SIGTERM)
+    assert "pid" in await slow
+    assert await asyncio.to_thread(server.process.wait, 10) == 0
+
+
+async def test_handlers_that_do_not_end_are_cancelled_at_the_limit_and_not_before(
+    plain: PlainFactory,
+) -> None:
+    server = plain("--drain-seconds", "2")
+    async with server.open("/stuck") as client:
+        start = time.monotonic()
+        server.process.send(signal.SIGTERM)
+        assert await closed_with(client) == 1012
+        assert await asyncio.to_thread(server.process.wait, 10) == 0
+        assert 1.9 < time.monotonic() - start < 6
+
+
+async def test_a_second_signal_ends_at_once(plain: PlainFactory) -> None:
+    server = plain("--drain-seconds", "30")
+    stuck = await server.raw("/stuck")
+    server.process.send(signal.SIGTERM)
+    await asyncio.sleep(0.3)
+    server.process.send(signal.SIGTERM)
+    assert await asyncio.to_thread(server.process.wait, 2) == 1
+    await stuck.close()
+
+
+async def test_clients_that_do_not_answer_the_close_do_not_hold_up_the_end(plain: PlainFactory) -> None:
+    server = plain("--drain-seconds", "20")
+    mute = [await server.raw("/cleans") for _ in range(20)]
+    server.process.send(signal.SIGTERM)
+    assert await asyncio.to_thread(server.process.wait, 10) == 0
+    for raw in mute:
+        assert await raw.read_close(answer=False) == 1012
+        await raw.close()

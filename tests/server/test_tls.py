@@ -1,0 +1,124 @@
+"""TLS: a certificate of our own making, and the same bounds without a socket to write to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from broker_project.server.tls import context_factory, self_signed
+from tests.conftest import ServerFactory
+from tests.server.plain import Plain, PlainFactory, closed_with
+from tests.services.ports import LOOPBACK
+
+MEGABYTE = 2**20
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    self_signed(folder, ["localhost", LOOPBACK])
+    return folder
+
+
+@pytest.fixture
+def context(folder: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=folder / "self-signed.pem")
+
+
+@pytest.fixture
+def secure(plain: PlainFactory, folder: Path) -> Plain:
+    return plain("--cert", str(folder / "self-signed.pem"), "--key", str(folder / "self-signed.key"))
+
+
+def open_secure(server: Plain, context: ssl.SSLContext, path: str) -> connect:
+    url = f"wss://{LOOPBACK}:{server.port}{path}"
+    return connect(url, ssl=context, compression=None, max_size=None, ping_interval=None, max_queue=1)
+
+
+async def test_sockets_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
+    async with open_secure(secure, context, "/echo") as client:
+        for message in ("", "hello", "x" * 65_536, b"\x00" * 500_000):
+            await client.send(message)
+            assert await client.recv() == message
+    async with open_secure(secure, context, "/close?code=1012") as client:
+        assert await closed_with(client) == 1012
+    async with open_secure(secure, context, "/drained") as client:
+        for _ in range(80):
+            await client.recv()
+        assert await client.recv() == "True 0"
+
+
+async def test_memory_is_bounded_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
+    before = secure.memory()
+    async with open_secure(secure, context, "/offer?frames=1000"):
+        for _ in range(100):
+            if (await ask(secure, context, "/stats"))["codes"]:
+                break
+            assert secure.memory() - before < 20 * MEGABYTE
+            await asyncio.sleep(0.05)
+        else:
+            pytest.fail("the slow reader was not closed")
+
+
+async def ask(server: Plain, context: ssl.SSLContext, path: str) -> Any:
+    def get() -> Any:
+        with urllib.request.urlopen(f"https://{LOOPBACK}:{server.port}{path}", context=context) as response:
+            return json.load(response)
+
+    return await asyncio.to_thread(get)
+
+
+async def test_a_flood_is_held_back_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
+    before = secure.memory()
+    async with open_secure(secure, context, "/wait_to_read") as client:
+
+        async def flood() -> None:
+            for number in range(50_000):
+                await client.send(f"{number:099d}")
+
+        sending = asyncio.create_task(flood())
+        await asyncio.sleep(2)
+        assert not sending.done()
+        assert secure.memory() - before < 5 * MEGABYTE
+        await ask(secure, context, "/go")
+        await sending
+        await client.send("done")
+        assert await client.recv() == "50000"
+
+
+async def test_the_product_makes_its_certificate_and_keeps_it(server: ServerFactory) -> None:
+    first = server(HTTPS="yes")
+    pem = first.folder / "tls" / "self-signed.pem"
+    context = ssl.create_default_context(cafile=pem)
+    certificate = pem.read_bytes()
+    async with connect(f"wss://{LOOPBACK}:{first.port}/ws", ssl=context) as client:
+        await client.ping()
+    assert (first.folder / "tls" / "self-signed.key").stat().st_mode & 0o777 == 0o600
+    assert await asyncio.to_thread(first.stop) == 0
+    first.start()
+    assert pem.read_bytes() == certificate
+
+
+def test_a_certificate_is_made_again_for_other_names(tmp_path: Path) -> None:
+    cert, key = self_signed(tmp_path, ["localhost"])
+    before = cert.read_bytes()
+    assert self_signed(tmp_path, ["localhost"]) == (cert, key)
+    assert cert.read_bytes() == before
+    self_signed(tmp_path, ["switchboard.example"])
+    assert cert.read_bytes() != before
+
+
+def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
+    cert, _ = self_signed(tmp_path / "one", ["localhost"])
+    _, key = self_signed(tmp_path / "two", ["localhost"])
+    with pytest.raises(ValueError, match="is not the key"):
+        context_factory(str(cert), str(key))
+    with pytest.raises(ValueError, match="no certificate"):
+        context_factory(str(key), str(key))

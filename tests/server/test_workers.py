@@ -1,0 +1,159 @@
+"""Several workers on one socket: crashes, replacement without a failed connect, and the end of all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.conftest import ServerFactory
+from tests.server.plain import APPLICATION, closed_with
+from tests.services.databases import REPOSITORY
+from tests.services.ports import LOOPBACK, free_port
+from tests.services.process import Process
+
+
+class Group:
+    """Two workers of the tests' application."""
+
+    def __init__(self, folder: Path, application: str = APPLICATION) -> None:
+        self.port = free_port()
+        command = [sys.executable, "-m", "tests.server.supervise", str(self.port), "2", application]
+        self.process = Process(command, log=folder / "log", env=dict(os.environ), cwd=REPOSITORY)
+
+    def wait_until_ready(self) -> None:
+        self.process.wait_until(lambda: "ready\n" in self.process.log_text())
+
+    def workers(self) -> set[int]:
+        return children(self.process.pid)
+
+    def open(self, path: str = "/whoami") -> connect:
+        return connect(f"ws://{LOOPBACK}:{self.port}{path}", compression=None, ping_interval=None)
+
+    async def open_and_ask(self) -> tuple[ClientConnection, int]:
+        """A client, and the worker that serves it."""
+        client = await self.open()
+        return client, json.loads(await client.recv())["pid"]
+
+
+def children(pid: int) -> set[int]:
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def eventually(what: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    one = Group(tmp_path_factory.mktemp("group"))
+    workers: set[int] = set()
+    try:
+        one.wait_until_ready()
+        workers = one.workers()
+        yield one
+    finally:
+        workers |= one.workers() if one.process.exit_code is None else set()
+        one.process.kill_session()
+        for pid in filter(runs, workers):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def test_both_workers_serve_and_a_signal_ends_all_in_order(group: Group) -> None:
+    clients = [await group.open_and_ask() for _ in range(60)]
+    workers = group.workers()
+    assert {pid for _, pid in clients} == workers
+    group.process.send(signal.SIGTERM)
+    assert [await closed_with(client) for client, _ in clients] == [1012] * 60
+    assert await asyncio.to_thread(group.process.wait, 10) == 0
+    assert not any(map(runs, workers))
+
+
+async def test_a_crashed_worker_is_replaced_and_the_other_ones_clients_stay(group: Group) -> None:
+    clients = [await group.open_and_ask() for _ in range(40)]
+    victim = clients[0][1]
+    os.kill(victim, signal.SIGKILL)
+    await eventually(lambda: len(group.workers() - {victim}) == 2)
+    for client, pid in clients:
+        if pid == victim:
+            assert await closed_with(client) == 1006
+        else:
+            await asyncio.wait_for(await client.ping(), 5)
+            await client.close()
+    group.process.send(signal.SIGTERM)
+    assert await asyncio.to_thread(group.process.wait, 10) == 0
+
+
+async def test_every_worker_is_replaced_without_a_failed_connect(group: Group) -> None:
+    before = group.workers()
+    old, _ = await group.open_and_ask()
+    done = asyncio.Event()
+    served: set[int] = set()
+
+    async def connect_again_and_again() -> int:
+        count = 0
+        while not done.is_set():
+            client, pid = await group.open_and_ask()
+            served.add(pid)
+            await client.close()
+            count += 1
+        return count
+
+    loops = [asyncio.create_task(connect_again_and_again()) for _ in range(4)]
+    group.process.send(signal.SIGHUP)
+    await eventually(lambda: not before & group.workers() and len(group.workers()) == 2, 20)
+    after = group.workers()
+    await eventually(lambda: after <= served)
+    done.set()
+    assert sum(await asyncio.gather(*loops)) > 50
+    assert await closed_with(old) == 1012
+    assert before & served
+    group.process.send(signal.SIGTERM)
+    assert await asyncio.to_thread(group.process.wait, 10) == 0
+
+
+async def test_workers_end_when_their_supervisor_is_killed(group: Group) -> None:
+    client, _ = await group.open_and_ask()
+    workers = group.workers()
+    group.process.kill()
+    assert await closed_with(client) == 1012
+    await eventually(lambda: not any(map(runs, workers)))
+
+
+async def test_workers_that_cannot_start_end_the_supervisor(tmp_path: Path) -> None:
+    group = Group(tmp_path, "tests.server.no_such_module:app")
+    assert await asyncio.to_thread(group.process.wait, 20) == 3
+
+
+async def test_the_product_replaces_its_workers(server: ServerFactory, redis_url: str) -> None:
+    switchboard = server(WORKERS="2", REDIS_URL=redis_url)
+    await eventually(lambda: "Switchboard listens" in switchboard.log_text(), 30)
+    before = children(switchboard.pid)
+    assert len(before) == 2
+    url = f"{switchboard.ws_url}/ws"
+    old = [await connect(url, compression=None) for _ in range(20)]
+    switchboard.process.send(signal.SIGHUP)
+    while before & children(switchboard.pid):
+        async with connect(url, compression=None) as client:
+            await client.send("RegisterToken:x")
+        await asyncio.sleep(0.05)
+    assert [await closed_with(client) for client in old] == [1012] * 20
+    assert await asyncio.to_thread(switchboard.stop) == 0

@@ -1,0 +1,75 @@
+"""Servers that the tests of the token line share, and clients that leave with their test.
+
+Tests on a shared server use tokens of their own (`name`), so that none hears another.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.conf import settings
+
+from tests.services.databases import Databases
+from tests.services.server import Server
+from tests.tokens.client import Client
+
+Connect = Callable[..., Client]
+
+
+@contextmanager
+def serving(databases: Databases, paths: pytest.TempPathFactory, **options: str) -> Iterator[Server]:
+    """A server with a database of its own."""
+    url = databases.create()
+    options = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, **options}
+    server = Server(paths.mktemp("tokens"), options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+        databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server as it comes: the gate is open."""
+    with serving(databases, tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gated(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose gate is closed."""
+    with serving(databases, tmp_path_factory, TOKENS_ALLOW_UNREGISTERED="no") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def compatible(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that speaks as the original."""
+    with serving(databases, tmp_path_factory, TOKENS_WIRE_COMPAT="yes") as server:
+        yield server
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Open clients: `connect(server, token)`; all leave with the test."""
+    clients: list[Client] = []
+
+    def open_client(server: Server, token: str | None = None, **options: object) -> Client:
+        client = Client(server, token, **options)
+        clients.append(client)
+        return client
+
+    yield open_client
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """The beginning of tokens that no other test uses."""
+    return secrets.token_hex(4)
