@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -43,8 +44,19 @@ def _send_page(request: HttpRequest, form: forms.Form, title: str, explanation: 
     return TemplateResponse(request, "events/send.html", context)
 
 
+class OfUser(ReadOnly):
+    """Rows that belong to a user: they go when the user is deleted, and not before."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """On the pages that delete a user, whoever may do that."""
+        user = get_user_model()._meta
+        here = request.resolver_match.url_name if request.resolver_match else None
+        pages = {f"{user.app_label}_{user.model_name}_{page}" for page in ("delete", "changelist")}
+        return here in pages and super(ReadOnly, self).has_delete_permission(request, obj)
+
+
 @admin.register(Root)
-class RootAdmin(ReadOnly):
+class RootAdmin(OfUser):
     """Users with their roots, what they hear now, and what can be done about them."""
 
     list_display = ("user", "email", "reference", "sockets", "valid_tokens")
@@ -106,7 +118,7 @@ class RootAdmin(ReadOnly):
 
 
 @admin.register(LoginToken)
-class LoginTokenAdmin(ReadOnly):
+class LoginTokenAdmin(OfUser):
     """Login tokens; the tokens themselves are not kept."""
 
     list_display = ("jti", "user", "issued_at", "expires_at", "revoked_at", "revoked_because")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, get_origin
 
@@ -166,7 +167,9 @@ def _body_model(walker: Walker, method: str) -> type[BaseModel] | None:
         return None
     fields = walker.fields.model_fields
     definitions: dict[str, Any] = {name: (fields[name].annotation, fields[name]) for name in names}
-    return create_model(f"walker_{walker.name}_{method}", **definitions)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* shadows an attribute in parent")
+        return create_model(f"walker_{walker.name}_{method}", **definitions)
 
 
 def _responses(walker: Walker) -> dict[int, Any]:

@@ -83,7 +83,7 @@ def report(value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON holds it: dates, UUIDs, Decimals and dataclasses become text and objects.
+    """A value as JSON holds it: dates and UUIDs become text, Decimals numbers, dataclasses objects.
 
     Raises TypeError for what has no JSON form.
     """

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints, overload
 
 from django.core.exceptions import ImproperlyConfigured
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 
 from routing_app.events.entries import node
 from routing_app.events.notifier import notify_channels, notify_clients, notify_self, notify_users
@@ -161,8 +162,15 @@ def _fields(function: Callable[..., Any]) -> type[BaseModel]:
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
             raise ImproperlyConfigured(f"walker {name}: {parameter} cannot be a field")
+        if parameter.name.startswith(("_", "model_")):
+            raise ImproperlyConfigured(
+                f"walker {name}: pydantic keeps names like {parameter.name} for itself"
+            )
         if parameter.name not in hints:
             raise ImproperlyConfigured(f"walker {name}: the field {parameter.name} has no type")
         required = parameter.default is parameter.empty
         fields[parameter.name] = (hints[parameter.name], ... if required else parameter.default)
-    return create_model(name, __config__=ConfigDict(protected_namespaces=()), **fields)
+    with warnings.catch_warnings():
+        # Fields like `json` or `copy` hide methods of BaseModel that are not used here.
+        warnings.filterwarnings("ignore", message=".* shadows an attribute in parent")
+        return create_model(name, **fields)
