@@ -226,6 +226,7 @@ def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
 def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
     pool = {"min_size": 1, "max_size": DATABASE_THREADS + 4, "timeout": 10}
     config["OPTIONS"] = {**config.get("OPTIONS", {}), "pool": pool}
+    config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails nobody afterwards
     return config
 
 

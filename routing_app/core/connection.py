@@ -136,7 +136,6 @@ class Connection:
         if self.state is not State.OPEN:
             return
         metrics.LOST.labels(Loss.SLOW).inc(max(frames, 1))
-        self.outbox.shut()
         self._closing(SLOW)
         if not self.outbox.corked:
             self.writer.abort(SLOW)

@@ -151,7 +151,8 @@ def disable(rows: Rows, by: Source) -> int:
     One that the imported table has disabled is from now on disabled by `by`, so that no import revives it.
     """
     with transaction.atomic():
-        revoked = list(rows.filter(enabled=True).values_list("token", flat=True))
+        locked = rows.select_for_update().order_by("token").values_list("token", "enabled")
+        revoked = [token for token, enabled in locked if enabled]
         rows.filter(Q(enabled=True) | Q(disabled_by=Source.IMPORT)).update(
             enabled=False, disabled_by=by, changed_at=Now()
         )
