@@ -335,7 +335,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.auth.HasScope"],
     "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "routing_app.core.schema.Described",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "PAGE_SIZE": 100,
     # The server itself reads X-Forwarded-For, from TRUSTED_PROXIES alone; here it would be anybody's word.
@@ -350,6 +350,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    # pydantic describes the bodies of walkers in the JSON Schema of OpenAPI 3.1.
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "Source": "routing_app.tokens.models.Source",
+        "Who": "routing_app.events.models.Who",
+    },
 }
 
 LOGGING = {

@@ -19,6 +19,8 @@ rest.register("clients", ClientViewSet, basename="client")
 rest.register("channels", ChannelViewSet, basename="channel")
 rest.register("tokens", TokenViewSet, basename="token")
 
+handler404 = "routing_app.core.api.not_found"
+
 urlpatterns = [
     path("", form_api),
     path("api/", form_api),

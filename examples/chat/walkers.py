@@ -57,9 +57,9 @@ def greet(name: str, times: Annotated[int, Field(ge=1, le=10)] = 1) -> None:
 
 
 @walker(methods=BOTH)
-async def count_down(start: Annotated[int, Field(ge=0, le=60)] = 3) -> None:
-    """Notify the caller's socket once a second, then report who called; runs on the event loop."""
+async def count_down(start: Annotated[int, Field(ge=0, le=10)] = 3) -> None:
+    """Notify the caller's socket ten times a second, then report who called; runs on the event loop."""
     for left in range(start, 0, -1):
         notify_self({"type": "countdown", "data": left})
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.1)
     report({"root_id": current().visitor.root_id})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -13,9 +13,10 @@ from rest_framework.viewsets import ModelViewSet
 
 from routing_app.events import live
 from routing_app.events.models import Channel, Root
-from routing_app.events.wire import BadReference, root_of
+from routing_app.events.wire import ROOT_PATTERN, BadReference, root_of
 
 
+@extend_schema_field({"type": "string", "pattern": ROOT_PATTERN})
 class RootField(serializers.RelatedField[Root, str, Any]):
     """A user by root id, `n::` and 24 hex digits."""
 

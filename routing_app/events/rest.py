@@ -84,6 +84,7 @@ class HasToken(BasePermission):
 class EventsView(APIView):
     """A view of the events line; answers errors as the original does."""
 
+    describes_own_errors = True
     authentication_classes: Sequence[type[BaseAuthentication]] = (BearerAuthentication,)
     permission_classes: Sequence[type[BasePermission]] = (HasToken,)
     parser_classes = (JSONParser,)

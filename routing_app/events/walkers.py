@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, create_model
 from routing_app.events.entries import node
 from routing_app.events.notifier import notify_channels, notify_clients, notify_self, notify_users
 from routing_app.events.visit import current, report
+from routing_app.events.wire import ROOT_PATTERN
 
 __all__ = [
     "RootId",
@@ -40,7 +41,7 @@ __all__ = [
     "walker",
 ]
 
-RootId = Annotated[str, Field(pattern="^[nN]:[^:]*:[0-9a-fA-F]{24}$")]
+RootId = Annotated[str, Field(pattern=ROOT_PATTERN)]
 """Type of a field that is to be a user's `root_id`."""
 
 F = TypeVar("F", bound=Callable[..., Any])

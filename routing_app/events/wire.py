@@ -17,6 +17,8 @@ from pydantic_core import PydanticKnownError
 PUBLIC_ROOT: Final = "n::000000000000000000000001"
 """The root of everybody who is not authenticated; the system's own is `…000000`. No user gets either."""
 RESERVED_ROOTS: Final = frozenset({"0" * 24, "0" * 23 + "1"})
+ROOT_PATTERN: Final = "^[nN]:[^:]*:[0-9a-fA-F]{24}$"
+"""What a user's root id looks like, for schemas."""
 MAX_DEPTH: Final = 100
 """Levels of nesting in one event; what goes on to other processes and clients must not be bottomless."""
 MAX_ITEMS: Final = 20
