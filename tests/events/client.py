@@ -89,6 +89,11 @@ def log_in(server: Server, email: str, password: str = PASSWORD) -> User:
     return User(email, f"n::{user['root_id']}", answer.body["token"], user["id"])
 
 
+def new_user(server: Server) -> User:
+    """Somebody new, registered and logged in over HTTP."""
+    return log_in(server, register(server))
+
+
 _PEOPLE: Final = """
 import json, secrets
 from django.conf import settings

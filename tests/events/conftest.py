@@ -44,10 +44,16 @@ def events(launch: Launch) -> Iterator[Server]:
         yield server
 
 
+def database_of(redis_url: str, number: int) -> str:
+    """Another database of the same Redis: logins are counted there. "" stays ""."""
+    return redis_url and f"{redis_url.rpartition('/')[0]}/{number}"
+
+
 @pytest.fixture(scope="session")
 def strict(launch: Launch) -> Iterator[Server]:
     """As closed as settings make it."""
     with launch(
+        REDIS_URL=database_of(settings.REDIS_URL, 1),
         EVENTS_LOGIN_RATE="5",
         EVENTS_REGISTER="no",
         EVENTS_EXPIRED_SOCKETS="public",
@@ -62,7 +68,7 @@ def strict(launch: Launch) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def pair(launch: Launch, redis_url: str) -> Iterator[Server]:
     """Two workers."""
-    with launch(WORKERS="2", REDIS_URL=redis_url, EVENTS_LOGIN_RATE="5") as server:
+    with launch(WORKERS="2", REDIS_URL=database_of(redis_url, 2), EVENTS_LOGIN_RATE="5") as server:
         yield server
 
 
