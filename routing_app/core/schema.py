@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
@@ -22,14 +22,14 @@ ERRORS: Final = {
 """What REST Framework answers by itself."""
 
 
-class Described(AutoSchema):  # type: ignore[no-untyped-call]
+class Described(AutoSchema):
     """Describes errors too; a view whose errors are others sets `describes_own_errors`."""
 
-    def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
+    def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         if getattr(self.view, "describes_own_errors", False):
             return bodies
-        errors = {status: self._get_response_for_code(error, status) for status, error in ERRORS.items()}
+        errors = {code: self._get_response_for_code(error, code) for code, error in ERRORS.items()}  # type: ignore[no-untyped-call]
         return errors | bodies
 
 

@@ -22,7 +22,7 @@ from routing_app.core.relay import LayerUnavailable
 from routing_app.core.worker import Worker, on_start
 from routing_app.events import credentials, rules, service, wire
 from routing_app.events.entries import NoAccess
-from routing_app.events.models import CHANNEL_ID_LENGTH
+from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
 from routing_app.events.rates import Rates
 from routing_app.events.running import WalkerFailed, run
 from routing_app.events.visit import PUBLIC, Visit, Visitor
@@ -62,7 +62,7 @@ class EventConsumer(Consumer):
         self.visitor = await _visitor(token)
         self.client_id = new_id()
         self.asked_channel = (asked.get("channel_id") or [""])[-1]
-        fits = service.acceptable_channel_id(self.asked_channel)
+        fits = acceptable_channel_id(self.asked_channel)
         self.channel_id = self.asked_channel if fits else new_id()
         self.rates = Rates(self.visitor, self.peer.host)
         self._expiry: asyncio.TimerHandle | None = None

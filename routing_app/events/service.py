@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from routing_app.core.address import make
 from routing_app.events import metrics
 from routing_app.events.credentials import issue, revoke
-from routing_app.events.models import CHANNEL_ID_LENGTH, LoginToken, Root
+from routing_app.events.models import LoginToken, Root
 from routing_app.events.rules import RULES, may_target
 from routing_app.events.visit import Visitor
 from routing_app.events.wire import CLOSED_EVENT, NEEDS_USER, NO_CHANNEL, TargetedEvent, UserEvent, root_of
@@ -103,11 +103,6 @@ def profile(user: User, row: LoginToken) -> dict[str, Any]:
 
 
 # --- channels and targets --------------------------------------------------------------------------------
-
-
-def acceptable_channel_id(text: str) -> bool:
-    """Whether a socket may listen to a channel with this id: not endless, nothing unprintable."""
-    return 0 < len(text) <= CHANNEL_ID_LENGTH and text.isprintable()
 
 
 def targets(event: TargetedEvent, visitor: Visitor, own_channel: str) -> list[str]:

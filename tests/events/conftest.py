@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from django.conf import settings
@@ -14,7 +14,7 @@ from tests.services.server import Server
 
 APPS = "tests.events.app,examples.chat"
 
-Launch = Callable[..., "Iterator[Server]"]
+Launch = Callable[..., AbstractContextManager[Server]]
 NewUser = Callable[[], User]
 
 
@@ -39,8 +39,9 @@ def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> La
 
 @pytest.fixture(scope="session")
 def events(launch: Launch) -> Iterator[Server]:
-    """As open as the original; walkers may run for a second."""
-    with launch(EVENTS_LOGIN_RATE="0", EVENTS_WALKER_SECONDS="1") as server:
+    """As open as the original; walkers may run for a second and notify 100 times."""
+    bounds = {"EVENTS_WALKER_SECONDS": "1", "EVENTS_WALKER_NOTIFICATIONS": "100"}
+    with launch(EVENTS_LOGIN_RATE="0", **bounds) as server:
         yield server
 
 

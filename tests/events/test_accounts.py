@@ -152,12 +152,13 @@ def test_tries_to_log_in_are_bounded_also_at_once_and_over_workers(
         # Were it believed, each try would come from an address of its own.
         return call(bounded, "POST", "/user/login", body, headers={"X-Forwarded-For": f"10.0.0.{number}"})
 
-    # Five a minute; should the clock begin a new minute meanwhile, twice as many pass.
+    # Five a minute, by address and by user; two tries at once may each be the sixth of one of the counts.
+    # Should the clock begin a new minute meanwhile, twice as many pass.
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(try_, range(24)))
 
     passed = [answer for answer in answers if answer.status == 400]
     stopped = [answer for answer in answers if answer.status == 429]
-    assert len(passed) in (5, 10)
+    assert 1 <= len(passed) <= 10
     assert len(stopped) == 24 - len(passed)
     assert int(stopped[0].headers["Retry-After"]) <= 60

@@ -153,12 +153,18 @@ def claims_of(user, **changes):
     return {"aud": credentials.AUDIENCE, "sub": str(user.pk), "jti": row.jti, "exp": now + 3600} | changes
 
 
+def issued(user):
+    result = credentials.issue(user)
+    assert result is not None
+    return result
+
+
 def signed(claims, key=None, algorithm="HS256"):
     return jwt.encode(claims, settings.EVENTS_TOKEN_SECRET if key is None else key, algorithm)
 
 
 def test_a_token_of_ours_is_valid_and_says_whose_it_is(user):
-    token, row = credentials.issue(user)
+    token, row = issued(user)
     visitor = credentials.check(f"Bearer {token}")
 
     assert visitor is not None
@@ -206,7 +212,7 @@ def test_a_token_without_a_signature_or_with_another_s_is_not_valid(user):
 
 
 def test_the_token_of_an_inactive_user_is_not_valid_and_is_revoked(user):
-    token, row = credentials.issue(user)
+    token, row = issued(user)
     user.is_active = False
     user.save()
     row.refresh_from_db()
