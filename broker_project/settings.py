@@ -336,6 +336,11 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.auth.HasScope"],
     "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
     "DEFAULT_SCHEMA_CLASS": "routing_app.core.schema.Described",
+    "DEFAULT_PARSER_CLASSES": [
+        "routing_app.core.parsers.BoundedJSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "PAGE_SIZE": 100,
     # The server itself reads X-Forwarded-For, from TRUSTED_PROXIES alone; here it would be anybody's word.
@@ -354,7 +359,7 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
-        "Source": "routing_app.tokens.models.Source",
+        "TokenSource": "routing_app.tokens.models.Source",
         "Who": "routing_app.events.models.Who",
     },
 }

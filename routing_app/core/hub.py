@@ -34,8 +34,6 @@ REMEMBERED: Final = 4096
 """Ids kept, of publications to several addresses, to drop the repeats; one round of envelopes is far less."""
 
 Members = dict[Connection, Outbox]
-Reaction = Callable[[Publication, list[Connection]], None]
-"""What a line does about a publication, given the connections of this process that it reaches."""
 Index = dict[str, dict[Encoder, Members]]
 
 
@@ -47,10 +45,18 @@ class Hub:
         self._index: Index = {}
         self._by_id: dict[str, Connection] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self._reactions: dict[str, Reaction] = {CLOSE: _close}
         self._late: list[Publication] = []
         self._catching_up: asyncio.Task[None] | None = None
-        relay.receive_with(self.deliver)
+        self._handlers: dict[str, Callable[[Publication], int]] = {CLOSE: self._close_here}
+        relay.receive_with(self.deliver, self.tell_gap)
+
+    def on(self, event: str, handler: Callable[[Publication], int]) -> None:
+        """Have `handler` take every publication of a line's internal `event` that reaches this process.
+
+        No connection gets such a publication by itself; what `handler` returns counts as delivered. Besides
+        addresses of connections, `worker:<id>` reaches the handler in one process.
+        """
+        self._handlers[event] = handler
 
     def add(self, connection: Connection) -> None:
         """Make a connection known; from here on its own address, `connection:<id>`, reaches it."""
@@ -104,9 +110,9 @@ class Hub:
 
         While the relay's backlog is full, what is published so waits in order and reaches the others later.
         """
-        metrics.PUBLISHED.inc()
         if len(publication.addresses) > 1 and not publication.id:
             publication = replace(publication, id=secrets.token_hex(8))
+        metrics.PUBLISHED.inc()
         delivered = self.deliver(publication)
         if self._late or not self._relay.offer(publication):
             self._late.append(publication)
@@ -122,10 +128,6 @@ class Hub:
         finally:
             self._catching_up = None
 
-    def react(self, event: str, reaction: Reaction) -> None:
-        """Call `reaction` for publications of this event, here, instead of sending them to anybody."""
-        self._reactions[event] = reaction
-
     async def close(self, address: str, close: Close = KICKED) -> int:
         """End every connection of an address, in every process; how many ended in this one."""
         return await self.publish(Publication((address,), [close.code, close.reason], event=CLOSE))
@@ -135,11 +137,17 @@ class Hub:
         addresses = publication.addresses
         if len(addresses) > 1 and self._repeated(publication.id):
             return 0
-        if (reaction := self._reactions.get(publication.event)) is not None:
-            return self._react(reaction, publication)
+        if (handler := self._handlers.get(publication.event)) is not None:
+            return handler(publication)
         if len(addresses) == 1:
             return self._deliver_to_one(addresses[0], publication)
         return self._deliver_to_many(publication)
+
+    def tell_gap(self) -> None:
+        """Tell every connection that hears something that it may have missed messages of other processes."""
+        hearing = [connection for connection in self._by_id.values() if connection.addresses]
+        for connection in hearing:
+            connection.missed()
 
     def members(self, address: str) -> list[Connection]:
         """The connections of this process that hear an address, in the order in which they came."""
@@ -185,10 +193,13 @@ class Hub:
             return {connection.encoder: {connection: connection.outbox}} if connection else {}
         return by_encoder or {}
 
-    def _react(self, reaction: Reaction, publication: Publication) -> int:
-        reached = dict.fromkeys(c for address in publication.addresses for c in self.members(address))
-        reaction(publication, list(reached))
-        return len(reached)
+    def _close_here(self, publication: Publication) -> int:
+        code, reason = publication.message
+        close = BY_CODE.get(code, KICKED)
+        doomed = {connection for address in publication.addresses for connection in self.members(address)}
+        for connection in doomed:
+            connection.close(replace(close, reason=reason))
+        return len(doomed)
 
     def _repeated(self, id: str) -> bool:
         if id in self._seen:
@@ -217,13 +228,6 @@ class Hub:
             del self._index[address]
             metrics.ADDRESSES.dec()
             self._relay.unwant(address)
-
-
-def _close(publication: Publication, connections: list[Connection]) -> None:
-    code, reason = publication.message
-    close = replace(BY_CODE.get(code, KICKED), reason=reason)
-    for connection in connections:
-        connection.close(close)
 
 
 def _without_own(connection: Connection, addresses: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ from routing_app.core.codes import EXPIRED, REVOKED, UNAVAILABLE, Close, Refusal
 from routing_app.core.connection import Connection
 from routing_app.core.consumer import Consumer
 from routing_app.core.database import query
+from routing_app.core.hub import Hub
 from routing_app.core.publication import MESSAGE, Publication
 from routing_app.core.relay import LayerUnavailable
 from routing_app.core.worker import Worker, on_start
@@ -258,12 +259,15 @@ async def _visitor(token: str) -> Visitor:
 
 @on_start
 async def _start(worker: Worker) -> None:
-    worker.hub.react(credentials.REVOKED_EVENT, _on_revoked)
+    worker.hub.on(credentials.REVOKED_EVENT, lambda publication: _revoke(worker.hub, publication))
     await rules.follow(worker)
 
 
-def _on_revoked(publication: Publication, connections: list[Connection]) -> None:
-    for connection in connections:
-        if (socket := SOCKETS.get(connection)) is not None:
-            for jti in publication.message:
-                socket.token_ended(jti, REVOKED)
+def _revoke(hub: Hub, publication: Publication) -> int:
+    """End the logins whose `jti` a publication to their user names; how many sockets looked."""
+    connections = [connection for address in publication.addresses for connection in hub.members(address)]
+    sockets = [SOCKETS[connection] for connection in connections if connection in SOCKETS]
+    for socket in sockets:
+        for jti in publication.message:
+            socket.token_ended(jti, REVOKED)
+    return len(sockets)

@@ -15,7 +15,6 @@ from django.conf import settings
 from django.db import transaction
 
 from routing_app.core.address import Address, make
-from routing_app.core.connection import Connection
 from routing_app.core.database import query
 from routing_app.core.publication import Publication
 from routing_app.core.publishing import publish_sync
@@ -119,13 +118,14 @@ def _read() -> dict[str, Rule]:
 
 async def follow(worker: Worker) -> None:
     """Know the rows from the start of a worker on."""
-    worker.hub.react(CHANGED, _on_change)
+    worker.hub.on(CHANGED, _on_change)
     await worker.relay.want([ADDRESS])
     await RULES.read()
 
 
-def _on_change(publication: Publication, connections: list[Connection]) -> None:
+def _on_change(publication: Publication) -> int:
     RULES.read_soon()
+    return 0
 
 
 def announce() -> None:

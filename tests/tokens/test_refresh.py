@@ -64,3 +64,12 @@ def test_site_that_is_down_at_start_does_not_stop_the_server(server: ServerFacto
     assert connect(broker, "abc1").hears() == []
     assert call(broker, "GET", "/api/tokens/").json()["count"] == 0
     until(lambda: "the last table stays" in broker.log_text())
+
+
+def test_wrong_url_stops_the_start_with_one_line(server: ServerFactory) -> None:
+    broker = server(start=False, TOKENS_URL="ftp://a.example/t")
+
+    broker.launch()
+
+    assert broker.process.wait() != 0
+    assert broker.log_text() == "switchboard: TOKENS_URL: expected a URL of http, https or file\n"
