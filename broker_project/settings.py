@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,65 @@ ROOMS_KEEP_SECONDS = _env.seconds(
     "Empty rooms without note, limit and allow-list are deleted when unused for so long; 0: never.",
 )
 
+# --- the events line -------------------------------------------------------------------------------------
+EXTRA_APPS = _env.words(
+    "EXTRA_APPS", "", "Django apps of your own, with walkers, to install; `examples.chat` is the example."
+)
+EVENTS_TOKEN_SECRET = _env.text(
+    "EVENTS_TOKEN_SECRET",
+    "",
+    "Key that login tokens are signed with, 32 or more bytes; empty: of SECRET_KEY.",
+)
+EVENTS_TOKEN_SECONDS = _env.integer("EVENTS_TOKEN_SECONDS", 43200, "Lifetime of a login token.", 1, 2**28)
+EVENTS_EXPIRED_SOCKETS = _env.text(
+    "EVENTS_EXPIRED_SOCKETS",
+    "close",
+    "What becomes of sockets whose token expires or is revoked: `close`, or `public`.",
+    ("close", "public"),
+)
+EVENTS_REGISTER = _env.boolean("EVENTS_REGISTER", True, "Anybody may register at /user/register.")
+EVENTS_LOGIN_RATE = _env.integer(
+    "EVENTS_LOGIN_RATE", 20, "Logins a minute, from one address and for one user; 0: any number."
+)
+EVENTS_SEND_TO_USERS = _env.text(
+    "EVENTS_SEND_TO_USERS",
+    "everyone",
+    "Who may send `user` events: everyone, authenticated, nobody.",
+    ("everyone", "authenticated", "nobody"),
+)
+EVENTS_SEND_TO_CLIENTS = _env.text(
+    "EVENTS_SEND_TO_CLIENTS",
+    "everyone",
+    "Who may send `client` events: everyone, authenticated, nobody.",
+    ("everyone", "authenticated", "nobody"),
+)
+EVENTS_SEND_TO_CHANNELS = _env.text(
+    "EVENTS_SEND_TO_CHANNELS",
+    "everyone",
+    "Who may send to a channel whose row does not say: everyone, authenticated, members, nobody.",
+    ("everyone", "authenticated", "members", "nobody"),
+)
+EVENTS_PUBLIC_WALKERS = _env.text(
+    "EVENTS_PUBLIC_WALKERS",
+    "public",
+    "Which sockets may run walkers with auth=False: `public` ones, as the original; or `everyone`.",
+    ("public", "everyone"),
+)
+EVENTS_RATE = _env.integer("EVENTS_RATE", 0, "Events a second one socket may send; 0: any number.")
+EVENTS_BURST = _env.integer("EVENTS_BURST", 100, "Events it may send at once before the rate applies.", 1)
+EVENTS_USER_RATE = _env.integer(
+    "EVENTS_USER_RATE", 0, "Events a second all sockets of a user may send to a worker; 0: any number."
+)
+EVENTS_USER_BURST = _env.integer(
+    "EVENTS_USER_BURST", 200, "Events they may send at once before it applies.", 1
+)
+EVENTS_WALKER_SECONDS = _env.seconds(
+    "EVENTS_WALKER_SECONDS", 30, "Longest time a walker may run; 0: any time."
+)
+EVENTS_WALKER_NOTIFICATIONS = _env.integer(
+    "EVENTS_WALKER_NOTIFICATIONS", 1000, "Notifications one run of a walker may send.", 1
+)
+
 # --- what is logged and counted --------------------------------------------------------------------------
 LOG_LEVEL = _env.text(
     "LOG_LEVEL", "INFO", "Least level that is logged.", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -250,12 +310,34 @@ def _channel_layer() -> dict[str, Any]:
     return {"BACKEND": "routing_app.core.redis_layer.RedisLayer", "CONFIG": {"hosts": [REDIS_URL]}}
 
 
+def _token_secret() -> str:
+    """The configured key for login tokens, or one derived from Django's."""
+    if not EVENTS_TOKEN_SECRET:
+        return sha256(f"events line, login tokens: {SECRET_KEY}".encode()).hexdigest()
+    if len(EVENTS_TOKEN_SECRET.encode()) < 32:
+        raise ImproperlyConfigured("EVENTS_TOKEN_SECRET: expected 32 or more bytes")
+    return EVENTS_TOKEN_SECRET
+
+
+def _cache() -> dict[str, Any]:
+    """Redis where there is one, so that all workers count logins together; else this process's memory."""
+    if not REDIS_URL:
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    return {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "switchboard",
+    }
+
+
 SECRET_KEY = _secret_key()
 SECRET_KEY_FALLBACKS = _env.words(
     "SECRET_KEY_FALLBACKS", "", "Former secrets, whose signatures still count, with commas between."
 )
+EVENTS_TOKEN_SECRET = _token_secret()
 DATABASES = {"default": _database()}
 CHANNEL_LAYERS = {"default": _channel_layer()}
+CACHES = {"default": _cache()}
 
 INSTALLED_APPS = [
     "daphne",
@@ -274,6 +356,8 @@ INSTALLED_APPS = [
     "routing_app.tokens.apps.TokensConfig",
     "sessions_app.apps.SessionsConfig",
     "routing_app.rooms.apps.RoomsConfig",
+    "routing_app.events.apps.EventsConfig",
+    *EXTRA_APPS,
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -310,7 +394,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-]
+] + [{"NAME": "routing_app.events.passwords.RevokeOnChange"}]
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -327,7 +411,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.auth.HasScope"],
     "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "routing_app.core.schema.Described",
     "DEFAULT_PARSER_CLASSES": [
         "routing_app.core.parsers.BoundedJSONParser",
         "rest_framework.parsers.FormParser",
@@ -335,6 +419,8 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "PAGE_SIZE": 100,
+    # The server itself reads X-Forwarded-For, from TRUSTED_PROXIES alone; here it would be anybody's word.
+    "NUM_PROXIES": 0,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Switchboard",
@@ -349,7 +435,13 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "sessions_app.openapi.document",
     ],
-    "ENUM_NAME_OVERRIDES": {"TokenSource": "routing_app.tokens.models.Source"},
+    # pydantic describes the bodies of walkers in the JSON Schema of OpenAPI 3.1.
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "TokenSource": "routing_app.tokens.models.Source",
+        "Who": "routing_app.events.models.Who",
+    },
 }
 
 LOGGING = {

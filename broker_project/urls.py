@@ -10,6 +10,7 @@ from rest_framework.routers import SimpleRouter
 
 from routing_app.core.api import ClientViewSet, PublishView
 from routing_app.core.exposition import metrics_view
+from routing_app.events.api import ChannelViewSet
 from routing_app.rooms.api import RoomViewSet
 from routing_app.rooms.original import bus_message, healthcheck
 from routing_app.tokens.api import TokenViewSet
@@ -19,7 +20,10 @@ from sessions_app.urls import urlpatterns as sessions
 rest = SimpleRouter()
 rest.register("clients", ClientViewSet, basename="client")
 rest.register("rooms", RoomViewSet, basename="room")
+rest.register("channels", ChannelViewSet, basename="channel")
 rest.register("tokens", TokenViewSet, basename="token")
+
+handler404 = "routing_app.core.api.not_found"
 
 urlpatterns = [
     path("", form_api),
@@ -34,4 +38,5 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema")),
     path("api/", include(rest.urls)),
+    path("", include("routing_app.events.urls")),
 ]

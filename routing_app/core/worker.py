@@ -132,9 +132,17 @@ def current_worker() -> Worker:
     return worker
 
 
+def serving_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop on which this process serves sockets; None in a script or a shell."""
+    for loop, worker in list(_workers.items()):
+        if worker.serving and loop.is_running():
+            return loop
+    return None
+
+
 def drop_worker() -> None:
     """Forget the running loop's worker, so that the next call makes a new one."""
     _workers.pop(asyncio.get_running_loop(), None)
 
 
-__all__ = ["LayerUnavailable", "Worker", "current_worker", "drop_worker", "on_start"]
+__all__ = ["LayerUnavailable", "Worker", "current_worker", "drop_worker", "on_start", "serving_loop"]

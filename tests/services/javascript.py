@@ -17,13 +17,18 @@ def packages() -> list[Path]:
 
 
 def install_packages() -> None:
-    """Install what each lock file names, once per change; `CalledProcessError` when npm fails."""
+    """Install what each `package.json` names, once per change; `CalledProcessError` when npm fails.
+
+    Direct dependencies are pinned there; a lock file, where there is one, pins what they bring along.
+    """
     for folder in packages():
-        lock = (folder / "package-lock.json").read_bytes()
-        installed = folder / "node_modules" / ".installed-lock.json"
-        if not installed.exists() or installed.read_bytes() != lock:
+        lock = folder / "package-lock.json"
+        wanted = (lock if lock.exists() else folder / "package.json").read_bytes()
+        installed = folder / "node_modules" / ".installed"
+        if not installed.exists() or installed.read_bytes() != wanted:
             print(f"Installing npm packages of {folder.relative_to(REPOSITORY)}", flush=True)
-            command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+            how = ["ci"] if lock.exists() else ["install", "--no-package-lock"]
+            command = ["npm", *how, "--no-audit", "--no-fund", "--loglevel=error"]
             subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, check=True)
             installed.parent.mkdir(exist_ok=True)
-            installed.write_bytes(lock)
+            installed.write_bytes(wanted)
