@@ -48,17 +48,20 @@ INTERNAL: Final = Close(1011, "internal", "internal error", Advice.LATER, 4110)
 RESTART: Final = Close(1012, "restart", "server restarts", Advice.NOW, 4212)
 
 UNAUTHENTICATED: Final = Close(4000, "unauthenticated", "credentials missing or wrong", Advice.STAY_AWAY)
-FORBIDDEN: Final = Close(4001, "forbidden", "not permitted", Advice.STAY_AWAY)
-ORIGIN: Final = Close(4002, "origin", "origin not allowed", Advice.STAY_AWAY)
+TERMINATED: Final = Close(4001, "terminated", "the session is bound elsewhere", Advice.STAY_AWAY)
+TAKEN_OVER: Final = Close(4002, "taken_over", "another session took the slot", Advice.STAY_AWAY)
 KICKED: Final = Close(4003, "kicked", "disconnected by an operator", Advice.STAY_AWAY)
 NO_SUCH_PATH: Final = Close(4004, "no_such_path", "nothing is served here", Advice.STAY_AWAY)
 EXPIRED: Final = Close(4005, "expired", "credentials expired", Advice.STAY_AWAY)
+FORBIDDEN: Final = Close(4006, "forbidden", "not permitted", Advice.STAY_AWAY)
+ORIGIN: Final = Close(4007, "origin", "origin not allowed", Advice.STAY_AWAY)
 TOKEN_UNREGISTERED: Final = Close(4403, "token_unregistered", "token was unregistered", Advice.STAY_AWAY)
 
 SLOW: Final = Close(4100, "slow", "reader too slow", Advice.LATER)
 RATE: Final = Close(4101, "rate", "too many messages", Advice.LATER)
 CROWDED: Final = Close(4102, "crowded", "too many connections", Advice.LATER)
 UNAVAILABLE: Final = Close(4103, "unavailable", "a backing service is down", Advice.LATER)
+SILENT: Final = Close(4104, "silent", "no PONG came", Advice.LATER)
 
 GAP: Final = Close(4200, "gap", "messages may have been lost", Advice.NOW)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -44,7 +44,16 @@ class Hub:
         self._index: Index = {}
         self._by_id: dict[str, Connection] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._handlers: dict[str, Callable[[Publication], int]] = {CLOSE: self._close_here}
         relay.receive_with(self.deliver)
+
+    def on(self, event: str, handler: Callable[[Publication], int]) -> None:
+        """Have `handler` take every publication of a line's internal `event` that reaches this process.
+
+        No connection gets such a publication by itself; what `handler` returns counts as delivered. Besides
+        addresses of connections, `worker:<id>` reaches the handler in one process.
+        """
+        self._handlers[event] = handler
 
     def add(self, connection: Connection) -> None:
         """Make a connection known; from here on its own address, `connection:<id>`, reaches it."""
@@ -102,8 +111,8 @@ class Hub:
         addresses = publication.addresses
         if len(addresses) > 1 and self._repeated(publication.id):
             return 0
-        if publication.event == CLOSE:
-            return self._close_here(publication)
+        if (handler := self._handlers.get(publication.event)) is not None:
+            return handler(publication)
         if len(addresses) == 1:
             return self._deliver_to_one(addresses[0], publication)
         return self._deliver_to_many(publication)

@@ -1,0 +1,24 @@
+"""A line's internal events go to its handler, never to a client."""
+
+from __future__ import annotations
+
+from routing_app.core.hub import Hub
+from routing_app.core.publication import Publication
+
+
+class Silence:
+    """A relay that reaches no other process."""
+
+    def receive_with(self, deliver: object) -> None:
+        self.deliver = deliver
+
+
+def test_publication_of_an_internal_event_goes_to_its_handler_alone() -> None:
+    hub = Hub(Silence())  # type: ignore[arg-type]
+    heard: list[Publication] = []
+    hub.on("line.ask", lambda publication: heard.append(publication) or 7)  # type: ignore[func-returns-value]
+
+    question = Publication(("worker:1",), ["question"], event="line.ask")
+    assert hub.deliver(question) == 7
+    assert hub.deliver(Publication(("worker:1",), ["question"])) == 0
+    assert heard == [question]
