@@ -85,6 +85,11 @@ MESSAGE_RATE = _env.integer("MESSAGE_RATE", 0, "Messages a second one connection
 MESSAGE_BURST = _env.integer("MESSAGE_BURST", 100, "Messages it may send at once before the rate applies.", 1)
 MAX_RECEIVERS = _env.integer("MAX_RECEIVERS", 1000, "Addresses one message may name.", 1)
 
+# --- apps of your own ------------------------------------------------------------------------------------
+EXTRA_APPS = _env.words(
+    "EXTRA_APPS", "", "Django apps of your own, with handlers of requests in `requests.py`, to install."
+)
+
 # --- the token line --------------------------------------------------------------------------------------
 TOKENS_ALLOW_UNREGISTERED = _env.boolean(
     "TOKENS_ALLOW_UNREGISTERED",
@@ -109,6 +114,20 @@ if TOKENS_URL and not TOKENS_URL.startswith(("http://", "https://", "file:///"))
     raise ImproperlyConfigured("TOKENS_URL: expected a URL of http, https or file")
 TOKENS_REFRESH_SECONDS = _env.seconds(
     "TOKENS_REFRESH_SECONDS", 0, "Import TOKENS_URL again after so many seconds; 0: only at start."
+)
+
+# --- the requests line -----------------------------------------------------------------------------------
+REQUESTS_MAX_RUNNING = _env.integer(
+    "REQUESTS_MAX_RUNNING", 100, "Handlers that run for one connection before its reading pauses.", 1
+)
+REQUESTS_MAX_PENDING = _env.integer(
+    "REQUESTS_MAX_PENDING", 1000, "Requests to one client that may wait for its answers.", 1
+)
+REQUESTS_MAX_SUBSCRIPTIONS = _env.integer(
+    "REQUESTS_MAX_SUBSCRIPTIONS", 1000, "Addresses that one connection may subscribe to.", 1
+)
+REQUESTS_MAX_MALFORMED = _env.integer(
+    "REQUESTS_MAX_MALFORMED", 100, "Malformed frames that end a connection (1008); 0: none do."
 )
 
 # --- what is logged and counted --------------------------------------------------------------------------
@@ -197,6 +216,8 @@ INSTALLED_APPS = [
     "broker_project.apps.ProjectConfig",
     "routing_app.core.apps.CoreConfig",
     "routing_app.tokens.apps.TokensConfig",
+    "routing_app.requests.apps.RequestsConfig",
+    *EXTRA_APPS,
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

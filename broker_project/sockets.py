@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from routing_app.requests.consumer import RequestsConsumer
 from routing_app.tokens.consumer import TokenConsumer
 
 SOCKETS = {
+    "/connection": RequestsConsumer.as_asgi(),
     "/ws": TokenConsumer.as_asgi(),
 }

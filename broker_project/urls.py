@@ -10,6 +10,7 @@ from rest_framework.routers import SimpleRouter
 
 from routing_app.core.api import ClientViewSet, PublishView
 from routing_app.core.exposition import metrics_view
+from routing_app.requests.api import RequestView, SendView
 from routing_app.tokens.api import TokenViewSet
 from routing_app.tokens.form_api import form_api
 
@@ -24,6 +25,8 @@ urlpatterns = [
     path("console/", TemplateView.as_view(template_name="console.html"), name="console"),
     path("metrics", metrics_view),
     path("api/publish", PublishView.as_view()),
+    path("api/connections/<str:id>/request", RequestView.as_view()),
+    path("api/connections/<str:id>/send", SendView.as_view()),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema")),
     path("api/", include(rest.urls)),
