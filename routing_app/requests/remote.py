@@ -17,7 +17,6 @@ from asgiref.sync import async_to_sync
 
 from routing_app.core import database
 from routing_app.core.address import WORKER_ID_LENGTH, make
-from routing_app.core.codes import Advice, Close
 from routing_app.core.models import Worker as WorkerRow
 from routing_app.core.publication import Publication
 from routing_app.core.worker import Worker, current_worker, drop_worker, on_start
@@ -55,13 +54,14 @@ class RemoteConnection:
             await desk_of(current_worker()).ask("send", self.id, message, timeout)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """End the connection. Raises ValueError for a code or reason that may not be sent."""
+        """End the connection. Raises ValueError for a code or reason that may not be sent,
+        ConnectionClosed when there is no such connection.
+        """
         wire.check_close(code, reason)
-        close = Close(code, "application", reason, Advice.STAY_AWAY)
-        worker = current_worker()
-        await worker.hub.close(make("connection", self.id), close)
-        if not worker.serving:
-            await worker.relay.settled()
+        if (here := self._here()) is not None:
+            await here.close(code, reason)
+        else:
+            await desk_of(current_worker()).ask("close", self.id, {"code": code, "reason": reason}, None)
 
     def request_sync(
         self, message: Mapping[str, Any], *, timeout: float | None = 30.0
@@ -75,7 +75,7 @@ class RemoteConnection:
 
     def close_sync(self, code: int = 1000, reason: str = "") -> None:
         """`close` for synchronous code."""
-        async_to_sync(self.close)(code, reason)
+        async_to_sync(self._close_and_leave)(code, reason)
 
     async def _request_all(
         self, message: Mapping[str, Any], timeout: float | None
@@ -90,6 +90,12 @@ class RemoteConnection:
     async def _send_and_leave(self, message: Mapping[str, Any], timeout: float | None) -> None:
         try:
             await self.send(message, timeout=timeout)
+        finally:
+            await _leave()
+
+    async def _close_and_leave(self, code: int, reason: str) -> None:
+        try:
+            await self.close(code, reason)
         finally:
             await _leave()
 
@@ -212,14 +218,17 @@ class Desk:
         try:
             if client is None:
                 raise ConnectionClosed(*NOBODY)
+            if kind == "request":
+                request = client.request(message, timeout=timeout)
+                async for partial in request:
+                    await tell("partial", partial)
+                await tell("reply", await request)
+                return
             if kind == "send":
                 await client.send(message, timeout=timeout)
-                await tell("reply", {})
-                return
-            request = client.request(message, timeout=timeout)
-            async for partial in request:
-                await tell("partial", partial)
-            await tell("reply", await request)
+            else:
+                await client.close(**message)
+            await tell("reply", {})
         except Exception as error:
             await tell(*_as_answer(error))
 

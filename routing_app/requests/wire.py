@@ -144,7 +144,7 @@ def check_close(code: int, reason: str) -> None:
 
 
 def _direction(value: Any) -> Direction:
-    if not value:
+    if value is None or value in ("", 0, False):  # what is false in JavaScript
         return Direction.MESSAGE
     if not isinstance(value, str):
         raise WireError("the direction is not a text")

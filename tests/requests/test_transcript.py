@@ -79,7 +79,9 @@ def test_the_server_gives_a_request_without_a_key_a_version_4_uuid(broker: Serve
     assert uuid.UUID(asked["key"]).version == 4
 
 
-@pytest.mark.parametrize("key", ["k", "", 0, 7, 1.5, None, False, True, {"a": [1]}, [1], "x" * 60_000, "\ud800é"])
+@pytest.mark.parametrize(
+    "key", ["k", "", 0, 7, 1.5, None, False, True, {"a": [1]}, [1], "x" * 60_000, "\ud800é"]
+)
 def test_any_key_comes_back_as_it_was(broker: Server, connect: Connect, key: Any) -> None:
     peer = connect(broker)
     peer.send({"direction": "REQUEST", "type": "question", "key": key})

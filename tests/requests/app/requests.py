@@ -87,9 +87,7 @@ async def partials(context: Context) -> None:
 @on_request("ask me")
 async def ask_me(context: Context) -> None:
     """Ask the asking client back, and answer with what came."""
-    request = context.connection.request(
-        context.message["ask"], timeout=context.message.get("timeout")
-    )
+    request = context.connection.request(context.message["ask"], timeout=context.message.get("timeout"))
     try:
         pieces = [piece["n"] async for piece in request]
         await context.reply({"pieces": pieces, "got": (await request).message})
