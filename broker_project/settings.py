@@ -185,6 +185,7 @@ def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
 def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
     pool = {"min_size": 1, "max_size": DATABASE_THREADS + 4, "timeout": 10}
     config["OPTIONS"] = {**config.get("OPTIONS", {}), "pool": pool}
+    config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails nobody afterwards
     return config
 
 
@@ -272,6 +273,11 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.auth.HasScope"],
     "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PARSER_CLASSES": [
+        "routing_app.core.parsers.BoundedJSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "PAGE_SIZE": 100,
 }
@@ -284,6 +290,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {"TokenSource": "routing_app.tokens.models.Source"},
 }
 
 LOGGING = {

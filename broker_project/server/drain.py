@@ -67,7 +67,7 @@ class Drain:
             await self._close_connections()
             await self._wait_for_applications()
             await self._cancel_applications()
-            if (worker := _core_worker()) is not None:
+            if (worker := core_worker()) is not None:
                 await asyncio.wait_for(worker.stop(), STOP_SECONDS)
         except Exception:
             logger.exception("the drain was cut short")
@@ -76,7 +76,7 @@ class Drain:
 
     async def _close_connections(self) -> None:
         """First the application closes its connections in its own words, then we close what is left."""
-        if (worker := _core_worker()) is not None:
+        if (worker := core_worker()) is not None:
             try:
                 await asyncio.wait_for(worker.drain(), self._left())
             except Exception:
@@ -115,7 +115,7 @@ class Drain:
             port.stopListening()
 
 
-def _core_worker() -> Any:
+def core_worker() -> Any:
     """The routing core's worker, if the application that is served has loaded the core."""
     module = sys.modules.get("routing_app.core.worker")
     return module.current_worker() if module is not None else None

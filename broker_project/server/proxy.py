@@ -25,7 +25,7 @@ class Proxies:
         """Whether what `host` says about others is believed."""
         if host == UNIX:
             return self._unix
-        address = _parse(host)
+        address = _parse(host) if self._networks else None
         return address is not None and any(address in network for network in self._networks)
 
     def client(self, peer: str, forwarded_for: Sequence[bytes]) -> str:

@@ -26,7 +26,7 @@ from twisted.logger import (
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from broker_project.server import STATE
-from broker_project.server.drain import Drain
+from broker_project.server.drain import Drain, core_worker
 from broker_project.server.heartbeat import Heartbeat
 from broker_project.server.http import HttpFactory, Upgrade, WebRequest
 from broker_project.server.proxy import Proxies
@@ -96,6 +96,7 @@ class Server(daphne.server.Server):
         if self.abort_start:
             return
         self._start_clocks()
+        self._core = twisted_loop.create_task(_start_core())
         if self.ready_callable:
             self.ready_callable()
         self.options.ready()
@@ -247,3 +248,14 @@ def _error_of(task: asyncio.Task[None]) -> BaseException | None:
     if error is not None:
         logger.error("Exception inside application: %s", error, exc_info=error)
     return error
+
+
+async def _start_core() -> None:
+    """Begin what needs no client: the lease of this worker, and the tables that lines keep up to date."""
+    worker = core_worker()
+    if worker is None:
+        return
+    try:
+        await worker.start()
+    except Exception as error:
+        logger.warning("the routing core will start with its first client: %s", error)

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from routing_app.core import metrics
-from routing_app.core.codes import NORMAL, SLOW, Close, Loss
+from routing_app.core.codes import GAP, NORMAL, SLOW, Close, Loss
 from routing_app.core.frame import Frame
 from routing_app.core.outbox import Flusher, Outbox
 from routing_app.core.publication import Publication
@@ -74,6 +74,7 @@ class Connection:
         "identity",
         "line",
         "on_close",
+        "on_gap",
         "outbox",
         "peer",
         "state",
@@ -103,6 +104,8 @@ class Connection:
         self.close_sent: Close | None = None
         self.on_close: Callable[[Close], None] | None = None
         """Called once when this end closes, so that the reading side stops waiting."""
+        self.on_gap: Callable[[], None] | None = None
+        """Tells the client that messages may be missing, where its protocol can."""
         self.farewell: Callable[[Close], Frame | None] | None = None
         """The protocol's own last word before a close, where it has one."""
 
@@ -127,6 +130,13 @@ class Connection:
             self._closing(close)
             self.writer.close(close)
 
+    def missed(self) -> None:
+        """Say that messages may be missing: in the protocol's own way, or by a close that asks to return."""
+        if self.on_gap is not None:
+            self.on_gap()
+        else:
+            self.close(GAP)
+
     def gone(self) -> None:
         """The other end has left, or everything has been told: nothing is sent from here on."""
         self._discard()
@@ -136,7 +146,6 @@ class Connection:
         if self.state is not State.OPEN:
             return
         metrics.LOST.labels(Loss.SLOW).inc(max(frames, 1))
-        self.outbox.shut()
         self._closing(SLOW)
         if not self.outbox.corked:
             self.writer.abort(SLOW)

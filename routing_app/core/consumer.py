@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
 from channels.consumer import AsyncConsumer
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
 from routing_app.core import metrics, origin
 from routing_app.core.codes import (
@@ -27,6 +29,7 @@ from routing_app.core.codes import (
     Refusal,
 )
 from routing_app.core.connection import Connection, Encoder, Peer, State, new_id
+from routing_app.core.database import Overloaded
 from routing_app.core.limits import TokenBucket
 from routing_app.core.relay import LayerUnavailable
 from routing_app.core.worker import Worker, current_worker
@@ -36,10 +39,16 @@ logger = logging.getLogger(__name__)
 
 CLOSE_WAIT_SECONDS: Final = 10.0
 """How long the other end may take to answer our close before the consumer ends all the same."""
+BACKING_SERVICES: Final = (LayerUnavailable, Overloaded, OperationalError, InterfaceError)
+"""What handlers raise while Redis or the database is out."""
 
 
 class Refused(Exception):
-    """Raised by `admit`: the handshake is answered with 403, `close` says why in log and metrics."""
+    """Raised by a handler: what its client wants is not to be had.
+
+    Before the accept the handshake is answered with 403, and `close` says why in log and metrics; later the
+    connection is closed with it.
+    """
 
     def __init__(self, close: Close, reason: Refusal = Refusal.FORBIDDEN) -> None:
         super().__init__(close.reason)
@@ -59,6 +68,7 @@ class Consumer(AsyncConsumer):
     peer: Peer
     left: tuple[int, str] = (1006, "")
     """Code and reason with which the other end has left."""
+    _patience: asyncio.Timeout
 
     # --- what a line overrides ---------------------------------------------------------------------------
 
@@ -97,8 +107,7 @@ class Consumer(AsyncConsumer):
         """Serve one ASGI websocket scope."""
         self.scope = scope
         self.worker = current_worker()
-        self._task = asyncio.current_task()
-        self._give_up: asyncio.TimerHandle | None = None
+        self._accepted = False
         if (await receive())["type"] != "websocket.connect":
             return
         client = scope.get("client") or ("", 0)
@@ -121,33 +130,58 @@ class Consumer(AsyncConsumer):
                 raise Refused(RESTART, Refusal.UNAVAILABLE)
             await self.worker.start()
             subprotocol = await self.admit()
-        except (Refused, LayerUnavailable) as error:
-            await self._reject(send, _refused(error))
+        except Exception as error:
+            await self._reject(send, self._refused(error))
             return
-        await self._serve(receive, send, subprotocol)
-
-    async def _serve(self, receive: Any, send: Any, subprotocol: str | None) -> None:
         self.connection = self._connect(send)
         try:
-            try:
-                await self.opened()
-            except (Refused, LayerUnavailable) as error:
-                self.connection.gone()
-                await self._reject(send, _refused(error))
-                return
-            if self.connection.close_sent is not None:
-                await self._reject(send, Refused(self.connection.close_sent))
-                return
-            await send({"type": "websocket.accept", "subprotocol": subprotocol})
-            metrics.OPENED.labels(self.line).inc()
-            self.connection.outbox.uncork()
-            await self._read(receive)
-        except Exception:
-            self.refuse(Refusal.EXCEPTION)
-            logger.exception("%s: a handler failed on %s", self.line, self.connection.id)
-            self.connection.close(INTERNAL)
+            async with asyncio.timeout(None) as self._patience:
+                if await self._open(send, subprotocol):
+                    await self._read(receive)
+        except Exception as error:
+            self._end(error)
         finally:
             self._clean_up()
+
+    async def _open(self, send: Any, subprotocol: str | None) -> bool:
+        """Answer the handshake; False when there is nobody to serve."""
+        try:
+            if self.worker.draining:  # it did not know this connection yet
+                raise Refused(RESTART, Refusal.UNAVAILABLE)
+            await self.opened()
+            if self.connection.close_sent is not None:
+                raise Refused(self.connection.close_sent)
+        except Exception as error:
+            self.connection.gone()
+            await self._reject(send, self._refused(error))
+            return False
+        try:
+            await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        except OSError:  # the client did not wait
+            return False
+        self._accepted = True
+        metrics.OPENED.labels(self.line).inc()
+        self.connection.outbox.uncork()
+        return True
+
+    def _end(self, error: Exception) -> None:
+        """A handler has failed, or the other end has not answered our close in time."""
+        if self._patience.expired():
+            return
+        refused = self._refused(error)
+        self.refuse(refused.reason)
+        self.connection.on_close = None
+        self.connection.close(refused.close)
+
+    def _refused(self, error: Exception) -> Refused:
+        """What an exception of a handler means for the client; it is logged unless it is known."""
+        if isinstance(error, Refused):
+            return error
+        if isinstance(error, BACKING_SERVICES):
+            logger.warning("%s: a backing service is down: %s", self.line, error)
+            return Refused(UNAVAILABLE, Refusal.UNAVAILABLE)
+        logger.error("%s: a handler failed", self.line, exc_info=error)
+        return Refused(INTERNAL, Refusal.EXCEPTION)
 
     def _connect(self, send: Any) -> Connection:
         worker = self.worker
@@ -184,7 +218,8 @@ class Consumer(AsyncConsumer):
             counted.inc()
             if pause := bucket.take():
                 await asyncio.sleep(pause)
-            await self._dispatch(message, limit)
+            if connection.state is State.OPEN:
+                await self._dispatch(message, limit)
 
     async def _dispatch(self, message: dict[str, Any], limit: int) -> None:
         text = message.get("text")
@@ -212,25 +247,24 @@ class Consumer(AsyncConsumer):
         self.refuse(refused.reason)
         hint = f"; {self.line.upper()}_ORIGINS would admit it" if refused.close is ORIGIN else ""
         logger.info("%s: handshake from %s refused: %s%s", self.line, self.peer, refused.close.reason, hint)
-        await send({"type": "websocket.close", "code": refused.close.anywhere})
+        with suppress(OSError):  # the client did not wait
+            await send({"type": "websocket.close", "code": refused.close.anywhere})
 
     def _closing(self, close: Close) -> None:
         """Our end has closed; the other end gets some time to answer, then the task ends."""
-        if self._task is not None and self._give_up is None:
-            self._give_up = asyncio.get_running_loop().call_later(CLOSE_WAIT_SECONDS, self._task.cancel)
+        self._patience.reschedule(asyncio.get_running_loop().time() + CLOSE_WAIT_SECONDS)
 
     def _clean_up(self) -> None:
         connection, worker = self.connection, self.worker
         close = connection.close_sent or NORMAL
-        if self._give_up is not None:
-            self._give_up.cancel()
+        connection.on_close = None
         connection.gone()
         worker.hub.drop(connection)
         worker.presence.leave(connection)
         metrics.CONNECTIONS.labels(self.line).dec()
-        metrics.CLOSED.labels(self.line, close.name).inc()
-        self.closed()
-
-
-def _refused(error: Refused | LayerUnavailable) -> Refused:
-    return error if isinstance(error, Refused) else Refused(UNAVAILABLE, Refusal.UNAVAILABLE)
+        if self._accepted:
+            metrics.CLOSED.labels(self.line, close.name).inc()
+        try:
+            self.closed()
+        except Exception:
+            logger.exception("%s: the clean-up of a line failed", self.line)

@@ -71,19 +71,19 @@ class GroupedWrites:
     """Many small writes as few transactions: what comes while one commits goes into the next.
 
     Every waiter is told after the commit. When a transaction fails, its jobs are tried one by one, so that
-    only those which fail by themselves are told so.
+    only those which fail by themselves are told so; while the database is out, all of them at once.
     """
 
     def __init__(self) -> None:
         self._pending: list[Job] = []
         self._task: asyncio.Task[None] | None = None
 
-    def submit(self, job: Callable[[], T]) -> asyncio.Future[T]:
+    def submit(self, job: Callable[[], T], urgent: bool = False) -> asyncio.Future[T]:
         """Have `job` run in a transaction, in order; the future resolves with its result after the commit.
 
-        Raises Overloaded when too many wait.
+        An urgent one goes before all that waits. Raises Overloaded when too many wait, but never for that.
         """
-        return self._add(lambda items: job(), None)
+        return self._add(lambda items: job(), None, urgent)
 
     def submit_item(self, write_many: Callable[[list[Item]], None], item: Item) -> asyncio.Future[None]:
         """The same for one item of a bulk statement: neighbours with the same `write_many` share a call."""
@@ -94,28 +94,36 @@ class GroupedWrites:
         while self._task is not None:
             await asyncio.shield(self._task)
 
-    def _add(self, run: Callable[[list[Any]], Any], item: Any) -> asyncio.Future[Any]:
-        if len(self._pending) >= MAX_PENDING:
+    def _add(self, run: Callable[[list[Any]], Any], item: Any, urgent: bool = False) -> asyncio.Future[Any]:
+        if len(self._pending) >= MAX_PENDING and not urgent:
             raise Overloaded("the database is behind")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._pending.append(Job(run, item, future))
+        self._pending.insert(0 if urgent else len(self._pending), Job(run, item, future))
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
         return future
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._pending:
                 batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
-                outcomes = await loop.run_in_executor(_writer, _commit, batch)
-                _tell(batch, outcomes)
+                _tell(batch, await self._write(batch))
         finally:
             self._task = None
+
+    async def _write(self, batch: Sequence[Job]) -> Sequence[Any]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(_writer, _commit, batch)
+        except RuntimeError as error:  # the interpreter is about to end and takes no more work
+            return [error] * len(batch)
 
 
 def _commit(jobs: Sequence[Job]) -> list[Any]:
     """Run jobs in one transaction; each one's result, or the exception it ended with."""
+    try:
+        connection.ensure_connection()
+    except Exception as error:
+        return [error] * len(jobs)
     try:
         with transaction.atomic():
             return [
@@ -124,11 +132,19 @@ def _commit(jobs: Sequence[Job]) -> list[Any]:
                 for outcome in _run(run, list(group))
             ]
     except Exception as error:
-        if len(jobs) == 1 or isinstance(error, OperationalError):
-            return [error] * len(jobs)
-        return [_commit([job])[0] for job in jobs]
+        return [error] if len(jobs) == 1 else _commit_each(jobs)
     finally:
         _give_back()
+
+
+def _commit_each(jobs: Sequence[Job]) -> list[Any]:
+    """A transaction for each job. Two in a row that the database refuses: then it is not their fault."""
+    outcomes: list[Any] = []
+    for job in jobs:
+        outcomes += _commit([job])
+        if len(outcomes) > 1 and all(isinstance(outcome, OperationalError) for outcome in outcomes[-2:]):
+            return outcomes + outcomes[-1:] * (len(jobs) - len(outcomes))
+    return outcomes
 
 
 def _run(run: Callable[[list[Any]], Any], group: Sequence[Job]) -> list[Any]:

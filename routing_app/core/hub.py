@@ -45,7 +45,7 @@ class Hub:
         self._by_id: dict[str, Connection] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._handlers: dict[str, Callable[[Publication], int]] = {CLOSE: self._close_here}
-        relay.receive_with(self.deliver)
+        relay.receive_with(self.deliver, self.tell_gap)
 
     def on(self, event: str, handler: Callable[[Publication], int]) -> None:
         """Have `handler` take every publication of a line's internal `event` that reaches this process.
@@ -116,6 +116,12 @@ class Hub:
         if len(addresses) == 1:
             return self._deliver_to_one(addresses[0], publication)
         return self._deliver_to_many(publication)
+
+    def tell_gap(self) -> None:
+        """Tell every connection that hears something that it may have missed messages of other processes."""
+        hearing = [connection for connection in self._by_id.values() if connection.addresses]
+        for connection in hearing:
+            connection.missed()
 
     def members(self, address: str) -> list[Connection]:
         """The connections of this process that hear an address, in the order in which they came."""

@@ -107,8 +107,7 @@ class Outbox:
             self.frames, self.size = [], 0
             self._writer.write(frames)
         if self._backlog_exceeds_bounds():
-            self.open = False
-            self._overflow(len(self.frames) + self._writer.held_frames())
+            self._overflow(self.shut() + self._writer.held_frames())
 
     @property
     def corked(self) -> bool:

@@ -12,16 +12,19 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from routing_app.core.address import MAX_LENGTH
 from routing_app.core.connection import Connection
 from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Subscription, Worker
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 RENEW_SECONDS: Final = 5.0
 SWEEP_AFTER_SECONDS: Final = 4 * LEASE_SECONDS
@@ -39,6 +42,7 @@ class Presence:
         self._writes = writes
         self._here: dict[str, tuple[ConnectionRecord, Connection]] = {}
         self._stale = False
+        self._swept: asyncio.Future[int] | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -67,7 +71,7 @@ class Presence:
             id=connection.id,
             worker_id=self._worker_id,
             line=connection.line,
-            identity=connection.identity[:255],
+            identity=_storable(connection.identity, 255),
             peer=str(connection.peer)[:64],
             connected_at=timezone.now(),
         )
@@ -76,10 +80,10 @@ class Presence:
 
     def change(self, connection: Connection) -> asyncio.Future[None]:
         """Record that a connection's identity or addresses are others now."""
-        id, identity, addresses = connection.id, connection.identity[:255], tuple(connection.addresses)
+        id, identity = connection.id, _storable(connection.identity, 255)
         if id in self._here:
             self._here[id][0].identity = identity
-        return self._submit(_rewrite, (id, identity, addresses))
+        return self._submit(_rewrite, (id, identity, _heard(connection)))
 
     def leave(self, connection: Connection) -> None:
         """Remove a connection's record; safe to call twice."""
@@ -87,16 +91,17 @@ class Presence:
             self._submit(_delete, connection.id)
 
     async def renew(self) -> None:
-        """Renew the lease; make the copy anew where it may be wrong. Never raises."""
+        """Renew the lease, ahead of other writes; make the copy anew where it may be wrong. Never raises."""
         try:
-            known = await self._writes.submit(lambda: _renew(self._worker_id))
-            if not known or self._stale:
-                self._stale = False
-                await self._copy_all()
-            await self._writes.submit(sweep)
+            known = await self._writes.submit(lambda: _renew(self._worker_id), urgent=True)
         except Exception as error:
-            self._stale = True
             logger.warning("presence: the lease could not be renewed: %s", error)
+            return
+        if not known or self._stale:
+            self._stale = False
+            self._copy_all()
+        if self._swept is None or self._swept.done():
+            self._swept = _promised(lambda: self._writes.submit(sweep))
 
     async def _keep_lease(self) -> None:
         while True:
@@ -104,11 +109,15 @@ class Presence:
             await self.renew()
 
     def _submit(self, write_many: Callable[[list[Any]], None], item: Any) -> asyncio.Future[None]:
-        try:
-            future = self._writes.submit_item(write_many, item)
-        except Overloaded as error:
-            future = asyncio.get_running_loop().create_future()
-            future.set_exception(error)
+        return self._checked(lambda: self._writes.submit_item(write_many, item))
+
+    def _copy_all(self) -> None:
+        here = [_arrival(record, connection) for record, connection in self._here.values()]
+        self._checked(lambda: self._writes.submit(lambda: _replace_all(self._worker_id, here)))
+
+    def _checked(self, submit: Callable[[], asyncio.Future[None]]) -> asyncio.Future[None]:
+        """Submit a write without which the copy is wrong."""
+        future = _promised(submit)
         future.add_done_callback(self._check)
         return future
 
@@ -116,13 +125,29 @@ class Presence:
         if not future.cancelled() and future.exception() is not None:
             self._stale = True
 
-    async def _copy_all(self) -> None:
-        here = [_arrival(record, connection) for record, connection in self._here.values()]
-        await self._writes.submit(lambda: _replace_all(self._worker_id, here))
+
+def _promised(submit: Callable[[], asyncio.Future[T]]) -> asyncio.Future[T]:
+    """A submitted write; one that failed already where too many wait."""
+    try:
+        return submit()
+    except Overloaded as error:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future.set_exception(error)
+        future.exception()  # retrieved: nobody has to wait
+        return future
 
 
 def _arrival(record: ConnectionRecord, connection: Connection) -> Arrival:
-    return record, [Subscription(connection_id=record.id, address=a) for a in connection.addresses]
+    return record, [Subscription(connection_id=record.id, address=a) for a in _heard(connection)]
+
+
+def _heard(connection: Connection) -> tuple[str, ...]:
+    return tuple(_storable(address, MAX_LENGTH) for address in connection.addresses)
+
+
+def _storable(text: str, size: int) -> str:
+    """A client's text as every database takes it: one that none takes would spoil the copy of all others."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:size]
 
 
 def _insert(arrivals: list[Arrival]) -> None:

@@ -13,7 +13,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 
 
 class RedisLayer(RedisPubSubChannelLayer):  # type: ignore[misc]  # the library has no types
-    """`RedisPubSubChannelLayer` with `watch`."""
+    """`RedisPubSubChannelLayer` with `watch` and `reconnect`."""
 
     def watch(self, reconnected: Callable[[Any], None]) -> None:
         """Have a bound method called whenever a connection that subscriptions live on was made anew.
@@ -22,3 +22,8 @@ class RedisLayer(RedisPubSubChannelLayer):  # type: ignore[misc]  # the library 
         """
         for shard in self._get_layer()._shards:
             shard._pubsub.connection.register_connect_callback(reconnected)
+
+    async def reconnect(self) -> None:
+        """Drop the connections that subscriptions live on; they are made anew at once."""
+        for shard in self._get_layer()._shards:
+            await shard._pubsub.connection.disconnect()

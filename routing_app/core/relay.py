@@ -2,14 +2,14 @@
 
 One task per process does everything that waits for the layer, in order: first new subscriptions, then
 envelopes, then subscriptions that nobody needs any more. What is published in one loop turn, or while the
-layer is busy, goes as ONE envelope per address. Envelopes are numbered, so that one sent again after a
-failure is delivered once. However long the layer is down or hangs, each step ends within a few seconds.
+layer is busy, goes as ONE envelope per address. Envelopes are numbered and logged: one that comes twice is
+delivered once, and what a broken connection swallowed, or never left, is asked for again (`inbox`, `replay`).
+However long the layer is down or hangs, each step ends within a few seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -19,16 +19,20 @@ from typing import Any, Final
 from routing_app.core import metrics
 from routing_app.core.address import group_name
 from routing_app.core.codes import Loss
+from routing_app.core.envelope import UNENCODABLE, Envelope, armour
+from routing_app.core.inbox import Inbox
+from routing_app.core.outgoing import Batch, Outgoing
 from routing_app.core.publication import Publication
+from routing_app.core.replay import Log
 
 logger = logging.getLogger(__name__)
 
-BACKLOG: Final = 10_000
-"""Publications, times their addresses, that may wait for the layer."""
+EVERYBODY: Final = "worker:*"
+"""The address that every process hears."""
 PATIENCE_SECONDS: Final = 1.0
 """How long a publisher waits for room in the backlog before its message counts as lost."""
 RETRY_SECONDS: Final = 3.0
-"""How long an envelope is tried again while the layer fails; then it is lost, and what waits behind it."""
+"""How long an envelope is tried again while the layer fails; then it, and what follows, stays in the log."""
 CONFIRM_SECONDS: Final = 3.0
 """How long a round of subscriptions may take until the layer is seen to honour it."""
 SUBSCRIPTIONS: Final = 500
@@ -37,12 +41,14 @@ DISCARDS: Final = 64
 """Subscriptions ended in one round, so that a mass drop does not hold up envelopes."""
 DISCARD_SECONDS: Final = 1.0
 """How long ending one may take, and the pause after a failure."""
-UNENCODABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
-"""What serializers raise for a value that they have no form for; layers raise others for lost connections."""
-KNOWN_SENDERS: Final = 1024
+HEARTBEAT_SECONDS: Final = 1.0
+SILENT_SECONDS: Final = 3.0
+"""Our own heartbeats missing for so long: the connection is half-open, and is made anew."""
+RECOVERY_TICK_SECONDS: Final = 0.25
+NOTICE_SECONDS: Final = 1.0
+"""How long a notice may take; one that fails is made again by the next tick."""
 
 Deliver = Callable[[Publication], int]
-Batch = tuple[str, list[Any]]
 
 
 class LayerUnavailable(Exception):
@@ -53,7 +59,8 @@ class Relay:
     """One process's end of the channel layer.
 
     `layer` is a Channels layer with the groups extension; `worker` is this process's id. A layer that has
-    `alone` saves us sends that nobody would hear, one that has `watch` tells of gaps.
+    `alone` ends at this process, and saves us sends that nobody would hear; one that has `watch` tells when
+    it was deaf.
     """
 
     def __init__(self, layer: Any, worker: str) -> None:
@@ -62,55 +69,72 @@ class Relay:
         self._alone: Callable[[str, str], bool] | None = getattr(layer, "alone", None)
         self._channel = ""
         self._deliver: Deliver = lambda publication: 0
+        self._on_gap: Callable[[], None] = lambda: None
         self._held: set[str] = set()
         self._asked: dict[str, asyncio.Future[None]] = {}
         self._dropped: set[str] = set()
-        self._batches: list[Batch] = []
-        self._open: dict[str, list[Any]] = {}
-        self._backlog = 0
+        self._outgoing = Outgoing()
+        self._notices: list[tuple[str, Callable[[], Envelope]]] = []
+        self._log = Log(on_lost=_count_as_down)
+        self._gave_up = False
         self._number = 0
-        self._last_number: dict[str, int] = {}
+        self._inbox = Inbox(self._deliver_items)
         self._probe = 0
         self._probe_seen = asyncio.Event()
+        self._heard_ourselves_at = 0.0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
-        self._receiver: asyncio.Task[None] | None = None
+        self._receivers: list[asyncio.Task[None]] = []
 
     @property
     def reaches_others(self) -> bool:
         """False when the layer ends at this process, so that a local count is the whole count."""
         return self._alone is None
 
-    def receive_with(self, deliver: Deliver) -> None:
-        """Give what other processes publish to `deliver`."""
+    @property
+    def healthy(self) -> bool:
+        """False while the layer is silent, fails, or what it swallowed is not recovered."""
+        if self._alone is not None or not self._receivers:
+            return True
+        silent = asyncio.get_running_loop().time() - self._heard_ourselves_at
+        return silent < SILENT_SECONDS and not self._inbox.recovering and not self._gave_up
+
+    def receive_with(self, deliver: Deliver, on_gap: Callable[[], None] = lambda: None) -> None:
+        """Give what other processes publish to `deliver`; `on_gap` is called when some of it is missing."""
         self._deliver = deliver
+        self._on_gap = on_gap
 
     async def settled(self) -> None:
-        """Wait until everything that was offered is sent, or counted as lost."""
-        while self._backlog:
+        """Wait until everything that was offered is sent, or has been given up."""
+        while self._outgoing.backlog:
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
         """Send what waits, for as long as one envelope is tried, then end the tasks and all subscriptions."""
+        if self._alone is None and (self._receivers or self._number):
+            self._notify(EVERYBODY, lambda: self._envelope("goodbye"))
         with suppress(TimeoutError):
             async with asyncio.timeout(RETRY_SECONDS + 0.5):
                 await self.settled()
-        tasks = [task for task in (self._sender, self._receiver) if task is not None]
-        self._sender = self._receiver = None
+                while self._notices:
+                    await asyncio.sleep(0.005)
+        tasks = [*self._receivers, *([self._sender] if self._sender is not None else [])]
+        self._sender, self._receivers = None, []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._forget()
 
     def _forget(self) -> None:
-        metrics.LOST.labels(Loss.LAYER_DOWN).inc(self._backlog)
-        self._backlog = 0
-        self._batches, self._open = [], {}
+        _count_as_down(self._outgoing.backlog + self._log.unsent)
+        self._outgoing, self._log, self._notices = Outgoing(), Log(on_lost=_count_as_down), []
         _fail(self._asked.values(), LayerUnavailable("stopped"))
         self._asked = {}
         self._held.clear()
         self._dropped.clear()
+
+    # --- what the hub asks for ---------------------------------------------------------------------------
 
     async def want(self, addresses: Iterable[str]) -> None:
         """Subscribe to addresses and wait until the layer is seen to honour it. Raises LayerUnavailable."""
@@ -132,19 +156,14 @@ class Relay:
 
     def offer(self, publication: Publication) -> bool:
         """Take a publication for the other processes; False when the backlog is full."""
-        if self._backlog >= BACKLOG:
-            return False
         addresses = publication.addresses
         if self._alone is not None:
             addresses = tuple(a for a in addresses if not self._alone(group_name(a), self._channel))
         if not addresses:
             return True
-        packed = publication.pack()
-        if len(publication.addresses) == 1:
-            self._append(addresses[0], packed)
-        else:
-            self._append_sealed(addresses, packed)
-        self._backlog += len(addresses)
+        if self._outgoing.full:
+            return False
+        self._outgoing.add(publication, addresses)
         self._wake()
         return True
 
@@ -158,28 +177,15 @@ class Relay:
         except TimeoutError:
             metrics.LOST.labels(Loss.LAYER_BACKLOG).inc()
 
+    # --- the sending task: subscriptions -----------------------------------------------------------------
+
     def _wake(self) -> None:
         if self._sender is None:
             self._sender = asyncio.ensure_future(self._run())
         self._work.set()
 
-    def _append(self, address: str, packed: list[Any]) -> None:
-        items = self._open.get(address)
-        if items is None:
-            items = self._open[address] = []
-            self._batches.append((address, items))
-        items.append(packed)
-
-    def _append_sealed(self, addresses: Iterable[str], packed: list[Any]) -> None:
-        """Start new envelopes for all addresses of a publication.
-
-        A receiver delivers it to all of them when the first envelope comes, so nothing that was published
-        before it may come later.
-        """
-        for address in addresses:
-            items = [packed]
-            self._batches.append((address, items))
-            self._open[address] = items
+    def _wake_later(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._work.set)
 
     async def _run(self) -> None:
         """Do what waits, for ever; nothing that fails here ends the task."""
@@ -189,6 +195,7 @@ class Relay:
             try:
                 await self._subscribe_asked()
                 await self._send_batches()
+                await self._send_notices()
                 await self._unsubscribe_dropped()
             except Exception:
                 metrics.LAYER_ERRORS.inc()
@@ -227,17 +234,19 @@ class Relay:
 
     async def _open_channel(self) -> None:
         """The one channel that this process receives on; a process that only publishes has none."""
-        if self._receiver is None:
-            self._channel = await self._layer.new_channel("hub.")
-            if (watch := getattr(self._layer, "watch", None)) is not None:
-                watch(self._reconnected)
-            self._receiver = asyncio.ensure_future(self._receive())
-
-    def _reconnected(self, connection: object) -> None:
-        """The layer was deaf for a while: nobody can say what was published meanwhile, or how much."""
-        metrics.LAYER_ERRORS.inc()
-        metrics.LOST.labels(Loss.LAYER_GAP).inc()
-        logger.warning("channel layer: connection lost and made anew; messages were missed meanwhile")
+        if self._receivers:
+            return
+        self._channel = await self._layer.new_channel("hub.")
+        if self._alone is None:
+            for address in (EVERYBODY, f"worker:{self._worker}"):
+                await self._layer.group_add(group_name(address), self._channel)
+        if (watch := getattr(self._layer, "watch", None)) is not None:
+            watch(self._reconnected)
+        self._heard_ourselves_at = asyncio.get_running_loop().time()
+        self._receivers = [asyncio.ensure_future(self._receive())]
+        if self._alone is None:
+            self._receivers.append(asyncio.ensure_future(self._keep_watch()))
+            self._notify(EVERYBODY, lambda: self._envelope("hello"))
 
     async def _confirm(self) -> None:
         """Wait until an envelope of our own comes back through a group that is used only for this.
@@ -254,51 +263,13 @@ class Relay:
         try:
             await self._layer.group_add(group_name(address), self._channel)
             while not self._probe_seen.is_set():
-                await self._layer.group_send(group_name(address), self._envelope(probe=self._probe))
+                await self._layer.group_send(group_name(address), self._envelope("probe", number=self._probe))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._probe_seen.wait()
                 pause = min(2 * pause, 0.2)
         finally:
             self._dropped.add(address)
-
-    async def _send_batches(self) -> None:
-        """Send what waits. When the layer has failed one envelope for good, the rest has waited as long."""
-        batches, self._batches, self._open = self._batches, [], {}
-        works = True
-        for address, items in batches:
-            works = works and await self._send(address, items)
-            if not works:
-                logger.warning("channel layer down, %d messages lost to other processes", len(items))
-                metrics.LOST.labels(Loss.LAYER_DOWN).inc(len(items))
-            self._backlog -= len(items)
-            self._room.set()
-
-    async def _send(self, address: str, items: list[Any]) -> bool:
-        """Send one envelope; False when the layer does not take it within RETRY_SECONDS."""
-        self._number += 1
-        envelope = self._envelope(number=self._number, items=items)
-        deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
-        pause = 0.05
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._layer.group_send(group_name(address), envelope)
-            except UNENCODABLE:
-                if not (armoured := _armour(envelope)):
-                    return True
-                envelope = armoured
-                continue
-            except Exception as error:
-                metrics.LAYER_ERRORS.inc()
-                if asyncio.get_running_loop().time() + pause > deadline:
-                    logger.warning("channel layer: cannot send: %s", error)
-                    return False
-            else:
-                metrics.ENVELOPES.labels("out").inc()
-                return True
-            await asyncio.sleep(pause)
-            pause *= 2
 
     async def _unsubscribe_dropped(self) -> None:
         for _ in range(DISCARDS):
@@ -316,19 +287,93 @@ class Relay:
                 metrics.LAYER_ERRORS.inc()
                 if address not in self._asked:
                     self._dropped.add(address)
-                asyncio.get_running_loop().call_later(DISCARD_SECONDS, self._work.set)
+                self._wake_later(DISCARD_SECONDS)
                 return
         if self._dropped:
             self._work.set()
 
-    def _envelope(self, number: int = 0, items: Iterable[Any] = (), probe: int = 0) -> dict[str, Any]:
-        return {
-            "type": "hub.envelope",
-            "from": self._worker,
-            "number": number,
-            "items": list(items),
-            "probe": probe,
-        }
+    # --- the sending task: envelopes ---------------------------------------------------------------------
+
+    async def _send_batches(self) -> None:
+        """Send what waits. When the layer has failed one envelope for good, the rest has waited as long.
+
+        What never left goes out only when it is asked for, so nothing may overtake the word that it is there.
+        """
+        batches = self._outgoing.take()
+        if self._gave_up:
+            await self._announce_unsent()
+        for batch in batches:
+            await self._send_batch(batch)
+
+    async def _send_batch(self, batch: Batch) -> None:
+        address, items = batch
+        self._number += 1
+        if self._alone is None:
+            self._log.append((self._number, items))
+        if not self._gave_up and await self._send(address, self._number, items):
+            self._log.sent(self._number)
+            metrics.ENVELOPES.labels("out").inc()
+        elif not self._gave_up:
+            self._gave_up = True
+            self._wake_later(NOTICE_SECONDS)
+        self._outgoing.sent(batch)
+        self._room.set()
+
+    async def _send(self, address: str, number: int, items: list[Any]) -> bool:
+        """Send one envelope; False when the layer does not take it within RETRY_SECONDS."""
+        deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._group_send(address, self._envelope("items", number=number, items=items))
+            except UNENCODABLE:
+                if (armoured := armour(items)) is None:
+                    return True
+                items[:] = armoured  # in the log, too
+                continue
+            except Exception as error:
+                metrics.LAYER_ERRORS.inc()
+                if asyncio.get_running_loop().time() + pause > deadline:
+                    logger.warning("channel layer: cannot send: %s", error)
+                    return False
+            else:
+                return True
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def _announce_unsent(self) -> None:
+        try:
+            async with asyncio.timeout(NOTICE_SECONDS):
+                await self._group_send(EVERYBODY, self._envelope("unsent"))
+        except Exception:
+            metrics.LAYER_ERRORS.inc()
+            self._wake_later(NOTICE_SECONDS)
+        else:
+            self._gave_up = False
+            self._log.announced()
+
+    async def _send_notices(self) -> None:
+        """Heartbeats and what recovery needs; made when sent, to tell of all envelopes before them."""
+        notices, self._notices = self._notices, []
+        for address, make in notices:
+            try:
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    await self._group_send(address, make())
+            except Exception:
+                metrics.LAYER_ERRORS.inc()
+
+    async def _group_send(self, address: str, envelope: Envelope) -> None:
+        await self._layer.group_send(group_name(address), envelope)
+
+    def _notify(self, address: str, make: Callable[[], Envelope]) -> None:
+        self._notices.append((address, make))
+        self._wake()
+
+    def _envelope(self, kind: str, **content: Any) -> Envelope:
+        return {"type": "hub.envelope", "from": self._worker, "kind": kind, **content}
+
+    # --- the receiving task ------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
         while True:
@@ -344,47 +389,100 @@ class Relay:
             except Exception:
                 logger.exception("an envelope of another process could not be read")
 
-    def _take(self, envelope: dict[str, Any]) -> None:
-        sender, number = envelope["from"], envelope["number"]
+    def _take(self, envelope: Envelope) -> None:
+        sender, kind = envelope["from"], envelope["kind"]
         if sender == self._worker:
-            if envelope["probe"] == self._probe:
-                self._probe_seen.set()
-            return
-        if not number or number <= self._last_number.get(sender, 0):
-            return
-        self._remember(sender, number)
-        metrics.ENVELOPES.labels("in").inc()
-        for packed in envelope["items"]:
+            self._take_own(kind, envelope)
+        elif kind == "items":
+            metrics.ENVELOPES.labels("in").inc()
+            self._inbox.take(sender, (envelope["number"], envelope["items"]))
+        elif kind == "replay":
+            self._inbox.replay(sender, [tuple(entry) for entry in envelope["entries"]], envelope["complete"])
+            self._settle()
+        else:
+            self._take_notice(kind, sender, envelope)
+
+    def _take_own(self, kind: str, envelope: Envelope) -> None:
+        self._heard_ourselves_at = asyncio.get_running_loop().time()
+        if kind == "probe" and envelope["number"] == self._probe:
+            self._probe_seen.set()
+
+    def _take_notice(self, kind: str, sender: str, envelope: Envelope) -> None:
+        if kind == "heartbeat":
+            self._inbox.heartbeat(sender, envelope["number"])
+        elif kind == "hello":
+            self._beat()
+        elif kind == "goodbye":
+            self._inbox.goodbye(sender)
+        elif kind == "unsent":
+            self._inbox.missed(sender)
+            self._ask()
+        elif kind == "ask" and self._worker in envelope["after"]:
+            self._answer(sender, envelope["after"][self._worker])
+
+    def _deliver_items(self, items: Iterable[Any]) -> None:
+        for packed in items:
             try:
                 self._deliver(Publication.unpack(packed))
             except Exception:
                 logger.exception("a publication of another process could not be delivered")
 
-    def _remember(self, sender: str, number: int) -> None:
-        self._last_number.pop(sender, None)
-        self._last_number[sender] = number
-        if len(self._last_number) > KNOWN_SENDERS:
-            del self._last_number[next(iter(self._last_number))]
+    # --- broken connections ------------------------------------------------------------------------------
+
+    async def _keep_watch(self) -> None:
+        """Heartbeat, and the steps of a recovery; a layer that stays silent is made to reconnect."""
+        while True:
+            await asyncio.sleep(RECOVERY_TICK_SECONDS if self._inbox.recovering else HEARTBEAT_SECONDS)
+            if not self._notices:
+                self._beat()
+            if self._inbox.recovering:
+                self._ask()
+                self._settle()
+            elif asyncio.get_running_loop().time() - self._heard_ourselves_at > SILENT_SECONDS:
+                await self._reconnect()
+
+    def _beat(self) -> None:
+        self._notify(EVERYBODY, lambda: self._envelope("heartbeat", number=self._number))
+
+    async def _reconnect(self) -> None:
+        metrics.LAYER_ERRORS.inc()
+        logger.warning("the channel layer is silent: reconnecting")
+        self._heard_ourselves_at = asyncio.get_running_loop().time()
+        if (reconnect := getattr(self._layer, "reconnect", None)) is not None:
+            with suppress(Exception):
+                await reconnect()
+
+    def _reconnected(self, connection: object) -> None:
+        """The layer was deaf for a while; what came meanwhile is asked for."""
+        metrics.LAYER_ERRORS.inc()
+        logger.warning("the channel layer was lost and made anew: recovering")
+        self._inbox.broke()
+        self._ask()
+        self._settle()
+
+    def _ask(self) -> None:
+        if wanted := self._inbox.wanted():
+            self._notify(EVERYBODY, lambda: self._envelope("ask", after=wanted))
+
+    def _answer(self, sender: str, number: int) -> None:
+        def replay() -> Envelope:
+            entries, complete = self._log.after(number)
+            return self._envelope("replay", entries=[list(entry) for entry in entries], complete=complete)
+
+        self._notify(f"worker:{sender}", replay)
+
+    def _settle(self) -> None:
+        if self._inbox.settle():
+            metrics.LOST.labels(Loss.LAYER_GAP).inc()
+            logger.warning("messages of other processes are missing: their clients are told")
+            self._on_gap()
 
 
-def _armour(envelope: dict[str, Any]) -> dict[str, Any] | None:
-    """The envelope with its items as JSON, for values that the layer's serializer has no form for.
-
-    Such are numbers beyond 64 bits, lone surrogates and deep nesting: all of them legal in JSON. None when it
-    was armoured already; items that JSON cannot hold either are lost, and counted.
-    """
-    items = [_as_json(item) for item in envelope["items"] if not isinstance(item, str)]
-    fine = [item for item in items if item is not None]
-    metrics.LOST.labels(Loss.UNENCODABLE).inc(len(envelope["items"]) - len(fine))
-    return {**envelope, "items": fine} if fine else None
-
-
-def _as_json(packed: list[Any]) -> str | None:
-    try:
-        return json.dumps(packed)
-    except Exception:
-        logger.exception("a publication cannot be encoded for other processes")
-        return None
+def _count_as_down(items: int) -> None:
+    """Count publications that no other process will get."""
+    if items:
+        logger.warning("channel layer down, %d messages lost to other processes", items)
+        metrics.LOST.labels(Loss.LAYER_DOWN).inc(items)
 
 
 def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
@@ -16,13 +17,18 @@ from routing_app.core.codes import RESTART, Close
 from routing_app.core.connection import Limits
 from routing_app.core.database import GroupedWrites
 from routing_app.core.hub import Hub
+from routing_app.core.known_keys import KnownKeys
 from routing_app.core.limits import Seats
 from routing_app.core.outbox import Flusher
 from routing_app.core.presence import Presence
 from routing_app.core.relay import LayerUnavailable, Relay
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
+KEYS_REVOKED: Final = "$keys_revoked"
+"""Event that makes every process forget the API keys it knows."""
 DRAIN_BATCH: Final = 200
 """Connections closed at once while draining, so that their reconnects do not come all at once."""
 DRAIN_PAUSE_SECONDS: Final = 0.02
@@ -44,6 +50,8 @@ class Worker:
         self.flusher = Flusher(loop)
         self.relay = Relay(layer, self.id)
         self.hub = Hub(self.relay)
+        self.keys = KnownKeys()
+        self.hub.on(KEYS_REVOKED, self.keys.forget)
         self.writes = GroupedWrites()
         self.presence = Presence(self.id, self.writes)
         self.seats = Seats(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_PEER)
@@ -51,7 +59,7 @@ class Worker:
         self.draining = False
         self.serving = False
         """True once a socket was served here; scripts that only publish never serve."""
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
@@ -61,13 +69,24 @@ class Worker:
         """
         if self.serving:
             return
-        async with self._starting:
-            if not self.serving:
-                self.presence.start()
-                await self.relay.want([f"worker:{self.id}"])
-                for hook in _started:
-                    await hook(self)
-                self.serving = True
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.ensure_future(self._start())
+        # The first socket may leave before this has ended; the others need it all the same.
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        self.presence.start()
+        await self.relay.want([f"worker:{self.id}"])
+        for hook in _started:
+            await self._run(hook)
+        self.serving = True
+
+    async def _run(self, hook: Callable[[Worker], Awaitable[None]]) -> None:
+        """A line whose start fails does not keep the others from being served."""
+        try:
+            await hook(self)
+        except Exception:
+            logger.exception("a start hook failed")
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a line's own task, until the worker stops at the latest."""

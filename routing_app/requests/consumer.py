@@ -61,6 +61,7 @@ class RequestsConsumer(Consumer):
         """Be known by id, to this process and in every listing."""
         self.client = Connection(self.connection, self.codec, self._receipts, self._rights)
         self.client.on_room = self._look_for_room
+        self.connection.on_gap = self._tell_gap
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._malformed = 0
@@ -178,7 +179,7 @@ class RequestsConsumer(Consumer):
         if self._malformed == settings.REQUESTS_MAX_MALFORMED:
             self.connection.close(POLICY)
 
-    def _gap(self) -> None:
+    def _tell_gap(self) -> None:
         self.connection.send(GAP)
 
 

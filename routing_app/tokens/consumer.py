@@ -8,11 +8,10 @@ from dataclasses import replace
 
 from django.conf import settings
 
-from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, TOO_BIG, UNAVAILABLE, Refusal
+from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, TOO_BIG, Refusal
 from routing_app.core.connection import State
 from routing_app.core.consumer import Consumer, Refused
 from routing_app.core.publication import Publication
-from routing_app.core.relay import LayerUnavailable
 from routing_app.tokens import gate, wire
 
 logger = logging.getLogger(__name__)
@@ -96,14 +95,10 @@ class TokenConsumer(Consumer):
             return
         try:
             await gate.check(self.worker, token)
-            await self._become(token)
         except Refused as refused:
             self.refuse(refused.reason)
             return
-        except LayerUnavailable:
-            self.refuse(Refusal.UNAVAILABLE)
-            self.connection.close(UNAVAILABLE)
-            return
+        await self._become(token)
         self._record()
         await self._close_if_revoked(token)
 

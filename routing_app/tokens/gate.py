@@ -43,19 +43,30 @@ class Register:
     def __init__(self) -> None:
         self._asked: dict[str, asyncio.Future[bool]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._first: asyncio.Task[None] | None = None
+
+    def expect(self, first: asyncio.Task[None]) -> None:
+        """Answer nothing before this has ended: the first table is on its way."""
+        self._first = first
 
     async def enabled(self, token: str) -> bool:
         """Is the token registered and enabled? Read after the call began. Raises Unanswered."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                if self._first is not None:
+                    await asyncio.wait([self._first])
+                # Shielded: others ask about the same token.
+                return await asyncio.shield(self._ask(token))
+        except TimeoutError:
+            raise Unanswered from None
+
+    def _ask(self, token: str) -> asyncio.Future[bool]:
         future = self._asked.get(token)
         if future is None:
             future = self._asked[token] = asyncio.get_running_loop().create_future()
         if self._task is None:
             self._task = asyncio.ensure_future(self._answer_all())
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                return await asyncio.shield(future)
-        except TimeoutError:
-            raise Unanswered from None
+        return future
 
     async def _answer_all(self) -> None:
         try:

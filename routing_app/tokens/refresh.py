@@ -22,15 +22,12 @@ MAX_LINES: Final = 20
 
 @on_start
 async def start(worker: Worker) -> None:
-    """Import, refresh and watch. While the gate is closed, the first import comes before the first client."""
+    """Import, refresh and watch. The gate answers nobody before the first import has ended."""
     worker.spawn(gate.watch(worker))
-    if not settings.TOKENS_URL:
-        return
-    first = worker.spawn(refresh(worker))
-    if not settings.TOKENS_ALLOW_UNREGISTERED:
-        await first
-    if settings.TOKENS_REFRESH_SECONDS:
-        worker.spawn(_refresh_for_ever(worker))
+    if settings.TOKENS_URL:
+        gate.register_of(worker).expect(worker.spawn(refresh(worker)))
+        if settings.TOKENS_REFRESH_SECONDS:
+            worker.spawn(_refresh_for_ever(worker))
 
 
 async def _refresh_for_ever(worker: Worker) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import redis
 
+from routing_app.core.address import group_name
 from routing_app.core.layers import ProcessChannelLayer
 from routing_app.core.redis_layer import RedisLayer
+from routing_app.core.relay import EVERYBODY
 from tests.core.harness import Node
 
 
@@ -110,6 +112,10 @@ class Cluster:
 
     def subscriptions(self) -> set[str]:
         """Groups of hub addresses that the layer still serves, whoever asked for them."""
+        of_workers = {group_name(f"worker:{node.relay._worker}") for node in self.nodes}
+        return self._groups() - of_workers - {group_name(EVERYBODY)}
+
+    def _groups(self) -> set[str]:
         if self.kind == "process":
             return {group for group, members in self._shared.groups.items() if members}
         if self.kind == "lagging":

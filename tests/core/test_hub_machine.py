@@ -1,4 +1,4 @@
-"""Any interleaving: messages once and in order, and the layer's subscriptions equal to the hub's addresses."""
+"""Any interleaving: messages once and in order, the layer subscribed to exactly what the hub has."""
 
 from __future__ import annotations
 

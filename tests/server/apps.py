@@ -91,6 +91,13 @@ async def leave(scope: Scope, receive: Any, send: Any, query: dict[str, str]) ->
     await send({"type": "websocket.accept"})
 
 
+async def late(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Take a while to accept."""
+    await asyncio.sleep(0.8)
+    await send({"type": "websocket.accept"})
+    await receive()
+
+
 async def sleep(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
     """Never answer the handshake."""
     await asyncio.sleep(3600)
@@ -186,6 +193,7 @@ SOCKETS = {
         foreign_protocol,
         fail,
         leave,
+        late,
         sleep,
         whoami,
         cleans,

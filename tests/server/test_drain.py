@@ -36,7 +36,7 @@ async def test_500_clients_get_1012_and_every_clean_up_runs(
 
 
 async def test_health_is_answered_and_new_sockets_are_refused_while_draining(plain: PlainFactory) -> None:
-    server = plain("--drain-seconds", "3")
+    server = plain("--drain-seconds", "2")
     stuck = await server.raw("/stuck")
     assert not (await server.stats())["draining"]
     server.process.send(signal.SIGTERM)
@@ -89,3 +89,15 @@ async def test_clients_that_do_not_answer_the_close_do_not_hold_up_the_end(plain
     for raw in mute:
         assert await raw.read_close(answer=False) == 1012
         await raw.close()
+
+
+async def test_a_handshake_under_way_is_finished_before_its_socket_is_closed(plain: PlainFactory) -> None:
+    server = plain()
+    opening = asyncio.create_task(server.raw("/late"))
+    await asyncio.sleep(0.2)
+    server.process.send(signal.SIGHUP)  # as a supervisor tells a worker whose place another has taken
+    raw = await opening
+    assert raw.status == 101
+    assert await raw.read_close() == 1012
+    assert await asyncio.to_thread(server.process.wait, 10) == 0
+    await raw.close()

@@ -33,14 +33,14 @@ async def test_a_peer_that_answers_no_ping_is_dropped(short: Plain) -> None:
 
 async def test_a_peer_that_answers_pings_stays(short: Plain) -> None:
     async with short.open("/echo") as client:
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(2.8)
         await client.send("still here")
         assert await client.recv() == "still here"
 
 
 async def test_any_frame_is_a_sign_of_life(short: Plain) -> None:
     raw = await short.raw("/echo")
-    for _ in range(8):
+    for _ in range(7):
         await asyncio.sleep(0.4)
         raw.frame(1, b"x")
         assert await raw.read_frame() == (1, b"x")  # and no ping before it
@@ -58,15 +58,17 @@ async def test_a_peer_that_is_gone_while_its_handler_is_behind(plain: PlainFacto
         socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
     )
     raw.writer.transport.abort()
-    await asyncio.sleep(4)
-    assert (await server.stats())["open_writers"] == 0
+    start = time.monotonic()
+    while (await server.stats())["open_writers"]:
+        assert time.monotonic() - start < 6
+        await asyncio.sleep(0.1)
 
 
 async def test_a_slow_handler_is_not_taken_for_a_dead_peer(plain: PlainFactory) -> None:
     server = plain(*SHORT)
     raw = await server.raw("/wait_to_read")
     raw.writer.write(b"".join(client_frame(1, b"%d" % number) for number in range(20_000)))
-    await asyncio.sleep(4)
+    await asyncio.sleep(3)
     await server.stats("/go")
     raw.frame(1, b"done")
     while (frame := await raw.read_frame())[0] == 9:

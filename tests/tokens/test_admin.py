@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
 
 from routing_app.tokens import service
@@ -45,6 +46,7 @@ def told_to_go(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     told: list[tuple[str, int]] = []
 
     def disconnect_all(addresses: Any, close: Any) -> None:
+        assert not connection.in_atomic_block, "nobody is told before the commit"
         told.extend((address, close.code) for address in addresses)
 
     monkeypatch.setattr(service, "disconnect_all_sync", disconnect_all)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker_project.server.tls import self_signed
 from routing_app.tokens.conf import ConfigError, load
 from tests.conftest import ServerFactory
 from tests.services.ports import free_port
@@ -230,6 +232,21 @@ def test_serve_takes_the_file_unmodified(server: ServerFactory, connect: Connect
     client.send("group/|x")
     assert client.hears() == ["x"]
     assert "websockets.conf line 5: Responseheaders: has no effect here" in broker.log_text()
+
+
+def test_decision_32_crtfile_and_keyfile_speak_tls(
+    server: ServerFactory, connect: Connect, tmp_path: Path
+) -> None:
+    cert, key = self_signed(tmp_path, ["127.0.0.1"])
+    path = tmp_path / "websockets.conf"
+    path.write_text(f'{{AllowUnregisteredClients: "yes", Crtfile: "{cert}", Keyfile: "{key}"}}')
+    broker = server("serve", "--config", str(path))
+    broker.ws_url = broker.ws_url.replace("ws:", "wss:")
+
+    client = connect(broker, "abc1", ssl=ssl.create_default_context(cafile=str(cert)))
+    client.send("abc1|x")
+
+    assert client.hears() == ["x"]
 
 
 def test_serve_tells_a_bad_value_in_one_line(server: ServerFactory, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redi
     one = server(REDIS_URL=redis.url)
     other = server(REDIS_URL=redis.url, DATABASE_URL=one.database_url)
     here, also_here, there = connect(one, "abc1"), connect(one, "abc1"), connect(other, "abc1")
+    moving = connect(one, "abc3")
 
     redis.kill()
 
@@ -73,6 +74,9 @@ def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redi
     assert here.hears() == also_here.hears() == ["near"]
     assert refusal(one, "token that needs a subscription") == 403
     assert form(one, "registerToken", token="abc2").status == 200
+    # A token new to this process cannot be had now: better a close than a client that hears nothing.
+    moving.send("RegisterToken:abc4")
+    assert moving.close_code() == 4103
 
     redis.start()
 

@@ -258,6 +258,14 @@ def test_unreadable_body_is_a_400(broker: Server, body: str, content_type: str) 
     assert error(reply)
 
 
+@pytest.mark.parametrize("method", ["registerHttpClient", "httpClientsList"])
+def test_decision_33_http_clients_are_not_served(broker: Server, method: str) -> None:
+    reply = form(broker, method, token="abc1", endpoint=f"{broker.url}/hook")
+
+    assert reply.status == 400
+    assert error(reply).startswith("the field method names none of")
+
+
 @pytest.mark.parametrize("verb", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_other_verbs_are_405(broker: Server, verb: str) -> None:
     reply = call(broker, verb, "/?method=get_clients")

@@ -49,6 +49,13 @@ def test_decision_24_table_is_imported_refreshed_and_kept_when_the_site_fails(
     assert "hidden" not in log
 
 
+def test_table_is_there_before_the_first_client(server: ServerFactory) -> None:
+    with website(reply(200, b'{"abc1": true}')) as url:
+        broker = server(TOKENS_URL=url)
+
+        until(lambda: form(broker, "registeredTokenList").json() == {"abc1": True})
+
+
 def test_site_that_is_down_at_start_does_not_stop_the_server(server: ServerFactory, connect: Connect) -> None:
     with website(reply(200)) as url:
         pass
@@ -57,3 +64,12 @@ def test_site_that_is_down_at_start_does_not_stop_the_server(server: ServerFacto
     assert connect(broker, "abc1").hears() == []
     assert call(broker, "GET", "/api/tokens/").json()["count"] == 0
     until(lambda: "the last table stays" in broker.log_text())
+
+
+def test_wrong_url_stops_the_start_with_one_line(server: ServerFactory) -> None:
+    broker = server(start=False, TOKENS_URL="ftp://a.example/t")
+
+    broker.launch()
+
+    assert broker.process.wait() != 0
+    assert broker.log_text() == "switchboard: TOKENS_URL: expected a URL of http, https or file\n"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.test import Client
 
 from routing_app.core import keys
@@ -155,6 +157,10 @@ def test_staff_session_needs_csrf_to_change_anything() -> None:
 
     assert client.get(LIST).status_code == 200
     assert send(client, "post", LIST, token="abc1").status_code == 403
+
+
+def test_schema_is_valid_and_complete(tmp_path: Path) -> None:
+    call_command("spectacular", "--validate", "--fail-on-warn", file=str(tmp_path / "schema.yml"))
 
 
 def test_schema_describes_it(api: Client) -> None:

@@ -1,0 +1,65 @@
+"""What waits to cross the channel layer: one envelope per address for all that came since the last round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from routing_app.core.publication import Publication
+
+BACKLOG: Final = 10_000
+"""Publications, times their addresses, that may wait."""
+
+Batch = tuple[str, list[Any]]
+"""An address and the packed publications for it, in order."""
+
+
+class Outgoing:
+    """Publications grouped into envelopes, keeping the order per address."""
+
+    def __init__(self) -> None:
+        self._batches: list[Batch] = []
+        self._open: dict[str, list[Any]] = {}
+        self.backlog = 0
+        """Items that wait, or are being sent; `sent` takes them off."""
+
+    @property
+    def full(self) -> bool:
+        """True when nothing more is taken."""
+        return self.backlog >= BACKLOG
+
+    def add(self, publication: Publication, addresses: Sequence[str]) -> None:
+        """Queue a publication for those of its addresses that others may hear."""
+        packed = publication.pack()
+        if len(publication.addresses) == 1:
+            self._append(addresses[0], packed)
+        else:
+            self._append_sealed(addresses, packed)
+        self.backlog += len(addresses)
+
+    def take(self) -> list[Batch]:
+        """All that waits, in order; what comes later starts new envelopes."""
+        batches, self._batches, self._open = self._batches, [], {}
+        return batches
+
+    def sent(self, batch: Batch) -> None:
+        """A batch has left."""
+        self.backlog -= len(batch[1])
+
+    def _append(self, address: str, packed: list[Any]) -> None:
+        items = self._open.get(address)
+        if items is None:
+            items = self._open[address] = []
+            self._batches.append((address, items))
+        items.append(packed)
+
+    def _append_sealed(self, addresses: Sequence[str], packed: list[Any]) -> None:
+        """Start new envelopes for all addresses of a publication.
+
+        A receiver delivers it to all of them when the first envelope comes, so nothing that was published
+        before it may come later.
+        """
+        for address in addresses:
+            items = [packed]
+            self._batches.append((address, items))
+            self._open[address] = items

@@ -1,0 +1,294 @@
+"""The database beside the loop: bounded, parallel queries; grouped writes, told after the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import IntegrityError, OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from routing_app.core import database
+from routing_app.core.database import GroupedWrites, Overloaded, query
+from routing_app.core.models import Worker
+from tests.core.harness import Counted, replaced
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def writes() -> GroupedWrites:
+    return GroupedWrites()
+
+
+@pytest.fixture
+def names_on_disk() -> Callable[[], set[str]]:
+    """Reads the committed workers over a connection that Django knows nothing of."""
+    config = connection.settings_dict
+    if connection.vendor == "sqlite":
+
+        def read() -> set[str]:
+            with sqlite3.connect(config["NAME"]) as second:
+                return {name for (name,) in second.execute("SELECT id FROM core_worker")}
+    else:
+        where = {"host": config["HOST"], "port": config["PORT"], "user": config["USER"]}
+
+        def read() -> set[str]:
+            with psycopg.connect(**where, dbname=config["NAME"], password=config["PASSWORD"]) as second:
+                return {name for (name,) in second.execute("SELECT id FROM core_worker")}
+
+    return read
+
+
+def make_worker(name: str) -> str:
+    Worker.objects.create(id=name, host="h", pid=1)
+    return name
+
+
+class Many:
+    """A bulk write that remembers its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    def __call__(self, names: list[str]) -> None:
+        self.calls.append(names)
+        Worker.objects.bulk_create([Worker(id=name, host="h", pid=1) for name in names])
+
+
+# --- queries ------------------------------------------------------------------------------------------------
+
+
+async def test_queries_run_side_by_side_as_many_as_there_are_threads():
+    """Each call waits for the others: were they one after another, the barrier would break."""
+    barrier = threading.Barrier(settings.DATABASE_THREADS)
+    now: list[int] = []
+    most = []
+
+    def work(number: int) -> int:
+        Worker.objects.count()
+        now.append(number)
+        most.append(len(now))
+        barrier.wait(10)
+        now.remove(number)
+        return number
+
+    numbers = range(3 * settings.DATABASE_THREADS)
+    assert await asyncio.gather(*[query(work, number) for number in numbers]) == list(numbers)
+    assert max(most) == settings.DATABASE_THREADS
+
+
+async def test_a_query_passes_arguments_result_and_exception():
+    def work(one: int, *, two: int) -> int:
+        return one + two
+
+    assert await query(work, 1, two=2) == 3
+    with pytest.raises(Worker.DoesNotExist):
+        await query(Worker.objects.get, id="nobody")
+
+
+@pytest.mark.skipif(
+    not settings.DATABASE_URL.startswith("postgres"), reason="SQLite has no connections on a server"
+)
+async def test_postgresql_never_sees_more_connections_than_the_pool_has(writes: GroupedWrites):
+    config = connection.settings_dict
+    counts = []
+    with psycopg.connect(
+        host=config["HOST"], port=config["PORT"], user=config["USER"], dbname="postgres"
+    ) as second:
+        second.autocommit = True
+
+        def nap(_: Any = None) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(0.01)")
+
+        work = [asyncio.ensure_future(query(nap)) for _ in range(200)]
+        work += [asyncio.ensure_future(waiter(writes.submit(nap))) for _ in range(5)]
+        while not all(task.done() for task in work):
+            [count] = second.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [config["NAME"]]
+            ).fetchone() or [0]
+            counts.append(count)
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*work)
+    pool = config["OPTIONS"]["pool"]["max_size"]
+
+    assert settings.DATABASE_THREADS <= max(counts) <= pool
+
+
+async def waiter(future: asyncio.Future[Any]) -> Any:
+    return await future
+
+
+# --- grouped writes -----------------------------------------------------------------------------------------
+
+
+async def test_a_waiter_is_told_after_the_commit(
+    writes: GroupedWrites, names_on_disk: Callable[[], set[str]]
+):
+    seen_when_told: dict[str, bool] = {}
+    futures = []
+    for number in range(50):
+        name = f"w{number}"
+        future = writes.submit(partial(make_worker, name))
+        future.add_done_callback(
+            lambda done: seen_when_told.setdefault(done.result(), done.result() in names_on_disk())
+        )
+        futures.append(future)
+    assert await asyncio.gather(*futures) == [f"w{number}" for number in range(50)]
+    await writes.settled()
+
+    assert seen_when_told == dict.fromkeys((f"w{number}" for number in range(50)), True)
+
+
+async def test_writes_keep_their_order(writes: GroupedWrites):
+    def rename(number: int) -> None:
+        Worker.objects.filter(host=str(number - 1)).update(host=str(number))
+
+    make = writes.submit(lambda: Worker.objects.create(id="w", host="0", pid=1))
+    for number in range(1, 300):
+        writes.submit(partial(rename, number))
+        if number % 70 == 0:
+            await asyncio.sleep(0.005)
+    await make
+    await writes.settled()
+
+    assert await query(lambda: Worker.objects.get().host) == "299"
+
+
+async def test_neighbours_share_a_statement_and_what_comes_meanwhile_the_next_transaction(
+    writes: GroupedWrites,
+):
+    many, other = Many(), Many()
+    for name in ("a", "b", "c"):
+        writes.submit_item(many, name)
+    writes.submit_item(other, "d")
+    writes.submit_item(many, "e")
+    await writes.settled()
+
+    assert (many.calls, other.calls) == ([["a", "b", "c"], ["e"]], [["d"]])
+
+
+async def test_many_writes_are_few_transactions(writes: GroupedWrites):
+    many = Many()
+    committed = Counted("switchboard_writes_total", outcome="committed")
+    await asyncio.gather(*[writes.submit_item(many, f"w{number}") for number in range(500)])
+
+    assert len(many.calls) <= 2
+    assert committed.grown == 500
+
+
+async def test_one_bad_write_fails_alone(writes: GroupedWrites, names_on_disk: Callable[[], set[str]]):
+    many = Many()
+    await writes.submit(lambda: make_worker("taken"))
+    futures: list[Any] = [writes.submit_item(many, name) for name in ("a", "taken", "b")]
+    futures += [
+        writes.submit(lambda: make_worker("c")),
+        writes.submit(lambda: 1 / 0),
+        writes.submit(lambda: "d"),
+    ]
+    failed = Counted("switchboard_writes_total", outcome="failed")
+    results = await asyncio.gather(*futures, return_exceptions=True)
+
+    assert [type(result) for result in results] == [
+        type(None),
+        IntegrityError,
+        type(None),
+        str,
+        ZeroDivisionError,
+        str,
+    ]
+    assert names_on_disk() == {"taken", "a", "b", "c"}
+    assert failed.grown == 2
+
+
+async def test_a_write_that_nobody_waits_for_any_more_is_done_all_the_same(writes: GroupedWrites):
+    given_up, kept = writes.submit(lambda: make_worker("a")), writes.submit(lambda: make_worker("b"))
+    given_up.cancel()
+    await kept
+    failing = writes.submit(lambda: 1 / 0)
+    await writes.settled()
+
+    assert isinstance(failing.exception(), ZeroDivisionError)
+    assert await query(Worker.objects.count) == 2
+
+
+async def test_too_many_writes_are_refused_and_an_urgent_one_goes_first(writes: GroupedWrites):
+    order: list[Any] = []
+    with replaced(database, "MAX_PENDING", 3), replaced(database, "MAX_BATCH", 1):
+        first = writes.submit(lambda: order.append("first"))
+        await asyncio.sleep(0)  # it is on its way
+        waiting = [writes.submit(partial(order.append, number)) for number in range(3)]
+        with pytest.raises(Overloaded):
+            writes.submit(lambda: order.append("too many"))
+        urgent = writes.submit(lambda: order.append("urgent"), urgent=True)
+        await asyncio.gather(first, *waiting, urgent)
+        await writes.submit(lambda: order.append("room again"))
+
+    assert order == ["first", "urgent", 0, 1, 2, "room again"]
+
+
+async def test_while_the_database_is_out_every_waiter_is_told_at_once(
+    writes: GroupedWrites, monkeypatch: pytest.MonkeyPatch
+):
+    """One attempt to connect takes up to ten seconds; one for each write would take hours."""
+    attempts = []
+
+    def refuse(self: BaseDatabaseWrapper) -> None:
+        attempts.append(1)
+        raise OperationalError("connection refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BaseDatabaseWrapper, "ensure_connection", refuse)
+        futures = [writes.submit(lambda: make_worker("never")) for _ in range(100)]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        assert {type(result) for result in results} == {OperationalError}
+        assert len(attempts) <= 2
+
+    assert await writes.submit(lambda: make_worker("after")) == "after"
+
+
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [({1}, {1}), ({0, 5}, {0, 5}), ({2, 3}, set(range(2, 10))), (set(range(10)), set(range(10)))],
+    ids=["one", "two apart", "two in a row", "all"],
+)
+async def test_what_the_database_refuses_twice_in_a_row_is_not_the_fault_of_the_write(
+    writes: GroupedWrites, refused: set[int], told: set[int]
+):
+    runs = []
+
+    def work(number: int) -> None:
+        runs.append(number)
+        if number in refused:
+            raise OperationalError("locked")
+
+    futures = [writes.submit(partial(work, number)) for number in range(10)]
+    results = await asyncio.gather(*futures, return_exceptions=True)
+
+    assert {number for number, result in enumerate(results) if result is not None} == told
+    assert len(runs) <= 20
+
+
+async def test_writes_and_queries_side_by_side_lock_nobody_out(writes: GroupedWrites):
+    """SQLite has one writer at a time; the others wait for it."""
+
+    def write(number: int) -> None:
+        Worker.objects.create(id=f"q{number}", host="h", pid=1)
+
+    await asyncio.gather(
+        *[query(write, number) for number in range(40)],
+        *[writes.submit_item(MANY, f"w{number}") for number in range(200)],
+    )
+
+    assert await query(Worker.objects.count) == 240
+
+
+MANY = Many()

@@ -1,0 +1,378 @@
+"""Presence: rows are a copy of what a worker knows, and count only while its lease holds."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.functions import Now
+
+from routing_app.core import database, presence
+from routing_app.core.connection import Connection, Peer
+from routing_app.core.database import GroupedWrites, query
+from routing_app.core.layers import ProcessChannelLayer
+from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Subscription, Worker
+from routing_app.core.presence import SWEEP_AFTER_SECONDS, Presence, sweep
+from tests.core.harness import Node, replaced, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Office:
+    """A process with presence: connections arrive and leave as the base consumer has them do."""
+
+    def __init__(self) -> None:
+        self.node = Node(ProcessChannelLayer())
+        self.id = self.node.id
+        self.writes = GroupedWrites()
+        self.presence = Presence(self.id, self.writes)
+
+    async def arrive(self, *addresses: str, identity: str = "") -> Connection:
+        one = self.node.connect()
+        one.identity = identity
+        one.peer = Peer("10.0.0.1", 4000)
+        await self.node.hub.subscribe(one, *addresses)
+        self.presence.arrive(one)
+        return one
+
+    def leave(self, one: Connection) -> None:
+        self.node.hub.drop(one)
+        self.presence.leave(one)
+
+
+@pytest.fixture
+async def office() -> AsyncIterator[Callable[[], Office]]:
+    """Makes processes on one database."""
+    offices: list[Office] = []
+
+    def make() -> Office:
+        one = Office()
+        one.presence.start()
+        offices.append(one)
+        return one
+
+    yield make
+    for one in offices:
+        await one.presence.stop()
+        await one.writes.settled()
+        await one.node.relay.stop()
+
+
+async def listing(address: str = "") -> set[str]:
+    """Ids of the connections that count as connected now."""
+    rows = ConnectionRecord.objects.present()
+    if address:
+        rows = rows.hearing(address)
+    return set(await query(lambda: list(rows.values_list("id", flat=True))))
+
+
+async def age(office: Office, seconds: float) -> None:
+    """Make it so that a worker last renewed `seconds` ago, by the clock of the database."""
+    await query(Worker.objects.filter(id=office.id).update, renewed_at=Now() - timedelta(seconds=seconds))
+
+
+# --- the copy -----------------------------------------------------------------------------------------------
+
+
+async def test_a_connection_is_listed_with_all_that_it_hears(office: Callable[[], Office]):
+    one = office()
+    connection = await one.arrive("token:a", "token:b", identity="somebody")
+    await one.writes.settled()
+    row = await query(lambda: ConnectionRecord.objects.select_related("worker").get())
+
+    assert (row.id, row.line, row.identity, row.peer) == (connection.id, "test", "somebody", "10.0.0.1:4000")
+    assert row.worker.id == one.id
+    assert await listing("token:a") == await listing("token:b") == {connection.id}
+    assert await listing("token:c") == set()
+
+
+async def test_the_arrival_is_told_after_the_commit(office: Callable[[], Office]):
+    one = office()
+    connection = one.node.connect()
+    await one.presence.arrive(connection)
+
+    assert await listing() == {connection.id}
+
+
+async def test_change_rewrites_identity_and_addresses(office: Callable[[], Office]):
+    one = office()
+    connection = await one.arrive("token:a", "token:b", identity="before")
+    await one.node.hub.subscribe(connection, "token:c")
+    one.node.hub.unsubscribe(connection, "token:a")
+    connection.identity = "after"
+    await one.presence.change(connection)
+
+    assert [len(await listing(f"token:{name}")) for name in "abc"] == [0, 1, 1]
+    assert await query(lambda: ConnectionRecord.objects.get().identity) == "after"
+    one.node.hub.unsubscribe(connection, *connection.addresses)
+    await one.presence.change(connection)
+    assert await query(Subscription.objects.count) == 0
+
+
+async def test_who_leaves_is_listed_no_more_however_fast(office: Callable[[], Office]):
+    one = office()
+    for _ in range(50):
+        connection = await one.arrive("token:a")
+        one.presence.change(connection)
+        one.leave(connection)
+        one.leave(connection)
+        one.presence.change(connection)
+    kept = await one.arrive("token:a")
+    await one.writes.settled()
+
+    assert await listing() == {kept.id}
+    assert await query(Subscription.objects.count) == 1
+
+
+async def test_300_that_leave_at_once_leave_no_row(office: Callable[[], Office]):
+    one = office()
+    crowd = [await one.arrive(f"token:{number}", "token:all") for number in range(300)]
+    await one.writes.settled()
+    assert len(await listing("token:all")) == 300
+    for leaver in crowd:
+        one.leave(leaver)
+    await one.writes.settled()
+
+    assert await query(lambda: (ConnectionRecord.objects.count(), Subscription.objects.count())) == (0, 0)
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "x" * 600, "ü" * 300, "\U0001f600" * 600])
+async def test_a_text_that_no_database_takes_spoils_nothing(office: Callable[[], Office], text: str):
+    """One bad row would fail every copy that it is part of."""
+    one = office()
+    good, bad = await one.arrive("token:good"), await one.arrive(f"token:{text}", identity=text)
+    await one.writes.settled()
+    assert await listing() == {good.id, bad.id}
+
+    await query(ConnectionRecord.objects.all().delete)
+    one.presence._stale = True
+    await one.presence.renew()
+    await one.presence.change(bad)
+    await one.writes.settled()
+    assert await listing() == {good.id, bad.id}
+    assert await query(Subscription.objects.count) == 2
+
+
+# --- the lease ----------------------------------------------------------------------------------------------
+
+
+async def test_a_dead_workers_connections_are_in_no_listing_and_swept_later(office: Callable[[], Office]):
+    alive, dead = office(), office()
+    kept, gone = await alive.arrive("token:a"), await dead.arrive("token:a")
+    await alive.writes.settled()
+    await dead.writes.settled()
+    assert await listing("token:a") == {kept.id, gone.id}
+
+    await age(dead, LEASE_SECONDS - 1)
+    assert await listing("token:a") == {kept.id, gone.id}
+    await age(dead, LEASE_SECONDS + 1)
+    assert await listing("token:a") == {kept.id}
+    assert await query(lambda: [worker.id for worker in Worker.objects.alive()]) == [alive.id]
+
+    await alive.presence.renew()
+    await alive.writes.settled()
+    assert await query(Worker.objects.count) == 2
+    await age(dead, SWEEP_AFTER_SECONDS + 1)
+    await alive.presence.renew()
+    await alive.writes.settled()
+    assert await query(Worker.objects.count) == 1
+    assert await query(lambda: (ConnectionRecord.objects.count(), Subscription.objects.count())) == (1, 1)
+
+
+async def test_a_worker_that_was_only_slow_counts_again_with_its_next_renewal(office: Callable[[], Office]):
+    one = office()
+    connection = await one.arrive("token:a")
+    await one.writes.settled()
+    await age(one, LEASE_SECONDS + 1)
+    assert await listing() == set()
+    await one.presence.renew()
+
+    assert await listing() == {connection.id}
+
+
+async def test_a_worker_that_was_swept_registers_and_copies_anew(office: Callable[[], Office]):
+    one, other = office(), office()
+    stays, leaves = await one.arrive("token:a", identity="i"), await one.arrive("token:a")
+    await one.writes.settled()
+    await age(one, SWEEP_AFTER_SECONDS + 1)
+    assert await query(sweep) == 1
+    late = await one.arrive("token:late")  # its row has no worker to belong to
+    one.leave(leaves)
+    await one.writes.settled()
+    assert await listing() == set()
+
+    await one.presence.renew()
+    await one.writes.settled()
+    assert await listing() == {stays.id, late.id}
+    assert await listing("token:a") == {stays.id}
+    assert await listing("token:late") == {late.id}
+    await other.presence.renew()
+    await other.writes.settled()
+    assert await listing() == {stays.id, late.id}
+
+
+async def test_a_renewal_is_one_write_however_many_connections(office: Callable[[], Office]):
+    one = office()
+    for number in range(100):
+        await one.arrive(f"token:{number}")
+    await one.writes.settled()
+    statements = await renewal(one)
+    writing = [sql for sql in statements if sql.split()[0] in ("INSERT", "UPDATE", "DELETE")]
+
+    assert len(writing) == 1
+    assert writing[0].startswith("UPDATE")
+    assert len([sql for sql in statements if sql.startswith("SELECT")]) == 1  # whom to sweep
+
+
+async def renewal(office: Office) -> list[str]:
+    """The statements of one renewal, noted in the thread that runs them."""
+    statements: list[str] = []
+
+    def note(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *rest)
+
+    await office.writes.submit(lambda: connection.execute_wrappers.append(note))
+    await office.presence.renew()
+    await office.writes.settled()
+    await office.writes.submit(lambda: connection.execute_wrappers.remove(note))
+    return statements
+
+
+async def test_a_renewal_waits_for_nothing_but_the_batch_that_is_on_its_way(office: Callable[[], Office]):
+    """Behind tens of thousands of writes a lease would lapse although its worker lives."""
+    one = office()
+    await one.arrive("token:a")
+    await one.writes.settled()
+    written: list[int] = []
+    with replaced(database, "MAX_BATCH", 1):
+        for number in range(400):
+            one.writes.submit(partial(written.append, number))
+        one.presence._stale = True
+        for _ in range(3):
+            await age(one, LEASE_SECONDS + 1)
+            await one.presence.renew()
+            assert len(await listing()) == 1
+        assert len(written) < 400
+        await one.writes.settled()
+    assert written == list(range(400))
+
+
+async def test_a_clean_stop_removes_everything_at_once(office: Callable[[], Office]):
+    one, other = office(), office()
+    for _ in range(10):
+        await one.arrive("token:a")
+    kept = await other.arrive("token:a")
+    await one.writes.settled()
+    await other.writes.settled()
+    await one.presence.stop()
+    await one.presence.stop()
+
+    assert await query(lambda: [worker.id for worker in Worker.objects.all()]) == [other.id]
+    assert await query(lambda: list(ConnectionRecord.objects.values_list("id", flat=True))) == [kept.id]
+
+
+async def test_the_lease_is_kept_without_being_asked(office: Callable[[], Office]):
+    with replaced(presence, "RENEW_SECONDS", 0.02):
+        one = office()
+        await one.arrive("token:a")
+        await one.writes.settled()
+        for _ in range(3):
+            await age(one, LEASE_SECONDS + 1)
+            await renewed(one)
+
+
+async def renewed(office: Office) -> None:
+    for _ in range(500):
+        if await query(Worker.objects.alive().filter(id=office.id).exists):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("not renewed")
+
+
+# --- a database that is out ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outage(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While it is set, no thread gets a connection."""
+    down = threading.Event()
+    connect: Callable[[Any], None] = BaseDatabaseWrapper.ensure_connection
+
+    def ensure(self: BaseDatabaseWrapper) -> None:
+        if down.is_set():
+            raise OperationalError("connection refused")
+        connect(self)
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "ensure_connection", ensure)
+    return down
+
+
+async def test_connections_live_on_while_the_database_is_out_and_are_listed_when_it_is_back(
+    office: Callable[[], Office], outage: threading.Event
+):
+    outage.set()
+    one = office()
+    for _ in range(3):
+        await one.arrive("token:early")
+    await one.writes.settled()
+    await one.presence.renew()
+    outage.clear()
+    await one.presence.renew()
+    await one.writes.settled()
+    assert len(await listing("token:early")) == 3
+
+    outage.set()
+    late = await one.arrive("token:late")
+    for early in one.node.hub.members("token:early"):
+        one.leave(early)
+    changed = await one.arrive("token:x")
+    await one.node.hub.subscribe(changed, "token:y")
+    one.presence.change(changed)
+    await one.writes.settled()
+    outage.clear()
+    assert len(await listing("token:early")) == 3
+    await one.presence.renew()
+    await one.writes.settled()
+    assert await listing() == {late.id, changed.id}
+    assert await listing("token:y") == {changed.id}
+
+
+async def test_too_many_writes_at_once_are_made_good_with_the_next_renewal(office: Callable[[], Office]):
+    one = office()
+    await one.writes.settled()
+    with replaced(database, "MAX_PENDING", 5):
+        crowd = [await one.arrive("token:a") for _ in range(20)]
+        await one.writes.settled()
+        assert len(await listing()) < 20
+    await one.presence.renew()
+    await one.writes.settled()
+
+    assert await listing() == {connection.id for connection in crowd}
+
+
+async def test_workers_that_sweep_side_by_side_disturb_nobody(office: Callable[[], Office]):
+    offices = [office() for _ in range(4)]
+    for one in offices:
+        await one.arrive("token:a")
+        await one.writes.settled()
+    await query(
+        Worker.objects.bulk_create, [Worker(id=secrets.token_hex(8), host="h", pid=1) for _ in range(20)]
+    )
+    await query(
+        Worker.objects.exclude(id__in=[one.id for one in offices]).update,
+        renewed_at=Now() - timedelta(hours=1),
+    )
+    await asyncio.gather(*[query(sweep) for _ in range(8)], *[one.presence.renew() for one in offices])
+
+    assert await query(Worker.objects.count) == 4
+    assert len(await listing()) == 4
+    await until(lambda: not any(one.presence._stale for one in offices))
