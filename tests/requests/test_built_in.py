@@ -19,12 +19,25 @@ def name() -> str:
     return secrets.token_hex(4)
 
 
-def issue(server: Server, *scopes: str) -> str:
-    """A new API key with these scopes."""
+KEYS = {
+    "publish": ["publish"],
+    "read": ["read"],
+    "not publish": ["manage", "read"],
+    "not read": ["manage", "publish"],
+    "revoked": ["read"],
+    "narrowed": ["publish", "read"],
+}
+
+
+@pytest.fixture(scope="session")
+def issued(broker: Server) -> dict[str, str]:
+    """API keys by what they are for."""
     code = (
-        f"from routing_app.core import keys;print('KEY', keys.issue('{'-'.join(scopes)}', {list(scopes)})[1])"
+        "import json; from routing_app.core.keys import issue;"
+        f"print('KEYS', json.dumps({{name: issue(name, scopes)[1] for name, scopes in {KEYS}.items()}}))"
     )
-    return server.manage("shell", "-v0", "-c", code).rpartition("KEY ")[2].strip()
+    keys: dict[str, str] = json.loads(broker.manage("shell", "-v0", "-c", code).rpartition("KEYS ")[2])
+    return keys
 
 
 def test_publish_reaches_the_token_line(broker: Server, keyed: Connect, name: str) -> None:
@@ -165,13 +178,17 @@ NEEDS = [
 
 @pytest.mark.parametrize(("type", "fields", "scope"), NEEDS)
 def test_each_request_needs_its_scope(
-    broker: Server, connect: Connect, type: str, fields: dict[str, Any], scope: str
+    broker: Server,
+    connect: Connect,
+    issued: dict[str, str],
+    type: str,
+    fields: dict[str, Any],
+    scope: str,
 ) -> None:
     assert connect(broker).ask(type, **fields)["code"] == "unauthenticated"
-    allowed = connect(broker, f"?key={issue(broker, scope)}")
+    allowed = connect(broker, f"?key={issued[scope]}")
     assert allowed.ask(type, **fields)["direction"] == "REPLY"
-    others = {"publish", "read", "manage"} - {scope}
-    refused = connect(broker, f"?key={issue(broker, *others)}")
+    refused = connect(broker, f"?key={issued['not ' + scope]}")
     assert refused.ask(type, **fields)["code"] == "forbidden"
 
 
@@ -211,28 +228,26 @@ def test_subscriptions_of_one_connection_are_bounded(strict: Server, keyed: Conn
     assert peer.ask("subscribe", addresses=["token:4"])["code"] == "too_many"
 
 
-def test_a_revoked_key_ends_the_connection(broker: Server, connect: Connect) -> None:
-    key = issue(broker, "read")
-    peer = connect(broker, f"?key={key}")
+def change_key(server: Server, name: str, change: str) -> None:
+    """Change the row of a key by its name."""
+    code = f"from routing_app.core.models import *; ApiKey.objects.filter(name={name!r}).update({change})"
+    server.manage("shell", "-v0", "-c", code)
+
+
+def test_a_revoked_key_ends_the_connection(broker: Server, connect: Connect, issued: dict[str, str]) -> None:
+    peer = connect(broker, f"?key={issued['revoked']}")
     peer.ask("subscribe", addresses=["token:x"])
-    broker.manage(
-        "shell", "-v0", "-c",
-        "from routing_app.core import keys; from routing_app.core.models import ApiKey;"
-        f"keys.revoke(ApiKey.objects.filter(digest=keys.digest('{key}')))",
-    )  # fmt: skip
+    change_key(broker, "revoked", "revoked_at=Now()")
 
     assert peer.close_code()[0] == 4005
 
 
-def test_a_key_that_loses_a_scope_hears_no_more(broker: Server, connect: Connect) -> None:
-    key = issue(broker, "read", "publish")
-    peer = connect(broker, f"?key={key}")
+def test_a_key_that_loses_a_scope_hears_no_more(
+    broker: Server, connect: Connect, issued: dict[str, str]
+) -> None:
+    peer = connect(broker, f"?key={issued['narrowed']}")
     peer.ask("subscribe", addresses=["token:x"])
-    broker.manage(
-        "shell", "-v0", "-c",
-        "from routing_app.core import keys; from routing_app.core.models import ApiKey;"
-        f"ApiKey.objects.filter(digest=keys.digest('{key}')).update(scopes=['publish'])",
-    )  # fmt: skip
+    change_key(broker, "narrowed", "scopes=['publish']")
 
     until(lambda: peer.ask("whoami")["scopes"] == ["publish"])
     assert peer.ask("whoami")["addresses"] == []
