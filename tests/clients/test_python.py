@@ -195,7 +195,7 @@ async def test_a_right_that_is_missing_is_an_error(one_worker: Server) -> None:
 async def test_after_a_restart_it_is_back_with_its_rights_and_its_addresses(
     launch: Launch, databases: Any
 ) -> None:
-    options = {"PORT": str(free_port()), "DATABASE_URL": databases.create()}
+    options = {"PORT": str(free_port()), "DATABASE_URL": databases.create(), "DRAIN_SECONDS": "1"}
     first = launch(**options)
     connection = await connect(url_of(first))
     back, heard = asyncio.Event(), asyncio.Queue[Delivery]()
@@ -220,7 +220,7 @@ async def test_after_a_restart_it_is_back_with_its_rights_and_its_addresses(
 
 async def test_it_stays_away_when_an_operator_has_disconnected_it(one_worker: Server) -> None:
     connection = await connect(url_of(one_worker))
-    path = f"/api/clients/{(await connection.request({'type': 'whoami'}))['id']}/disconnect"
+    path = f"/api/clients/{(await connection.request({'type': 'whoami'}))['id']}/disconnect/"
     # Listed when the database has it.
     await asyncio.to_thread(until, lambda: call(one_worker, path, {})[0] == 202)
 
