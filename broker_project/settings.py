@@ -87,6 +87,11 @@ MESSAGE_RATE = _env.integer("MESSAGE_RATE", 0, "Messages a second one connection
 MESSAGE_BURST = _env.integer("MESSAGE_BURST", 100, "Messages it may send at once before the rate applies.", 1)
 MAX_RECEIVERS = _env.integer("MAX_RECEIVERS", 1000, "Addresses one message may name.", 1)
 
+# --- apps of your own ------------------------------------------------------------------------------------
+EXTRA_APPS = _env.words(
+    "EXTRA_APPS", "", "Django apps of your own, with handlers of requests in `requests.py`, to install."
+)
+
 # --- the token line --------------------------------------------------------------------------------------
 TOKENS_ALLOW_UNREGISTERED = _env.boolean(
     "TOKENS_ALLOW_UNREGISTERED",
@@ -242,6 +247,20 @@ EVENTS_WALKER_NOTIFICATIONS = _env.integer(
     "EVENTS_WALKER_NOTIFICATIONS", 1000, "Notifications one run of a walker may send.", 1
 )
 
+# --- the requests line -----------------------------------------------------------------------------------
+REQUESTS_MAX_RUNNING = _env.integer(
+    "REQUESTS_MAX_RUNNING", 100, "Handlers that run for one connection before its reading pauses.", 1
+)
+REQUESTS_MAX_PENDING = _env.integer(
+    "REQUESTS_MAX_PENDING", 1000, "Requests to one client that may wait for its answers.", 1
+)
+REQUESTS_MAX_SUBSCRIPTIONS = _env.integer(
+    "REQUESTS_MAX_SUBSCRIPTIONS", 1000, "Addresses that one connection may subscribe to.", 1
+)
+REQUESTS_MAX_MALFORMED = _env.integer(
+    "REQUESTS_MAX_MALFORMED", 100, "Malformed frames that end a connection (1008); 0: none do."
+)
+
 # --- what is logged and counted --------------------------------------------------------------------------
 LOG_LEVEL = _env.text(
     "LOG_LEVEL", "INFO", "Least level that is logged.", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -357,6 +376,7 @@ INSTALLED_APPS = [
     "sessions_app.apps.SessionsConfig",
     "routing_app.rooms.apps.RoomsConfig",
     "routing_app.events.apps.EventsConfig",
+    "routing_app.requests.apps.RequestsConfig",
     *EXTRA_APPS,
 ]
 MIDDLEWARE = [

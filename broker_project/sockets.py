@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 
 from routing_app.events.consumer import EventConsumer
+from routing_app.requests.consumer import RequestsConsumer
 from routing_app.rooms.consumer import BusConsumer, LayoutConsumer, LobbyConsumer, TriggerConsumer
 from routing_app.rooms.namespaces import ENDPOINT
 from routing_app.tokens.consumer import TokenConsumer
@@ -16,6 +17,7 @@ ENGINEIO = dict.fromkeys(settings.ROOMS_PATHS, ENDPOINT)
 SOCKETS = {
     "/": SessionConsumer.as_asgi(),
     "/websocket": EventConsumer.as_asgi(),
+    "/connection": RequestsConsumer.as_asgi(),
     "/ws": TokenConsumer.as_asgi(),
     "/layout": LayoutConsumer.as_asgi(),
     "/bus": BusConsumer.as_asgi(),

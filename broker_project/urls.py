@@ -11,6 +11,7 @@ from rest_framework.routers import SimpleRouter
 from routing_app.core.api import ClientViewSet, PublishView
 from routing_app.core.exposition import metrics_view
 from routing_app.events.api import ChannelViewSet
+from routing_app.requests.api import RequestView, SendView
 from routing_app.rooms.api import RoomViewSet
 from routing_app.rooms.original import bus_message, healthcheck
 from routing_app.tokens.api import TokenViewSet
@@ -35,6 +36,8 @@ urlpatterns = [
     path("healthcheck", healthcheck),
     path("bus-message/<path:room>", bus_message),
     path("api/publish", PublishView.as_view()),
+    path("api/connections/<str:id>/request", RequestView.as_view()),
+    path("api/connections/<str:id>/send", SendView.as_view()),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema")),
     path("api/", include(rest.urls)),

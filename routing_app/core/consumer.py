@@ -66,6 +66,8 @@ class Consumer(AsyncConsumer):
     worker: Worker
     connection: Connection
     peer: Peer
+    left: tuple[int, str] = (1006, "")
+    """Code and reason with which the other end has left."""
     _patience: asyncio.Timeout
 
     # --- what a line overrides ---------------------------------------------------------------------------
@@ -209,6 +211,7 @@ class Consumer(AsyncConsumer):
         while True:
             message = await receive()
             if message["type"] != "websocket.receive":
+                self.left = message.get("code") or 1006, message.get("reason") or ""
                 return
             if connection.state is not State.OPEN:
                 continue
