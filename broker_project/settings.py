@@ -123,6 +123,8 @@ TOKENS_REFRESH_SECONDS = _env.seconds(
 SESSIONS_PUBLIC_URL = _env.text(
     "SESSIONS_PUBLIC_URL", "", "ws:// or wss:// address that players connect to; empty: as they called REST."
 ).rstrip("/")
+if SESSIONS_PUBLIC_URL and not SESSIONS_PUBLIC_URL.startswith(("ws://", "wss://")):
+    raise ImproperlyConfigured("SESSIONS_PUBLIC_URL: expected ws://host or wss://host")
 SESSIONS_BIND_SECONDS = _env.seconds(
     "SESSIONS_BIND_SECONDS", 30, "How long a new session waits for its player to connect.", 1
 )

@@ -139,7 +139,7 @@ class Create:
         session = Session(
             id=uuid4(),
             account=book.account,
-            created_at=book.now,
+            created_at=book.birth(),
             expires_at=book.after(settings.SESSIONS_BIND_SECONDS),
             **{name: getattr(self.wanted, name) for name, _ in FIELDS.values()},
         )

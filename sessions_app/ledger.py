@@ -90,6 +90,7 @@ class Book:
         self.stored: set[UUID] = set()
         self.changed: dict[UUID, Session] = {}
         self.events: list[SessionEvent] = []
+        self._births = 0
 
     @property
     def removed(self) -> set[UUID]:
@@ -151,6 +152,12 @@ class Book:
                 observed=observed,
             )
         )
+
+    def birth(self) -> datetime:
+        """The time of a new session: those of one transaction are a microsecond apart, so that it is always
+        clear which is the oldest."""
+        self._births += 1
+        return self.now + timedelta(microseconds=self._births)
 
     def after(self, seconds: float) -> datetime:
         """The time so many seconds from now."""

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 
-from tests.sessions.conftest import EXPIRED, TERMINATE, Broker, Customer, Play
+from tests.conftest import ServerFactory
+from tests.sessions.conftest import EXPIRED, TERMINATE, Broker, Customer, Play, Visit
 from tests.sessions.http import Http
 
 
@@ -342,3 +343,29 @@ async def test_heartbeat_of_an_unknown_session_is_404(customer: Customer) -> Non
     for id in (str(uuid.uuid4()), "x"):
         reply = await customer.http.request("POST", f"/sessions/{id}/heartbeat", token=customer.token)
         assert (reply.status, reply.json["code"]) == (404, "SessionNotFound")
+
+
+async def test_endpoint_rate_and_proxy_are_as_the_settings_say(server: ServerFactory, visit: Visit) -> None:
+    broker = Broker(server(SESSIONS_RATE="60", SESSIONS_BURST="2", TRUSTED_PROXIES="127.0.0.1"))
+    customer = visit(broker)
+    body = {"tag": "live"}
+
+    plain = await customer.create(**body)
+    behind = await customer.http.request(
+        "POST", "/sessions", body, customer.token, X_Forwarded_Proto="https", X_Forwarded_Host="evil.example"
+    )
+    refused = await customer.create(**body)
+
+    assert plain.json["endpoint"].startswith(f"ws://127.0.0.1:{broker.server.port}/?token=")
+    assert behind.json["endpoint"].startswith(f"wss://127.0.0.1:{broker.server.port}/?token=")
+    assert (refused.status, refused.json["code"]) == (429, "RateLimited")
+    assert refused.headers["retry-after"] == "1"
+    assert (await visit(broker).create(**body)).status == 200, "the rate is of one customer"
+
+
+async def test_forwarded_headers_of_strangers_are_not_believed(customer: Customer) -> None:
+    reply = await customer.http.request(
+        "POST", "/sessions", {"tag": "live"}, customer.token, X_Forwarded_Proto="https"
+    )
+
+    assert reply.json["endpoint"].startswith("ws://")

@@ -145,6 +145,19 @@ async def test_pong_before_requested_is_ignored(customer: Customer, play: Play) 
     assert await player.requested() == OK
 
 
+async def test_flood_of_one_player_is_answered_and_troubles_no_other(customer: Customer, play: Play) -> None:
+    other = await play(await Customer(customer.broker, customer.http).create())
+    player = await play(await customer.create())
+
+    for _ in range(1000):
+        await player.say("PONG")
+        await player.say("REQUESTED")
+
+    assert [await player.hears() for _ in range(1000)] == [OK] * 1000
+    assert await other.requested() == OK
+    assert customer.events() == ["created", "bound"]
+
+
 async def test_players_hear_nothing_that_is_published(customer: Customer, play: Play) -> None:
     reply = await customer.create()
     player = await play(reply)
