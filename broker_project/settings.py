@@ -207,6 +207,9 @@ EVENTS_EXPIRED_SOCKETS = _env.text(
     "What becomes of sockets whose token expires or is revoked: `close`, or `public`.",
     ("close", "public"),
 )
+EVENTS_RECHECK_SECONDS = _env.seconds(
+    "EVENTS_RECHECK_SECONDS", 20, "How often a worker looks whether its sockets' tokens still count.", 0.1
+)
 EVENTS_REGISTER = _env.boolean("EVENTS_REGISTER", True, "Anybody may register at /user/register.")
 EVENTS_LOGIN_RATE = _env.integer(
     "EVENTS_LOGIN_RATE", 20, "Logins a minute, from one address and for one user; 0: any number."

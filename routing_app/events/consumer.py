@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,8 @@ from routing_app.events.rates import Rates
 from routing_app.events.running import WalkerFailed, run
 from routing_app.events.visit import PUBLIC, Visit, Visitor
 from routing_app.events.walkers import WALKERS, Walker
+
+logger = logging.getLogger(__name__)
 
 SOCKETS: Final[dict[Connection, EventConsumer]] = {}
 """The sockets of this process, by connection."""
@@ -226,9 +229,11 @@ class EventConsumer(Consumer):
         hub.unsubscribe(self.connection, *(self.connection.addresses - wanted))
         await hub.subscribe(self.connection, *wanted)
         self._watch_expiry(visitor)
-        # A revocation between the look at the token and the subscription has reached nobody.
-        if visitor.jti and not await query(credentials.still_valid, visitor.jti):
-            self.token_ended(visitor.jti, REVOKED)
+        if visitor.jti:
+            # A revocation between the look at the token and the subscription has reached nobody.
+            void = await query(credentials.void_among, [visitor.jti])
+            if void:
+                self.token_ended(visitor.jti, REVOKED)
 
     def _hears_channel(self) -> bool:
         return make("channel", self.channel_id) in self.connection.addresses
@@ -261,6 +266,24 @@ async def _visitor(token: str) -> Visitor:
 async def _start(worker: Worker) -> None:
     worker.hub.on(credentials.REVOKED_EVENT, lambda publication: _revoke(worker.hub, publication))
     await rules.follow(worker)
+    worker.spawn(_recheck(worker))
+
+
+async def _recheck(worker: Worker) -> None:
+    """See now and then what no message has told: it was lost, or the row was changed behind our back."""
+    while True:
+        await asyncio.sleep(settings.EVENTS_RECHECK_SECONDS)
+        await rules.RULES.read()
+        mine = [socket for socket in SOCKETS.values() if socket.worker is worker]
+        try:
+            jtis = [socket.visitor.jti for socket in mine if socket.visitor.jti]
+            void = await query(credentials.void_among, jtis)
+        except Exception as error:
+            logger.warning("events: login tokens could not be looked up: %s", error)
+            continue
+        for socket in mine:
+            if socket.visitor.jti in void:
+                socket.token_ended(socket.visitor.jti, REVOKED)
 
 
 def _revoke(hub: Hub, publication: Publication) -> int:

@@ -24,7 +24,7 @@ from routing_app.events.visit import Visitor
 from routing_app.events.wire import bare_token, root_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from django.contrib.auth.models import User
     from django.db.models import QuerySet
@@ -33,6 +33,8 @@ AUDIENCE: Final = "switchboard.events"
 ALGORITHM: Final = "HS256"
 MAX_LENGTH: Final = 4096
 """Characters of a token that is looked at; ours have about 300."""
+CHUNK: Final = 500
+"""Tokens in one query."""
 REVOKED_EVENT: Final = "events.revoked"
 """Event of a publication to a user's address; its message is the list of `jti` that are void."""
 
@@ -83,9 +85,13 @@ def check(text: str) -> Visitor | None:
     return Visitor(root_reference(row[1]), row[0], claims["jti"], float(claims["exp"]))
 
 
-def still_valid(jti: str) -> bool:
-    """Whether a token that was valid still is. Uses the ORM."""
-    return LoginToken.objects.valid().filter(jti=jti).exists()
+def void_among(jtis: Collection[str]) -> set[str]:
+    """Those that are not valid any more. Uses the ORM."""
+    void, wanted = set(jtis), list(jtis)
+    for start in range(0, len(wanted), CHUNK):
+        chunk = wanted[start : start + CHUNK]
+        void -= set(LoginToken.objects.valid().filter(jti__in=chunk).values_list("jti", flat=True))
+    return void
 
 
 def revoke(tokens: QuerySet[LoginToken], because: str) -> int:

@@ -1,14 +1,13 @@
 """Who may send to whom, and who may listen: the settings EVENTS_SEND_TO_*, and rows of channels.
 
 Rows are kept in memory, so that no event waits for the database: read when the worker starts, again when a
-publication says that one has changed, and again when they are a while old, in case that message was lost.
+publication says that one has changed, and again every EVENTS_RECHECK_SECONDS, in case that message was lost.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from time import monotonic
 from typing import Final
 
 from django.conf import settings
@@ -28,7 +27,6 @@ logger = logging.getLogger(__name__)
 ADDRESS: Final[Address] = make("events", "rules")
 """Internal; every worker hears it."""
 CHANGED: Final = "events.rules"
-MAX_AGE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +44,9 @@ class Rules:
 
     def __init__(self) -> None:
         self._rows: dict[str, Rule] = {}
-        self._read_at = float("-inf")
 
     def may_listen(self, visitor: Visitor, channel_id: str) -> bool:
         """May the visitor hear this channel?"""
-        self._refresh_when_old()
         rule = self._rows.get(channel_id)
         return rule is None or _allows(rule.listen, visitor, rule.members)
 
@@ -59,7 +55,6 @@ class Rules:
 
         Members are those that the channel's row lists; of a channel without a row, whoever is on it.
         """
-        self._refresh_when_old()
         rule = self._rows.get(channel_id)
         if rule is None:
             who = settings.EVENTS_SEND_TO_CHANNELS
@@ -68,11 +63,10 @@ class Rules:
 
     def replace(self, rows: dict[str, Rule]) -> None:
         """Know these rows from now on."""
-        self._rows, self._read_at = rows, monotonic()
+        self._rows = rows
 
     async def read(self) -> None:
         """Read the rows anew; a database that is out leaves the former ones in force."""
-        self._read_at = monotonic()
         try:
             self.replace(await query(_read))
         except Exception as error:
@@ -80,12 +74,7 @@ class Rules:
 
     def read_soon(self) -> None:
         """Read the rows anew, in a task."""
-        self._read_at = monotonic()
         current_worker().spawn(self.read())
-
-    def _refresh_when_old(self) -> None:
-        if monotonic() - self._read_at > MAX_AGE_SECONDS:
-            self.read_soon()
 
 
 RULES: Final = Rules()

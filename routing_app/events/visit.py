@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from rest_framework.utils.encoders import JSONEncoder
 
 from routing_app.events.wire import PUBLIC_ROOT
@@ -37,6 +39,11 @@ class Visitor:
     def authenticated(self) -> bool:
         """False for the public."""
         return self.user_id is not None
+
+    def user(self) -> AbstractBaseUser | None:
+        """The user's row, None for the public. Uses the ORM."""
+        users = get_user_model()._default_manager
+        return None if self.user_id is None else users.filter(pk=self.user_id).first()
 
 
 PUBLIC = Visitor()

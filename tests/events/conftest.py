@@ -23,10 +23,10 @@ def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> La
     """Start a server with the tests' walkers and the example's, on the stack of this run."""
 
     @contextmanager
-    def start(**options: str) -> Iterator[Server]:
+    def start(runner: str = "serve", **options: str) -> Iterator[Server]:
         url = databases.create()
         basic = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, "EXTRA_APPS": APPS}
-        server = Server(tmp_path_factory.mktemp("events"), basic | options)
+        server = Server(tmp_path_factory.mktemp("events"), basic | options, runner)
         try:
             server.start()
             yield server
@@ -58,6 +58,7 @@ def strict(launch: Launch) -> Iterator[Server]:
         EVENTS_LOGIN_RATE="5",
         EVENTS_REGISTER="no",
         EVENTS_EXPIRED_SOCKETS="public",
+        EVENTS_RECHECK_SECONDS="1",
         EVENTS_PUBLIC_WALKERS="everyone",
         EVENTS_SEND_TO_USERS="authenticated",
         EVENTS_SEND_TO_CLIENTS="nobody",

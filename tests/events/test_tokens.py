@@ -105,6 +105,17 @@ def test_an_expired_token_can_make_its_sockets_public(strict: Server):
         assert socket.receive()["data"]["root_id"] == PUBLIC
 
 
+def test_a_token_that_became_void_behind_our_back_ends_its_sockets_too(strict: Server):
+    """As after a message that was lost: neither signal nor publication tells of it."""
+    (user,) = people(strict, 1)
+    query = f"User.objects.filter(pk={user.id}).update(is_active=False)"
+    code = f"from django.contrib.auth.models import User; {query}"
+    with Socket(strict, token=user.token) as socket:
+        assert socket.root_id == user.root_id
+        strict.manage("shell", "-v", "0", "-c", code)
+        assert socket.receive()["data"]["root_id"] == PUBLIC
+
+
 def test_a_socket_that_changed_user_is_not_ended_with_its_former_login(events: Server, new_user: NewUser):
     one, two = new_user(), new_user()
     with Socket(events, token=one.token) as socket:

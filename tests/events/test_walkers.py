@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from tests.events.client import PUBLIC, Socket, User
+from tests.events.client import PUBLIC, Socket, User, last_line
 from tests.services.server import Server
 
 INTERNAL = {"error": ["Internal error\n"]}
@@ -91,6 +92,11 @@ def test_the_visit_says_who_called(events: Server, ann: User):
         ]
 
 
+def test_the_user_s_row_is_at_hand(events: Server, ann: User):
+    with Socket(events, token=ann.token) as socket:
+        assert socket.walk("email")["reports"] == [ann.email]
+
+
 def test_nodes_own_found_missing_malformed_and_of_others(events: Server, ann: User, bob: User):
     with Socket(events, token=ann.token) as socket:
         task = "n:Task:" + "0" * 22 + "aa"
@@ -165,6 +171,20 @@ def test_a_walker_that_hangs_is_ended_and_the_socket_stays(events: Server, ann: 
     with Socket(events, token=ann.token) as socket:
         assert socket.walk(name) == {"error": ["TimeoutError: the walker ran longer than 1 s\n"]}
         assert socket.walk("typed", {"val": 1})["status"] == 200
+
+
+def test_walkers_that_hang_keep_nobody_else_from_the_database(events: Server, ann: User):
+    """More of them than there are threads."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(Socket(events, token=ann.token)) for _ in range(12)]
+        for socket in sockets:
+            socket.send({"type": "walker", "walker": "hang"})
+        with Socket(events) as other:
+            assert other.change_user(ann.token) == ann.root_id
+        for socket in sockets:
+            assert last_line(socket.receive()).startswith("TimeoutError")
+        while "status" not in sockets[0].walk("typed", {"val": 1}):
+            pass  # the threads are still asleep
 
 
 @pytest.mark.parametrize("name", ["flood", "flood_async"])

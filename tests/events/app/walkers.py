@@ -50,7 +50,7 @@ async def raise_secret_async() -> None:
 
 @walker(methods=SOCKET)
 def hang() -> None:
-    time.sleep(4)
+    time.sleep(2)
 
 
 @walker(methods=SOCKET)
@@ -149,6 +149,12 @@ def whoami() -> None:
             "here": visit.here,
         }
     )
+
+
+@walker(methods=SOCKET)
+def email() -> None:
+    user = current().visitor.user()
+    report(user.get_username() if user else None)
 
 
 @walker(methods=("websocket", "post", "get"), auth=False)
