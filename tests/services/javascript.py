@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.services.databases import REPOSITORY
 
-_FOLDERS: Final = ("tests/interop", "clients/js")
+_FOLDERS: Final = ("tests/interop", "tests/clients/wyre", "clients/js")
 
 
 def packages() -> list[Path]:

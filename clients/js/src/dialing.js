@@ -1,6 +1,6 @@
 // Opening a socket, and opening it again: when, how often, and when not.
 
-import { RECEIPTS } from "./wire.js";
+import { PLAIN, RECEIPTS } from "./wire.js";
 import { ConnectionClosed } from "./pending.js";
 
 const LONGEST_WAIT = 30_000;
@@ -40,7 +40,7 @@ export async function webSocketClass(given) {
 /** Give an open socket to `use`, before anything is read from it. Rejects with ConnectionClosed. */
 export function open(WebSocket, url, { receipts = true, protocols = [] }, use) {
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(url, receipts ? [RECEIPTS, ...protocols] : protocols);
+    const socket = new WebSocket(url, receipts ? [PLAIN, RECEIPTS, ...protocols] : protocols);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => resolve(use(socket));
     socket.onerror = () => {}; // the close follows

@@ -1,5 +1,8 @@
 // Frames: one JSON object each, the fields `key`, `direction` and `type` beside the application's own.
 
+/** Offered first, for servers that answer the first subprotocol whatever it means, as the original does. */
+export const PLAIN = "wyre";
+
 /** The subprotocol under which `send` is answered by the other end. */
 export const RECEIPTS = "wyre.receipt";
 

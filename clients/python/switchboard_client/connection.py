@@ -375,7 +375,10 @@ async def connect(
     if key:
         headers["X-API-Key"] = key
     if receipts:
-        options["subprotocols"] = [Subprotocol(wire.RECEIPTS), *options.get("subprotocols", ())]
+        options["subprotocols"] = [
+            *map(Subprotocol, (wire.PLAIN, wire.RECEIPTS)),
+            *options.get("subprotocols", ()),
+        ]
     dialer = Dialer(url, {**options, "additional_headers": headers})
     connection = Connection(dialer, reconnect)
     await connection.start()

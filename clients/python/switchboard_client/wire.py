@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+PLAIN: Final = "wyre"
+"""Offered first, for servers that answer the first subprotocol whatever it means, as the original does."""
 RECEIPTS: Final = "wyre.receipt"
 """The subprotocol under which `send` is answered by the other end."""
 DIRECTIONS: Final = frozenset({"MESSAGE", "REQUEST", "REPLY", "PARTIAL", "ERROR"})
