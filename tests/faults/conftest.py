@@ -51,7 +51,7 @@ def shared_pair(cluster: Cluster, fresh: PostgresDatabases) -> Pair:
 
 
 @pytest.fixture
-def pair(shared_pair: Pair) -> Iterator[Pair]:
+def pair(shared_pair: Pair, redis: Redis, postgres: Postgres) -> Iterator[Pair]:
     """Two servers that are ready, whatever the test before has done to them."""
     deadline = time.monotonic() + 30
     while not shared_pair.is_ready():
@@ -59,3 +59,7 @@ def pair(shared_pair: Pair) -> Iterator[Pair]:
         time.sleep(0.05)
     yield shared_pair
     shared_pair.heal()
+    if redis.process.exit_code is not None:
+        redis.start()
+    if postgres.process.exit_code is not None:
+        postgres.serve()
