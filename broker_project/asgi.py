@@ -16,5 +16,6 @@ _http = get_asgi_application()
 from broker_project.health import Health  # noqa: E402
 from broker_project.routing import Switchboard  # noqa: E402
 from broker_project.sockets import SOCKETS  # noqa: E402
+from routing_app.core.lean import Lean  # noqa: E402
 
-application = Switchboard(http=Health(_http), sockets=SOCKETS)
+application = Switchboard(http=Health(Lean(_http, "broker_project.express")), sockets=SOCKETS)

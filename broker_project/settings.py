@@ -268,6 +268,11 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.auth.HasScope"],
     "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PARSER_CLASSES": [
+        "routing_app.core.parsers.BoundedJSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "PAGE_SIZE": 100,
 }

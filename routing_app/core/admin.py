@@ -14,6 +14,7 @@ from routing_app.core.address import make
 from routing_app.core.masking import mask
 from routing_app.core.models import ApiKey, ConnectionRecord, Scope, Worker
 from routing_app.core.publishing import disconnect_sync
+from routing_app.core.revocation import revoke
 
 admin.site.site_header = "Switchboard"
 admin.site.site_title = "Switchboard"
@@ -58,7 +59,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     @admin.action(description="Revoke selected keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Make the selected keys invalid."""
-        messages.success(request, f"{keys.revoke(queryset)} keys revoked.")
+        messages.success(request, f"{revoke(queryset)} keys revoked.")
 
 
 class ReadOnly(admin.ModelAdmin[Any]):

@@ -1,4 +1,4 @@
-"""API keys: made, shown once, kept as a hash, checked, revoked."""
+"""API keys: made, shown once, kept as a hash, checked. `revocation` makes them invalid."""
 
 from __future__ import annotations
 
@@ -45,12 +45,6 @@ def find(plain: str) -> ApiKey | None:
     if row is not None:
         _note_use(row)
     return row
-
-
-def revoke(rows: Iterable[ApiKey]) -> int:
-    """Make keys invalid for good; how many were valid before."""
-    ids = [row.pk for row in rows]
-    return ApiKey.objects.filter(pk__in=ids, revoked_at=None).update(revoked_at=timezone.now())
 
 
 def _note_use(row: ApiKey) -> None:

@@ -17,6 +17,7 @@ from routing_app.core.codes import RESTART, Close
 from routing_app.core.connection import Limits
 from routing_app.core.database import GroupedWrites
 from routing_app.core.hub import Hub
+from routing_app.core.known_keys import KnownKeys
 from routing_app.core.limits import Seats
 from routing_app.core.outbox import Flusher
 from routing_app.core.presence import Presence
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+KEYS_REVOKED: Final = "$keys_revoked"
+"""Event that makes every process forget the API keys it knows."""
 DRAIN_BATCH: Final = 200
 """Connections closed at once while draining, so that their reconnects do not come all at once."""
 DRAIN_PAUSE_SECONDS: Final = 0.02
@@ -47,6 +50,8 @@ class Worker:
         self.flusher = Flusher(loop)
         self.relay = Relay(layer, self.id)
         self.hub = Hub(self.relay)
+        self.keys = KnownKeys()
+        self.hub.on(KEYS_REVOKED, self.keys.forget)
         self.writes = GroupedWrites()
         self.presence = Presence(self.id, self.writes)
         self.seats = Seats(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_PEER)

@@ -25,6 +25,7 @@ from routing_app.core import keys, metrics
 from routing_app.core.auth import presented_key
 from routing_app.core.codes import Refusal
 from routing_app.core.models import Scope
+from routing_app.core.publishing import Outcome
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import Source
 
@@ -91,20 +92,21 @@ def form_api(request: HttpRequest) -> HttpResponseBase:
 def _answer(request: HttpRequest) -> HttpResponseBase:
     if request.method not in {"GET", "POST"}:
         raise Denied(405, "only GET and POST are answered")
-    fields = _read(request)
+    fields = read_fields(request)
     name = fields.get("method")
     if not name and request.method == "GET" and _is_browser(request):
         return redirect("console")
     method = METHODS.get(name)
     if method is not None:
         _authorise(request, fields, method.scope)
-        return _reply(method.run(fields))
+        return reply(method.run(fields))
     if settings.TOKENS_WIRE_COMPAT:
-        return _reply(Answer({}))
+        return reply(Answer({}))
     raise Denied(400, f"the field method names none of {', '.join(METHODS)}")
 
 
-def _reply(answer: Answer) -> HttpResponse:
+def reply(answer: Answer) -> HttpResponse:
+    """The answer in the shape that this server's clients expect."""
     if settings.TOKENS_WIRE_COMPAT:
         return HttpResponse(answer.original, content_type="text/plain; charset=utf-8")
     return JsonResponse(answer.body)
@@ -128,7 +130,7 @@ def _is_browser(request: HttpRequest) -> bool:
 # --- reading ---------------------------------------------------------------------------------------------
 
 
-def _read(request: HttpRequest) -> Fields:
+def read_fields(request: HttpRequest) -> Fields:
     """All fields. Raises Denied."""
     try:
         body = _json_body(request) if _is_json(request) else request.POST.dict()
@@ -209,7 +211,11 @@ class Method:
 
 
 def _broadcast(fields: Fields) -> Answer:
-    outcome = service.broadcast(fields.require("message"))
+    return broadcast_answer(service.broadcast_sync(fields.require("message")))
+
+
+def broadcast_answer(outcome: Outcome) -> Answer:
+    """What a broadcast answers."""
     return Answer({"ok": True, **outcome.as_json()})
 
 

@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 from routing_app.core.codes import KICKED, TOKEN_UNREGISTERED, Close
 from routing_app.core.masking import mask
 from routing_app.core.models import ConnectionRecord
-from routing_app.core.publishing import Outcome, disconnect_all_sync, publish_sync
+from routing_app.core.publishing import Outcome, disconnect_all_sync, publish, publish_sync
 from routing_app.tokens import wire
 from routing_app.tokens.models import RegisteredToken, Source
 
@@ -213,12 +213,21 @@ def _spelling(token: str) -> str:
     return wire.ORIGINAL_NO_TOKEN if original else token
 
 
-def broadcast(text: str) -> Outcome:
+async def broadcast(text: str) -> Outcome:
     """Publish `<receivers>|<payload>`. Raises WireError."""
+    return await publish(*_addressed(text))
+
+
+def broadcast_sync(text: str) -> Outcome:
+    """`broadcast` for synchronous code."""
+    return publish_sync(*_addressed(text))
+
+
+def _addressed(text: str) -> tuple[list[str], str]:
     if len(text.encode()) > settings.MAX_FRAME_BYTES:
         raise wire.LimitExceeded(f"a message has at most {settings.MAX_FRAME_BYTES} bytes")
     message = wire.parse_message(text, settings.MAX_RECEIVERS)
-    return publish_sync(map(wire.address_of, message.receivers), message.payload)
+    return [wire.address_of(receiver) for receiver in message.receivers], message.payload
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:

@@ -11,6 +11,7 @@ from django.test import Client
 
 from routing_app.core import keys
 from routing_app.core.models import ApiKey
+from routing_app.core.revocation import revoke
 from routing_app.tokens.models import RegisteredToken
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,7 +37,7 @@ def call_with_key(key: str, method: str) -> Any:
 def test_decision_17_no_key_wrong_key_revoked_key() -> None:
     row, revoked = keys.issue("revoked")
     assert call_with_key(revoked, "registeredTokenList").status_code == 200
-    keys.revoke([row])
+    revoke([row])
 
     replies = [call_with_key(key, "registeredTokenList") for key in ("", "wrong", revoked)]
 

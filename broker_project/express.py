@@ -1,0 +1,14 @@
+"""The HTTP paths that are answered without Django's request cycle; every one is in `urls.py` as well."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from routing_app.core.express import publish_express
+from routing_app.tokens.express import broadcast_express
+
+urlpatterns = [
+    path("", broadcast_express),
+    path("api/", broadcast_express),
+    path("api/publish", publish_express),
+]

@@ -1,0 +1,29 @@
+"""The form API's `broadcast` for the holder of a key, without Django's request cycle.
+
+Only what is in order is answered here; everything else is passed on to `form_api`, which says what is wrong.
+"""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+
+from routing_app.core.auth import presented_key
+from routing_app.core.express import publisher
+from routing_app.core.lean import PassOn
+from routing_app.tokens import service, wire
+from routing_app.tokens.form_api import Denied, broadcast_answer, read_fields, reply
+
+
+async def broadcast_express(request: HttpRequest) -> HttpResponse:
+    """Answer one broadcast. Raises PassOn."""
+    if request.method not in {"GET", "POST"}:
+        raise PassOn
+    try:
+        fields = read_fields(request)
+        if fields.get("method") != "broadcast":
+            raise PassOn
+        await publisher(presented_key(request) or fields.get("key"))
+        outcome = await service.broadcast(fields.require("message"))
+    except (Denied, wire.WireError):
+        raise PassOn from None
+    return reply(broadcast_answer(outcome))

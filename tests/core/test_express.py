@@ -1,0 +1,171 @@
+"""What is answered without Django's request cycle is answered as Django's own view answers it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import HttpCommunicator
+from django.core.asgi import get_asgi_application
+
+from routing_app.core import keys, known_keys
+from routing_app.core.known_keys import KnownKeys
+from routing_app.core.lean import Lean
+from routing_app.core.models import ApiKey
+from routing_app.core.revocation import revoke
+from routing_app.core.worker import current_worker, drop_worker
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+JSON = [(b"content-type", b"application/json")]
+FORM = [(b"content-type", b"application/x-www-form-urlencoded")]
+GOOD = {"addresses": ["token:abc1", "token:group/"], "message": {"a": [1, None, "é"]}}
+
+PUBLISH: list[Any] = [
+    GOOD,
+    {**GOOD, "message": None},
+    {**GOOD, "extra": 1},
+    {"addresses": ["token:abc1"]},
+    {"message": 1},
+    {**GOOD, "addresses": []},
+    {**GOOD, "addresses": "token:abc1"},
+    {**GOOD, "addresses": [1]},
+    {**GOOD, "addresses": ["nonsense"]},
+    {**GOOD, "addresses": ["customer:a/b"]},
+    {**GOOD, "addresses": [f"token:{n}" for n in range(1001)]},
+    [],
+    "text",
+    None,
+    float("nan"),
+    {**GOOD, "message": float("inf")},
+]
+
+
+class Counting:
+    """Django, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._django = get_asgi_application()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.asked += 1
+        await self._django(scope, receive, send)
+
+
+@pytest.fixture
+def django() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def lean(django: Counting) -> Lean:
+    return Lean(django, "broker_project.express")
+
+
+@pytest.fixture
+async def key():
+    _, plain = await sync_to_async(keys.issue)("tester")
+    yield plain
+    await current_worker().stop()
+    drop_worker()
+
+
+async def ask(application: Any, method: str, path: str, body: bytes, headers: list[Any]) -> tuple[int, Any]:
+    headers = [(b"host", b"testserver"), (b"content-length", str(len(body)).encode()), *headers]
+    communicator = HttpCommunicator(application, method, path, body, headers)
+    answer = await communicator.get_response(timeout=10)
+    await communicator.wait()
+    return answer["status"], json.loads(answer["body"]) if answer["body"] else None
+
+
+@pytest.mark.parametrize("data", PUBLISH, ids=lambda data: json.dumps(data)[:40])
+async def test_publishing_answers_the_same(lean: Lean, django: Counting, key: str, data: Any):
+    request = ("POST", "/api/publish", json.dumps(data).encode(), [*JSON, (b"x-api-key", key.encode())])
+    plain = await ask(django, *request)
+    assert await ask(lean, *request) == plain
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff", b"[" * 5000, b'{"addresses":["token:\\ud800"],"message":1}']
+)
+async def test_a_body_that_is_no_json_answers_the_same(lean: Lean, django: Counting, key: str, body: bytes):
+    request = ("POST", "/api/publish", body, [*JSON, (b"x-api-key", key.encode())])
+    assert await ask(lean, *request) == await ask(django, *request)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": "broadcast", "message": "abc1,group/|Hello"},
+        {"method": "broadcast", "message": "|nobody"},
+        {"method": "broadcast", "message": "no bar"},
+        {"method": "broadcast"},
+        {"method": "get_clients"},
+        {"method": "nonsense"},
+        {},
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/api/"])
+async def test_the_form_api_answers_the_same(
+    lean: Lean, django: Counting, key: str, fields: dict[str, str], path: str
+):
+    body = urlencode(fields).encode()
+    request = ("POST", path, body, [*FORM, (b"x-api-key", key.encode())])
+    assert await ask(lean, *request) == await ask(django, *request)
+
+
+@pytest.mark.parametrize("presented", [b"", b"wrong-wrong-wrong-wrong", b"\xff\xfe"])
+async def test_whoever_has_no_valid_key_is_refused_the_same(
+    lean: Lean, django: Counting, key: str, presented: bytes
+):
+    request = ("POST", "/api/publish", json.dumps(GOOD).encode(), [*JSON, (b"x-api-key", presented)])
+    status, body = await ask(lean, *request)
+    assert status == 401
+    assert (status, body) == await ask(django, *request)
+
+
+async def test_a_key_without_the_scope_is_refused(lean: Lean, key: str):
+    _, reader = await sync_to_async(keys.issue)("reader", ["read"])
+    headers = [*JSON, (b"x-api-key", reader.encode())]
+    assert (await ask(lean, "POST", "/api/publish", json.dumps(GOOD).encode(), headers))[0] == 403
+
+
+async def test_what_is_in_order_does_not_trouble_django(lean: Lean, django: Counting, key: str):
+    request = ("POST", "/api/publish", json.dumps(GOOD).encode(), [*JSON, (b"x-api-key", key.encode())])
+    assert (await ask(lean, *request))[0] == 200
+    assert django.asked == 0
+
+
+async def test_a_revoked_key_is_refused_at_once_although_it_was_just_used(lean: Lean, key: str):
+    request = ("POST", "/api/publish", json.dumps(GOOD).encode(), [*JSON, (b"x-api-key", key.encode())])
+    assert (await ask(lean, *request))[0] == 200
+    await sync_to_async(lambda: revoke(ApiKey.objects.all()))()
+    assert (await ask(lean, *request))[0] == 401
+
+
+async def test_a_key_that_is_remembered_costs_no_query_and_is_asked_for_again_later(
+    key: str, monkeypatch: pytest.MonkeyPatch
+):
+    now: list[float] = [0.0]
+    asked: list[str] = []
+    look_up = keys.find
+
+    def find(plain: str) -> ApiKey | None:
+        asked.append(plain)
+        return look_up(plain)
+
+    monkeypatch.setattr(keys, "find", find)
+    known = KnownKeys(clock=lambda: now[0])
+    for _ in range(3):
+        assert (await known.find(key)) is not None
+    assert len(asked) == 1
+    now[0] += known_keys.REMEMBERED_SECONDS + 0.1
+    await known.find(key)
+    assert len(asked) == 2
+    for _ in range(2):
+        assert await known.find("wrong-wrong-wrong") is None
+    assert len(asked) == 4
