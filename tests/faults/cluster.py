@@ -60,8 +60,8 @@ class Member:
 
 
 def read_metric(server: Server, name: str) -> float:
-    """The sum of a metric over its labels and, where one host has several workers, over them."""
-    lines = [line for line in call(server, "GET", "/metrics").text.splitlines() if not line.startswith("#")]
+    """A metric, with the labels that are given, or as the sum over all."""
+    lines = call(server, "GET", "/metrics").text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{")))
 
 
@@ -176,13 +176,15 @@ async def listening(port: int, token: str, count: int = 1) -> AsyncIterator[list
         yield listeners
 
 
-async def publish(sender: Listener, name: str, token: str, numbers: Iterable[int], rate: float = 100) -> None:
-    """Send `<name> <number>` to a token, so many a second."""
+async def publish(
+    sender: Listener, name: str, token: str, numbers: Iterable[int], rate: float = 100, filling: str = ""
+) -> None:
+    """Send `<name> <number> <filling>` to a token, so many a second."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     for count, number in enumerate(numbers):
         await asyncio.sleep(began + count / rate - loop.time())
-        await sender.socket.send(f"{token}|{name} {number}")
+        await sender.socket.send(f"{token}|{name} {number} {filling}")
 
 
 async def until(condition: Callable[[], Any], seconds: float = 20, pause: float = 0.05) -> float:
