@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.deprecation import MiddlewareMixin
 
 from routing_app.core.database import Overloaded
-from routing_app.core.relay import LayerUnavailable
+from routing_app.core.subscriptions import LayerUnavailable
 
 logger = logging.getLogger(__name__)
 
