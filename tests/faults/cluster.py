@@ -65,6 +65,11 @@ def read_metric(server: Server, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{")))
 
 
+def listing_count(server: Server) -> int:
+    """How many clients are present."""
+    return int(call(server, "GET", "/api/clients/").json()["count"])
+
+
 def listed(server: Server) -> list[dict[str, Any]]:
     """All present clients; fails unless they are on one page."""
     reply = call(server, "GET", "/api/clients/?page_size=1000")
