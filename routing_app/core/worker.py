@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from channels.layers import get_channel_layer
 from django.conf import settings
 
+from routing_app.core import metrics
 from routing_app.core.address import WORKER_ID_LENGTH
 from routing_app.core.codes import RESTART, Close
 from routing_app.core.connection import Limits
@@ -33,6 +34,8 @@ KEYS_REVOKED: Final = "$keys_revoked"
 DRAIN_BATCH: Final = 200
 """Connections closed at once while draining, so that their reconnects do not come all at once."""
 DRAIN_PAUSE_SECONDS: Final = 0.02
+COUNT_SECONDS: Final = 5.0
+"""Between two counts of this process's tasks."""
 
 _started: list[Callable[[Worker], Awaitable[None]]] = []
 
@@ -82,6 +85,7 @@ class Worker:
         await self.relay.want([f"worker:{self.id}"])
         for hook in _started:
             await self._run(hook)
+        self.spawn(_count_tasks())
         self.serving = True
 
     async def _run(self, hook: Callable[[Worker], Awaitable[None]]) -> None:
@@ -118,6 +122,13 @@ class Worker:
         await self.relay.stop()
         await self.presence.stop()
         await self.writes.settled()
+
+
+async def _count_tasks() -> None:
+    """Keep the metric up to date: tasks that pile up are a leak that memory shows only late."""
+    while True:
+        metrics.TASKS.set(len(asyncio.all_tasks()))
+        await asyncio.sleep(COUNT_SECONDS)
 
 
 _workers: WeakKeyDictionary[asyncio.AbstractEventLoop, Worker] = WeakKeyDictionary()
