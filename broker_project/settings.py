@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from hashlib import sha256
-import logging
 from pathlib import Path
 from typing import Any
 
