@@ -454,11 +454,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.auth.HasScope"],
     "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
     "DEFAULT_SCHEMA_CLASS": "routing_app.core.schema.Described",
-    "DEFAULT_PARSER_CLASSES": [
-        "routing_app.core.parsers.BoundedJSONParser",
-        "rest_framework.parsers.FormParser",
-        "rest_framework.parsers.MultiPartParser",
-    ],
+    "DEFAULT_PARSER_CLASSES": ["routing_app.core.parsers.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "PAGE_SIZE": 100,
     # The server itself reads X-Forwarded-For, from TRUSTED_PROXIES alone; here it would be anybody's word.

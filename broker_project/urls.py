@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import TemplateView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
@@ -36,8 +36,8 @@ urlpatterns = [
     path("healthcheck", healthcheck),
     path("bus-message/<path:room>", bus_message),
     path("api/publish", PublishView.as_view()),
-    path("api/connections/<str:id>/request", RequestView.as_view()),
-    path("api/connections/<str:id>/send", SendView.as_view()),
+    re_path(r"^api/connections/(?P<id>[0-9a-f]+)/request$", RequestView.as_view()),
+    re_path(r"^api/connections/(?P<id>[0-9a-f]+)/send$", SendView.as_view()),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema")),
     path("api/", include(rest.urls)),
