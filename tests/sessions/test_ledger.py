@@ -224,7 +224,7 @@ def test_ledger_does_what_the_model_says() -> None:
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
-            max_examples=2000 if soak else 25,
+            max_examples=1000 if soak else 25,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
