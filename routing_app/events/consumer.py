@@ -20,8 +20,7 @@ from routing_app.core.consumer import Consumer
 from routing_app.core.database import query
 from routing_app.core.hub import Hub
 from routing_app.core.publication import MESSAGE, Publication
-from routing_app.core.relay import LayerUnavailable
-from routing_app.core.worker import Worker, on_start
+from routing_app.core.worker import LayerUnavailable, Worker, on_start
 from routing_app.events import credentials, rules, service, wire
 from routing_app.events.entries import NoAccess
 from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
