@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.utils import timezone
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from routing_app.core.codes import EXPIRED, REVOKED
 from routing_app.events import credentials
@@ -103,6 +104,27 @@ def test_an_expired_token_can_make_its_sockets_public(strict: Server):
     with Socket(strict, token=user.token) as socket:
         assert socket.root_id == user.root_id
         assert socket.receive()["data"]["root_id"] == PUBLIC
+
+
+def test_no_socket_outlives_a_logout_that_came_while_it_connected(events: Server, new_user: NewUser):
+    for _ in range(3):
+        user = new_user()
+        with ThreadPoolExecutor(9) as pool:
+            connecting = [pool.submit(end_of_socket, events, user.token) for _ in range(8)]
+            assert call(events, "POST", "/user/logout", None, user.token).status == 200
+            ends = [one.result() for one in connecting]
+
+        assert set(ends) <= {"public", "refused", REVOKED.code}
+
+
+def end_of_socket(server: Server, token: str) -> str | int | None:
+    """How a socket with a token ends that is revoked meanwhile."""
+    try:
+        socket = Socket(server, token=token)
+    except (InvalidStatus, ConnectionClosedError):
+        return "refused"
+    with socket:
+        return "public" if socket.root_id == PUBLIC else socket.close_code()
 
 
 def test_a_token_that_became_void_behind_our_back_ends_its_sockets_too(strict: Server):
