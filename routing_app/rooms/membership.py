@@ -13,8 +13,7 @@ from routing_app.core import metrics
 from routing_app.core.codes import UNAVAILABLE, Refusal
 from routing_app.core.connection import State
 from routing_app.core.database import Overloaded
-from routing_app.core.relay import LayerUnavailable
-from routing_app.core.worker import Worker
+from routing_app.core.worker import LayerUnavailable, Worker
 from routing_app.rooms import records
 from routing_app.rooms.member import Member, roll
 from routing_app.rooms.models import address

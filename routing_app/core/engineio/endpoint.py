@@ -35,8 +35,7 @@ from routing_app.core.engineio.session import (
     Session,
 )
 from routing_app.core.engineio.websocket import Channel
-from routing_app.core.relay import LayerUnavailable
-from routing_app.core.worker import Worker, current_worker
+from routing_app.core.worker import LayerUnavailable, Worker, current_worker
 
 logger = logging.getLogger(__name__)
 

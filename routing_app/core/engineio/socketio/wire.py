@@ -2,7 +2,7 @@
 
 A packet is `<type>[<attachments>-][<namespace>[?<query>],][<ack id>][<JSON>]`. Clients 1.x leave out the
 comma after a namespace when nothing follows. Facts: socketio/socket.io-protocol, `Readme.md` of v5 and branch
-v4; client 1.x by observation. What is written here is ASCII: clients 1.x, and Python's socketIO-client-2, read
+v4; client 1.x by observation. What is written here is ASCII: clients 1.x, and socketIO-client-2, read
 other text wrongly on some transport.
 """
 
