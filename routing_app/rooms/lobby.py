@@ -6,7 +6,6 @@ A member is known to its peers by its socket id, and is in one lobby at a time.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -17,8 +16,6 @@ from routing_app.rooms import records, wire
 from routing_app.rooms.member import Ack, Member
 from routing_app.rooms.membership import ignore, join, leave_room, unavailable
 from routing_app.rooms.models import address
-
-_farewells: set[asyncio.Task[int]] = set()
 
 
 def peer_address(lobby: str, id: str) -> str:
@@ -68,9 +65,7 @@ def gone(member: Member) -> None:
     lobby = current(member)
     if lobby is not None:
         member.rooms.clear()
-        task = asyncio.ensure_future(member.worker.hub.publish(_left(member, lobby)))
-        _farewells.add(task)
-        task.add_done_callback(_farewells.discard)
+        member.worker.spawn(member.worker.hub.publish(_left(member, lobby)))
 
 
 async def _join(member: Member, lobby: str) -> bool:

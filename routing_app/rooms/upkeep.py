@@ -20,8 +20,6 @@ EVICT: Final = "$rooms.evict"
 """Event of a publication that empties a room; its message is `[namespace, name]`."""
 PERIOD_SECONDS: Final = 30.0
 
-_tasks: set[asyncio.Task[None]] = set()
-
 
 @on_start
 async def begin(worker: Worker) -> None:
@@ -29,7 +27,7 @@ async def begin(worker: Worker) -> None:
     mine = roll(worker)
     worker.presence.on_copy.append(lambda: records.restore(worker, list(mine.entries())))
     worker.hub.on(EVICT, lambda publication: _evict(worker, mine, publication))
-    _plan(worker)
+    worker.spawn(_keep_on(worker))
 
 
 def _evict(worker: Worker, mine: Roll, publication: Publication) -> int:
@@ -41,17 +39,10 @@ def _evict(worker: Worker, mine: Roll, publication: Publication) -> int:
     return len(members)
 
 
-def _plan(worker: Worker) -> None:
-    asyncio.get_running_loop().call_later(PERIOD_SECONDS, _begin_round, worker)
-
-
-def _begin_round(worker: Worker) -> None:
-    if worker.draining:
-        return
-    task = asyncio.ensure_future(keep(worker))
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-    _plan(worker)
+async def _keep_on(worker: Worker) -> None:
+    while True:
+        await asyncio.sleep(PERIOD_SECONDS)
+        await keep(worker)
 
 
 async def keep(worker: Worker) -> None:

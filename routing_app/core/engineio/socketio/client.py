@@ -101,7 +101,7 @@ class Client:
             return
         if namespace is None:
             metrics.REFUSED.labels(self._line, Refusal.PATH).inc()
-            self._session.send(MESSAGE + wire.refuse(name, "Invalid namespace", self._session.version))
+            self._send(wire.refuse(name, "Invalid namespace", self._session.version))
             return
         if name in self._sockets or not self._session.open:
             return
@@ -122,7 +122,13 @@ class Client:
         """The main namespace exists for every client, also where it offers nothing."""
         self._stop_waiting()
         sid = secrets.token_hex(10) if self._session.version == 4 else None
-        self._session.send(MESSAGE + wire.connect(wire.MAIN, sid))
+        self._send(wire.connect(wire.MAIN, sid))
+
+    def _send(self, packet: str) -> None:
+        """Send behind what the sockets have sent until now."""
+        for socket in self._sockets.values():
+            socket.connection.outbox.flush()
+        self._session.send(MESSAGE + packet)
 
     def _forget(self, socket: Socket) -> None:
         self._sockets.pop(socket.name, None)

@@ -142,6 +142,8 @@ class Socket:
         self._open = False
         connection = self.connection
         close = connection.close_sent or self.session.closed_with or NORMAL
+        if self.session.open:
+            connection.outbox.flush()
         connection.gone()
         self.worker.hub.drop(connection)
         self.worker.presence.leave(connection)
