@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,11 @@ _CORES: Final = sorted(os.sched_getaffinity(0))
 SERVER_CORE: Final = _CORES[0]
 LOAD_CORE: Final = _CORES[-1]
 """The same as SERVER_CORE on a machine with one core; the description says so."""
+
+GLANCE: Final = 0.5
+"""Seconds for which one looks whether the machine is quiet."""
+QUIET: Final = 0.15
+"""Part of the time for which others may use a core, or keep server or load waiting for it."""
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -71,6 +77,16 @@ def busy_seconds(core: int) -> float:
     fields = next(line for line in _lines("/proc/stat") if line.startswith(f"cpu{core} ")).split()
     user, nice, system, steal = (int(fields[index]) for index in (1, 2, 3, 8))
     return (user + nice + system + steal) / _TICKS
+
+
+def wait_until_quiet(patience: float) -> None:
+    """Return when both cores have been nearly idle for half a second, or after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        before = {core: busy_seconds(core) for core in (SERVER_CORE, LOAD_CORE)}
+        time.sleep(GLANCE)
+        if all(busy_seconds(core) - seconds <= QUIET * GLANCE for core, seconds in before.items()):
+            return
 
 
 def _stat(pid: int) -> list[str]:

@@ -11,11 +11,11 @@ from typing import Final
 
 from bench.bench import Bench
 from bench.load import LoadError
+from bench.machine import QUIET, wait_until_quiet
 from bench.section import Figure, Reading, Row, Section, Unavailable
 
-QUIET: Final = 0.15
-"""Part of the time for which others may keep server or load waiting; above, a row is measured again."""
 ATTEMPTS: Final = 3
+"""How often a row is measured in a round until others disturb it no longer than QUIET allows."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Outcome:
     day: str
 
 
-def measure(section: Section, bench: Bench, rounds: int) -> Outcome:
-    """Measure every row of a section once a round."""
+def measure(section: Section, bench: Bench, rounds: int, patience: float = 0) -> Outcome:
+    """Measure every row of a section once a round; waits up to `patience` seconds for quiet each time."""
     readings: dict[str, list[Reading]] = {row.label: [] for row in section.rows}
     missing: dict[str, str] = {}
     disturbance = 0.0
@@ -43,7 +43,7 @@ def measure(section: Section, bench: Bench, rounds: int) -> Outcome:
                 continue
             print(f"  {section.name} {number}/{rounds}: {row.label}", flush=True)
             try:
-                reading, others = _quiet_reading(row, bench)
+                reading, others = _quiet_reading(row, bench, patience)
             except (Unavailable, LoadError) as error:
                 missing[row.label] = str(error)
                 continue
@@ -53,10 +53,11 @@ def measure(section: Section, bench: Bench, rounds: int) -> Outcome:
     return Outcome(results, missing, rounds, disturbance, load_average, time.strftime("%Y-%m-%d"))
 
 
-def _quiet_reading(row: Row, bench: Bench) -> tuple[Reading, float]:
+def _quiet_reading(row: Row, bench: Bench, patience: float) -> tuple[Reading, float]:
     """The least disturbed of a few attempts, and how much it was disturbed."""
     best: tuple[Reading, float] | None = None
     for _ in range(1 if bench.quick else ATTEMPTS):
+        wait_until_quiet(patience)
         bench.disturbance = 0.0
         reading = row.measure(bench)
         if best is None or bench.disturbance < best[1]:

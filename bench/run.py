@@ -53,7 +53,8 @@ def main() -> int:
 
 def _run(section: Section, bench: Bench, options: argparse.Namespace) -> None:
     rows = [row for row in section.rows if options.rows in row.label and (row.quick or not bench.quick)]
-    outcome = measure(replace(section, rows=rows), bench, options.rounds or (1 if bench.quick else 3))
+    rounds = options.rounds or (1 if bench.quick else 3)
+    outcome = measure(replace(section, rows=rows), bench, rounds, options.wait)
     report.save(section, outcome)
     print("\n" + report.markdown(section, outcome), flush=True)
     if options.docs and not report.write_document(section, outcome):
@@ -66,6 +67,7 @@ def _options(known: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", type=_names(known), metavar="NAMES", help=f"of {', '.join(known)}")
     parser.add_argument("--rows", default="", metavar="TEXT", help="only rows whose label contains TEXT")
     parser.add_argument("--rounds", type=int, help="how often every row is measured (3)")
+    parser.add_argument("--wait", type=float, default=10, metavar="SECONDS", help="for a quiet machine (10)")
     parser.add_argument("--docs", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--list", action="store_true", help="list the sections")
     return parser.parse_args()

@@ -31,7 +31,7 @@ from routing_app.core.codes import (
 from routing_app.core.connection import Connection, Encoder, Peer, State, new_id
 from routing_app.core.database import Overloaded
 from routing_app.core.limits import TokenBucket
-from routing_app.core.relay import LayerUnavailable
+from routing_app.core.subscriptions import LayerUnavailable
 from routing_app.core.worker import Worker, current_worker
 from routing_app.core.writer import EXTENSION, AsgiWriter, DirectWriter, Writer
 

@@ -5,7 +5,7 @@
 | items | number, items | publications for one address, in order |
 | probe | number | nothing: its echo proves that a subscription is in force |
 | hello | | its sender is new, and wants to hear heartbeats |
-| heartbeat | number | its sender lives, and `number` was its last envelope of items |
+| heartbeat | number | its sender lives; all its envelopes up to this have left, or were announced |
 | unsent | | some envelopes of its sender never left: ask for them |
 | ask | after | to each process named: send again everything numbered above this |
 | replay | entries, complete | what was asked for: `[number, items]` each, and whether that is all of it |

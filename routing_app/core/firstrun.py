@@ -7,6 +7,7 @@ import secrets
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 
 from routing_app.core import keys
 from routing_app.core.models import ApiKey
@@ -16,9 +17,10 @@ def prepare() -> list[str]:
     """Make what is missing and return the lines to print; none when nothing was missing.
 
     `DJANGO_SUPERUSER_USERNAME`, `DJANGO_SUPERUSER_PASSWORD` and `SWITCHBOARD_API_KEY` preset them; what was
-    preset is not printed. Raises ImproperlyConfigured when the preset key is too short.
+    preset is not printed. Raises ImproperlyConfigured when the preset key is too short; nothing is made then.
     """
-    return [*_first_user(), *_first_key()]
+    with transaction.atomic():
+        return [*_first_user(), *_first_key()]
 
 
 def _first_user() -> list[str]:

@@ -10,6 +10,11 @@ from routing_app.core.publication import Publication
 BACKLOG: Final = 10_000
 """Publications, times their addresses, that may wait."""
 
+WIDE: Final = 8
+"""A publication to more addresses goes once to every process instead of once to each address."""
+EVERYBODY: Final = "worker:*"
+"""The address that every process hears."""
+
 Batch = tuple[str, list[Any]]
 """An address and the packed publications for it, in order."""
 
@@ -17,7 +22,8 @@ Batch = tuple[str, list[Any]]
 class Outgoing:
     """Publications grouped into envelopes, keeping the order per address."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_everybody: bool = True) -> None:
+        self._has_everybody = has_everybody
         self._batches: list[Batch] = []
         self._open: dict[str, list[Any]] = {}
         self.backlog = 0
@@ -33,9 +39,10 @@ class Outgoing:
         packed = publication.pack()
         if len(publication.addresses) == 1:
             self._append(addresses[0], packed)
+        elif len(addresses) > WIDE and self._has_everybody:
+            self._append_wide(addresses, packed)
         else:
             self._append_sealed(addresses, packed)
-        self.backlog += len(addresses)
 
     def take(self) -> list[Batch]:
         """All that waits, in order; what comes later starts new envelopes."""
@@ -52,6 +59,13 @@ class Outgoing:
             items = self._open[address] = []
             self._batches.append((address, items))
         items.append(packed)
+        self.backlog += 1
+
+    def _append_wide(self, addresses: Sequence[str], packed: list[Any]) -> None:
+        """One envelope for all; what is published to these addresses later comes after it."""
+        for address in addresses:
+            self._open.pop(address, None)
+        self._append_sealed([EVERYBODY], packed)
 
     def _append_sealed(self, addresses: Sequence[str], packed: list[Any]) -> None:
         """Start new envelopes for all addresses of a publication.
@@ -63,3 +77,4 @@ class Outgoing:
             items = [packed]
             self._batches.append((address, items))
             self._open[address] = items
+            self.backlog += 1

@@ -13,7 +13,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import islice
 from typing import Any, Final
 
 from routing_app.core import metrics
@@ -21,26 +20,17 @@ from routing_app.core.address import group_name
 from routing_app.core.codes import Loss
 from routing_app.core.envelope import UNENCODABLE, Envelope, armour
 from routing_app.core.inbox import Inbox
-from routing_app.core.outgoing import Batch, Outgoing
+from routing_app.core.outgoing import EVERYBODY, Batch, Outgoing
 from routing_app.core.publication import Publication
 from routing_app.core.replay import Log
+from routing_app.core.subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
 
-EVERYBODY: Final = "worker:*"
-"""The address that every process hears."""
 PATIENCE_SECONDS: Final = 1.0
 """How long a publisher waits for room in the backlog before its message counts as lost."""
 RETRY_SECONDS: Final = 3.0
 """How long an envelope is tried again while the layer fails; then it, and what follows, stays in the log."""
-CONFIRM_SECONDS: Final = 3.0
-"""How long a round of subscriptions may take until the layer is seen to honour it."""
-SUBSCRIPTIONS: Final = 500
-"""Subscriptions begun in one round: a mass arrival takes several, each within its time."""
-DISCARDS: Final = 64
-"""Subscriptions ended in one round, so that a mass drop does not hold up envelopes."""
-DISCARD_SECONDS: Final = 1.0
-"""How long ending one may take, and the pause after a failure."""
 HEARTBEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 3.0
 """Our own heartbeats missing for so long: the connection is half-open, and is made anew."""
@@ -49,10 +39,6 @@ NOTICE_SECONDS: Final = 1.0
 """How long a notice may take; one that fails is made again by the next tick."""
 
 Deliver = Callable[[Publication], int]
-
-
-class LayerUnavailable(Exception):
-    """The channel layer does not answer; what was asked of it has not happened."""
 
 
 class Relay:
@@ -70,14 +56,14 @@ class Relay:
         self._channel = ""
         self._deliver: Deliver = lambda publication: 0
         self._on_gap: Callable[[], None] = lambda: None
-        self._held: set[str] = set()
-        self._asked: dict[str, asyncio.Future[None]] = {}
-        self._dropped: set[str] = set()
-        self._outgoing = Outgoing()
+        self._subscriptions = Subscriptions(layer, self._open_channel, self._prove, self._wake)
+        self._outgoing = Outgoing(self.reaches_others)
         self._notices: list[tuple[str, Callable[[], Envelope]]] = []
         self._log = Log(on_lost=_count_as_down)
         self._gave_up = False
         self._number = 0
+        self._reached = 0
+        """The number up to which others have heard everything, or know that they have to ask for it."""
         self._inbox = Inbox(self._deliver_items)
         self._probe = 0
         self._probe_seen = asyncio.Event()
@@ -128,31 +114,20 @@ class Relay:
 
     def _forget(self) -> None:
         _count_as_down(self._outgoing.backlog + self._log.unsent)
-        self._outgoing, self._log, self._notices = Outgoing(), Log(on_lost=_count_as_down), []
-        _fail(self._asked.values(), LayerUnavailable("stopped"))
-        self._asked = {}
-        self._held.clear()
-        self._dropped.clear()
+        self._outgoing = Outgoing(self.reaches_others)
+        self._log = Log(on_lost=_count_as_down)
+        self._notices = []
+        self._subscriptions.forget()
 
     # --- what the hub asks for ---------------------------------------------------------------------------
 
     async def want(self, addresses: Iterable[str]) -> None:
         """Subscribe to addresses and wait until the layer is seen to honour it. Raises LayerUnavailable."""
-        self._dropped.difference_update(addresses)
-        missing = [address for address in addresses if address not in self._held]
-        if not missing:
-            return
-        loop = asyncio.get_running_loop()
-        waiting = [self._asked.setdefault(address, loop.create_future()) for address in missing]
-        self._wake()
-        # A future may be shared with another connection: its cancellation is not ours.
-        for future in waiting:
-            await asyncio.shield(future)
+        await self._subscriptions.want(addresses)
 
     def unwant(self, address: str) -> None:
         """Unsubscribe from an address some time soon."""
-        self._dropped.add(address)
-        self._wake()
+        self._subscriptions.unwant(address)
 
     def offer(self, publication: Publication) -> bool:
         """Take a publication for the other processes; False when the backlog is full."""
@@ -177,7 +152,7 @@ class Relay:
         except TimeoutError:
             metrics.LOST.labels(Loss.LAYER_BACKLOG).inc()
 
-    # --- the sending task: subscriptions -----------------------------------------------------------------
+    # --- the sending task ------------------------------------------------------------------------------
 
     def _wake(self) -> None:
         if self._sender is None:
@@ -193,49 +168,18 @@ class Relay:
             await self._work.wait()
             self._work.clear()
             try:
-                await self._subscribe_asked()
+                await self._subscriptions.begin()
                 await self._send_batches()
                 await self._send_notices()
-                await self._unsubscribe_dropped()
+                await self._subscriptions.end()
             except Exception:
                 metrics.LAYER_ERRORS.inc()
                 logger.exception("the relay failed and goes on")
 
-    async def _subscribe_asked(self) -> None:
-        asked = self._next_asked()
-        if not asked:
-            return
-        try:
-            async with asyncio.timeout(CONFIRM_SECONDS):
-                await self._open_channel()
-                for address in asked:
-                    await self._layer.group_add(group_name(address), self._channel)
-                await self._confirm()
-        except Exception as error:
-            metrics.LAYER_ERRORS.inc()
-            # Some may be subscribed to by now; those that were asked for again have their turn next.
-            self._dropped.update(asked.keys() - self._asked.keys())
-            _fail(asked.values(), LayerUnavailable(f"cannot subscribe: {error}"))
-        except BaseException:
-            _fail(asked.values(), LayerUnavailable("stopped"))
-            raise
-        else:
-            self._held.update(asked)
-            _resolve(asked.values())
-
-    def _next_asked(self) -> dict[str, asyncio.Future[None]]:
-        """Take some of the addresses asked for, without those that have come to be held in the meantime."""
-        taken = {address: self._asked.pop(address) for address in list(islice(self._asked, SUBSCRIPTIONS))}
-        if self._asked:
-            self._work.set()
-        held = taken.keys() & self._held
-        _resolve(taken.pop(address) for address in held)
-        return taken
-
-    async def _open_channel(self) -> None:
+    async def _open_channel(self) -> str:
         """The one channel that this process receives on; a process that only publishes has none."""
         if self._receivers:
-            return
+            return self._channel
         self._channel = await self._layer.new_channel("hub.")
         if self._alone is None:
             for address in (EVERYBODY, f"worker:{self._worker}"):
@@ -247,8 +191,9 @@ class Relay:
         if self._alone is None:
             self._receivers.append(asyncio.ensure_future(self._keep_watch()))
             self._notify(EVERYBODY, lambda: self._envelope("hello"))
+        return self._channel
 
-    async def _confirm(self) -> None:
+    async def _prove(self) -> None:
         """Wait until an envelope of our own comes back through a group that is used only for this.
 
         The pub/sub layer sends SUBSCRIBE without waiting for the answer, and PUBLISH over another connection.
@@ -269,28 +214,7 @@ class Relay:
                         await self._probe_seen.wait()
                 pause = min(2 * pause, 0.2)
         finally:
-            self._dropped.add(address)
-
-    async def _unsubscribe_dropped(self) -> None:
-        for _ in range(DISCARDS):
-            if not self._dropped:
-                return
-            address = self._dropped.pop()
-            if address in self._asked:
-                self._dropped.add(address)  # it was asked for before: that comes first, with the next round
-                return
-            self._held.discard(address)
-            try:
-                async with asyncio.timeout(DISCARD_SECONDS):
-                    await self._layer.group_discard(group_name(address), self._channel)
-            except Exception:
-                metrics.LAYER_ERRORS.inc()
-                if address not in self._asked:
-                    self._dropped.add(address)
-                self._wake_later(DISCARD_SECONDS)
-                return
-        if self._dropped:
-            self._work.set()
+            self._subscriptions.unwant(address)
 
     # --- the sending task: envelopes ---------------------------------------------------------------------
 
@@ -312,6 +236,7 @@ class Relay:
             self._log.append((self._number, items))
         if not self._gave_up and await self._send(address, self._number, items):
             self._log.sent(self._number)
+            self._reached = self._number
             metrics.ENVELOPES.labels("out").inc()
         elif not self._gave_up:
             self._gave_up = True
@@ -352,6 +277,7 @@ class Relay:
         else:
             self._gave_up = False
             self._log.announced()
+            self._reached = self._number
 
     async def _send_notices(self) -> None:
         """Heartbeats and what recovery needs; made when sent, to tell of all envelopes before them."""
@@ -442,7 +368,7 @@ class Relay:
                 await self._reconnect()
 
     def _beat(self) -> None:
-        self._notify(EVERYBODY, lambda: self._envelope("heartbeat", number=self._number))
+        self._notify(EVERYBODY, lambda: self._envelope("heartbeat", number=self._reached))
 
     async def _reconnect(self) -> None:
         metrics.LAYER_ERRORS.inc()
@@ -483,16 +409,3 @@ def _count_as_down(items: int) -> None:
     if items:
         logger.warning("channel layer down, %d messages lost to other processes", items)
         metrics.LOST.labels(Loss.LAYER_DOWN).inc(items)
-
-
-def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
-
-
-def _fail(futures: Iterable[asyncio.Future[None]], error: Exception) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # retrieved: the waiter may be gone

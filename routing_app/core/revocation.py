@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from django.utils import timezone
 
 from routing_app.core.models import ApiKey
+from routing_app.core.outgoing import EVERYBODY
 from routing_app.core.publishing import publish_sync
-from routing_app.core.relay import EVERYBODY
 from routing_app.core.worker import KEYS_REVOKED
 
 

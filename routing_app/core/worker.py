@@ -21,7 +21,8 @@ from routing_app.core.known_keys import KnownKeys
 from routing_app.core.limits import Seats
 from routing_app.core.outbox import Flusher
 from routing_app.core.presence import Presence
-from routing_app.core.relay import LayerUnavailable, Relay
+from routing_app.core.relay import Relay
+from routing_app.core.subscriptions import LayerUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import redis
 
 from routing_app.core.address import group_name
 from routing_app.core.layers import ProcessChannelLayer
+from routing_app.core.outgoing import EVERYBODY
 from routing_app.core.redis_layer import RedisLayer
-from routing_app.core.relay import EVERYBODY
 from tests.core.harness import Node
 
 
@@ -30,7 +30,8 @@ class LaggingLayer:
 
     `group_add` and `group_discard` return at once and take effect later, in order, `lag` loop turns each;
     `group_send` reaches whoever is subscribed by then. While `down` every call fails; while `hanging`
-    none returns. `doubled` sends everything twice, as a retry does whose first try got through.
+    none returns; while `unsure` a send gets through and fails all the same. `doubled` sends everything twice,
+    as a retry does whose first try got through. Between `cut` and `mend` nothing arrives here.
     """
 
     def __init__(self, bus: Bus, lag: int = 3) -> None:
@@ -38,8 +39,11 @@ class LaggingLayer:
         self.lag = lag
         self.down = False
         self.hanging = False
+        self.unsure = False
         self.doubled = False
         self.sends = 0
+        self._cut = False
+        self._reconnected: Callable[[Any], None] = lambda connection: None
         self._queues: dict[str, asyncio.Queue[Any]] = {}
         self._commands: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._task = asyncio.ensure_future(self._obey())
@@ -51,7 +55,29 @@ class LaggingLayer:
         return name
 
     async def receive(self, channel: str) -> Any:
-        return await self._queues[channel].get()
+        while True:
+            message = await self._queues[channel].get()
+            if not self._cut:
+                return message
+
+    def watch(self, reconnected: Callable[[Any], None]) -> None:
+        self._reconnected = reconnected
+
+    def cut(self) -> None:
+        """Lose the connection that subscriptions live on, with all that is on its way."""
+        self._cut = True
+        for queue in self._queues.values():
+            while not queue.empty():
+                queue.get_nowait()
+
+    def mend(self) -> None:
+        """Make it anew, and say so."""
+        if self._cut:
+            for queue in self._queues.values():
+                while not queue.empty():
+                    queue.get_nowait()
+            self._cut = False
+            self._reconnected(self)
 
     async def group_add(self, group: str, channel: str) -> None:
         await self._trouble()
@@ -69,6 +95,8 @@ class LaggingLayer:
         for _ in range(2 if self.doubled else 1):
             for queue in self.bus.groups.get(group, ()):
                 queue.put_nowait(message)
+        if self.unsure:
+            raise ConnectionError("the answer was lost")
 
     async def flush(self) -> None:
         self._task.cancel()

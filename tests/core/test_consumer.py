@@ -18,7 +18,7 @@ from routing_app.core.connection import State
 from routing_app.core.consumer import Consumer, Refused
 from routing_app.core.database import Overloaded, query
 from routing_app.core.models import ConnectionRecord
-from routing_app.core.relay import LayerUnavailable
+from routing_app.core.subscriptions import LayerUnavailable
 from routing_app.core.worker import Worker, current_worker, drop_worker, on_start
 from routing_app.core.writer import EXTENSION
 from tests.core.harness import PLAIN, Counted, replaced, until
@@ -661,6 +661,6 @@ async def test_no_subscription_is_left_in_the_layer(probe: type[Probe], worker: 
     await client.opens()
     await client.disconnect()
     relay = worker.relay
-    await until(lambda: not relay._dropped)
+    await until(lambda: not relay._subscriptions._dropped)
 
-    assert relay._held == {f"worker:{worker.id}"}
+    assert relay._subscriptions._held == {f"worker:{worker.id}"}

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from routing_app.core import relay
+from routing_app.core import subscriptions
 from routing_app.core.address import group_name
 from routing_app.core.connection import Connection
-from routing_app.core.relay import LayerUnavailable
+from routing_app.core.subscriptions import LayerUnavailable
 from tests.core.harness import Node, heard, received, replaced, scaled, until
 from tests.core.layers import Cluster, LaggingLayer, cluster
 
@@ -161,7 +161,7 @@ class Subscriptions(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            with replaced(relay, "DISCARD_SECONDS", 0.01):
+            with replaced(subscriptions, "DISCARD_SECONDS", 0.01):
                 self.loop.run_until_complete(self._settle())
         finally:
             self.loop.run_until_complete(self.cluster.stop())

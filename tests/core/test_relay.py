@@ -10,12 +10,12 @@ import pytest
 import redis
 from django.utils.module_loading import import_string
 
-from routing_app.core import outgoing, relay
+from routing_app.core import outgoing, relay, subscriptions
 from routing_app.core.address import group_name
 from routing_app.core.layers import ProcessChannelLayer
 from routing_app.core.redis_layer import RedisLayer
-from routing_app.core.relay import LayerUnavailable
 from routing_app.core.replay import Log
+from routing_app.core.subscriptions import LayerUnavailable
 from tests.core.harness import Counted, Node, heard, lost, received, replaced, until
 from tests.core.layers import Cluster, LaggingLayer, cluster
 from tests.services.redis import Redis
@@ -202,7 +202,7 @@ async def test_a_short_outage_loses_nothing(lagging: Cluster):
 async def test_a_new_socket_waits_seconds_and_not_for_all_that_is_waiting(lagging: Cluster, trouble: str):
     node = lagging.node()
     await node.hearing("token:a")
-    with replaced(relay, "RETRY_SECONDS", 0.3), replaced(relay, "CONFIRM_SECONDS", 0.3):
+    with replaced(relay, "RETRY_SECONDS", 0.3), replaced(subscriptions, "CONFIRM_SECONDS", 0.3):
         setattr(layer_of(node), trouble, True)
         for number in range(200):
             await node.publish(number, f"token:{number}")
@@ -221,7 +221,7 @@ async def test_connections_that_leave_while_the_layer_is_down_are_unsubscribed_w
 ):
     node = lagging.node()
     crowd = [await node.hearing(f"token:{number}") for number in range(20)]
-    with replaced(relay, "DISCARD_SECONDS", 0.05):
+    with replaced(subscriptions, "DISCARD_SECONDS", 0.05):
         layer_of(node).down = True
         for one in crowd[1:]:
             node.hub.drop(one)
@@ -257,7 +257,7 @@ async def test_a_full_backlog_slows_the_publisher_and_then_counts_what_is_lost(l
 async def test_a_mass_arrival_is_subscribed_in_rounds(lagging: Cluster):
     """One round of all would be over its time; every round is proven by an echo."""
     here, there = lagging.node(), lagging.node()
-    with replaced(relay, "SUBSCRIPTIONS", 10):
+    with replaced(subscriptions, "SUBSCRIPTIONS", 10):
         ear = await there.hearing(*[f"token:{number}" for number in range(95)])
     for number in range(95):
         await here.publish(number, f"token:{number}")

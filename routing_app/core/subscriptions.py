@@ -1,0 +1,152 @@
+"""Which addresses this process is subscribed to at the channel layer, and which it should be.
+
+Steps of one task, in order: what is asked for is subscribed to in rounds, each proven by an echo before
+anybody is told; what nobody needs any more is ended a few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from typing import Any, Final
+
+from routing_app.core import metrics
+from routing_app.core.address import group_name
+
+CONFIRM_SECONDS: Final = 3.0
+"""How long a round of subscriptions may take until the layer is seen to honour it."""
+SUBSCRIPTIONS: Final = 500
+"""Subscriptions begun in one round: a mass arrival takes several, each within its time."""
+DISCARDS: Final = 64
+"""Subscriptions ended in one round, so that a mass drop does not hold up envelopes."""
+DISCARD_SECONDS: Final = 1.0
+"""How long ending one may take, and the pause after a failure."""
+
+Future = asyncio.Future[None]
+
+
+class LayerUnavailable(Exception):
+    """The channel layer does not answer; what was asked of it has not happened."""
+
+
+class Subscriptions:
+    """The subscriptions of one process.
+
+    `channel` opens, once, and returns what the layer delivers to; `prove` returns when every subscription
+    begun before is in force; `work` is set when `begin` or `end` has something to do.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        channel: Callable[[], Awaitable[str]],
+        prove: Callable[[], Awaitable[None]],
+        work: Callable[[], None],
+    ) -> None:
+        self._layer = layer
+        self._open_channel = channel
+        self._prove = prove
+        self._work = work
+        self._channel = ""
+        self._held: set[str] = set()
+        self._asked: dict[str, Future] = {}
+        self._dropped: set[str] = set()
+
+    async def want(self, addresses: Iterable[str]) -> None:
+        """Subscribe and wait until the layer is seen to honour it. Raises LayerUnavailable."""
+        self._dropped.difference_update(addresses)
+        missing = [address for address in addresses if address not in self._held]
+        if not missing:
+            return
+        loop = asyncio.get_running_loop()
+        waiting = [self._asked.setdefault(address, loop.create_future()) for address in missing]
+        self._work()
+        # A future may be shared with another connection: its cancellation is not ours.
+        for future in waiting:
+            await asyncio.shield(future)
+
+    def unwant(self, address: str) -> None:
+        """Unsubscribe some time soon."""
+        self._dropped.add(address)
+        self._work()
+
+    def forget(self) -> None:
+        """Hold nothing any more; whoever waits is told."""
+        _fail(self._asked.values(), LayerUnavailable("stopped"))
+        self._asked = {}
+        self._held.clear()
+        self._dropped.clear()
+
+    async def begin(self) -> None:
+        """One round of what is asked for."""
+        asked = self._next_asked()
+        if not asked:
+            return
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                self._channel = await self._open_channel()
+                for address in asked:
+                    await self._layer.group_add(group_name(address), self._channel)
+                await self._prove()
+        except Exception as error:
+            metrics.LAYER_ERRORS.inc()
+            # Some may be subscribed to by now; those that were asked for again have their turn next.
+            self._dropped.update(asked.keys() - self._asked.keys())
+            _fail(asked.values(), LayerUnavailable(f"cannot subscribe: {error}"))
+        except BaseException:
+            _fail(asked.values(), LayerUnavailable("stopped"))
+            raise
+        else:
+            self._held.update(asked)
+            _resolve(asked.values())
+
+    async def end(self) -> None:
+        """One round of what nobody needs any more."""
+        for _ in range(DISCARDS):
+            if not self._dropped:
+                return
+            address = self._dropped.pop()
+            if address in self._asked:
+                self._dropped.add(address)  # it was asked for before: that comes first, with the next round
+                return
+            if not await self._discard(address):
+                return
+        if self._dropped:
+            self._work()
+
+    def _next_asked(self) -> dict[str, Future]:
+        """Take some of the addresses asked for, without those that have come to be held in the meantime."""
+        taken = {address: self._asked.pop(address) for address in list(islice(self._asked, SUBSCRIPTIONS))}
+        if self._asked:
+            self._work()
+        held = taken.keys() & self._held
+        _resolve(taken.pop(address) for address in held)
+        return taken
+
+    async def _discard(self, address: str) -> bool:
+        """Unsubscribe; False when the layer fails, and it will be tried again."""
+        self._held.discard(address)
+        try:
+            async with asyncio.timeout(DISCARD_SECONDS):
+                await self._layer.group_discard(group_name(address), self._channel)
+        except Exception:
+            metrics.LAYER_ERRORS.inc()
+            if address not in self._asked:
+                self._dropped.add(address)
+            asyncio.get_running_loop().call_later(DISCARD_SECONDS, self._work)
+            return False
+        return True
+
+
+def _resolve(futures: Iterable[Future]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+def _fail(futures: Iterable[Future], error: Exception) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # retrieved: the waiter may be gone

@@ -1,0 +1,109 @@
+"""Any sequence of outages: everything arrives once and in each sender's order, or the client is told."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routing_app.core import inbox, relay
+from tests.core.harness import Node, heard, lost, received, replaced, scaled
+from tests.core.layers import LaggingLayer, cluster
+
+SENDERS = 2
+TROUBLES = ["down", "unsure", "cut"]
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.integers(0, SENDERS - 1), st.sampled_from(["a", "b", "ab"])),
+        st.tuples(st.just("trouble"), st.integers(0, SENDERS), st.sampled_from(TROUBLES)),
+        st.tuples(st.just("mend"), st.integers(0, SENDERS), st.none()),
+        st.tuples(st.just("wait"), st.integers(0, 40), st.none()),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=scaled(30))
+@given(steps)
+def test_after_any_sequence_of_outages_everything_arrives_once_and_in_order(steps):
+    with (
+        replaced(relay, "RETRY_SECONDS", 0.03),
+        replaced(relay, "NOTICE_SECONDS", 0.02),
+        replaced(relay, "HEARTBEAT_SECONDS", 0.01),
+        replaced(relay, "RECOVERY_TICK_SECONDS", 0.01),
+        replaced(inbox, "RECOVERY_SECONDS", 10),
+    ):
+        asyncio.run(_carry_out(steps))
+
+
+async def _carry_out(steps: list[Any]) -> None:
+    async with cluster("lagging") as processes:
+        nodes = [processes.node() for _ in range(SENDERS + 1)]
+        ears = [await node.hearing("token:a", "token:b", "token:all") for node in nodes]
+        told: list[int] = []
+        for ear in ears:
+            ear.on_gap = partial(told.append, 1)
+        await _know_each_other(nodes, ears)
+        counts = lost("layer_down"), lost("layer_gap"), lost("layer_backlog")
+
+        published: list[list[Any]] = []
+        for number, (step, which, detail) in enumerate(steps):
+            if step == "publish":
+                addresses = [f"token:{name}" for name in detail]
+                published.append([which, number, addresses])
+                await nodes[which].publish(published[-1], *addresses)
+            elif step == "trouble":
+                _disturb(nodes[which], detail)
+            elif step == "mend":
+                _mend(nodes[which])
+            else:
+                await asyncio.sleep(which / 1000)
+        for node in nodes:
+            _mend(node)
+        for ear in ears:
+            await heard(ear, len(nodes) + len(published))
+        await asyncio.sleep(0.03)
+
+        for ear in ears:
+            _check(received(ear)[len(nodes) :], published)
+        assert told == []
+        assert [count.grown for count in counts] == [0, 0, 0]
+
+
+def _check(messages: list[Any], published: list[list[Any]]) -> None:
+    """Each message once, and in order for each sender and address."""
+    assert sorted(messages) == sorted(published)
+    for sender in range(SENDERS):
+        for address in ("token:a", "token:b"):
+            numbers = [number for who, number, to in messages if who == sender and address in to]
+            assert numbers == sorted(numbers)
+
+
+async def _know_each_other(nodes: list[Node], ears: list[Any]) -> None:
+    """Each has heard each: what a process sent before that is nobody's loss."""
+    for node in nodes:
+        await node.publish(["begin"], "token:all")
+    for ear in ears:
+        await heard(ear, len(nodes))
+
+
+def _layer(node: Node) -> LaggingLayer:
+    assert isinstance(node.layer, LaggingLayer)
+    return node.layer
+
+
+def _disturb(node: Node, trouble: str) -> None:
+    if trouble == "cut":
+        _layer(node).cut()
+    else:
+        setattr(_layer(node), trouble, True)
+
+
+def _mend(node: Node) -> None:
+    layer = _layer(node)
+    layer.down = layer.unsure = False
+    layer.mend()
