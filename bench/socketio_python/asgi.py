@@ -8,7 +8,7 @@ server = socketio.AsyncServer(async_mode="asgi")
 application = socketio.ASGIApp(server)
 
 
-@server.on("ask")
+@server.on("ask")  # type: ignore[untyped-decorator]
 async def ask(sid: str, message: str) -> str:
     """Answer with the message."""
     return message

@@ -14,7 +14,7 @@ from routing_app.core.database import query
 from routing_app.core.models import ConnectionRecord, Scope
 from routing_app.core.publishing import check_addresses
 from routing_app.core.publishing import publish as publish_to
-from routing_app.core.relay import LayerUnavailable
+from routing_app.core.subscriptions import LayerUnavailable
 from routing_app.core.worker import Worker, current_worker, on_start
 from routing_app.requests import rights
 from routing_app.requests.connection import Connection
