@@ -83,3 +83,13 @@ def connect() -> Iterator[Connect]:
 def keyed(connect: Connect) -> Connect:
     """The same, with the server's API key."""
     return lambda server, **options: connect(server, f"?key={server.api_key}", **options)
+
+
+@pytest.fixture
+def victim(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory, two: tuple[Server, Server]
+) -> Iterator[Server]:
+    """A third process that may be killed."""
+    shared = {"REDIS_URL": two[0].env["REDIS_URL"], "DATABASE_URL": two[0].database_url}
+    with serving(databases, tmp_path_factory, **shared) as server:
+        yield server

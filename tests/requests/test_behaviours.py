@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import struct
 import time
 from pathlib import Path
@@ -272,11 +273,12 @@ def test_10_000_pipelined_requests_are_all_answered_in_order(broker: Server, con
     import threading
 
     peer = connect(broker)
-    writer = threading.Thread(
-        target=lambda: [
-            peer.send({"direction": "REQUEST", "type": "whoami", "key": n}) for n in range(10_000)
-        ]
-    )
+
+    def write() -> None:
+        for n in range(10_000):
+            peer.send({"direction": "REQUEST", "type": "whoami", "key": n})
+
+    writer = threading.Thread(target=write)
     writer.start()
     keys = [peer.next()["key"] for _ in range(10_000)]
     writer.join()
@@ -320,7 +322,7 @@ def test_a_client_is_told_when_the_server_restarts(
     with serving(databases, tmp_path_factory) as one:  # type: ignore[arg-type]
         peer = connect(one)
         peer.ask("whoami")
-        one.process.send(15)
+        one.process.send(signal.SIGTERM)
         with pytest.raises(ConnectionClosed):
             peer.next()
         assert peer.close_code()[0] == 1012

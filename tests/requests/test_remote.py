@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.requests.conftest import Connect, serving
+from tests.requests.conftest import Connect
 from tests.requests.peer import Peer, call, until
-from tests.services.databases import Databases
 from tests.services.server import Server
 
 Pair = tuple[Server, Server]
@@ -154,14 +152,6 @@ def test_a_script_asks_a_connection(two: Pair, connect: Connect) -> None:
 
     assert outputs[0].split() == ["first", "second"]
     assert asked.close_code() == (4567, "by a script")
-
-
-@pytest.fixture
-def victim(databases: Databases, tmp_path_factory: pytest.TempPathFactory, two: Pair) -> Iterator[Server]:
-    """A third process that may be killed."""
-    shared = {"REDIS_URL": two[0].env["REDIS_URL"], "DATABASE_URL": two[0].database_url}
-    with serving(databases, tmp_path_factory, **shared) as server:
-        yield server
 
 
 def test_a_request_to_a_worker_that_was_killed_fails(two: Pair, victim: Server, connect: Connect) -> None:
