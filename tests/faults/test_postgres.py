@@ -81,10 +81,12 @@ async def test_postgres_restarts_under_traffic(
         await asyncio.to_thread(postgres.kill)
         async with listening(pair.two.clients.port, token, 2) as newcomers:
             await far[0].leave()
+            refused = asyncio.ensure_future(
+                asyncio.to_thread(form, pair.one.server, "registerToken", token="abc2")
+            )
             assert set(await list_at_once(pair)) == {503}
-            refused = await asyncio.to_thread(form, pair.one.server, "registerToken", token="abc2")
-            assert refused.status == 503
-            assert not pair.one.is_ready()
+            assert (await refused).status == 503
+            assert not await asyncio.to_thread(pair.one.is_ready)
             await asyncio.to_thread(postgres.serve)
 
             recovered = await until(pair.is_ready)

@@ -24,8 +24,10 @@ MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
 CONNECTIONS = 1000
 CHURN = 10
 """Clients that leave, and clients that come, every second."""
+WARM_UP_SECONDS = 60
+"""Clients come and go as fast as they can for so long before, so that caches and the allocator are filled."""
 WARM_UP = 0.2
-"""Part of the time in which memory may still grow: pools, caches and the allocator fill."""
+"""Part of the measured time in which memory may still grow."""
 SAMPLE_SECONDS = 5
 SLOPE_MB = 1.0
 """Growth of the resident memory that is allowed in ten minutes."""
@@ -72,8 +74,8 @@ class Gauge:
         return 600 * linear_regression(*zip(*steady, strict=True)).slope
 
 
-async def come_and_go(server: Server, clients: deque[Listener], seconds: float) -> int:
-    """Let the oldest client leave and a new one come, CHURN times a second; how many did."""
+async def come_and_go(server: Server, clients: deque[Listener], seconds: float, rate: float = CHURN) -> int:
+    """Let the oldest client leave and a new one come, so many times a second; how many did."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     churned = 0
@@ -83,7 +85,7 @@ async def come_and_go(server: Server, clients: deque[Listener], seconds: float) 
         await leaving.leave()
         clients.append(await listen(server.port, f"group/{churned % 50}"))
         churned += 1
-        await asyncio.sleep(began + churned / CHURN - loop.time())
+        await asyncio.sleep(began + churned / rate - loop.time())
     return churned
 
 
@@ -122,6 +124,7 @@ async def test_memory_descriptors_and_tasks_stay(server: ServerFactory) -> None:
     base = gauge.descriptors(), gauge.tasks()
     seconds = 60 * MINUTES
     clients = await fill(broker, CONNECTIONS)
+    warmed = await come_and_go(broker, clients, WARM_UP_SECONDS, 200)
 
     churned, sent, _ = await asyncio.gather(
         come_and_go(broker, clients, seconds), talk(clients, seconds), gauge.sample(seconds)
@@ -134,8 +137,10 @@ async def test_memory_descriptors_and_tasks_stay(server: ServerFactory) -> None:
     await asyncio.sleep(12)
     left = gauge.descriptors(), gauge.tasks()
     slope = gauge.slope()
+    logger.info("%d clients came and went before", warmed)
     logger.info("%d clients came and went, %d messages, in %g minutes", churned, sent, MINUTES)
     logger.info("memory: %.1f to %.1f MB, %+.2f MB in 10 minutes", *ends(gauge.memory), slope)
+    logger.info("MB each half minute: %s", [round(megabytes, 1) for _, megabytes in gauge.memory[::6]])
     logger.info("(descriptors, tasks): before %s, during %s, after %s", base, held, left)
     assert churned > seconds * CHURN / 2
     assert slope <= SLOPE_MB
