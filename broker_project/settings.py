@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +15,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+from broker_project import logs
 from broker_project.environment import Environment
 
 django_stubs_ext.monkeypatch()  # lets Django's generic classes be subscripted, so that types are written down
@@ -482,24 +482,4 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-
-def _names_no_path(record: logging.LogRecord) -> bool:
-    """False for uvicorn's lines about handshakes, which hold query strings."""
-    return '"WebSocket' not in str(record.msg)
-
-
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"no_paths": {"()": "django.utils.log.CallbackFilter", "callback": _names_no_path}},
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {
-        # Access lines hold query strings, and query strings hold tokens.
-        "daphne.access": {"level": "CRITICAL", "propagate": False},
-        "django.channels.server": {"level": "CRITICAL", "propagate": False},
-        "uvicorn.access": {"level": "CRITICAL", "propagate": False},
-        "uvicorn.error": {"filters": ["no_paths"]},
-    },
-}
+LOGGING = logs.to_stderr(LOG_LEVEL)
