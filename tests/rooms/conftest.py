@@ -13,6 +13,8 @@ from tests.rooms.client import Api
 from tests.services.databases import Databases
 from tests.services.server import Server
 
+Pair = tuple[Server, Server]
+
 
 @pytest.fixture(scope="session")
 def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -26,6 +28,21 @@ def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
     finally:
         server.close()
         databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two processes that share a database and a Redis."""
+    options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url}
+    owner, other = (Server(tmp_path_factory.mktemp("pair"), options) for _ in range(2))
+    try:
+        owner.start()
+        other.start()
+        yield owner, other
+    finally:
+        owner.close()
+        other.close()
+        databases.drop(options["DATABASE_URL"])
 
 
 @pytest.fixture
