@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from routing_app.requests.connection import Connection
 from routing_app.requests.context import Context, Denied
 from routing_app.requests.directory import connections_of
 from routing_app.requests.handlers import Handler
+from routing_app.requests.pending import ConnectionClosed
 from routing_app.requests.rights import rights_of
 from routing_app.requests.wire import Codec, Direction, Inbound
 
@@ -107,17 +109,16 @@ class RequestsConsumer(Consumer):
     # --- frames that want a handler ----------------------------------------------------------------------
 
     async def _handle(self, inbound: Inbound) -> None:
+        await self.client.drained()
         if self.client.receipts and wire.asks_for_receipt(inbound):
-            await self.client.write(self.codec.receipt(inbound.key))
+            self.connection.send(self.codec.receipt(inbound.key))
         handler = handlers.find(inbound.direction, inbound.type)
         context = Context(self.client, inbound)
         if handler is None:
             await self._unhandled(context)
         elif handler.in_order:
-            await self.client.drained()
             await self._run(handler, context)
         else:
-            await self.client.drained()
             self._spawn(self._run(handler, context))
             await self._wait_for_room()
 
@@ -185,5 +186,6 @@ class RequestsConsumer(Consumer):
 
 async def _fail(context: Context, code: str, message: str) -> None:
     """Answer a request that nobody has answered with ERROR."""
-    if not context.answered and not context.connection.is_closed:
-        await context.error({"code": code, "message": message})
+    if not context.answered:
+        with suppress(ConnectionClosed):
+            await context.error({"code": code, "message": message})

@@ -161,3 +161,19 @@ def test_a_request_to_a_worker_that_was_killed_fails(two: Pair, victim: Server, 
     victim.kill()
 
     assert asking.next(timeout=40)["closed"] == [1006, "its worker is gone"]
+
+
+def test_many_requests_at_once_get_their_own_replies(places: Pair, connect: Connect) -> None:
+    asked, asking = connect(places[0]), connect(places[1])
+    id = asked.id
+    for n in range(90):
+        asking.send({"direction": "REQUEST", "type": "ask other", "key": n, "id": id, "ask": {"n": n}})
+    questions = [asked.next() for _ in range(90)]
+    for question in reversed(questions):
+        asked.send({"direction": "PARTIAL", "key": question["key"], "n": question["n"]})
+        asked.send({"direction": "REPLY", "key": question["key"], "n": question["n"]})
+    frames = [asking.next() for _ in range(180)]
+
+    pieces = {frame["key"]: frame["piece"]["n"] for frame in frames if frame["direction"] == "PARTIAL"}
+    replies = {frame["key"]: frame["got"]["n"] for frame in frames if frame["direction"] == "REPLY"}
+    assert pieces == replies == {n: n for n in range(90)}
