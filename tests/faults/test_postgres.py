@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -100,6 +101,22 @@ async def test_postgres_restarts_under_traffic(
     logger.info("ready again after %.2f s, presence complete after %.2f s", recovered, complete)
     logger.info("connections at %d calls at once: %d of %d", CALLS, most, 2 * POOL)
     assert 1 <= most <= 2 * POOL
+
+
+def keepalives(port: int) -> list[float]:
+    """Seconds until each open connection to a port asks whether the other end is there (`proc(5)`)."""
+    found = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, _, remote, state, _, timer, *_ = line.split()
+        if state == "01" and remote.endswith(f":{port:04X}") and timer.startswith("02:"):
+            found.append(int(timer[3:], 16) / 100)
+    return found
+
+
+async def test_a_database_whose_host_goes_away_is_found_out_in_seconds(pair: Pair) -> None:
+    await asyncio.to_thread(pair.one.call, "GET", "/api/clients/")
+    await until(lambda: keepalives(pair.one.postgres.port))
+    assert max(keepalives(pair.one.postgres.port)) <= 11
 
 
 async def test_a_silent_postgres_holds_up_no_socket(pair: Pair, token: str) -> None:

@@ -90,6 +90,6 @@ async def test_a_worker_is_killed_with_200_clients(supervised: Server) -> None:
     assert victim in before - after
     assert len(after) == 2
     logger.info("%d clients: told after %.2f s, unlisted after %.2f s", len(doomed), told, told + gone)
-    assert told + gone < LEASE_SECONDS + 5
+    assert told + gone < LEASE_SECONDS + 10  # as long as a loaded machine may take to list
     for client in [*others, *back]:
         await client.leave()
