@@ -90,7 +90,9 @@ MAX_RECEIVERS = _env.integer("MAX_RECEIVERS", 1000, "Addresses one message may n
 
 # --- apps of your own ------------------------------------------------------------------------------------
 EXTRA_APPS = _env.words(
-    "EXTRA_APPS", "", "Django apps of your own, with handlers of requests in `requests.py`, to install."
+    "EXTRA_APPS",
+    "",
+    "Django apps of your own to install, with `walkers.py` or `requests.py`; `examples.chat` is one.",
 )
 
 # --- the token line --------------------------------------------------------------------------------------
@@ -192,9 +194,6 @@ ROOMS_KEEP_SECONDS = _env.seconds(
 )
 
 # --- the events line -------------------------------------------------------------------------------------
-EXTRA_APPS = _env.words(
-    "EXTRA_APPS", "", "Django apps of your own, with walkers, to install; `examples.chat` is the example."
-)
 EVENTS_TOKEN_SECRET = _env.text(
     "EVENTS_TOKEN_SECRET",
     "",
