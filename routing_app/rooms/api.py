@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -18,13 +18,23 @@ from rest_framework.viewsets import ModelViewSet
 from routing_app.core.api import OutcomeSerializer
 from routing_app.core.models import Scope
 from routing_app.rooms import control
-from routing_app.rooms.models import Membership, Namespace, Room
+from routing_app.rooms.models import Membership, Namespace, Room, check_allowed
+
+
+@extend_schema_field({"type": "array", "items": {"type": "string"}})
+class AllowedField(serializers.JSONField):
+    """A list of texts."""
 
 
 class RoomSerializer(serializers.ModelSerializer[Room]):
     """A room. Namespace and name are set when it is created; `member_count` is of this moment."""
 
     member_count = serializers.SerializerMethodField()
+    allowed = AllowedField(
+        required=False,
+        validators=[check_allowed],
+        help_text="Nicknames, or network addresses of clients, that may join; empty: everybody.",
+    )
 
     class Meta:
         model = Room
