@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -304,15 +305,24 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {"TokenSource": "routing_app.tokens.models.Source"},
 }
 
+
+def _names_no_path(record: logging.LogRecord) -> bool:
+    """False for uvicorn's lines about handshakes, which hold query strings."""
+    return '"WebSocket' not in str(record.msg)
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"no_paths": {"()": "django.utils.log.CallbackFilter", "callback": _names_no_path}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        # Access lines of Daphne hold query strings, and query strings hold tokens.
+        # Access lines hold query strings, and query strings hold tokens.
         "daphne.access": {"level": "CRITICAL", "propagate": False},
         "django.channels.server": {"level": "CRITICAL", "propagate": False},
+        "uvicorn.access": {"level": "CRITICAL", "propagate": False},
+        "uvicorn.error": {"filters": ["no_paths"]},
     },
 }

@@ -54,7 +54,10 @@ class Subscriptions:
         self._dropped: set[str] = set()
 
     async def want(self, addresses: Iterable[str]) -> None:
-        """Subscribe and wait until the layer is seen to honour it. Raises LayerUnavailable."""
+        """Subscribe and wait until the layer is seen to honour it.
+
+        Raises LayerUnavailable; some may be subscribed to all the same until they are unwanted.
+        """
         self._dropped.difference_update(addresses)
         missing = [address for address in addresses if address not in self._held]
         if not missing:
@@ -91,8 +94,6 @@ class Subscriptions:
                 await self._prove()
         except Exception as error:
             metrics.LAYER_ERRORS.inc()
-            # Some may be subscribed to by now; those that were asked for again have their turn next.
-            self._dropped.update(asked.keys() - self._asked.keys())
             _fail(asked.values(), LayerUnavailable(f"cannot subscribe: {error}"))
         except BaseException:
             _fail(asked.values(), LayerUnavailable("stopped"))

@@ -29,9 +29,10 @@ class LaggingLayer:
     """One process's layer on a `Bus`, with the manners of the Redis pub/sub layer at their worst.
 
     `group_add` and `group_discard` return at once and take effect later, in order, `lag` loop turns each;
-    `group_send` reaches whoever is subscribed by then. While `down` every call fails; while `hanging`
-    none returns; while `unsure` a send gets through and fails all the same. `doubled` sends everything twice,
-    as a retry does whose first try got through. Between `cut` and `mend` nothing arrives here.
+    `group_send` reaches whoever is subscribed by then. While `down` every call fails, otherwise the next
+    `failures` ones; while `hanging` none returns; while `unsure` a send gets through and fails all the same.
+    `doubled` sends everything twice, as a retry does whose first try got through. Between `cut` and `mend`
+    nothing arrives here.
     """
 
     def __init__(self, bus: Bus, lag: int = 3) -> None:
@@ -39,6 +40,7 @@ class LaggingLayer:
         self.lag = lag
         self.down = False
         self.hanging = False
+        self.failures = 0
         self.unsure = False
         self.doubled = False
         self.sends = 0
@@ -117,7 +119,8 @@ class LaggingLayer:
         while self.hanging:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0)
-        if self.down:
+        self.failures -= 1
+        if self.down or self.failures >= 0:
             raise ConnectionError("the layer is down")
 
 

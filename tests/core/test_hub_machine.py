@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from routing_app.core import subscriptions
+from routing_app.core import outgoing, subscriptions
 from routing_app.core.address import group_name
 from routing_app.core.connection import Connection
 from routing_app.core.subscriptions import LayerUnavailable
@@ -23,6 +23,8 @@ some_addresses = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4)
 
 plans = st.fixed_dictionaries(
     {
+        # Whether a message to two addresses counts as one to many.
+        "wide": st.booleans(),
         # For each process, the addresses of each of its listeners.
         "ears": st.lists(st.lists(some_addresses, max_size=3), min_size=2, max_size=3),
         # Which process publishes, to what, and how many loop turns pass afterwards.
@@ -46,7 +48,8 @@ def test_any_plan_of_single_and_multi_address_messages_arrives_once_and_in_order
     @settings(max_examples=scaled(examples))
     @given(plans)
     def attempt(plan):
-        asyncio.run(_carry_out(kind, url, plan))
+        with replaced(outgoing, "WIDE", 1 if plan["wide"] else outgoing.WIDE):
+            asyncio.run(_carry_out(kind, url, plan))
 
     attempt()
 
