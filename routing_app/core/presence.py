@@ -75,7 +75,6 @@ class Presence:
             id=connection.id,
             worker_id=self._worker_id,
             line=connection.line,
-            identity=_storable(connection.identity, 255),
             peer=str(connection.peer)[:64],
             connected_at=timezone.now(),
         )
@@ -84,10 +83,8 @@ class Presence:
 
     def change(self, connection: Connection) -> asyncio.Future[None]:
         """Record that a connection's identity or addresses are others now."""
-        id, identity = connection.id, _storable(connection.identity, 255)
-        if id in self._here:
-            self._here[id][0].identity = identity
-        return self._submit(_rewrite, (id, identity, _heard(connection)))
+        change = connection.id, _storable(connection.identity, 255), _heard(connection)
+        return self._submit(_rewrite, change)
 
     def leave(self, connection: Connection) -> None:
         """Remove a connection's record; safe to call twice."""
@@ -144,6 +141,7 @@ def _promised(submit: Callable[[], asyncio.Future[T]]) -> asyncio.Future[T]:
 
 
 def _arrival(record: ConnectionRecord, connection: Connection) -> Arrival:
+    record.identity = _storable(connection.identity, 255)
     return record, [Subscription(connection_id=record.id, address=a) for a in _heard(connection)]
 
 

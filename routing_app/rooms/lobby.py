@@ -79,7 +79,7 @@ async def _join(member: Member, lobby: str) -> bool:
 
 async def _leave(member: Member, lobby: str, ack: Ack) -> None:
     inside = current(member) == lobby
-    if await leave_room(member, lobby, peer_address(lobby, member.id)):
+    if await leave_room(member, lobby):
         if inside:
             await member.worker.hub.publish(_left(member, lobby))
         ack()

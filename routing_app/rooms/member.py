@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from routing_app.core.connection import Connection
 from routing_app.core.worker import Worker
 from routing_app.rooms.records import Entry, Key
+
+KNOWN_ROOMS: Final = 10_000
 
 Ack = Callable[..., None]
 Emit = Callable[..., None]
@@ -35,6 +37,8 @@ class Roll:
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
         self.used: set[Key] = set()
+        self.open: set[Key] = set()
+        """Rooms that took everybody when they were last asked; what is written asks again."""
 
     def add(self, member: Member) -> None:
         """A client has come."""
@@ -47,6 +51,15 @@ class Roll:
     def find(self, connection: Connection) -> Member | None:
         """The member on a connection."""
         return self._members.get(connection.id)
+
+    def know(self, room: Key, restricted: bool) -> None:
+        """What a room was when it was asked."""
+        if len(self.open) >= KNOWN_ROOMS:
+            self.open.clear()
+        if restricted:
+            self.open.discard(room)
+        else:
+            self.open.add(room)
 
     def entries(self) -> Iterator[Entry]:
         """All memberships of this worker."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from django.db import Error as DatabaseError
@@ -14,17 +13,14 @@ from routing_app.core.codes import UNAVAILABLE, Refusal
 from routing_app.core.connection import State
 from routing_app.core.database import Overloaded
 from routing_app.core.subscriptions import LayerUnavailable
-from routing_app.core.worker import Worker
 from routing_app.rooms import records
 from routing_app.rooms.member import Member, roll
 from routing_app.rooms.models import address
-from routing_app.rooms.records import Entry, Key
+from routing_app.rooms.records import Entry, Verb
 
 logger = logging.getLogger(__name__)
 
 LINE: Final = "rooms"
-
-Request = Callable[[Worker, Entry], Awaitable[frozenset[Entry]]]
 
 
 def ignore(member: Member, reason: str, refusal: Refusal = Refusal.MALFORMED) -> None:
@@ -36,43 +32,57 @@ def ignore(member: Member, reason: str, refusal: Refusal = Refusal.MALFORMED) ->
 async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -> bool:
     """Let a client into a room, once its row is committed; False when it is not in the room after this.
 
-    It hears the room before its row can be seen: whoever finds it in CLIENTS can reach it. A second JOIN only
-    changes the nickname.
+    It hears the room before its row can be seen: whoever finds it in CLIENTS can reach it. So a room that may
+    refuse it is asked before. A second JOIN only changes the nickname.
     """
-    key = (member.namespace, room)
-    before = member.rooms.get(key)
-    joined_at = before.joined_at if before else timezone.now()
-    entry = Entry(key, member.connection.id, nickname, joined_at, member.connection.peer.host)
-    addresses = (address(*key), *more_addresses)
-    if not await _granted(member, records.ask, entry) or not await _hear(member, *addresses):
+    entry = _entry(member, room, nickname, *more_addresses)
+    before = member.rooms.get(entry.room)
+    known_to_be_open = entry.room in roll(member.worker).open
+    if not known_to_be_open and not await _granted(member, Verb.ASK, entry):
         return False
-    member.rooms[key] = entry
-    if not await _granted(member, records.join, entry):
-        _undo(member, key, before, *addresses)
+    if not await _hear(member, *entry.addresses):
+        return False
+    member.rooms[entry.room] = entry
+    if not await _granted(member, Verb.JOIN, entry):
+        _undo(member, entry, before)
         return False
     member.nickname = nickname
-    member.connection.identity = _text(nickname)
-    member.worker.presence.change(member.connection)
-    roll(member.worker).used.add(key)
+    member.connection.identity = records.identity(nickname)
+    roll(member.worker).used.add(entry.room)
     return True
 
 
-def _undo(member: Member, key: Key, before: Entry | None, *addresses: str) -> None:
+def _entry(member: Member, room: str, nickname: Any, *more_addresses: str) -> Entry:
+    key = (member.namespace, room)
+    before = member.rooms.get(key)
+    return Entry(
+        room=key,
+        connection=member.connection.id,
+        nickname=nickname,
+        joined_at=before.joined_at if before else timezone.now(),
+        host=member.connection.peer.host,
+        addresses=(address(*key), *more_addresses),
+    )
+
+
+def _undo(member: Member, entry: Entry, before: Entry | None) -> None:
     if before is not None:
-        member.rooms[key] = before
+        member.rooms[entry.room] = before
     else:
-        member.rooms.pop(key, None)
-        member.worker.hub.unsubscribe(member.connection, *addresses)
+        member.rooms.pop(entry.room, None)
+        member.worker.hub.unsubscribe(member.connection, *entry.addresses)
 
 
-async def _granted(member: Member, request: Request, entry: Entry) -> bool:
-    """Whether a request about an entry succeeds; what is refused, or cannot be asked, is counted."""
+async def _granted(member: Member, verb: Verb, entry: Entry) -> bool:
+    """Whether a request succeeds; what is refused, or cannot be asked, is counted."""
     try:
-        refused = await request(member.worker, entry)
+        verdict = await records.submit(member.worker, verb, entry)
     except (Overloaded, DatabaseError) as error:
         unavailable(member, error)
         return False
-    if entry in refused:
+    if verb is not Verb.LEAVE:
+        roll(member.worker).know(entry.room, entry.room in verdict.restricted)
+    if entry in verdict.refused:
         ignore(member, "the room is full, or not for this client", Refusal.FORBIDDEN)
         return False
     return True
@@ -91,27 +101,16 @@ async def _hear(member: Member, *addresses: str) -> bool:
     return False
 
 
-async def leave_room(member: Member, room: str, *more_addresses: str) -> bool:
+async def leave_room(member: Member, room: str) -> bool:
     """Take a client out of a room; True when that is committed, also when it was not in."""
-    key = (member.namespace, room)
-    if member.rooms.pop(key, None) is None:
+    entry = member.rooms.pop((member.namespace, room), None)
+    if entry is None:
         return True
-    member.worker.hub.unsubscribe(member.connection, address(*key), *more_addresses)
-    try:
-        removed = records.leave(member.worker, key, member.connection.id)
-        member.worker.presence.change(member.connection)
-        await removed
-    except (Overloaded, DatabaseError) as error:
-        unavailable(member, error)
-        return False
-    return True
+    member.worker.hub.unsubscribe(member.connection, *entry.addresses)
+    return await _granted(member, Verb.LEAVE, entry)
 
 
 def unavailable(member: Member, error: Exception) -> None:
     """The database does not serve a client: it gets no ack, and may try again."""
     metrics.REFUSED.labels(LINE, Refusal.UNAVAILABLE).inc()
     logger.warning("/%s: the database does not answer: %s", member.namespace, type(error).__name__)
-
-
-def _text(nickname: Any) -> str:
-    return "" if nickname is None else nickname if isinstance(nickname, str) else str(nickname)

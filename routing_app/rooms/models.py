@@ -76,6 +76,11 @@ class Room(models.Model):
         return f"/{self.namespace} {self.name}"
 
     @property
+    def restricted(self) -> bool:
+        """Whether it does not take everybody."""
+        return bool(self.allowed) or self.member_limit is not None
+
+    @property
     def address(self) -> str:
         """What a message to the room is published to."""
         return address(self.namespace, self.name)

@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any, Final
 
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from routing_app.core import database
-from routing_app.core.models import ConnectionRecord
+from routing_app.core.models import ConnectionRecord, Subscription
 from routing_app.core.worker import Worker
 from routing_app.rooms.models import Membership, Room
 
@@ -22,6 +23,15 @@ CHUNK: Final = 200
 
 Key = tuple[str, str]
 """Namespace and name of a room."""
+
+
+class Verb(Enum):
+    """What is asked of the rows."""
+
+    ASK = "ask"
+    """Whether a room would take a member; nothing is written."""
+    JOIN = "join"
+    LEAVE = "leave"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,24 +43,29 @@ class Entry:
     nickname: Any
     joined_at: datetime
     host: str
+    addresses: tuple[str, ...]
+    """What the connection hears because it is in the room."""
 
 
-def ask(worker: Worker, entry: Entry) -> asyncio.Future[frozenset[Entry]]:
-    """Whether a room would take a member now; resolves with entries that are refused. Raises Overloaded."""
-    return worker.writes.submit_item(_ask_many, entry)
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of the entries of a transaction."""
+
+    refused: frozenset[Entry]
+    restricted: frozenset[Key]
+    """Rooms that do not take everybody."""
 
 
-def join(worker: Worker, entry: Entry) -> asyncio.Future[frozenset[Entry]]:
-    """Have a membership written; resolves after the commit with the entries that were refused.
+Request = tuple[Verb, Entry]
 
+
+def submit(worker: Worker, verb: Verb, entry: Entry) -> asyncio.Future[Verdict]:
+    """Have a request done, together with those of other connections; resolves after the commit.
+
+    A connection has one request under way at a time: within a transaction their order does not count.
     Raises Overloaded when too much waits for the database.
     """
-    return worker.writes.submit_item(_join_many, entry)
-
-
-def leave(worker: Worker, room: Key, connection: str) -> asyncio.Future[None]:
-    """Have a membership removed; resolves after the commit. Raises Overloaded."""
-    return worker.writes.submit_item(_leave_many, (room, connection))
+    return worker.writes.submit_item(_apply, (verb, entry))
 
 
 def restore(worker: Worker, entries: Sequence[Entry]) -> asyncio.Future[None]:
@@ -78,15 +93,30 @@ def _present(room: Key) -> Any:
     return Membership.objects.present().filter(room__namespace=room[0], room__name=room[1])
 
 
-def _ask_many(entries: list[Entry]) -> frozenset[Entry]:
-    return _refused(entries, _find(sorted({entry.room for entry in entries})))
+def _apply(requests: list[Request]) -> Verdict:
+    by_verb: dict[Verb, list[Entry]] = defaultdict(list)
+    for verb, entry in requests:
+        by_verb[verb].append(entry)
+    _remove(by_verb[Verb.LEAVE])
+    rooms = _rooms_of(by_verb[Verb.JOIN])
+    rooms |= _find(sorted({entry.room for entry in by_verb[Verb.ASK]} - rooms.keys()))
+    refused = _refused(by_verb[Verb.ASK], rooms) | _refused(by_verb[Verb.JOIN], rooms)
+    _write([entry for entry in by_verb[Verb.JOIN] if entry not in refused], rooms)
+    return Verdict(refused, frozenset(key for key, room in rooms.items() if room.restricted))
 
 
-def _join_many(entries: list[Entry]) -> frozenset[Entry]:
-    rooms = _rooms_of(entries)
-    refused = _refused(entries, rooms)
-    _write([entry for entry in entries if entry not in refused], rooms)
-    return refused
+def _remove(entries: Sequence[Entry]) -> None:
+    """Delete memberships, and what the connections heard by them."""
+    if not entries:
+        return
+    members = Membership.objects.filter(connection_id__in={entry.connection for entry in entries})
+    pairs = {(*entry.room, entry.connection) for entry in entries}
+    found = members.values_list("pk", "room__namespace", "room__name", "connection_id")
+    Membership.objects.filter(pk__in=[pk for pk, *pair in found if tuple(pair) in pairs]).delete()
+    heard = {(entry.connection, address) for entry in entries for address in entry.addresses}
+    rows = Subscription.objects.filter(connection_id__in={entry.connection for entry in entries})
+    stale = [row.pk for row in rows if (row.connection_id, row.address) in heard]
+    Subscription.objects.filter(pk__in=stale).delete()
 
 
 def _rooms_of(entries: Iterable[Entry]) -> dict[Key, Room]:
@@ -123,7 +153,7 @@ def _refused(entries: Iterable[Entry], rooms: dict[Key, Room]) -> frozenset[Entr
     by_room: dict[Key, list[Entry]] = defaultdict(list)
     for entry in entries:
         room = rooms.get(entry.room)
-        if room is not None and (room.allowed or room.member_limit is not None):
+        if room is not None and room.restricted:
             by_room[entry.room].append(entry)
     return frozenset(entry for key, mine in by_room.items() for entry in _kept_out(rooms[key], mine))
 
@@ -151,8 +181,10 @@ def _text(nickname: Any) -> str:
 
 def _write(entries: Sequence[Entry], rooms: dict[Key, Room]) -> None:
     """Insert memberships of connections that are recorded; a second JOIN brings the nickname up to date."""
-    last = {(entry.room, entry.connection): entry for entry in entries}
-    recorded = ConnectionRecord.objects.in_bulk({entry.connection for entry in last.values()})
+    if not entries:
+        return
+    recorded = ConnectionRecord.objects.in_bulk({entry.connection for entry in entries})
+    present = [entry for entry in entries if entry.connection in recorded]
     rows = [
         Membership(
             room=rooms[entry.room],
@@ -160,31 +192,36 @@ def _write(entries: Sequence[Entry], rooms: dict[Key, Room]) -> None:
             nickname=entry.nickname,
             joined_at=entry.joined_at,
         )
-        for entry in last.values()
-        if entry.connection in recorded
+        for entry in present
     ]
     Membership.objects.bulk_create(
         rows, CHUNK, update_conflicts=True, unique_fields=["room", "connection"], update_fields=["nickname"]
     )
-    _rename({entry.connection: entry.nickname for entry in entries})
+    heard = [Subscription(connection_id=e.connection, address=a) for e in present for a in e.addresses]
+    Subscription.objects.bulk_create(heard, CHUNK, ignore_conflicts=True)
+    _rename({entry.connection: entry.nickname for entry in present}, recorded)
 
 
-def _rename(nicknames: dict[str, Any]) -> None:
+def _rename(nicknames: dict[str, Any], recorded: dict[str, ConnectionRecord]) -> None:
     """A nickname belongs to the socket: the last JOIN names it in all its rooms."""
-    others = Membership.objects.filter(connection_id__in=list(nicknames))
+    changed = {
+        id: identity(name) for id, name in nicknames.items() if recorded[id].identity != identity(name)
+    }
+    if not changed:
+        return
+    for id, text in changed.items():
+        recorded[id].identity = text
+    ConnectionRecord.objects.bulk_update([recorded[id] for id in changed], ["identity"], CHUNK)
+    others = Membership.objects.filter(connection_id__in=list(changed))
     stale = [row for row in others if row.nickname != nicknames[row.connection_id]]
     for row in stale:
         row.nickname = nicknames[row.connection_id]
     Membership.objects.bulk_update(stale, ["nickname"], CHUNK)
 
 
-def _leave_many(items: list[tuple[Key, str]]) -> None:
-    by_room: dict[Key, list[str]] = defaultdict(list)
-    for room, connection in items:
-        by_room[room].append(connection)
-    for (namespace, name), connections in sorted(by_room.items()):
-        of_room = Membership.objects.filter(room__namespace=namespace, room__name=name)
-        of_room.filter(connection_id__in=connections).delete()
+def identity(nickname: Any) -> str:
+    """A nickname as listings of connections show it."""
+    return ("" if nickname is None else nickname if isinstance(nickname, str) else str(nickname))[:255]
 
 
 def _touch(keys: Sequence[Key]) -> None:

@@ -86,7 +86,6 @@ def _publication(member: Member, event: wire.Notify, key: Key) -> Publication:
 
 def forget_room(member: Member, key: Key) -> None:
     """The room was deleted: the client is no longer in it."""
-    if member.rooms.pop(key, None) is not None:
-        mine = [address(*key), lobby.peer_address(key[1], member.id)]
-        member.worker.hub.unsubscribe(member.connection, *mine)
+    if (entry := member.rooms.pop(key, None)) is not None:
+        member.worker.hub.unsubscribe(member.connection, *entry.addresses)
         member.worker.presence.change(member.connection)

@@ -216,13 +216,12 @@ async def test_a_poller_that_goes_away_loses_nothing(
     sid = await site.open()
     await site.post(f'40/layout,\x1e42/layout,0["JOIN",{{"room":"{room}","name":"p"}}]', sid)
     await site.get(sid)
-    reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", broker.port)
     writer.write(f"GET {site.query('polling', sid)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     await writer.drain()
     await asyncio.sleep(0.1)
     writer.close()
     await asyncio.sleep(0.1)
-    del reader
 
     other = await plain(stack, broker, "layout")
     await other.say("NOTIFY", {"room": room, "message": 1})

@@ -13,22 +13,21 @@ from tests.services.server import Server
 
 
 async def test_all_kinds_of_clients_share_a_room(broker: Server, stack: AsyncExitStack, room: str) -> None:
-    members = [
-        await plain(stack, broker, "layout"),
-        await socketio(stack, broker, "layout", 3),
-        await socketio(stack, broker, "layout", 4),
-    ]
-    await members[0].join(room, "plain")  # type: ignore[union-attr]
-    for member, name in zip(members[1:], ["old", "new"], strict=True):
-        await member.ask("JOIN", json.dumps({"room": room, "name": name}))  # type: ignore[union-attr]
+    socket = await plain(stack, broker, "layout")
+    old, new = await socketio(stack, broker, "layout", 3), await socketio(stack, broker, "layout", 4)
+    await socket.join(room, "plain")
+    await old.ask("JOIN", json.dumps({"room": room, "name": "old"}))
+    await new.ask("JOIN", json.dumps({"room": room, "name": "new"}))
+    members: dict[str, Any] = {"plain": socket, "old": old, "new": new}
 
-    for sender, name in zip(members, ["plain", "old", "new"], strict=True):
+    says: dict[str, Any] = {"plain": socket.say, "old": old.emit, "new": new.emit}
+    for name, say in says.items():
         event = {"room": room, "message": {"from": name}}
-        await (sender.say if name == "plain" else sender.emit)("NOTIFY", event)  # type: ignore[union-attr]
-        for receiver in members:
-            if receiver is not sender:
-                assert await receiver.hear() == ["EVENT", {"sender": name, **event}]
-    assert [await member.settled() for member in members] == [[], [], []]
+        await say("NOTIFY", event)
+        for other, member in members.items():
+            if other != name:
+                assert await member.hear() == ["EVENT", {"sender": name, **event}]
+    assert [await member.settled() for member in members.values()] == [[], [], []]
 
 
 @pytest.mark.parametrize("payload", ["text", "object"])

@@ -116,7 +116,7 @@ async def test_leave_is_acked_also_for_another_lobby(
 async def test_rejoin_has_no_peers_and_a_second_lobby_no_effect(
     broker: Server, stack: AsyncExitStack, room: str
 ) -> None:
-    a, b, c = await lobby_of_three(stack, broker, room)
+    a, b, _c = await lobby_of_three(stack, broker, room)
     await b.emit("JOIN", f"{room}-other", id=1)
     assert await b.hear_packet() == "43/lobby,1[]"
 

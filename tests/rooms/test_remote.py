@@ -1,4 +1,4 @@
-"""Two processes on one Redis and one database: a session of one is served by the other as if it were its own."""
+"""Two processes on one Redis and one database: each serves the sessions of the other as its own."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_a_poll_given_up_elsewhere_loses_nothing(
 ) -> None:
     here, there = sites
     sid = await joined(here, room)
-    reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", there.port)
     writer.write(f"GET {there.query('polling', sid)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     await writer.drain()
     await asyncio.sleep(0.2)

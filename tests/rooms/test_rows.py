@@ -180,7 +180,9 @@ async def test_rooms_that_nobody_needs_are_deleted(server: ServerFactory, stack:
     await asyncio.sleep(1.1)
 
     script = (
-        "import asyncio; from routing_app.core.worker import current_worker; from routing_app.rooms import upkeep\n"
+        "import asyncio\n"
+        "from routing_app.core.worker import current_worker\n"
+        "from routing_app.rooms import upkeep\n"
         "async def main(): await upkeep.keep(current_worker())\n"
         "asyncio.run(main())"
     )

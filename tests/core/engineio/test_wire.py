@@ -79,7 +79,7 @@ def test_any_frame_is_read_or_refused(version: int, data: wire.Packet) -> None:
 def test_examples_of_the_protocol_pages() -> None:
     """socketio/engine.io-protocol, v3 "Payload" and main "HTTP long-polling"."""
     euro = ["4hello", "4€"]
-    mixed = ["4€", b"\x01\x02\x03\x04"]
+    mixed: list[wire.Packet] = ["4€", b"\x01\x02\x03\x04"]
 
     assert wire.encode_payload(3, euro).body.decode() == "6:4hello2:4€"
     assert wire.encode_payload(3, mixed, True).body == bytes.fromhex("0004ff34e282ac0105ff0401020304")
