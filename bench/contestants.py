@@ -118,6 +118,17 @@ def socket_io(bench: Bench) -> Iterator[Running]:
 
 
 @contextmanager
+def python_socketio(bench: Bench) -> Iterator[Running]:
+    """python-socketio under uvicorn, WebSocket from the first request."""
+    port = free_port()
+    application = "bench.socketio_python.asgi:application"
+    uvicorn = [sys.executable, "-m", "uvicorn", "--host", LOOPBACK, "--port", str(port), application]
+    dialect = Dialect(_ENGINE_IO, steps=_SOCKET_IO_STEPS, reply=("2", "3"))
+    with _process(bench, port, [*uvicorn, "--log-level", "warning"]) as process:
+        yield Running(port, [process.pid], dialect, dialect)
+
+
+@contextmanager
 def ws(bench: Bench) -> Iterator[Running]:
     """The package `ws` on Node."""
     with _node(bench, "ws.js") as (port, process):
@@ -177,6 +188,7 @@ DAPHNE: Final = Contestant("Switchboard, plain Daphne", switchboard("daphne"))
 UVICORN: Final = Contestant("Switchboard, uvicorn", switchboard("uvicorn"))
 SERVE: Final = Contestant("Switchboard, `manage.py serve`", switchboard("serve"))
 SOCKET_IO: Final = Contestant("Socket.IO 4, Node", socket_io)
+PYTHON_SOCKETIO: Final = Contestant("python-socketio 5, uvicorn", python_socketio)
 WS: Final = Contestant("ws 8, Node", ws)
 EACH: Final = Contestant("C, one write per frame", limit("each"))
 JOINED: Final = Contestant("C, joined writes", limit("joined"))

@@ -18,12 +18,33 @@ class Sockets:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Run the application of the scope's path, below the server's root path."""
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = _below_root(scope)
         application = self._table.get(path) or self._table.get(path.rstrip("/") or "/")
         if application is None:
             await send({"type": "websocket.close", "code": 4004})
             return
         await application(scope, receive, send)
+
+
+class Polling:
+    """Serves HTTP requests of exact paths straight from ASGI, and gives the rest to Django.
+
+    A poll waits for seconds: it must not hold a thread, and should not pay for Django's middleware.
+    """
+
+    def __init__(self, django: Any, table: Mapping[str, Any]) -> None:
+        self._django = django
+        self._table = table
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Run the application of the scope's path, below the server's root path."""
+        application = self._table.get(_below_root(scope), self._django)
+        await application(scope, receive, send)
+
+
+def _below_root(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def Switchboard(http: Any, sockets: Mapping[str, Any]) -> ProtocolTypeRouter:  # noqa: N802 - reads as a class

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-import logging
+import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+from broker_project import logs
 from broker_project.environment import Environment
 
 django_stubs_ext.monkeypatch()  # lets Django's generic classes be subscripted, so that types are written down
@@ -86,6 +88,13 @@ MESSAGE_RATE = _env.integer("MESSAGE_RATE", 0, "Messages a second one connection
 MESSAGE_BURST = _env.integer("MESSAGE_BURST", 100, "Messages it may send at once before the rate applies.", 1)
 MAX_RECEIVERS = _env.integer("MAX_RECEIVERS", 1000, "Addresses one message may name.", 1)
 
+# --- apps of your own ------------------------------------------------------------------------------------
+EXTRA_APPS = _env.words(
+    "EXTRA_APPS",
+    "",
+    "Django apps of your own to install, with `walkers.py` or `requests.py`; `examples.chat` is one.",
+)
+
 # --- the token line --------------------------------------------------------------------------------------
 TOKENS_ALLOW_UNREGISTERED = _env.boolean(
     "TOKENS_ALLOW_UNREGISTERED",
@@ -110,6 +119,151 @@ if TOKENS_URL and not TOKENS_URL.startswith(("http://", "https://", "file:///"))
     raise ImproperlyConfigured("TOKENS_URL: expected a URL of http, https or file")
 TOKENS_REFRESH_SECONDS = _env.seconds(
     "TOKENS_REFRESH_SECONDS", 0, "Import TOKENS_URL again after so many seconds; 0: only at start."
+)
+
+# --- the session line ------------------------------------------------------------------------------------
+SESSIONS_PUBLIC_URL = _env.text(
+    "SESSIONS_PUBLIC_URL", "", "ws:// or wss:// address that players connect to; empty: as they called REST."
+).rstrip("/")
+if SESSIONS_PUBLIC_URL and not SESSIONS_PUBLIC_URL.startswith(("ws://", "wss://")):
+    raise ImproperlyConfigured("SESSIONS_PUBLIC_URL: expected ws://host or wss://host")
+SESSIONS_BIND_SECONDS = _env.seconds(
+    "SESSIONS_BIND_SECONDS", 30, "How long a new session waits for its player to connect.", 1
+)
+SESSIONS_GRACE_SECONDS = _env.seconds(
+    "SESSIONS_GRACE_SECONDS", 30, "How long a session keeps its slot after its connection was lost."
+)
+SESSIONS_PROBE_SECONDS = _env.seconds(
+    "SESSIONS_PROBE_SECONDS", 3, "At a limit: how long players have to prove that they live; 0: no proof."
+)
+SESSIONS_PING_SECONDS = _env.seconds("SESSIONS_PING_SECONDS", 30, "Time between two PINGs.", 1)
+SESSIONS_PONG_SECONDS = _env.seconds(
+    "SESSIONS_PONG_SECONDS", 10, "Time a player has for a PONG; two misses end its session.", 0.1
+)
+SESSIONS_HEARTBEAT_SECONDS = _env.seconds(
+    "SESSIONS_HEARTBEAT_SECONDS", 30, "Time between two heartbeats of a device without WebSockets.", 1
+)
+SESSIONS_IDLE_SECONDS = _env.seconds(
+    "SESSIONS_IDLE_SECONDS", 60, "How long a socket without a session stays open.", 1
+)
+SESSIONS_TOKEN_SECONDS = _env.seconds(
+    "SESSIONS_TOKEN_SECONDS", 86400, "How long an endpoint can be connected to.", 60
+)
+SESSIONS_RATE = _env.integer(
+    "SESSIONS_RATE", 0, "Creates and takeovers a minute of one customer, in a worker; 0: any number."
+)
+SESSIONS_BURST = _env.integer("SESSIONS_BURST", 10, "Those it may do at once before the rate applies.", 1)
+SESSIONS_FAIL_MODE = _env.text(
+    "SESSIONS_FAIL_MODE",
+    "closed",
+    "When the database is out: closed refuses with 503, open lets everybody play.",
+    ("closed", "open"),
+)
+SESSIONS_HISTORY_DAYS = _env.integer(
+    "SESSIONS_HISTORY_DAYS", 90, "Days that the history of sessions is kept; 0: for ever."
+)
+
+# --- the rooms line --------------------------------------------------------------------------------------
+ROOMS_PATHS = _env.words(
+    "ROOMS_PATHS",
+    "/socket.io/",
+    "Paths of the Socket.IO endpoint; add /prefix/socket.io/ where a proxy leaves its prefix on.",
+)
+if not all(re.fullmatch(r"/([^/?#]+/)+", path) for path in ROOMS_PATHS):
+    raise ImproperlyConfigured("ROOMS_PATHS: expected paths that begin and end with a slash")
+ROOMS_PING_INTERVAL = _env.seconds("ROOMS_PING_INTERVAL", 25, "Seconds between Engine.IO pings.", 0.05)
+ROOMS_PING_TIMEOUT = _env.seconds(
+    "ROOMS_PING_TIMEOUT", 20, "Seconds a Socket.IO 3.x or 4.x client has to answer a ping.", 0.05
+)
+ROOMS_PING_TIMEOUT_V3 = _env.seconds(
+    "ROOMS_PING_TIMEOUT_V3", 60, "Seconds beyond the interval a 1.x or 2.x client may be silent.", 0.05
+)
+ROOMS_MAX_PAYLOAD = _env.integer(
+    "ROOMS_MAX_PAYLOAD", 1_000_000, "Largest body of a Socket.IO polling request; larger: 413.", 1024
+)
+ROOMS_MAX_PACKETS = _env.integer("ROOMS_MAX_PACKETS", 5000, "Packets in one polling request.", 16)
+ROOMS_BUS_TOKEN = _env.text(
+    "ROOMS_BUS_TOKEN",
+    "",
+    "Shared secret that POST /bus-message then asks for; empty: nothing, as the original.",
+)
+ROOMS_KEEP_SECONDS = _env.seconds(
+    "ROOMS_KEEP_SECONDS",
+    30 * 24 * 3600,
+    "Empty rooms without note, limit and allow-list are deleted when unused for so long; 0: never.",
+)
+
+# --- the events line -------------------------------------------------------------------------------------
+EVENTS_TOKEN_SECRET = _env.text(
+    "EVENTS_TOKEN_SECRET",
+    "",
+    "Key that login tokens are signed with, 32 or more bytes; empty: of SECRET_KEY.",
+)
+EVENTS_TOKEN_SECONDS = _env.integer("EVENTS_TOKEN_SECONDS", 43200, "Lifetime of a login token.", 1, 2**28)
+EVENTS_EXPIRED_SOCKETS = _env.text(
+    "EVENTS_EXPIRED_SOCKETS",
+    "close",
+    "What becomes of sockets whose token expires or is revoked: `close`, or `public`.",
+    ("close", "public"),
+)
+EVENTS_RECHECK_SECONDS = _env.seconds(
+    "EVENTS_RECHECK_SECONDS", 20, "How often a worker looks whether its sockets' tokens still count.", 0.1
+)
+EVENTS_REGISTER = _env.boolean("EVENTS_REGISTER", True, "Anybody may register at /user/register.")
+EVENTS_LOGIN_RATE = _env.integer(
+    "EVENTS_LOGIN_RATE", 20, "Logins a minute, from one address and for one user; 0: any number."
+)
+EVENTS_SEND_TO_USERS = _env.text(
+    "EVENTS_SEND_TO_USERS",
+    "everyone",
+    "Who may send `user` events: everyone, authenticated, nobody.",
+    ("everyone", "authenticated", "nobody"),
+)
+EVENTS_SEND_TO_CLIENTS = _env.text(
+    "EVENTS_SEND_TO_CLIENTS",
+    "everyone",
+    "Who may send `client` events: everyone, authenticated, nobody.",
+    ("everyone", "authenticated", "nobody"),
+)
+EVENTS_SEND_TO_CHANNELS = _env.text(
+    "EVENTS_SEND_TO_CHANNELS",
+    "everyone",
+    "Who may send to a channel whose row does not say: everyone, authenticated, members, nobody.",
+    ("everyone", "authenticated", "members", "nobody"),
+)
+EVENTS_PUBLIC_WALKERS = _env.text(
+    "EVENTS_PUBLIC_WALKERS",
+    "public",
+    "Which sockets may run walkers with auth=False: `public` ones, as the original; or `everyone`.",
+    ("public", "everyone"),
+)
+EVENTS_RATE = _env.integer("EVENTS_RATE", 0, "Events a second one socket may send; 0: any number.")
+EVENTS_BURST = _env.integer("EVENTS_BURST", 100, "Events it may send at once before the rate applies.", 1)
+EVENTS_USER_RATE = _env.integer(
+    "EVENTS_USER_RATE", 0, "Events a second all sockets of a user may send to a worker; 0: any number."
+)
+EVENTS_USER_BURST = _env.integer(
+    "EVENTS_USER_BURST", 200, "Events they may send at once before it applies.", 1
+)
+EVENTS_WALKER_SECONDS = _env.seconds(
+    "EVENTS_WALKER_SECONDS", 30, "Longest time a walker may run; 0: any time."
+)
+EVENTS_WALKER_NOTIFICATIONS = _env.integer(
+    "EVENTS_WALKER_NOTIFICATIONS", 1000, "Notifications one run of a walker may send.", 1
+)
+
+# --- the requests line -----------------------------------------------------------------------------------
+REQUESTS_MAX_RUNNING = _env.integer(
+    "REQUESTS_MAX_RUNNING", 100, "Handlers that run for one connection before its reading pauses.", 1
+)
+REQUESTS_MAX_PENDING = _env.integer(
+    "REQUESTS_MAX_PENDING", 1000, "Requests to one client that may wait for its answers.", 1
+)
+REQUESTS_MAX_SUBSCRIPTIONS = _env.integer(
+    "REQUESTS_MAX_SUBSCRIPTIONS", 1000, "Addresses that one connection may subscribe to.", 1
+)
+REQUESTS_MAX_MALFORMED = _env.integer(
+    "REQUESTS_MAX_MALFORMED", 100, "Malformed frames that end a connection (1008); 0: none do."
 )
 
 # --- what is logged and counted --------------------------------------------------------------------------
@@ -165,8 +319,23 @@ def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
-    pool = {"min_size": 1, "max_size": DATABASE_THREADS + 4, "timeout": 10}
-    config["OPTIONS"] = {**config.get("OPTIONS", {}), "pool": pool}
+    pool = {
+        "min_size": 1,
+        "max_size": DATABASE_THREADS + 4,
+        "timeout": 3,
+        # A pool that goes on trying doubles its pauses up to minutes, and is late when the database is back.
+        # One that gives up tries again with the next query.
+        "reconnect_timeout": 1,
+    }
+    # A database whose host is gone answers nothing: without these a thread waits a quarter of an hour.
+    silence = {
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 20_000,
+    }
+    config["OPTIONS"] = {**silence, **config.get("OPTIONS", {}), "pool": pool}
     config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails nobody afterwards
     return config
 
@@ -180,9 +349,34 @@ def _channel_layer() -> dict[str, Any]:
     return {"BACKEND": "routing_app.core.redis_layer.RedisLayer", "CONFIG": {"hosts": [REDIS_URL]}}
 
 
+def _token_secret() -> str:
+    """The configured key for login tokens, or one derived from Django's."""
+    if not EVENTS_TOKEN_SECRET:
+        return sha256(f"events line, login tokens: {SECRET_KEY}".encode()).hexdigest()
+    if len(EVENTS_TOKEN_SECRET.encode()) < 32:
+        raise ImproperlyConfigured("EVENTS_TOKEN_SECRET: expected 32 or more bytes")
+    return EVENTS_TOKEN_SECRET
+
+
+def _cache() -> dict[str, Any]:
+    """Redis where there is one, so that all workers count logins together; else this process's memory."""
+    if not REDIS_URL:
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    return {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "switchboard",
+    }
+
+
 SECRET_KEY = _secret_key()
+SECRET_KEY_FALLBACKS = _env.words(
+    "SECRET_KEY_FALLBACKS", "", "Former secrets, whose signatures still count, with commas between."
+)
+EVENTS_TOKEN_SECRET = _token_secret()
 DATABASES = {"default": _database()}
 CHANNEL_LAYERS = {"default": _channel_layer()}
+CACHES = {"default": _cache()}
 
 INSTALLED_APPS = [
     "daphne",
@@ -199,6 +393,11 @@ INSTALLED_APPS = [
     "broker_project.apps.ProjectConfig",
     "routing_app.core.apps.CoreConfig",
     "routing_app.tokens.apps.TokensConfig",
+    "sessions_app.apps.SessionsConfig",
+    "routing_app.rooms.apps.RoomsConfig",
+    "routing_app.events.apps.EventsConfig",
+    "routing_app.requests.apps.RequestsConfig",
+    *EXTRA_APPS,
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -209,6 +408,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "routing_app.core.outage.OutageMiddleware",
 ]
 TEMPLATES = [
     {
@@ -235,7 +435,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-]
+] + [{"NAME": "routing_app.events.passwords.RevokeOnChange"}]
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -252,14 +452,12 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.auth.HasScope"],
     "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_PARSER_CLASSES": [
-        "routing_app.core.parsers.BoundedJSONParser",
-        "rest_framework.parsers.FormParser",
-        "rest_framework.parsers.MultiPartParser",
-    ],
+    "DEFAULT_SCHEMA_CLASS": "routing_app.core.schema.Described",
+    "DEFAULT_PARSER_CLASSES": ["routing_app.core.parsers.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "PAGE_SIZE": 100,
+    # The server itself reads X-Forwarded-For, from TRUSTED_PROXIES alone; here it would be anybody's word.
+    "NUM_PROXIES": 0,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Switchboard",
@@ -270,27 +468,17 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "ENUM_NAME_OVERRIDES": {"TokenSource": "routing_app.tokens.models.Source"},
-}
-
-
-def _names_no_path(record: logging.LogRecord) -> bool:
-    """False for uvicorn's lines about handshakes, which hold query strings."""
-    return '"WebSocket' not in str(record.msg)
-
-
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"no_paths": {"()": "django.utils.log.CallbackFilter", "callback": _names_no_path}},
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {
-        # Access lines hold query strings, and query strings hold tokens.
-        "daphne.access": {"level": "CRITICAL", "propagate": False},
-        "django.channels.server": {"level": "CRITICAL", "propagate": False},
-        "uvicorn.access": {"level": "CRITICAL", "propagate": False},
-        "uvicorn.error": {"filters": ["no_paths"]},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "sessions_app.openapi.document",
+    ],
+    # pydantic describes the bodies of walkers in the JSON Schema of OpenAPI 3.1.
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "TokenSource": "routing_app.tokens.models.Source",
+        "Who": "routing_app.events.models.Who",
     },
 }
+
+LOGGING = logs.to_stderr(LOG_LEVEL)

@@ -8,6 +8,7 @@ const io = new Server(server);
 io.on("connection", (socket) => {
   socket.join("load");
   socket.on("chat", (message) => io.to("load").emit("chat", message));
+  socket.on("ask", (message, reply) => reply(message));
   socket.on("echo", (message) => socket.emit("chat", message));
 });
 

@@ -88,6 +88,8 @@ class Server(daphne.server.Server):
         """Serve until a signal; returns when everything has been told."""
         asyncio.set_event_loop(twisted_loop)
         twisted_loop.set_debug(self.verbosity >= 3)
+        # Twisted measures timeouts by the wall clock: a step of an hour would end every idle HTTP connection.
+        reactor.seconds = twisted_loop.time
         _log_twisted(LogLevel.debug if self.verbosity > 1 else LogLevel.error)
         self.http_factory = HttpFactory(self)
         for description in self.endpoints:

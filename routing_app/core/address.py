@@ -5,6 +5,7 @@ Kinds and what they reach: DESIGN.md, "Addresses, and one publish for all lines"
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NewType
@@ -16,6 +17,7 @@ MAX_LENGTH: Final = 512
 WORKER_ID_LENGTH: Final = 16
 PUBLISHABLE: Final = frozenset({"token", "room", "user", "channel", "client", "connection"})
 OPERATORS_ONLY: Final = frozenset({"customer", "session"})
+ROOT: Final = re.compile(r"(?ai)(?:n:[^:]*:)?([0-9a-f]{24})")
 ROOM_NAMESPACES: Final = frozenset({"layout", "bus", "lobby", "trigger"})
 
 
@@ -42,7 +44,15 @@ def parse(text: str) -> Address:
         raise AddressError(f"unknown kind of address; expected one of {', '.join(sorted(PUBLISHABLE))}")
     if kind == "room" and not _names_a_room(name):
         raise AddressError("a room is written room:<layout|bus|lobby|trigger>/<id>")
-    return Address(text)
+    return make("user", _root(name)) if kind == "user" else Address(text)
+
+
+def _root(name: str) -> str:
+    """The one form of a root id: `n::` and 24 lower-case hex digits; the node's name says nothing."""
+    match = ROOT.fullmatch(name)
+    if match is None:
+        raise AddressError("a user is written user:n::<24 hex digits>")
+    return f"n::{match[1].lower()}"
 
 
 def _names_a_room(name: str) -> bool:

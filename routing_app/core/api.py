@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.defaults import page_not_found
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
@@ -20,11 +22,18 @@ from routing_app.core.models import ConnectionRecord, Scope
 from routing_app.core.publishing import check_addresses, disconnect_sync, publish_sync
 
 
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404: as JSON below `/api/`, where programs ask, and else as Django's page."""
+    if request.path.startswith("/api/"):
+        return JsonResponse({"detail": "Not found."}, status=404)
+    return page_not_found(request, exception)
+
+
 class PublishSerializer(serializers.Serializer[Any]):
     """`{"addresses": ["token:abc1", ...], "message": <any JSON>}`."""
 
     addresses = serializers.ListField(
-        child=serializers.CharField(max_length=512, trim_whitespace=False), allow_empty=False
+        child=serializers.CharField(max_length=512, trim_whitespace=False), allow_empty=False, min_length=1
     )
     message = serializers.JSONField(allow_null=True)
 

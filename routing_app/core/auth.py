@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, NotFound, ValidationError
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
@@ -85,3 +85,26 @@ class Pages(PageNumberPagination):
 
     page_size_query_param = "page_size"
     max_page_size = 1000
+    last_page_strings = ()
+
+    def get_page_number(self, request: Request, paginator: Any) -> int | str:
+        """The number of the page. Raises NotFound for one that is written and empty."""
+        if request.query_params.get(self.page_query_param) == "":
+            raise NotFound("Invalid page.")
+        return super().get_page_number(request, paginator)
+
+    def get_page_size(self, request: Request) -> int | None:
+        """Rows a page. Raises ValidationError for what is not from 1 to 1,000."""
+        text = request.query_params.get(self.page_size_query_param)
+        if text is None:
+            return self.page_size
+        if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= self.max_page_size:
+            raise ValidationError({self.page_size_query_param: [f"From 1 to {self.max_page_size}."]})
+        return int(text)
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        """The bounds, for the OpenAPI document."""
+        page, size = super().get_schema_operation_parameters(view)
+        page["schema"] |= {"minimum": 1}
+        size["schema"] |= {"minimum": 1, "maximum": self.max_page_size}
+        return [page, size]

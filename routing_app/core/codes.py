@@ -55,6 +55,8 @@ NO_SUCH_PATH: Final = Close(4004, "no_such_path", "nothing is served here", Advi
 EXPIRED: Final = Close(4005, "expired", "credentials expired", Advice.STAY_AWAY)
 FORBIDDEN: Final = Close(4006, "forbidden", "not permitted", Advice.STAY_AWAY)
 ORIGIN: Final = Close(4007, "origin", "origin not allowed", Advice.STAY_AWAY)
+MALFORMED: Final = Close(4009, "malformed", "not this protocol", Advice.STAY_AWAY)
+REVOKED: Final = Close(4008, "revoked", "credentials revoked", Advice.STAY_AWAY)
 TOKEN_UNREGISTERED: Final = Close(4403, "token_unregistered", "token was unregistered", Advice.STAY_AWAY)
 
 SLOW: Final = Close(4100, "slow", "reader too slow", Advice.LATER)

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Final
 
 from channels.consumer import AsyncConsumer
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
 from routing_app.core import metrics, origin
 from routing_app.core.codes import (
@@ -29,9 +28,8 @@ from routing_app.core.codes import (
     Refusal,
 )
 from routing_app.core.connection import Connection, Encoder, Peer, State, new_id
-from routing_app.core.database import Overloaded
 from routing_app.core.limits import TokenBucket
-from routing_app.core.subscriptions import LayerUnavailable
+from routing_app.core.outage import BACKING_SERVICES
 from routing_app.core.worker import Worker, current_worker
 from routing_app.core.writer import EXTENSION, AsgiWriter, DirectWriter, Writer
 
@@ -39,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 CLOSE_WAIT_SECONDS: Final = 10.0
 """How long the other end may take to answer our close before the consumer ends all the same."""
-BACKING_SERVICES: Final = (LayerUnavailable, Overloaded, OperationalError, InterfaceError)
-"""What handlers raise while Redis or the database is out."""
 
 
 class Refused(Exception):
@@ -66,6 +62,8 @@ class Consumer(AsyncConsumer):
     worker: Worker
     connection: Connection
     peer: Peer
+    left: tuple[int, str] = (1006, "")
+    """Code and reason with which the other end has left."""
     _patience: asyncio.Timeout
 
     # --- what a line overrides ---------------------------------------------------------------------------
@@ -209,6 +207,7 @@ class Consumer(AsyncConsumer):
         while True:
             message = await receive()
             if message["type"] != "websocket.receive":
+                self.left = message.get("code") or 1006, message.get("reason") or ""
                 return
             if connection.state is not State.OPEN:
                 continue

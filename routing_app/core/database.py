@@ -85,8 +85,11 @@ class GroupedWrites:
         """
         return self._add(lambda items: job(), None, urgent)
 
-    def submit_item(self, write_many: Callable[[list[Item]], None], item: Item) -> asyncio.Future[None]:
-        """The same for one item of a bulk statement: neighbours with the same `write_many` share a call."""
+    def submit_item(self, write_many: Callable[[list[Item]], T], item: Item) -> asyncio.Future[T]:
+        """The same for one item of a bulk statement: neighbours with the same `write_many` share a call.
+
+        All items of a call get its result.
+        """
         return self._add(write_many, item)
 
     async def settled(self) -> None:

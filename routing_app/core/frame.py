@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from struct import pack
+from typing import Any
 
 
 def text_frame(payload: bytes) -> bytes:
     """An unmasked, unfragmented server text frame (RFC 6455, section 5.2)."""
+    return _frame(0x81, payload)
+
+
+def _frame(first: int, payload: bytes) -> bytes:
     size = len(payload)
     if size < 126:
-        return pack("!BB", 0x81, size) + payload
+        return pack("!BB", first, size) + payload
     if size < 65536:
-        return pack("!BBH", 0x81, 126, size) + payload
-    return pack("!BBQ", 0x81, 127, size) + payload
+        return pack("!BBH", first, 126, size) + payload
+    return pack("!BBQ", first, 127, size) + payload
 
 
 class Frame:
@@ -39,3 +44,29 @@ class Frame:
         if self._wire is None:
             self._wire = text_frame(self.text.encode())
         return self._wire
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The ASGI message that sends it."""
+        return {"type": "websocket.send", "text": self.text}
+
+
+class BinaryFrame(Frame):
+    """One outbound binary message."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("")
+        self.data = data
+        self.size = len(data)
+
+    @property
+    def wire(self) -> bytes:
+        """The complete frame as bytes, header included."""
+        return _frame(0x82, self.data)
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The ASGI message that sends it."""
+        return {"type": "websocket.send", "bytes": self.data}

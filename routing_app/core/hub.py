@@ -7,6 +7,7 @@ however many of its addresses match; order is kept per sender and address.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections import OrderedDict
@@ -44,6 +45,8 @@ class Hub:
         self._index: Index = {}
         self._by_id: dict[str, Connection] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._late: list[Publication] = []
+        self._catching_up: asyncio.Task[None] | None = None
         self._handlers: dict[str, Callable[[Publication], int]] = {CLOSE: self._close_here}
         relay.receive_with(self.deliver, self.tell_gap)
 
@@ -101,6 +104,29 @@ class Hub:
         if not self._relay.offer(publication):
             await self._relay.offer_later(publication)
         return delivered
+
+    def publish_soon(self, publication: Publication) -> int:
+        """The same without waiting, for synchronous code on the loop; how many of this process got it.
+
+        While the relay's backlog is full, what is published so waits in order and reaches the others later.
+        """
+        if len(publication.addresses) > 1 and not publication.id:
+            publication = replace(publication, id=secrets.token_hex(8))
+        metrics.PUBLISHED.inc()
+        delivered = self.deliver(publication)
+        if self._late or not self._relay.offer(publication):
+            self._late.append(publication)
+            if self._catching_up is None:
+                self._catching_up = asyncio.ensure_future(self._catch_up())
+        return delivered
+
+    async def _catch_up(self) -> None:
+        try:
+            while self._late:
+                await self._relay.offer_later(self._late[0])
+                del self._late[0]
+        finally:
+            self._catching_up = None
 
     async def close(self, address: str, close: Close = KICKED) -> int:
         """End every connection of an address, in every process; how many ended in this one."""

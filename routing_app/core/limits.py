@@ -27,6 +27,13 @@ class TokenBucket:
         self._last = now
         return max(0.0, -self._tokens / self._rate)
 
+    def try_take(self) -> float:
+        """The same for what is refused rather than delayed: an event that has to wait is not counted."""
+        wait = self.take()
+        if wait:
+            self._tokens += 1.0
+        return wait
+
 
 class Seats:
     """Counts open connections, in all and per network address; 0 sets no bound per address."""

@@ -28,3 +28,6 @@ ADDRESSES: Final = Gauge(
     "switchboard_addresses", "Addresses that have a connection in this worker.", multiprocess_mode="livesum"
 )
 WRITES: Final = Counter("switchboard_writes_total", "Rows written by grouped transactions.", ["outcome"])
+TASKS: Final = Gauge(
+    "switchboard_tasks", "asyncio tasks of this worker, counted every 5 s.", multiprocess_mode="livesum"
+)

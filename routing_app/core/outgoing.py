@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from routing_app.core.publication import Publication
+from routing_app.core.replay import size_of
 
 BACKLOG: Final = 10_000
 """Publications, times their addresses, that may wait."""
 
 WIDE: Final = 8
 """A publication to more addresses goes once to every process instead of once to each address."""
+ENVELOPE_BYTES: Final = 256 * 2**10
+"""An envelope that is about so large takes no more: Redis cuts off subscribers that are 32 MiB behind."""
 EVERYBODY: Final = "worker:*"
 """The address that every process hears."""
 
@@ -26,6 +29,7 @@ class Outgoing:
         self._has_everybody = has_everybody
         self._batches: list[Batch] = []
         self._open: dict[str, list[Any]] = {}
+        self._sizes: dict[str, int] = {}
         self.backlog = 0
         """Items that wait, or are being sent; `sent` takes them off."""
 
@@ -38,7 +42,7 @@ class Outgoing:
         """Queue a publication for those of its addresses that others may hear."""
         packed = publication.pack()
         if len(publication.addresses) == 1:
-            self._append(addresses[0], packed)
+            self._append(addresses[0], packed, size_of(publication.message))
         elif len(addresses) > WIDE and self._has_everybody:
             self._append_wide(addresses, packed)
         else:
@@ -46,18 +50,21 @@ class Outgoing:
 
     def take(self) -> list[Batch]:
         """All that waits, in order; what comes later starts new envelopes."""
-        batches, self._batches, self._open = self._batches, [], {}
+        batches, self._batches, self._open, self._sizes = self._batches, [], {}, {}
         return batches
 
     def sent(self, batch: Batch) -> None:
         """A batch has left."""
         self.backlog -= len(batch[1])
 
-    def _append(self, address: str, packed: list[Any]) -> None:
+    def _append(self, address: str, packed: list[Any], size: int) -> None:
         items = self._open.get(address)
-        if items is None:
-            items = self._open[address] = []
+        before = self._sizes.get(address, 0)
+        if items is None or before > ENVELOPE_BYTES:
+            items, before = [], 0
+            self._open[address] = items
             self._batches.append((address, items))
+        self._sizes[address] = before + size
         items.append(packed)
         self.backlog += 1
 

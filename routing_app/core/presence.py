@@ -32,6 +32,8 @@ CHUNK: Final = 500
 """Rows in one statement."""
 
 Arrival = tuple[ConnectionRecord, list[Subscription]]
+Change = tuple[str, str, tuple[str, ...]]
+"""A connection's id, its identity and its addresses as they are now."""
 
 
 class Presence:
@@ -43,6 +45,8 @@ class Presence:
         self._here: dict[str, tuple[ConnectionRecord, Connection]] = {}
         self._stale = False
         self._swept: asyncio.Future[int] | None = None
+        self.on_copy: list[Callable[[], asyncio.Future[None]]] = []
+        """Called when connections are copied anew: writes rows of a line that hang on theirs and went."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -71,7 +75,6 @@ class Presence:
             id=connection.id,
             worker_id=self._worker_id,
             line=connection.line,
-            identity=_storable(connection.identity, 255),
             peer=str(connection.peer)[:64],
             connected_at=timezone.now(),
         )
@@ -80,10 +83,8 @@ class Presence:
 
     def change(self, connection: Connection) -> asyncio.Future[None]:
         """Record that a connection's identity or addresses are others now."""
-        id, identity = connection.id, _storable(connection.identity, 255)
-        if id in self._here:
-            self._here[id][0].identity = identity
-        return self._submit(_rewrite, (id, identity, _heard(connection)))
+        change = connection.id, _storable(connection.identity, 255), _heard(connection)
+        return self._submit(_rewrite, change)
 
     def leave(self, connection: Connection) -> None:
         """Remove a connection's record; safe to call twice."""
@@ -114,6 +115,8 @@ class Presence:
     def _copy_all(self) -> None:
         here = [_arrival(record, connection) for record, connection in self._here.values()]
         self._checked(lambda: self._writes.submit(lambda: _replace_all(self._worker_id, here)))
+        for hook in self.on_copy:
+            self._checked(hook)
 
     def _checked(self, submit: Callable[[], asyncio.Future[None]]) -> asyncio.Future[None]:
         """Submit a write without which the copy is wrong."""
@@ -138,6 +141,7 @@ def _promised(submit: Callable[[], asyncio.Future[T]]) -> asyncio.Future[T]:
 
 
 def _arrival(record: ConnectionRecord, connection: Connection) -> Arrival:
+    record.identity = _storable(connection.identity, 255)
     return record, [Subscription(connection_id=record.id, address=a) for a in _heard(connection)]
 
 
@@ -162,14 +166,28 @@ def _delete(ids: list[str]) -> None:
         ConnectionRecord.objects.filter(id__in=chunk).delete()
 
 
-def _rewrite(changes: list[tuple[str, str, tuple[str, ...]]]) -> None:
-    """Bring rows up to date; a connection without a row is left alone, its arrival was undone."""
-    for id, identity, addresses in changes:
-        if not ConnectionRecord.objects.filter(id=id).update(identity=identity):
-            continue
-        Subscription.objects.filter(connection_id=id).exclude(address__in=addresses).delete()
-        rows = [Subscription(connection_id=id, address=address) for address in addresses]
-        Subscription.objects.bulk_create(rows, CHUNK, ignore_conflicts=True)
+def _rewrite(changes: list[Change]) -> None:
+    """Bring rows up to date, the last change of each connection; one without a row is left alone."""
+    latest = {id: (identity, addresses) for id, identity, addresses in changes}
+    ids = list(latest)
+    for start in range(0, len(ids), CHUNK):
+        _rewrite_chunk({id: latest[id] for id in ids[start : start + CHUNK]})
+
+
+def _rewrite_chunk(wanted: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+    records = ConnectionRecord.objects.in_bulk(list(wanted))
+    renamed = [record for id, record in records.items() if record.identity != wanted[id][0]]
+    for record in renamed:
+        record.identity = wanted[record.id][0]
+    ConnectionRecord.objects.bulk_update(renamed, ["identity"])
+    stored = {
+        (row.connection_id, row.address): row.pk
+        for row in Subscription.objects.filter(connection_id__in=list(records))
+    }
+    pairs = {(id, address) for id in records for address in wanted[id][1]}
+    Subscription.objects.filter(pk__in=[pk for pair, pk in stored.items() if pair not in pairs]).delete()
+    new = [Subscription(connection_id=id, address=address) for id, address in pairs - stored.keys()]
+    Subscription.objects.bulk_create(new, CHUNK, ignore_conflicts=True)
 
 
 def _register(worker_ids: list[str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, ParamSpec, TypeVar
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -12,7 +13,13 @@ from django.conf import settings
 from routing_app.core.address import AddressError, parse
 from routing_app.core.codes import KICKED, Close
 from routing_app.core.publication import MESSAGE, Publication
-from routing_app.core.worker import Worker, current_worker
+from routing_app.core.worker import Worker, current_worker, serving_loop
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WAIT_SECONDS: Final = 30.0
+"""How long a synchronous caller waits for the serving loop before TimeoutError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +72,36 @@ async def _outcome(worker: Worker, here: int) -> Outcome:
     return Outcome(None if worker.relay.reaches_others else here)
 
 
-publish_sync = async_to_sync(publish)
+def from_sync(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """A coroutine function for callers in synchronous code, in whatever thread.
+
+    In a process that serves sockets it runs on their loop, which alone may touch the hub; elsewhere on a loop
+    of its own. Raises RuntimeError when called on a running loop: await the function there.
+    """
+    alone = async_to_sync(function)
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        loop = serving_loop()
+        if loop is None or _on_a_loop():
+            return alone(*args, **kwargs)
+        return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), loop).result(WAIT_SECONDS)
+
+    return call
+
+
+def _on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+publish_sync = from_sync(publish)
 """`publish` for synchronous code: views, admin actions, management commands, a shell."""
 
-disconnect_sync = async_to_sync(disconnect)
+disconnect_sync = from_sync(disconnect)
 """`disconnect` for synchronous code."""
 
-disconnect_all_sync = async_to_sync(disconnect_all)
+disconnect_all_sync = from_sync(disconnect_all)
 """`disconnect_all` for synchronous code."""

@@ -120,11 +120,16 @@ class Recovery:
 
 def _weight(entry: Entry) -> int:
     """About how many bytes an envelope takes."""
-    return 200 + sum(_size(item) for item in entry[1])
+    return 200 + sum(size_of(item) for item in entry[1])
 
 
-def _size(item: Any) -> int:
-    """Without recursion: how deeply a message is nested is the sender's choice."""
+def size_of(item: Any) -> int:
+    """About how many bytes a message takes.
+
+    Without recursion: how deeply it is nested is its sender's choice.
+    """
+    if isinstance(item, str):
+        return VALUE_BYTES + len(item)
     total, rest = 0, [item]
     while rest:
         value = rest.pop()

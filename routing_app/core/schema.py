@@ -1,10 +1,36 @@
-"""What the OpenAPI document says about API keys."""
+"""What the OpenAPI document says about API keys and errors."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, Literal
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import build_object_type
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse
+
+DETAIL: Final = build_object_type(properties={"detail": {"type": "string"}}, required=["detail"])
+ERRORS: Final = {
+    "400": OpenApiResponse(OpenApiTypes.ANY, "What is wrong, by field."),
+    "401": OpenApiResponse(DETAIL, "No API key, or a wrong one."),
+    "403": OpenApiResponse(DETAIL, "The API key lacks the scope."),
+    "404": OpenApiResponse(DETAIL, "No such row or page."),
+    "406": OpenApiResponse(DETAIL, "Only JSON is answered."),
+    "415": OpenApiResponse(DETAIL, "The body's media type is not read here."),
+}
+"""What REST Framework answers by itself."""
+
+
+class Described(AutoSchema):
+    """Describes errors too; a view whose errors are others sets `describes_own_errors`."""
+
+    def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> dict[str, Any]:
+        bodies: dict[str, Any] = super()._get_response_bodies(direction)
+        if getattr(self.view, "describes_own_errors", False):
+            return bodies
+        errors = {code: self._get_response_for_code(error, code) for code, error in ERRORS.items()}  # type: ignore[no-untyped-call]
+        return errors | bodies
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from channels.layers import get_channel_layer
 from django.conf import settings
 
+from routing_app.core import metrics
 from routing_app.core.address import WORKER_ID_LENGTH
 from routing_app.core.codes import RESTART, Close
 from routing_app.core.connection import Limits
@@ -33,6 +34,8 @@ KEYS_REVOKED: Final = "$keys_revoked"
 DRAIN_BATCH: Final = 200
 """Connections closed at once while draining, so that their reconnects do not come all at once."""
 DRAIN_PAUSE_SECONDS: Final = 0.02
+COUNT_SECONDS: Final = 5.0
+"""Between two counts of this process's tasks."""
 
 _started: list[Callable[[Worker], Awaitable[None]]] = []
 
@@ -60,6 +63,8 @@ class Worker:
         self.draining = False
         self.serving = False
         """True once a socket was served here; scripts that only publish never serve."""
+        self.on_drain: list[Callable[[Close], None]] = []
+        """Called once when the worker begins to drain, for what is no connection of the hub."""
         self._starting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -80,6 +85,7 @@ class Worker:
         await self.relay.want([f"worker:{self.id}"])
         for hook in _started:
             await self._run(hook)
+        self.spawn(_count_tasks())
         self.serving = True
 
     async def _run(self, hook: Callable[[Worker], Awaitable[None]]) -> None:
@@ -99,6 +105,8 @@ class Worker:
     async def drain(self, close: Close = RESTART) -> int:
         """Take no more connections and close the open ones in batches; how many there were."""
         self.draining = True
+        for hook in self.on_drain:
+            hook(close)
         doomed = self.hub.connections()
         for start in range(0, len(doomed), DRAIN_BATCH):
             for connection in doomed[start : start + DRAIN_BATCH]:
@@ -116,6 +124,13 @@ class Worker:
         await self.writes.settled()
 
 
+async def _count_tasks() -> None:
+    """Keep the metric up to date: tasks that pile up are a leak that memory shows only late."""
+    while True:
+        metrics.TASKS.set(len(asyncio.all_tasks()))
+        await asyncio.sleep(COUNT_SECONDS)
+
+
 _workers: WeakKeyDictionary[asyncio.AbstractEventLoop, Worker] = WeakKeyDictionary()
 
 
@@ -128,9 +143,17 @@ def current_worker() -> Worker:
     return worker
 
 
+def serving_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop on which this process serves sockets; None in a script or a shell."""
+    for loop, worker in list(_workers.items()):
+        if worker.serving and loop.is_running():
+            return loop
+    return None
+
+
 def drop_worker() -> None:
     """Forget the running loop's worker, so that the next call makes a new one."""
     _workers.pop(asyncio.get_running_loop(), None)
 
 
-__all__ = ["LayerUnavailable", "Worker", "current_worker", "drop_worker", "on_start"]
+__all__ = ["LayerUnavailable", "Worker", "current_worker", "drop_worker", "on_start", "serving_loop"]

@@ -113,7 +113,7 @@ class AsgiWriter:
     def write(self, frames: list[Frame]) -> None:
         """Send each frame, in place while nothing waits."""
         for frame in frames:
-            self._put({"type": "websocket.send", "text": frame.text}, frame.size)
+            self._put(frame.message, frame.size)
 
     def held_bytes(self) -> int:
         """Bytes of text that wait for the server to take them."""

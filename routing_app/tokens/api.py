@@ -18,6 +18,10 @@ from routing_app.tokens.models import RegisteredToken, Source
 class TokenSerializer(serializers.ModelSerializer[RegisteredToken]):
     """A registered token. `token` is set when it is created; to change it, delete it and create another."""
 
+    disabled_by = serializers.CharField(
+        read_only=True, help_text="admin, api or import; empty while enabled."
+    )
+
     class Meta:
         model = RegisteredToken
         fields = ("id", "token", "enabled", "disabled_by", "note", "source", "created_at", "changed_at")

@@ -27,7 +27,7 @@ any_text = st.text(st.characters(), max_size=300) | st.text(st.characters(catego
         "room:bus/r1",
         "room:lobby/1",
         "room:trigger/1",
-        "user:1",
+        "user:n::672b35cec309e5ef8469c372",
         "channel:c",
         "client:c",
         "connection:0123456789abcdef0123",
@@ -62,11 +62,18 @@ def test_an_address_of_a_publishable_kind_is_taken_as_it_is(text: str):
         ("room:Layout/1", "room:<layout"),
         ("room:layout", "room:<layout"),
         ("room:layout/", "room:<layout"),
+        ("user:1", "user:n::<24 hex digits>"),
+        ("user:e::672b35cec309e5ef8469c372", "user:n::<24 hex digits>"),
     ],
 )
 def test_what_is_no_address_is_refused_with_the_reason(text: str, reason: str):
     with pytest.raises(AddressError, match=reason):
         parse(text)
+
+
+@pytest.mark.parametrize("form", ["n::{}", "N:Root:{}", "{}"])
+def test_every_way_to_write_a_root_is_one_address(form: str):
+    assert parse("user:" + form.format("672B35CEC309E5EF8469C372")) == "user:n::672b35cec309e5ef8469c372"
 
 
 @given(any_text)

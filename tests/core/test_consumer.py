@@ -662,11 +662,15 @@ async def test_the_servers_own_writer_is_used_where_it_is_offered(probe: type[Pr
 
 
 async def test_no_subscription_is_left_in_the_layer(probe: type[Probe], worker: Worker):
-    """Only the worker's own group stays."""
+    """Only what the process itself hears stays: the worker's own address, and those of lines' start hooks."""
+    await worker.start()
+    subscriptions = worker.relay._subscriptions
+    own = set(subscriptions._held)
+    assert f"worker:{worker.id}" in own
     client = Client(probe)
     await client.opens()
+    assert subscriptions._held > own
     await client.disconnect()
-    relay = worker.relay
-    await until(lambda: not relay._subscriptions._dropped)
+    await until(lambda: not subscriptions._dropped)
 
-    assert relay._subscriptions._held == {f"worker:{worker.id}"}
+    assert subscriptions._held == own

@@ -22,6 +22,8 @@ from routing_app.core.redis_layer import RedisLayer as RedisChannelLayer
 from routing_app.core.relay import Relay
 from tests.services.redis import Redis
 
+pytestmark = pytest.mark.once
+
 MESSAGES = 1000
 
 

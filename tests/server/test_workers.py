@@ -18,7 +18,7 @@ from tests.conftest import ServerFactory
 from tests.server.plain import APPLICATION, closed_with
 from tests.services.databases import REPOSITORY
 from tests.services.ports import LOOPBACK, free_port
-from tests.services.process import Process
+from tests.services.process import Process, children
 
 
 class Group:
@@ -42,10 +42,6 @@ class Group:
         """A client, and the worker that serves it."""
         client = await self.open()
         return client, json.loads(await client.recv())["pid"]
-
-
-def children(pid: int) -> set[int]:
-    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 def runs(pid: int) -> bool:

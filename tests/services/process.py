@@ -99,6 +99,11 @@ class Process:
         return self.log_text()[-4000:]
 
 
+def children(pid: int) -> set[int]:
+    """The processes that a process has started and not yet collected."""
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
 def _session_of(leader: int) -> Iterator[int]:
     """The processes of a session. Workers lead process groups of their own, so the group is not enough."""
     for entry in Path("/proc").glob("[0-9]*"):

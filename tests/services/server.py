@@ -61,7 +61,7 @@ class Server:
     def start(self) -> None:
         """Start and wait until every worker serves; `StartError` with the log otherwise."""
         self.launch()
-        self.process.wait_until(self._serves)
+        self.process.wait_until(self.serves)
 
     def log_text(self) -> str:
         """All that the server has written to stdout and stderr."""
@@ -80,7 +80,7 @@ class Server:
         if self._process is not None:
             self._process.kill_session()
 
-    def _serves(self) -> bool:
+    def serves(self) -> bool:
         """`serve` binds its port early, to refuse one in use, and says when all workers have started."""
         said_so = self._runner != "serve" or "Switchboard listens on" in self.log_text()
         return said_so and answers(self.port)

@@ -64,13 +64,16 @@ class Command(BaseCommand):
 
     def _prepare(self, options: dict[str, Any]) -> Plan:
         from routing_app.core.firstrun import prepare
+        from sessions_app.firstrun import prepare as prepare_sessions
 
         preflight.check_settings(options["workers"])
         preflight.check_database()
         preflight.check_redis()
         cert, key = _certificate(options)
         listening = _listening(options)
-        for line in preflight.prepare_database(not options["no_migrate"], prepare):
+        for line in preflight.prepare_database(
+            not options["no_migrate"], lambda: [*prepare(), *prepare_sessions()]
+        ):
             self._say(line)
         return Plan(
             arguments=_daphne_arguments(options, cert, key),

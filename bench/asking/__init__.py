@@ -1,0 +1,1 @@
+"""The app whose handler answers the benchmark's requests."""

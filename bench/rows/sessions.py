@@ -1,0 +1,174 @@
+"""Session control: creates and takeovers a second, and what it costs to hold thousands of sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Final
+
+from bench.bench import Bench
+from bench.machine import LOAD_CORE, SERVER_CORE, busy_seconds, cpu_seconds, family
+from bench.section import Column, Mark, Reading, Results, Row, Section, Unavailable, at_least, at_most
+from bench.sessions_load import Customers, Holder, flood, hold, pace
+from tests.services.postgres import Postgres, find_postgres
+from tests.services.server import Server
+from tests.sessions.http import Http
+
+CUSTOMERS: Final = 1_000
+IN_FLIGHT: Final = 32
+RATE: Final = 300
+HELD: Final = 5_000
+SQLITE, POSTGRES = "SQLite, 1 worker", "PostgreSQL, 2 workers"
+CREATES, TAKEOVERS, HOT, HOLDING = "create", "takeover", "create, one customer", f"hold {HELD:,} bound"
+HOT_LIMIT: Final = (
+    "from sessions_app.models import Limit;"
+    "Limit.objects.update(scope='account', maximum=3, policy='evict_oldest')"
+)
+"""A customer that creates without end has a limit; here each create evicts the oldest of three."""
+
+
+@dataclass
+class House:
+    """A server and the processes that it stands on."""
+
+    server: Server
+    below: list[int]
+
+    def used(self) -> tuple[float, float]:
+        """Processor seconds of the server, and of what it stands on."""
+        return cpu_seconds(family([self.server.pid])), cpu_seconds(family(self.below))
+
+
+@contextmanager
+def _house(bench: Bench, stack: str) -> Iterator[House]:
+    """A server on both cores, as the load that shares them."""
+    with ExitStack() as services:
+        services.callback(os.sched_setaffinity, 0, {LOAD_CORE})
+        os.sched_setaffinity(0, {SERVER_CORE, LOAD_CORE})
+        options, below = {"WORKERS": "1"}, []
+        if stack == POSTGRES:
+            if find_postgres() is None:
+                raise Unavailable("PostgreSQL is not installed")
+            postgres = services.enter_context(Postgres())
+            options = {"WORKERS": "2", "DATABASE_URL": postgres.url(), "REDIS_URL": bench.redis.url}
+            below = [postgres.process.pid, bench.redis.process.pid]
+        server = Server(bench.new_folder(), options)
+        services.callback(server.close)
+        server.start()
+        yield House(server, below)
+
+
+@contextmanager
+def _undisturbed(bench: Bench, house: House) -> Iterator[None]:
+    """Note which part of the two cores others use during the context."""
+
+    def others() -> float:
+        ours = sum(house.used()) + cpu_seconds([os.getpid()])
+        return sum(busy_seconds(core) for core in {SERVER_CORE, LOAD_CORE}) - ours
+
+    start, before = time.monotonic(), others()
+    yield
+    bench.disturbance = max(bench.disturbance, (others() - before) / (time.monotonic() - start))
+
+
+def _secret(server: Server) -> str:
+    """The demo publisher's, from the lines of the first run."""
+    [line] = [line for line in server.log_text().splitlines() if line.startswith("its secret:")]
+    return line.split()[-1]
+
+
+def _rest(stack: str, kind: str, bench: Bench) -> Reading:
+    with _house(bench, stack) as house:
+        if kind == HOT:
+            house.server.manage("shell", "-c", HOT_LIMIT)
+        return asyncio.run(_drive(bench, house, kind, 2 if bench.quick else 6))
+
+
+async def _drive(bench: Bench, house: House, kind: str, seconds: float) -> Reading:
+    http = Http(house.server.url)
+    customers = Customers(http, _secret(house.server), 1 if kind == HOT else CUSTOMERS)
+    request = customers.take_over if kind == TAKEOVERS else customers.create
+    numbers = count()
+    await flood(request, IN_FLIGHT, 2, numbers)
+    with _undisturbed(bench, house):
+        steady = await pace(request, RATE, seconds, numbers)
+        before = house.used()
+        fast = await flood(request, IN_FLIGHT, seconds, numbers)
+        server, below = (now - then for now, then in zip(house.used(), before, strict=True))
+    await http.close()
+    failed = fast.failed + steady.failed
+    fault = f"{failed} failed" if failed else ""
+    answers = max(1, len(fast.latencies))
+    return {
+        "rate": fault or fast.rate,
+        "ms": fault or 1000 * server / answers,
+        "below": fault or 1000 * below / answers,
+        "p50": fault or steady.percentile(0.5),
+        "p99": fault or steady.percentile(0.99),
+    }
+
+
+def _holding(bench: Bench) -> Reading:
+    with _house(bench, SQLITE) as house:
+        return asyncio.run(_hold(bench, house, 300 if bench.quick else HELD, 30 if bench.quick else 60))
+
+
+async def _hold(bench: Bench, house: House, players: int, seconds: float) -> Reading:
+    http = Http(house.server.url)
+    customers = Customers(http, _secret(house.server), players)
+    holders: list[Holder] = []
+    for start in range(0, players, 100):
+        numbers = range(start, min(players, start + 100))
+        replies = await asyncio.gather(*[customers.create(number) for number in numbers])
+        holders += await hold([reply.json["endpoint"] for reply in replies])
+    await asyncio.sleep(5)
+    with _undisturbed(bench, house):
+        before, heard = house.used()[0], -sum(holder.pongs for holder in holders)
+        await asyncio.sleep(seconds)
+        used = house.used()[0] - before
+    heard += sum(holder.pongs for holder in holders)
+    for holder in holders:
+        holder.close()
+    await http.close()
+    fault = f"only {heard} PONGs" if heard < players * seconds / 30 * 0.8 else ""
+    return {"percent": fault or 100 * used / seconds}
+
+
+def _marks(results: Results) -> list[Mark]:
+    label = f"{POSTGRES}: {CREATES}"
+    creates, holding = results.get(label, {}), results.get(f"{SQLITE}: {HOLDING}", {})
+    return [
+        *at_least(f"PostgreSQL: at least {RATE} creates/s", creates.get("rate"), RATE),
+        *at_most(f"PostgreSQL: p99 at most 100 ms at {RATE} creates/s", creates.get("p99"), 100, " ms"),
+        *at_most(f"{HELD:,} bound sessions: at most 5 % of a core", holding.get("percent"), 5, " %"),
+    ]
+
+
+SECTION = Section(
+    name="sessions",
+    title=f"Session control, {CUSTOMERS:,} customers; server and load share two cores",
+    columns=(
+        Column("rate", f"requests/s, {IN_FLIGHT} in flight"),
+        Column("ms", "CPU ms each", 2),
+        Column("below", "of PostgreSQL and Redis", 2),
+        Column("p50", f"p50 ms at {RATE}/s", 1),
+        Column("p99", "p99 ms", 1),
+        Column("percent", "% of a core", 2),
+    ),
+    rows=(
+        *[
+            Row(f"{stack}: {kind}", partial(_rest, stack, kind), quick=kind == CREATES)
+            for stack in (POSTGRES, SQLITE)
+            for kind in (CREATES, TAKEOVERS, HOT)
+        ],
+        Row(f"{SQLITE}: {HOLDING}", _holding, quick=False),
+    ),
+    marks=_marks,
+    order=80,
+)

@@ -1,0 +1,1 @@
+"""python-socketio, as its documentation writes an acknowledged event."""

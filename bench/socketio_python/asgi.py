@@ -1,0 +1,14 @@
+"""What a handler returns, the client's `call` gets."""
+
+from __future__ import annotations
+
+import socketio
+
+server = socketio.AsyncServer(async_mode="asgi")
+application = socketio.ASGIApp(server)
+
+
+@server.on("ask")  # type: ignore[untyped-decorator]
+async def ask(sid: str, message: str) -> str:
+    """Answer with the message."""
+    return message

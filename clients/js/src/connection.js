@@ -1,0 +1,287 @@
+// The Connection: `id`, `send`, `request`, `close`; it comes back by itself and hears what it heard.
+
+import { Context, RequestContext, settle } from "./context.js";
+import { open, staysAway, waits, webSocketClass } from "./dialing.js";
+import { ConnectionClosed, Request, RequestError } from "./pending.js";
+import { RECEIPTS, checkClose, checkMessage, decode, encode, isKey, uuid } from "./wire.js";
+
+/** Connect to `ws://host/connection`. Rejects with ConnectionClosed, or RequestError for a wrong key. */
+export function connect(url, options = {}, callback = undefined) {
+  if (typeof options === "function") [options, callback] = [{}, options];
+  return settle(callback, async () => {
+    const connection = new Connection(await webSocketClass(options.WebSocket), url, options);
+    await connection._start();
+    return connection;
+  });
+}
+
+export class Connection {
+  constructor(WebSocket, url, options) {
+    /** A version 4 uuid of this end; the server's own id for it is in the answer to `whoami`. */
+    this.id = uuid();
+    this._dial = () => open(WebSocket, url, options, (socket) => this._use(socket));
+    this._reconnect = options.reconnect ?? true;
+    this._apiKey = options.key ?? "";
+    this._socket = null;
+    this._pending = new Map();
+    this._addresses = new Set();
+    this._handlers = new Map();
+    this._wait = null;
+    /** Resolves with a ConnectionClosed when the connection has ended for good. */
+    this.closed = new Promise((resolve) => (this._ended = resolve));
+  }
+
+  // --- the four members ---
+
+  /** Send a message; done when the server has it, or where it gives no receipts when it is sent. */
+  send(message, options, callback) {
+    if (typeof options === "function") [options, callback] = [{}, options];
+    return settle(callback, async () => {
+      checkMessage(message);
+      if (!this.receipts) return this._write(encode(message, {}, options));
+      const key = this._key(message);
+      await this._ask(key, encode(message, { key, receipt: true }, options), options);
+    });
+  }
+
+  /** Send a request. The callback gets `(err)`, `(null, reply)` or `(null, null, partial)`. */
+  request(message, options, callback) {
+    if (typeof options === "function") [options, callback] = [{}, options];
+    const request = this._request(message, options);
+    if (typeof callback === "function") {
+      request.onPartial((partial) => callback(null, null, partial));
+      request.then((reply) => callback(null, reply), callback);
+    }
+    return request;
+  }
+
+  /** Leave, for good. */
+  close(code = 1000, reason = "", callback = undefined) {
+    return settle(callback, async () => {
+      checkClose(code, reason);
+      this._reconnect = false;
+      clearTimeout(this._wait);
+      if (this._socket) this._socket.close(code, reason);
+      else this._end(new ConnectionClosed(code, reason));
+      await this.closed;
+    });
+  }
+
+  // --- the other lines ---
+
+  /** Publish to addresses of any line. */
+  publish(addresses, message) {
+    return this.request({ type: "publish", addresses, message });
+  }
+
+  /** Hear addresses from now on, also after a reconnect. */
+  async subscribe(...addresses) {
+    await this.request({ type: "subscribe", addresses });
+    addresses.forEach((address) => this._addresses.add(address));
+  }
+
+  /** Hear addresses no longer. */
+  async unsubscribe(...addresses) {
+    addresses.forEach((address) => this._addresses.delete(address));
+    await this.request({ type: "unsubscribe", addresses });
+  }
+
+  /** Take the rights of an API key, also after a reconnect. */
+  async authenticate(key) {
+    const reply = await this.request({ type: "authenticate", api_key: key });
+    this._apiKey = key;
+    return reply;
+  }
+
+  // --- handlers and state ---
+
+  /** Register the one handler of an event, or of an event and type: `on("request", "greet", handler)`. */
+  on(event, type, handler) {
+    if (handler === undefined) [type, handler] = ["", type];
+    if (typeof handler !== "function") throw new TypeError("a handler is a function");
+    this._handlers.set(`${event}/${type}`, handler);
+    return this;
+  }
+
+  /** Does the other end tell of messages that they have come? */
+  get receipts() {
+    return this._socket?.protocol === RECEIPTS;
+  }
+
+  get isOpen() {
+    return this._socket !== null;
+  }
+
+  // --- requests ---
+
+  _request(message, options) {
+    try {
+      const key = this._key(message);
+      return this._ask(key, encode(message, { key, direction: "REQUEST" }, options), options);
+    } catch (error) {
+      const request = new Request();
+      request.fail(error);
+      return request;
+    }
+  }
+
+  _ask(key, frame, options) {
+    const request = new Request(options?.timeout);
+    const name = String(key);
+    this._pending.set(name, request);
+    request.onEnd(() => this._pending.delete(name));
+    try {
+      this._write(frame);
+    } catch (error) {
+      request.fail(error);
+    }
+    return request;
+  }
+
+  _key(message) {
+    const key = message.key || uuid();
+    if (!isKey(key) || this._pending.has(String(key))) {
+      throw new TypeError("a key is a text or a number, and no other request's");
+    }
+    return key;
+  }
+
+  _write(frame) {
+    if (!this._socket || this._socket.readyState !== 1) throw new ConnectionClosed(1006, "not connected");
+    this._socket.send(frame);
+  }
+
+  // --- the life of a connection ---
+
+  async _start() {
+    await this._dial();
+    try {
+      await this._resume();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  _use(socket) {
+    this._socket = socket;
+    socket.onmessage = ({ data }) => this._take(data);
+    socket.onclose = ({ code, reason }) => this._lost(new ConnectionClosed(code || 1006, reason));
+  }
+
+  _lost(closed) {
+    this._socket = null;
+    for (const request of [...this._pending.values()]) request.fail(closed);
+    if (!this._reconnect || staysAway(closed.code)) this._end(closed);
+    else this._comeBack(waits(closed.code));
+  }
+
+  _comeBack(pauses) {
+    this._wait = setTimeout(async () => {
+      try {
+        await this._dial();
+      } catch {
+        if (this._reconnect) this._comeBack(pauses);
+        return;
+      }
+      if (this._reconnect) this._resumeAgain();
+      else this._socket?.close(1000);
+    }, pauses.next().value);
+  }
+
+  async _resumeAgain() {
+    try {
+      await this._resume();
+      this._call("reconnect", this);
+    } catch (error) {
+      if (error instanceof ConnectionClosed) return; // on to the next attempt
+      this._call("error", error);
+      this._socket?.close(4000, "could not subscribe again");
+    }
+  }
+
+  /** Take the rights and hear the addresses of before. */
+  async _resume() {
+    if (this._apiKey) await this.request({ type: "authenticate", api_key: this._apiKey });
+    if (this._addresses.size) await this.request({ type: "subscribe", addresses: [...this._addresses] });
+  }
+
+  _end(closed) {
+    this._ended(closed);
+    this._call("close", closed.code, closed.reason, this);
+  }
+
+  // --- frames ---
+
+  _take(data) {
+    let frame;
+    try {
+      frame = decode(data);
+    } catch (error) {
+      this._call("error", error);
+      return;
+    }
+    const { direction, message } = frame;
+    if (direction === "MESSAGE") this._takeMessage(message);
+    else if (direction === "REQUEST") this._takeRequest(message);
+    else this._takeAnswer(direction, message);
+  }
+
+  _takeAnswer(direction, message) {
+    const request = this._pending.get(String(message.key));
+    if (!request) return; // late, or for nobody
+    if (direction === "ERROR") request.fail(new RequestError(message, this));
+    else request[direction.toLowerCase()](new Context(this, message));
+  }
+
+  _takeMessage(message) {
+    if (this.receipts && message.receipt === true && "key" in message) {
+      this._write(encode({}, { key: message.key, direction: "REPLY", receipt: true }));
+    }
+    if (message.type === "delivery" && this._handlers.has("delivery/")) {
+      const { address, event = "message" } = message;
+      this._call("delivery", { address, message: message.message, event });
+    } else if (message.type === "gap" && this._handlers.has("gap/")) {
+      this._call("gap", this);
+    } else {
+      const handler = this._find("message", message.type);
+      if (handler) this._run(() => handler(new Context(this, message)));
+    }
+  }
+
+  async _takeRequest(message) {
+    const context = new RequestContext(this, message);
+    const handler = this._find("request", message.type);
+    if (!handler) return this._fail(context, "unhandled", "no handler takes this type of request");
+    if (await this._run(() => handler(context))) return this._fail(context, "unanswered", "the handler gave no answer");
+    return this._fail(context, "internal", "Internal error");
+  }
+
+  /** Run a handler; false when it failed. */
+  async _run(handler) {
+    try {
+      await handler();
+      return true;
+    } catch (error) {
+      this._call("error", error);
+      return false;
+    }
+  }
+
+  _fail(context, code, message) {
+    if (!context.answered && this.isOpen) context.error({ code, message }).catch(() => {});
+  }
+
+  _find(event, type) {
+    return (type && this._handlers.get(`${event}/${type}`)) || this._handlers.get(`${event}/`);
+  }
+
+  _call(event, ...args) {
+    try {
+      this._handlers.get(`${event}/`)?.(...args);
+    } catch (error) {
+      console.error(`switchboard: the handler of ${event} failed`, error);
+    }
+  }
+}
+

@@ -1,0 +1,49 @@
+// Opening a socket, and opening it again: when, how often, and when not.
+
+import { PLAIN, RECEIPTS } from "./wire.js";
+import { ConnectionClosed } from "./pending.js";
+
+const LONGEST_WAIT = 30_000;
+const BY_RFC = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
+
+/** Has the server said no, so that another attempt would end the same way? */
+export function staysAway(code) {
+  return BY_RFC.has(code) || (code >= 4000 && code < 4100) || (code >= 4300 && code < 5000);
+}
+
+/** Does the server ask to come back now? */
+export function comesBackAtOnce(code) {
+  return code === 1012 || (code >= 4200 && code < 4300);
+}
+
+/** Milliseconds to wait before each attempt, for ever: doubled each time, and jittered to spread crowds. */
+export function* waits(code) {
+  let longest = comesBackAtOnce(code) ? 200 : 1000;
+  for (;;) {
+    yield Math.random() * longest;
+    longest = Math.min(LONGEST_WAIT, longest * 2);
+  }
+}
+
+/** The WebSocket to use: the given one, the platform's, or the package `ws` on an older Node. */
+export async function webSocketClass(given) {
+  if (given) return given;
+  if (globalThis.WebSocket) return globalThis.WebSocket;
+  const name = "ws"; // a variable, so that bundlers leave it alone
+  try {
+    return (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)).WebSocket;
+  } catch {
+    throw new Error("no WebSocket here: pass the option `WebSocket`, or install the package `ws`");
+  }
+}
+
+/** Give an open socket to `use`, before anything is read from it. Rejects with ConnectionClosed. */
+export function open(WebSocket, url, { receipts = true, protocols = [] }, use) {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(url, receipts ? [PLAIN, RECEIPTS, ...protocols] : protocols);
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => resolve(use(socket));
+    socket.onerror = () => {}; // the close follows
+    socket.onclose = ({ code, reason }) => reject(new ConnectionClosed(code || 1006, reason));
+  });
+}

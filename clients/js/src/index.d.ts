@@ -1,0 +1,122 @@
+/** Any JSON object; `key`, `direction` and `type` are the protocol's own fields. */
+export type Message = Record<string, unknown>;
+export type Callback<T = void> = (error: unknown, value?: T) => void;
+export type AnswerCallback = (error: unknown, reply?: Context | null, partial?: Context) => void;
+
+export interface ConnectOptions {
+  /** API key; sent as the first request, so that it is in no URL. */
+  key?: string;
+  /** Come back after a lost connection, as its close code advises. Default: true. */
+  reconnect?: boolean;
+  /** Let `send` wait until the server has the message. Default: true. */
+  receipts?: boolean;
+  /** Further subprotocols to offer. */
+  protocols?: string[];
+  /** The WebSocket class, where the platform has none. */
+  WebSocket?: unknown;
+}
+
+export interface SendOptions {
+  /** Milliseconds to wait for the answer or the receipt. Default: for ever. */
+  timeout?: number;
+  /** Send the JSON as a binary frame. */
+  binary?: boolean;
+  /** Accepted and ignored. */
+  mask?: boolean;
+  /** Accepted and ignored. */
+  compress?: boolean;
+}
+
+export interface Delivery {
+  address: string;
+  message: unknown;
+  /** "message", or what else has happened at the address. */
+  event: string;
+}
+
+export function connect(url: string, options?: ConnectOptions): Promise<Connection>;
+export function connect(url: string, callback: Callback<Connection>): void;
+export function connect(url: string, options: ConnectOptions, callback: Callback<Connection>): void;
+
+export class Connection {
+  private constructor();
+  /** A version 4 uuid of this end. */
+  readonly id: string;
+  readonly isOpen: boolean;
+  /** Does the other end tell of messages that they have come? */
+  readonly receipts: boolean;
+  /** Resolves when the connection has ended for good. */
+  readonly closed: Promise<ConnectionClosed>;
+
+  send(message: Message, options?: SendOptions): Promise<void>;
+  send(message: Message, callback: Callback): void;
+  send(message: Message, options: SendOptions, callback: Callback): void;
+  request(message: Message, options?: SendOptions): Request;
+  request(message: Message, callback: AnswerCallback): Request;
+  request(message: Message, options: SendOptions, callback: AnswerCallback): Request;
+  close(code?: number, reason?: string): Promise<void>;
+  close(code: number, reason: string, callback: Callback): void;
+
+  publish(addresses: string[], message: unknown): Request;
+  subscribe(...addresses: string[]): Promise<void>;
+  unsubscribe(...addresses: string[]): Promise<void>;
+  authenticate(key: string): Promise<Context>;
+
+  on(event: "message", handler: (context: Context) => unknown): this;
+  on(event: "message", type: string | number, handler: (context: Context) => unknown): this;
+  on(event: "request", handler: (context: RequestContext) => unknown): this;
+  on(event: "request", type: string | number, handler: (context: RequestContext) => unknown): this;
+  on(event: "delivery", handler: (delivery: Delivery) => void): this;
+  on(event: "gap" | "reconnect", handler: (connection: Connection) => void): this;
+  on(event: "close", handler: (code: number, reason: string, connection: Connection) => void): this;
+  on(event: "error", handler: (error: unknown) => void): this;
+}
+
+/** A promise of the reply, and an async iterable of the partials. */
+export class Request implements PromiseLike<Context>, AsyncIterable<Context> {
+  readonly done: boolean;
+  then<A = Context, B = never>(
+    fulfilled?: ((reply: Context) => A | PromiseLike<A>) | null,
+    rejected?: ((error: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B>;
+  catch<B = never>(rejected?: ((error: unknown) => B | PromiseLike<B>) | null): Promise<Context | B>;
+  finally(settled?: (() => void) | null): Promise<Context>;
+  onPartial(listener: (partial: Context) => void): this;
+  cancel(): void;
+  [Symbol.asyncIterator](): AsyncIterator<Context>;
+}
+
+export class Context {
+  readonly connection: Connection;
+  /** The whole object that came: `reply.message.answer`. */
+  readonly message: any;
+  readonly type: unknown;
+}
+
+export class RequestContext extends Context {
+  readonly answered: boolean;
+  reply(message?: Message, options?: SendOptions): Promise<void>;
+  reply(message: Message, callback: Callback): void;
+  error(message?: Message, options?: SendOptions): Promise<void>;
+  error(message: Message, callback: Callback): void;
+  partial(message?: Message, options?: SendOptions): Promise<void>;
+  partial(message: Message, callback: Callback): void;
+}
+
+/** The other end answered with ERROR; `message` is the object it sent. */
+export class RequestError extends Error {
+  message: any;
+  readonly code: unknown;
+  readonly connection: Connection;
+}
+
+export class ConnectionClosed extends Error {
+  readonly code: number;
+  readonly reason: string;
+}
+
+/** No reply came in time, or the request was cancelled. */
+export class Unanswered extends Error {}
+
+/** A second answer: nothing was sent. */
+export class Answered extends Error {}

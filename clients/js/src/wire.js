@@ -1,0 +1,67 @@
+// Frames: one JSON object each, the fields `key`, `direction` and `type` beside the application's own.
+
+/** Offered first, for servers that answer the first subprotocol whatever it means, as the original does. */
+export const PLAIN = "wyre";
+
+/** The subprotocol under which `send` is answered by the other end. */
+export const RECEIPTS = "wyre.receipt";
+
+const DIRECTIONS = new Set(["MESSAGE", "REQUEST", "REPLY", "PARTIAL", "ERROR"]);
+const MAX_REASON_BYTES = 123;
+const text = new TextDecoder("utf-8", { fatal: true });
+const bytes = new TextEncoder();
+
+/** Direction in upper case, and the whole object. Throws for what is no frame. */
+export function decode(data) {
+  const message = JSON.parse(typeof data === "string" ? data : text.decode(data));
+  if (message === null || typeof message !== "object" || Array.isArray(message)) {
+    throw new TypeError("a frame is an object");
+  }
+  const direction = message.direction || "MESSAGE";
+  if (typeof direction !== "string" || !DIRECTIONS.has(direction.toUpperCase())) {
+    throw new TypeError("no such direction");
+  }
+  return { direction: direction.toUpperCase(), message };
+}
+
+/** What goes to the socket: text, or with `binary` the same JSON as bytes. */
+export function encode(message, control, options) {
+  const json = JSON.stringify({ ...message, ...control });
+  return options?.binary ? bytes.encode(json) : json;
+}
+
+/** A plain message has no direction. Throws a TypeError for one that brings its own. */
+export function checkMessage(message) {
+  if (message.direction) throw new TypeError("`direction` is the protocol's own field");
+}
+
+/** The control fields of an answer: the request's key, if it has one. */
+export function answerTo(request, direction) {
+  return { key: request.key, direction };
+}
+
+/** A version 4 uuid; `crypto.randomUUID` is for secure pages only. */
+export function uuid() {
+  const b = globalThis.crypto
+    ? globalThis.crypto.getRandomValues(new Uint8Array(16))
+    : Uint8Array.from({ length: 16 }, () => Math.random() * 256);
+  b[6] = (b[6] & 0x0f) | 0x40;
+  b[8] = (b[8] & 0x3f) | 0x80;
+  const hex = Array.from(b, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [8, 12, 16, 20, 32].map((end, i, ends) => hex.slice(i ? ends[i - 1] : 0, end)).join("-");
+}
+
+/** Is this a key by which an answer can be found? */
+export function isKey(key) {
+  return (typeof key === "string" && key !== "") || Number.isFinite(key);
+}
+
+/** What an application may close with (RFC 6455, sections 5.5 and 7.4). Throws a RangeError. */
+export function checkClose(code, reason) {
+  if (code !== 1000 && !(Number.isInteger(code) && code >= 3000 && code <= 4999)) {
+    throw new RangeError("a close code is 1000 or from 3000 to 4999");
+  }
+  if (bytes.encode(reason).length > MAX_REASON_BYTES) {
+    throw new RangeError(`a close reason has at most ${MAX_REASON_BYTES} bytes`);
+  }
+}

@@ -1,0 +1,21 @@
+// What a user of the types may write; `npm run types` checks it, and that each expected error is one.
+import { connect, Connection, RequestError, type Delivery } from "switchboard-client";
+
+const connection: Connection = await connect("ws://localhost:8000/connection", { key: "sb_..." });
+const reply = await connection.request({ type: "echo", n: 1 }, { timeout: 1000 });
+const n: number = reply.message.n;
+for await (const partial of connection.request({ type: "count", n })) console.log(partial.message);
+connection.request({}, (error, reply, partial) => console.log(error, reply?.message, partial?.message));
+connection.send({ text: "x" }, (error) => console.log(error));
+connection.on("request", "double", async (context) => context.reply({ x: 2 }));
+connection.on("delivery", (delivery: Delivery) => console.log(delivery.address));
+connection.on("close", (code, reason) => console.log(code.toFixed(), reason.length));
+connect("ws://localhost", (error, connection) => console.log(error, connection?.id));
+if (reply instanceof RequestError) console.log(reply.code);
+
+// @ts-expect-error a message has no answer
+connection.on("message", (context) => context.reply({}));
+// @ts-expect-error a message is an object
+connection.send("text");
+// @ts-expect-error no such event
+connection.on("nonsense", () => {});

@@ -1,0 +1,27 @@
+"""Client of Switchboard's requests line: the Connection object of `wyre` for Python.
+
+async with await connect("ws://localhost:8000/connection", key="sb_...") as connection:
+    print(await connection.request({"type": "whoami"}))
+"""
+
+from switchboard_client.connection import Connection, Delivery, connect
+from switchboard_client.context import Answered, Context
+from switchboard_client.dialing import Refused
+from switchboard_client.pending import Answer, ConnectionClosed, Request, RequestError
+from switchboard_client.sync import SyncConnection, connect_sync
+
+__all__ = [
+    "Answer",
+    "Answered",
+    "Connection",
+    "ConnectionClosed",
+    "Context",
+    "Delivery",
+    "Refused",
+    "Request",
+    "RequestError",
+    "SyncConnection",
+    "connect",
+    "connect_sync",
+]
+__version__ = "0.1.0"

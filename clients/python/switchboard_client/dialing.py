@@ -1,0 +1,69 @@
+"""Opening a socket, and opening it again: when, how often, and when not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_websocket
+from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+
+LONGEST_WAIT: Final = 30.0
+"""Seconds between two attempts at most."""
+STAY_AWAY: Final = frozenset(
+    {1000, 1002, 1003, 1007, 1008, 1009, 1010, *range(4000, 4100), *range(4300, 5000)}
+)
+"""Close codes after which another attempt would end the same way: the server has said no."""
+AT_ONCE: Final = frozenset({1012, *range(4200, 4300)})
+"""Close codes that ask to come back now."""
+
+
+class Refused(ConnectionError):
+    """The server has refused the handshake: a wrong key, or nothing is served at this path."""
+
+
+class Dialer:
+    """Knows where the server is, and how to wait between attempts."""
+
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
+        self._url = url
+        self._options = {"compression": None, "max_size": 2**24, **options}
+
+    async def dial(self) -> ClientConnection:
+        """Open a socket. Raises Refused, OSError or TimeoutError."""
+        try:
+            return await open_websocket(self._url, **self._options)
+        except InvalidStatus as error:
+            status = error.response.status_code
+            if status in (401, 403, 404):
+                raise Refused(f"the server has refused the connection: HTTP {status}") from None
+            raise ConnectionError(f"the server answered HTTP {status}") from None
+        except InvalidURI:
+            raise
+        except InvalidHandshake as error:
+            raise ConnectionError(str(error)) from None
+
+    async def dial_again(self, code: int) -> ClientConnection | None:
+        """Open a socket anew after a close with `code`; None when the server has said to stay away."""
+        if code in STAY_AWAY:
+            return None
+        for wait in waits(code):
+            await asyncio.sleep(wait)
+            try:
+                return await self.dial()
+            except Refused:
+                return None
+            except (OSError, TimeoutError):
+                continue
+        return None
+
+
+def waits(code: int) -> Iterator[float]:
+    """Seconds to wait before each attempt, for ever: doubled each time, and jittered to spread crowds."""
+    longest = 0.2 if code in AT_ONCE else 1.0
+    while True:
+        yield random.uniform(0, longest)  # noqa: S311 - no secret
+        longest = min(LONGEST_WAIT, longest * 2)

@@ -1,0 +1,108 @@
+"""The same for synchronous code: a Connection that lives in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, Self, TypeVar
+
+from switchboard_client.connection import Connection, connect
+from switchboard_client.pending import Answer
+
+T = TypeVar("T")
+
+
+def connect_sync(url: str, *, key: str | None = None, **options: Any) -> SyncConnection:
+    """`connect` for synchronous code; raises the same."""
+    return SyncConnection(url, key=key, **options)
+
+
+class SyncConnection:
+    """The four members of a Connection, blocking; handlers run in the connection's thread."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="switchboard", daemon=True)
+        self._thread.start()
+        try:
+            self.inner: Connection = self._call(connect(url, **options))
+        except BaseException:
+            self._stop()
+            raise
+
+    @property
+    def id(self) -> str:
+        """A version 4 uuid of this end."""
+        return self.inner.id
+
+    def send(self, message: Mapping[str, Any], *, timeout: float | None = None) -> None:
+        """`Connection.send`, blocking."""
+        self._call(self.inner.send(message, timeout=timeout))
+
+    def request(self, message: Mapping[str, Any], *, timeout: float | None = None) -> Answer:
+        """The reply to a request; partials are dropped. Raises as awaiting `Connection.request`."""
+
+        async def ask() -> Answer:
+            return await self.inner.request(message, timeout=timeout)
+
+        return self._call(ask())
+
+    def stream(self, message: Mapping[str, Any], *, timeout: float | None = None) -> Iterator[Answer]:
+        """The partials of a request, then its reply as the last one."""
+
+        async def begin() -> Any:
+            return self.inner.request(message, timeout=timeout)
+
+        async def following(partials: Any) -> Answer | None:
+            return await anext(partials, None)
+
+        async def reply(request: Any) -> Answer:
+            answer: Answer = await request
+            return answer
+
+        request = self._call(begin())
+        partials = aiter(request)
+        while (partial := self._call(following(partials))) is not None:
+            yield partial
+        yield self._call(reply(request))
+
+    def publish(self, addresses: Iterable[str], message: Any) -> Answer:
+        """`Connection.publish`, blocking."""
+        return self._call(self.inner.publish(addresses, message))
+
+    def subscribe(self, *addresses: str) -> None:
+        """`Connection.subscribe`, blocking."""
+        self._call(self.inner.subscribe(*addresses))
+
+    def unsubscribe(self, *addresses: str) -> None:
+        """`Connection.unsubscribe`, blocking."""
+        self._call(self.inner.unsubscribe(*addresses))
+
+    def on(self, event: str, *args: Any) -> Any:
+        """`Connection.on`."""
+        return self.inner.on(event, *args)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Leave, for good, and end the thread."""
+        if self._loop.is_closed():
+            return
+        try:
+            self._call(self.inner.close(code, reason))
+        finally:
+            self._stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _stop(self) -> None:
+        stop: Callable[[], None] = self._loop.stop
+        self._loop.call_soon_threadsafe(stop)
+        self._thread.join()
+        self._loop.close()

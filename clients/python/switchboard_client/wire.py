@@ -1,0 +1,80 @@
+"""Frames: one JSON object each, the fields `key`, `direction` and `type` beside the application's own."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+PLAIN: Final = "wyre"
+"""Offered first, for servers that answer the first subprotocol whatever it means, as the original does."""
+RECEIPTS: Final = "wyre.receipt"
+"""The subprotocol under which `send` is answered by the other end."""
+DIRECTIONS: Final = frozenset({"MESSAGE", "REQUEST", "REPLY", "PARTIAL", "ERROR"})
+MAX_REASON_BYTES: Final = 123
+_FALSE: Final = (None, "", 0, False)
+
+
+def decode(data: str | bytes) -> tuple[str, dict[str, Any]]:
+    """Direction in upper case, and the whole object. Raises ValueError for what is no frame."""
+    try:
+        message = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(message, dict):
+        raise ValueError("a frame is an object")  # noqa: TRY004 - the other end sent it
+    direction = message.get("direction")
+    if any(direction is one or direction == one for one in _FALSE):
+        return "MESSAGE", message
+    if not isinstance(direction, str) or direction.upper() not in DIRECTIONS:
+        raise ValueError("no such direction")
+    return direction.upper(), message
+
+
+def encode(message: Mapping[str, Any], **control: Any) -> str:
+    """The text of a frame with these control fields. Raises TypeError or ValueError."""
+    frame = {**message, **control}
+    text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON may hold
+        return json.dumps(frame, separators=(",", ":"))
+    return text
+
+
+def encode_message(message: Mapping[str, Any], **control: Any) -> str:
+    """The text of a plain message. Raises TypeError or ValueError."""
+    if message.get("direction"):
+        raise ValueError("`direction` is the protocol's own field")
+    return encode(message, **control)
+
+
+def encode_answer(message: Mapping[str, Any], direction: str, request: Mapping[str, Any]) -> str:
+    """The text of an answer to a request: its key if it has one. Raises TypeError or ValueError."""
+    own = {name: value for name, value in message.items() if name != "key"}
+    if "key" in request:
+        return encode(own, key=request["key"], direction=direction)
+    return encode(own, direction=direction)
+
+
+def new_key() -> str:
+    """A key that no other request has."""
+    return str(uuid.uuid4())
+
+
+def name(key: object) -> str:
+    """A key as the name by which an answer is found; "" for what can be none."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, bool) or not isinstance(key, int | float):
+        return ""
+    return str(int(key)) if key == int(key) else repr(key)
+
+
+def check_close(code: int, reason: str) -> None:
+    """What an application may close with (RFC 6455, sections 5.5 and 7.4). Raises ValueError."""
+    if code != 1000 and not 3000 <= code <= 4999:
+        raise ValueError("a close code is 1000 or from 3000 to 4999")
+    if len(reason.encode()) > MAX_REASON_BYTES:
+        raise ValueError(f"a close reason has at most {MAX_REASON_BYTES} bytes")

@@ -1,0 +1,1 @@
+"""The chat of the Jac Cloud documentation, in Python."""

@@ -1,0 +1,6 @@
+"""Engine.IO 3 and 4, the transport under Socket.IO: polling, WebSocket, and the upgrade between them.
+
+`wire` is the pure codec. A `session.Session` is one client, whatever carries it; `endpoint.Endpoint` is the
+ASGI application that makes sessions and finds them again, `polling` and `websocket` its two transports.
+`remote` and `courier` let a request reach a session that another worker owns. `socketio` stands on top.
+"""

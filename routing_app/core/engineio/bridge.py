@@ -1,0 +1,230 @@
+"""A WebSocket at one worker that carries the session of another: the upgrade without sticky sessions.
+
+The worker that holds the WebSocket (the holder) probes it, then passes packets to the owner as calls, and
+writes what the owner sends back. One call is under way at a time, so packets keep their order, and a slow
+owner slows the client down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from routing_app.core.codes import BY_CODE, MALFORMED, NORMAL, SLOW, TOO_BIG, UNAVAILABLE, Close
+from routing_app.core.engineio import wire
+from routing_app.core.engineio.courier import Courier, pack, unpack
+from routing_app.core.engineio.session import RequestRefused, Session
+from routing_app.core.engineio.websocket import Channel, Gone, PacketTooBig
+from routing_app.core.engineio.wire import Packet
+from routing_app.core.frame import BinaryFrame, Frame
+from routing_app.core.publication import Publication
+from routing_app.core.worker import Worker
+
+FRAMES: Final = "$engineio.frames"
+"""Event of a publication to the holder: `[bridge number, packets]`."""
+END: Final = "$engineio.end"
+"""Event of a publication to the holder: `[bridge number, close code, whether to abort]`."""
+READ_AHEAD: Final = 64
+"""Packets that the holder reads while a call is under way."""
+RETRY_SECONDS: Final = 0.05
+
+
+class BridgeWriter:
+    """The owner's end: a core Writer whose frames go to the holder."""
+
+    def __init__(self, worker: Worker, holder: str, number: int) -> None:
+        self._relay = worker.relay
+        self._address = (f"worker:{holder}",)
+        self._number = number
+        self._waiting: list[Frame] = []
+        self._retry: asyncio.TimerHandle | None = None
+
+    def write(self, frames: list[Frame]) -> None:
+        """Hand over to the relay, or keep what it has no room for."""
+        self._waiting += frames
+        self._pass_on()
+
+    def held_bytes(self) -> int:
+        """What the relay has not taken; the holder bounds what the client has not read."""
+        return sum(frame.size for frame in self._waiting)
+
+    def held_frames(self) -> int:
+        """The same in frames."""
+        return len(self._waiting)
+
+    def close(self, close: Close) -> None:
+        """End it after what was written before."""
+        self._end(close, abort=False)
+
+    def abort(self, close: Close) -> None:
+        """End it at once."""
+        self._waiting = []
+        self._end(close, abort=True)
+
+    def _pass_on(self) -> None:
+        if not self._waiting or self._retry is not None:
+            return
+        packets = pack([f.data if isinstance(f, BinaryFrame) else f.text for f in self._waiting])
+        if self._relay.offer(Publication(self._address, [self._number, packets], FRAMES)):
+            self._waiting = []
+        else:
+            self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._pass_on()
+
+    def _end(self, close: Close, abort: bool) -> None:
+        self._relay.offer(Publication(self._address, [self._number, close.code, abort], END))
+
+
+class Bridges:
+    """Both ends of all bridges of one process."""
+
+    def __init__(self, courier: Courier) -> None:
+        self._courier = courier
+        self._numbers = itertools.count(1)
+        self._channels: dict[int, Channel] = {}
+        courier.offers("upgrade", _upgrade)
+        courier.offers("probed", _probed)
+        courier.offers("moved", self._moved)
+        courier.offers("stay", _stay)
+        courier.offers("receive", _receive)
+        courier.listen(FRAMES, self._write)
+        courier.listen(END, self._end)
+
+    # --- the holder --------------------------------------------------------------------------------------
+
+    async def serve(self, sid: str, version: int, channel: Channel, seconds: float) -> None:
+        """Carry a session of another worker over this WebSocket. Raises RequestRefused before the accept."""
+
+        async def call(verb: str, payload: str = "") -> str:
+            return await self._courier.call(sid, version, verb, payload)
+
+        free = await call("upgrade")
+        number = next(self._numbers)
+        self._channels[number] = channel
+        try:
+            await channel.accept()
+            if free and await _probe(channel, call, number, seconds):
+                channel.close(await _carry(channel, call))
+            else:
+                channel.close()
+            await channel.drain()
+        finally:
+            del self._channels[number]
+
+    def _write(self, message: list[Any]) -> None:
+        number, packets = message
+        if (channel := self._channels.get(number)) is None:
+            return
+        channel.writer.write(
+            [Frame(packet) if isinstance(packet, str) else BinaryFrame(packet) for packet in unpack(packets)]
+        )
+        limits = self._courier.worker.limits
+        held = channel.writer.held_bytes(), channel.writer.held_frames()
+        if held[0] > limits.outbox_bytes or held[1] > limits.outbox_frames:
+            channel.writer.abort(SLOW)
+
+    def _end(self, message: list[Any]) -> None:
+        number, code, abort = message
+        if (channel := self._channels.get(number)) is not None:
+            close = BY_CODE.get(code, NORMAL)
+            (channel.writer.abort if abort else channel.writer.close)(close)
+
+    # --- the owner ---------------------------------------------------------------------------------------
+
+    async def _moved(self, session: Session, caller: str, payload: str) -> str:
+        session.upgraded(BridgeWriter(self._courier.worker, caller, int(payload)))
+        return ""
+
+
+Caller = Callable[..., Any]
+
+
+async def _probe(channel: Channel, call: Caller, number: int, seconds: float) -> bool:
+    """The probe of `websocket.upgrade`, with the owner told of each step."""
+    try:
+        async with asyncio.timeout(seconds):
+            if await channel.packet() == wire.PROBE:
+                channel.writer.write([Frame(wire.PROBED)])
+                await call("probed")
+                if await channel.packet() == wire.UPGRADE:
+                    await call("moved", str(number))
+                    return True
+    except (Gone, TimeoutError, wire.WireError, PacketTooBig, RequestRefused):
+        pass
+    with suppress(RequestRefused):
+        await call("stay")
+    return False
+
+
+async def _carry(channel: Channel, call: Caller) -> Close:
+    """Pass packets to the owner until either end closes; what the WebSocket is then closed with."""
+    packets: asyncio.Queue[Packet] = asyncio.Queue(READ_AHEAD)
+    reader = asyncio.ensure_future(_read(channel, packets))
+    try:
+        while True:
+            batch = await _next_batch(reader, packets)
+            if not batch:
+                break
+            await call("receive", pack(batch))
+    except RequestRefused:
+        return UNAVAILABLE
+    finally:
+        reader.cancel()
+    close = reader.result()
+    with suppress(RequestRefused):
+        await call("close", str(close.code))
+    return close
+
+
+async def _read(channel: Channel, packets: asyncio.Queue[Packet]) -> Close:
+    """Queue packets until there are no more; why."""
+    try:
+        while True:
+            await packets.put(await channel.packet())
+    except Gone:
+        return NORMAL
+    except wire.WireError:
+        return MALFORMED
+    except PacketTooBig:
+        return TOO_BIG
+
+
+async def _next_batch(reader: asyncio.Task[Close], packets: asyncio.Queue[Packet]) -> list[Packet]:
+    """What has been read, one packet at least; empty at the end."""
+    if packets.empty() and not reader.done():
+        getter = asyncio.ensure_future(packets.get())
+        await asyncio.wait((getter, reader), return_when=asyncio.FIRST_COMPLETED)
+        if getter.done():
+            return [getter.result(), *_rest(packets)]
+        getter.cancel()
+    return _rest(packets)
+
+
+def _rest(packets: asyncio.Queue[Packet]) -> list[Packet]:
+    return [packets.get_nowait() for _ in range(packets.qsize())]
+
+
+async def _upgrade(session: Session, caller: str, payload: str) -> str:
+    return "free" if session.begin_upgrade() else ""
+
+
+async def _probed(session: Session, caller: str, payload: str) -> str:
+    session.probed()
+    return ""
+
+
+async def _stay(session: Session, caller: str, payload: str) -> str:
+    session.upgrade_failed()
+    return ""
+
+
+async def _receive(session: Session, caller: str, payload: str) -> str:
+    for packet in unpack(payload):
+        await session.receive(packet)
+    return ""

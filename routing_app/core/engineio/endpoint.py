@@ -1,0 +1,262 @@
+"""The ASGI application at `/socket.io/`: every request and WebSocket of Engine.IO comes in here."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+
+from routing_app.core import metrics, origin
+from routing_app.core.codes import MALFORMED, TOO_BIG, Refusal
+from routing_app.core.connection import Peer
+from routing_app.core.engineio import polling, websocket, wire
+from routing_app.core.engineio.bridge import Bridges
+from routing_app.core.engineio.courier import Courier, RemoteSession
+from routing_app.core.engineio.polling import PayloadTooBig, Polled
+from routing_app.core.engineio.registry import Registry, owner
+from routing_app.core.engineio.request import (
+    MESSAGES,
+    Header,
+    Request,
+    cross_origin,
+    header,
+    read_request,
+    respond,
+)
+from routing_app.core.engineio.session import (
+    Application,
+    Fault,
+    Options,
+    RequestRefused,
+    Session,
+)
+from routing_app.core.engineio.websocket import Channel
+from routing_app.core.subscriptions import LayerUnavailable
+from routing_app.core.worker import Worker, current_worker
+
+logger = logging.getLogger(__name__)
+
+
+class Desk:
+    """What the endpoint keeps in one worker."""
+
+    def __init__(
+        self, worker: Worker, options: Options, application: Callable[[Session], Application]
+    ) -> None:
+        self.registry = Registry(worker, options, application)
+        self.courier = Courier(worker, self.registry)
+        self.bridges = Bridges(self.courier)
+
+
+class Unavailable(Exception):
+    """No session can be opened now."""
+
+
+async def _nothing(worker: Worker) -> None:
+    """For an endpoint that needs nothing started."""
+
+
+class Endpoint:
+    """Serves sessions of one line; `application(session)` is what each speaks to.
+
+    `start(worker)` runs before a session opens: what the line needs to be up; it may raise LayerUnavailable.
+    """
+
+    def __init__(
+        self,
+        line: str,
+        application: Callable[[Session], Application],
+        options: Options,
+        start: Callable[[Worker], Awaitable[None]] = _nothing,
+    ) -> None:
+        self._line = line
+        self._application = application
+        self._options = options
+        self._start = start
+        self._desks: WeakKeyDictionary[Worker, Desk] = WeakKeyDictionary()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one ASGI scope, `http` or `websocket`."""
+        serve = self._serve_http if scope["type"] == "http" else self._serve_websocket
+        await serve(scope, receive, send)
+
+    def sessions(self, worker: Worker) -> Registry:
+        """The sessions that this process owns."""
+        return self._desk(worker).registry
+
+    def _desk(self, worker: Worker) -> Desk:
+        desk = self._desks.get(worker)
+        if desk is None:
+            desk = self._desks[worker] = Desk(worker, self._options, self._application)
+        return desk
+
+    # --- HTTP --------------------------------------------------------------------------------------------
+
+    async def _serve_http(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = cross_origin(scope)
+        try:
+            self._check_origin(scope)
+            if scope["method"] == "OPTIONS":
+                await respond(send, 204, b"", headers + _preflight(scope))
+                return
+            await self._poll(read_request(scope), scope, receive, send, headers)
+        except RequestRefused as refused:
+            self._count(Refusal.FORBIDDEN if refused.fault is Fault.FORBIDDEN else Refusal.MALFORMED)
+            status = 403 if refused.fault is Fault.FORBIDDEN else 400
+            await respond(send, status, _error(refused.fault), headers, b"application/json")
+        except PayloadTooBig:
+            self._count(Refusal.TOO_BIG)
+            await respond(send, 413, b"", [*headers, (b"connection", b"close")])
+        except (Unavailable, LayerUnavailable):
+            self._count(Refusal.UNAVAILABLE)
+            await respond(send, 503, b"", [*headers, (b"retry-after", b"1")])
+
+    async def _poll(
+        self, request: Request, scope: Any, receive: Any, send: Any, headers: list[Header]
+    ) -> None:
+        method = scope["method"]
+        if not request.sid:
+            if method != "GET":
+                raise RequestRefused(Fault.BAD_METHOD)
+            await self._open_polling(request, scope, send, headers)
+            return
+        session = await self._find(request)
+        if method == "GET":
+            await polling.answer_get(session, receive, send, headers)
+        elif method == "POST":
+            await self._post(session, request, scope, receive, send, headers)
+        else:
+            raise RequestRefused(Fault.BAD_REQUEST)
+
+    async def _post(
+        self, session: Polled, request: Request, scope: Any, receive: Any, send: Any, headers: list[Header]
+    ) -> None:
+        """What is no payload ends the session: what it held is lost, and order with it."""
+        try:
+            await polling.answer_post(session, request, scope, receive, send, headers, self._options)
+        except wire.WireError:
+            await session.end(MALFORMED)
+            raise RequestRefused(Fault.BAD_REQUEST) from None
+        except PayloadTooBig:
+            await session.end(TOO_BIG)
+            raise
+
+    async def _open_polling(self, request: Request, scope: Any, send: Any, headers: list[Header]) -> None:
+        session = await self._open(current_worker(), request, scope)
+        await polling.answer_open(session, send, headers)
+
+    # --- WebSocket ---------------------------------------------------------------------------------------
+
+    async def _serve_websocket(self, scope: Any, receive: Any, send: Any) -> None:
+        if (await receive())["type"] != "websocket.connect":
+            return
+        try:
+            self._check_origin(scope)
+            request = read_request(scope)
+            channel = Channel(scope, receive, send, request.version, self._options.max_packet)
+            if request.sid:
+                await self._upgrade(request, channel)
+            else:
+                session = await self._open(current_worker(), request, scope)
+                await _guarded(session, channel)
+        except RequestRefused as refused:
+            self._count(Refusal.FORBIDDEN if refused.fault is Fault.FORBIDDEN else Refusal.MALFORMED)
+            await _deny(scope, send, 403 if refused.fault is Fault.FORBIDDEN else 400, _error(refused.fault))
+        except (Unavailable, LayerUnavailable):
+            self._count(Refusal.UNAVAILABLE)
+            await _deny(scope, send, 503, b"")
+
+    async def _upgrade(self, request: Request, channel: Channel) -> None:
+        session = self.sessions(current_worker()).find(request.sid)
+        if session is None:
+            await self._bridge(request, channel)
+            return
+        if session.version != request.version:
+            raise RequestRefused(Fault.BAD_REQUEST)
+        await channel.accept()
+        await websocket.upgrade(session, channel)
+
+    async def _bridge(self, request: Request, channel: Channel) -> None:
+        desk = await self._remote_desk(request)
+        await desk.bridges.serve(request.sid, request.version, channel, self._options.upgrade_timeout)
+
+    # --- sessions ----------------------------------------------------------------------------------------
+
+    async def _open(self, worker: Worker, request: Request, scope: Any) -> Session:
+        """A new session, with a seat. Raises Unavailable, LayerUnavailable."""
+        client = scope.get("client") or ("", 0)
+        peer = Peer(client[0] or "", client[1] or 0)
+        if worker.draining or not worker.seats.take(peer.host):
+            raise Unavailable
+        try:
+            await self._start(worker)
+            session = self.sessions(worker).open(request.version, peer, request.query)
+        except BaseException:
+            worker.seats.leave(peer.host)
+            raise
+        return session
+
+    async def _find(self, request: Request) -> Polled:
+        """The session of a request, here or at the worker that owns it. Raises RequestRefused."""
+        session = self.sessions(current_worker()).find(request.sid)
+        if session is None:
+            desk = await self._remote_desk(request)
+            return RemoteSession(desk.courier, request.sid, request.version)
+        if session.version != request.version:
+            raise RequestRefused(Fault.BAD_REQUEST)
+        return session
+
+    async def _remote_desk(self, request: Request) -> Desk:
+        """What speaks to the owner of a session that is not here. Raises RequestRefused, LayerUnavailable."""
+        worker = current_worker()
+        if owner(request.sid) in ("", worker.id) or not worker.relay.reaches_others:
+            raise RequestRefused(Fault.UNKNOWN_SID)
+        await self._start(worker)
+        return self._desk(worker)
+
+    def _check_origin(self, scope: Any) -> None:
+        patterns = settings.ORIGINS[self._line]
+        if not origin.allowed(header(scope, b"origin"), header(scope, b"host") or "", patterns):
+            logger.info("%s: origin refused; %s_ORIGINS would admit it", self._line, self._line.upper())
+            raise RequestRefused(Fault.FORBIDDEN)
+
+    def _count(self, reason: Refusal) -> None:
+        metrics.REFUSED.labels(self._line, reason).inc()
+
+
+async def _guarded(session: Session, channel: Channel) -> None:
+    """Accept and serve; a client that went away within the handshake leaves no session."""
+    try:
+        await channel.accept()
+        await websocket.begin(session, channel)
+    finally:
+        session.close()
+
+
+def _error(fault: Fault) -> bytes:
+    """The body of a refusal, as the original servers write it."""
+    return json.dumps({"code": fault, "message": MESSAGES[fault]}, separators=(",", ":")).encode()
+
+
+def _preflight(scope: Any) -> list[Header]:
+    """What a browser may send."""
+    wanted = header(scope, b"access-control-request-headers") or "Content-Type, Authorization"
+    return [
+        (b"access-control-allow-methods", b"GET,POST,OPTIONS"),
+        (b"access-control-allow-headers", wanted.encode("latin-1")),
+        (b"access-control-max-age", b"600"),
+    ]
+
+
+async def _deny(scope: Any, send: Any, status: int, body: bytes) -> None:
+    """Refuse a WebSocket: with a response where the server can send one, else with its own 403."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 4000 + status})
+        return
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})

@@ -1,0 +1,142 @@
+"""The WebSocket transport: a session from its start, or one that comes from polling."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Final
+
+from routing_app.core.codes import MALFORMED, NORMAL, TOO_BIG, Advice, Close
+from routing_app.core.engineio import wire
+from routing_app.core.engineio.session import Session
+from routing_app.core.engineio.wire import Packet
+from routing_app.core.frame import Frame
+from routing_app.core.writer import EXTENSION, AsgiWriter, DirectWriter, Writer
+
+CLOSE_WAIT_SECONDS: Final = 10.0
+"""How long the other end may take to answer our close before its task ends all the same."""
+
+
+class Gone(Exception):
+    """The WebSocket has ended."""
+
+
+class Channel:
+    """The WebSocket of one client: packets in, frames out through `writer`."""
+
+    def __init__(self, scope: Any, receive: Any, send: Any, version: int, max_packet: int) -> None:
+        self.writer = _writer(scope, send, version)
+        self._receive = receive
+        self._send = send
+        self._version = version
+        self._max_packet = max_packet
+
+    async def accept(self) -> None:
+        """Answer the handshake."""
+        await self._send({"type": "websocket.accept", "subprotocol": None})
+
+    async def packet(self) -> Packet:
+        """The next packet. Raises Gone, WireError, and PacketTooBig."""
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            raise Gone
+        data: Packet = message["text"] if message.get("text") is not None else message["bytes"]
+        if len(data) > self._max_packet or (isinstance(data, str) and len(data.encode()) > self._max_packet):
+            raise PacketTooBig
+        return wire.decode_frame(self._version, data)
+
+    def close(self, close: Close = NORMAL) -> None:
+        """End it from this side."""
+        self.writer.close(close)
+
+    async def drain(self) -> None:
+        """Read on until the other end has answered the close, for a while."""
+        with suppress(Gone, TimeoutError):
+            async with asyncio.timeout(CLOSE_WAIT_SECONDS):
+                while True:
+                    with suppress(wire.WireError, PacketTooBig):
+                        await self.packet()
+
+
+class OldClientWriter(DirectWriter):
+    """For clients 1.x and 2.x: one that shall come back sees its connection drop, as when an original ends.
+
+    A close frame with 1012 ends a Node process that runs client 1.4 or 1.7 (its `ws` takes the code for an
+    error, and fails to report it), and any close frame ends the reading thread of socketIO-client-2.
+    """
+
+    __slots__ = ()
+
+    def close(self, close: Close) -> None:
+        """With a close frame where the client stays away, else without."""
+        if close.advice is Advice.STAY_AWAY:
+            super().close(close)
+        else:
+            self._server.abort()
+
+    def abort(self, close: Close) -> None:
+        """Drop the connection."""
+        self._server.abort()
+
+
+def _writer(scope: Any, send: Any, version: int) -> Writer:
+    extension = (scope.get("extensions") or {}).get(EXTENSION)
+    if extension is None:
+        return AsgiWriter(send)
+    return OldClientWriter(extension) if version == 3 else DirectWriter(extension)
+
+
+class PacketTooBig(Exception):
+    """A frame over the limit."""
+
+
+async def begin(session: Session, channel: Channel) -> None:
+    """Serve a session that starts on this WebSocket."""
+    await session.begin(channel.writer)
+    await _serve(session, channel)
+
+
+async def upgrade(session: Session, channel: Channel) -> None:
+    """Probe, then serve a session that came from polling; it stays there when the probe fails.
+
+    A session that has a WebSocket already keeps that one, and this is closed.
+    """
+    if session.begin_upgrade():
+        if await _probe(session, channel):
+            session.upgraded(channel.writer)
+            await _serve(session, channel)
+            return
+        session.upgrade_failed()
+    channel.close()
+    await channel.drain()
+
+
+async def _probe(session: Session, channel: Channel) -> bool:
+    """`2probe` in, `3probe` out, `5` in ("Upgrade" of both READMEs), within a bounded time."""
+    try:
+        async with asyncio.timeout(session.options.upgrade_timeout):
+            if await channel.packet() != wire.PROBE:
+                return False
+            channel.writer.write([Frame(wire.PROBED)])
+            session.probed()
+            return await channel.packet() == wire.UPGRADE and session.open
+    except (Gone, TimeoutError, wire.WireError, PacketTooBig):
+        return False
+
+
+async def _serve(session: Session, channel: Channel) -> None:
+    """Read until either end closes."""
+    try:
+        while session.open:
+            await session.receive(await channel.packet())
+    except Gone:
+        session.close(NORMAL)
+        return
+    except wire.WireError:
+        session.close(MALFORMED)
+    except PacketTooBig:
+        session.close(TOO_BIG)
+    except BaseException:
+        session.close(NORMAL)
+        raise
+    await channel.drain()

@@ -1,0 +1,1 @@
+"""The events line: the Jac Cloud websocket, with walkers written in Python."""

@@ -1,0 +1,181 @@
+"""REST of accounts: `/user/register`, `login`, `change_password`, `logout`; and `/healthz`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+from drf_spectacular.utils import extend_schema
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from routing_app.events import service
+from routing_app.events.rest import Detail, EventsView, Invalid, Message, Problem, bad_value, read
+from routing_app.events.throttle import LoginThrottle
+from routing_app.events.visit import Visitor
+
+
+def _checked_email(text: str) -> str:
+    try:
+        validate_email(text)
+    except ValidationError:
+        raise PydanticCustomError("value_error", "value is not a valid email address") from None
+    return text
+
+
+Email = Annotated[
+    str,
+    AfterValidator(_checked_email),
+    Field(max_length=150, json_schema_extra={"format": "email"}, examples=["ann@example.com"]),
+]
+Password = Annotated[str, Field(max_length=1024)]
+
+
+class Registration(BaseModel):
+    """A new user; other fields are ignored."""
+
+    email: Email
+    password: Password
+
+
+class Login(BaseModel):
+    """Who wants a token."""
+
+    email: Annotated[str, Field(max_length=254)]
+    password: Password
+
+
+class Profile(BaseModel):
+    """The user of a new token. `root_id` is the bare hex id: on sockets it is `n::` and that."""
+
+    id: str
+    email: str
+    root_id: str
+    is_activated: bool
+    is_admin: bool
+    expiration: int
+    state: str
+
+
+class LoggedIn(BaseModel):
+    """A token for `Authorization: Bearer`, `?auth=` and `change_user`."""
+
+    token: str
+    user: Profile
+
+
+class PasswordChange(BaseModel):
+    """The old and the new password."""
+
+    old_password: Password
+    new_password: Password
+
+
+class Denied(BaseModel):
+    """`message` when the old password is wrong, `detail` without a token."""
+
+    message: str | None = None
+    detail: str | None = None
+
+
+class RegisterView(EventsView):
+    """Make a user."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @extend_schema(
+        operation_id="register",
+        tags=["user"],
+        auth=[],
+        request=Registration,
+        responses={201: Message, 403: Detail, 409: Detail, 422: Invalid},
+    )
+    def post(self, request: Request) -> Response:
+        """Register a user by e-mail address; the password has to pass Django's validators."""
+        if not settings.EVENTS_REGISTER:
+            raise Problem.detail(403, "Registration is closed")
+        body = read(Registration, request)
+        try:
+            service.register(body.email, body.password)
+        except ValidationError as error:
+            raise Problem.invalid(bad_value(["body", "password"], error.messages)) from None
+        except service.AlreadyExists:
+            raise Problem.detail(409, "Already Exists!") from None
+        return Response({"message": "Successfully Registered!"}, status=201)
+
+
+class LoginView(EventsView):
+    """Give out a token."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    throttle_classes = (LoginThrottle,)
+
+    @extend_schema(
+        operation_id="login",
+        tags=["user"],
+        auth=[],
+        request=Login,
+        responses={200: LoggedIn, 400: Message, 422: Invalid, 429: Detail},
+    )
+    def post(self, request: Request) -> Response:
+        """Log in; so many tries a minute, per network address and per user."""
+        body = read(Login, request)
+        result = service.log_in(request._request, body.email, body.password)
+        if result is None:
+            return Response({"message": "Invalid Email/Password!"}, status=400)
+        token, row = result
+        return Response({"token": token, "user": service.profile(row.user, row)})
+
+
+class ChangePasswordView(EventsView):
+    """Set a new password."""
+
+    throttle_classes = (LoginThrottle,)
+
+    @extend_schema(
+        operation_id="change_password",
+        tags=["user"],
+        request=PasswordChange,
+        responses={200: Message, 401: Detail, 403: Denied, 422: Invalid, 429: Detail},
+    )
+    def post(self, request: Request) -> Response:
+        """Change the password; every token of the user becomes void, this one too."""
+        body = read(PasswordChange, request)
+        try:
+            changed = service.change_password(_user(request), body.old_password, body.new_password)
+        except ValidationError as error:
+            raise Problem.invalid(bad_value(["body", "new_password"], error.messages)) from None
+        if not changed:
+            return Response({"message": "Update Failed!"}, status=403)
+        return Response({"message": "Successfully Updated!"})
+
+
+class LogoutView(EventsView):
+    """Void the token of the request."""
+
+    @extend_schema(
+        operation_id="logout", tags=["user"], request=None, responses={200: Message, 401: Detail, 403: Detail}
+    )
+    def post(self, request: Request) -> Response:
+        """Log out: the token becomes void, and its sockets learn it."""
+        assert isinstance(request.auth, Visitor)
+        service.log_out(request.auth.jti)
+        return Response({"message": "Successfully Logged Out!"})
+
+
+def _user(request: Request) -> Any:
+    return request.user
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 and nothing else."""
+    return HttpResponse()

@@ -1,0 +1,296 @@
+"""The events line's socket, `/websocket`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Final
+from urllib.parse import parse_qs
+
+from django.conf import settings
+from pydantic import ValidationError
+
+from routing_app.core.address import make
+from routing_app.core.codes import EXPIRED, REVOKED, UNAVAILABLE, Close, Refusal
+from routing_app.core.connection import Connection
+from routing_app.core.consumer import Consumer
+from routing_app.core.database import query
+from routing_app.core.hub import Hub
+from routing_app.core.publication import MESSAGE, Publication
+from routing_app.core.subscriptions import LayerUnavailable
+from routing_app.core.worker import Worker, on_start
+from routing_app.events import credentials, rules, service, wire
+from routing_app.events.entries import NoAccess
+from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
+from routing_app.events.rates import Rates
+from routing_app.events.running import WalkerFailed, run
+from routing_app.events.visit import PUBLIC, Visit, Visitor
+from routing_app.events.walkers import WALKERS, Walker
+
+logger = logging.getLogger(__name__)
+
+SOCKETS: Final[dict[Connection, EventConsumer]] = {}
+"""The sockets of this process, by connection."""
+
+
+class EventEncoder:
+    """The object itself, unwrapped (protocols/events.md, section 1.2)."""
+
+    per_address = False
+
+    def __call__(self, publication: Publication, address: str) -> str | None:
+        """The text of the frame."""
+        return wire.dumps(publication.message) if publication.event == MESSAGE else None
+
+
+def new_id() -> str:
+    """A client's id, or that of a channel nobody asked for: `<unix seconds>:<32 hex digits>`."""
+    return f"{int(time.time())}:{secrets.token_hex(16)}"
+
+
+class EventConsumer(Consumer):
+    """One client: its events run one after another, and what it hears waits for none of them."""
+
+    line = "events"
+    encoder = EventEncoder()
+
+    # --- arriving ----------------------------------------------------------------------------------------
+
+    async def admit(self) -> str | None:
+        """See who it is. A missing, wrong or expired token makes it public, without an error."""
+        asked = parse_qs(self.scope["query_string"].decode("latin-1"))
+        token = self.header(b"authorization") or (asked.get("auth") or [""])[-1]
+        self.visitor = await _visitor(token)
+        self.client_id = new_id()
+        self.asked_channel = (asked.get("channel_id") or [""])[-1]
+        fits = acceptable_channel_id(self.asked_channel)
+        self.channel_id = self.asked_channel if fits else new_id()
+        self.rates = Rates(self.visitor, self.peer.host)
+        self._expiry: asyncio.TimerHandle | None = None
+        self._moving = asyncio.Lock()
+        return None
+
+    async def opened(self) -> None:
+        """Say who this is, then listen."""
+        SOCKETS[self.connection] = self
+        self._introduce()
+        if self.asked_channel not in ("", self.channel_id):
+            self._fail([f"ValueError: a channel_id has at most {CHANNEL_ID_LENGTH} printable characters\n"])
+        async with self._moving:
+            await self._settle()
+        self._say_if_unheard()
+        self.worker.presence.arrive(self.connection)
+
+    def closed(self) -> None:
+        """Forget the socket and its timer."""
+        SOCKETS.pop(self.connection, None)
+        self._forget_expiry()
+
+    # --- what it sends -----------------------------------------------------------------------------------
+
+    async def received(self, text: str) -> None:
+        """One event; a refused one is answered, and the socket stays."""
+        if self._too_many():
+            return
+        try:
+            event = wire.parse(text, settings.MAX_RECEIVERS)
+            await self._handlers[type(event)](self, event)
+        except wire.BadEvent as bad:
+            self.refuse(Refusal.MALFORMED)
+            self._fail(bad.error, bad.id)
+        except wire.BadReference as bad:
+            self.refuse(Refusal.MALFORMED)
+            self._fail([f"ValueError: {bad}\n"])
+
+    async def received_bytes(self, data: bytes) -> None:
+        """The original looks for text that is not there."""
+        if self._too_many():
+            return
+        self.refuse(Refusal.BINARY)
+        self._fail(["KeyError: 'text'\n"])
+
+    def _too_many(self) -> bool:
+        if wait := self.rates.take():
+            self.refuse(Refusal.RATE)
+            self._fail([wire.TOO_MANY.format(f"{wait:.1f}")])
+        return wait > 0
+
+    async def _on_connection(self, event: wire.ConnectionEvent) -> None:
+        self._introduce()
+
+    async def _on_targeted(self, event: wire.TargetedEvent) -> None:
+        try:
+            addresses = service.targets(event, self.visitor, self.channel_id if self._hears_channel() else "")
+        except service.NotAllowed as no:
+            self.refuse(Refusal.FORBIDDEN)
+            self.connection.send(wire.refused(event.type, str(no)))
+            return
+        for address in addresses:
+            await self.worker.hub.publish(Publication((address,), event.data))
+
+    async def _on_change_user(self, event: wire.ChangeUserEvent) -> None:
+        await self._become(await _visitor(event.token or ""))
+
+    async def _on_walker(self, event: wire.WalkerEvent) -> None:
+        walker = WALKERS.get(event.walker)
+        if walker is None or not walker.over_websocket:
+            self._refuse_walker(wire.UNKNOWN_WALKER, event)
+        elif walker.auth and not self.visitor.authenticated:
+            self._refuse_walker(wire.NEEDS_USER.format(event.walker), event)
+        elif self.visitor.authenticated and not walker.auth and settings.EVENTS_PUBLIC_WALKERS == "public":
+            self._refuse_walker(wire.NEEDS_PUBLIC.format(event.walker), event)
+        else:
+            await self._walk(walker, event)
+
+    async def _walk(self, walker: Walker, event: wire.WalkerEvent) -> None:
+        visit = Visit(self.visitor, self.client_id, self.channel_id, event.node or "")
+        try:
+            reports = await run(walker, event.context, visit)
+        except ValidationError as error:
+            self.refuse(Refusal.MALFORMED)
+            self._fail(wire.items(error), event.id)
+        except wire.BadReference as error:
+            self.refuse(Refusal.MALFORMED)
+            self._fail([f"ValueError: {error}\n"], event.id)
+        except NoAccess as error:
+            self._refuse_walker(str(error), event)
+        except WalkerFailed as error:
+            self.refuse(Refusal.EXCEPTION)
+            self._fail(list(error.lines), event.id)
+        else:
+            if event.response:
+                self._answer(reports, event.id)
+
+    _handlers: ClassVar[dict[type[Any], Callable[[EventConsumer, Any], Awaitable[None]]]] = {
+        wire.ConnectionEvent: _on_connection,
+        wire.WalkerEvent: _on_walker,
+        wire.UserEvent: _on_targeted,
+        wire.ChannelEvent: _on_targeted,
+        wire.ClientEvent: _on_targeted,
+        wire.ChangeUserEvent: _on_change_user,
+    }
+
+    # --- what it is told ---------------------------------------------------------------------------------
+
+    def _introduce(self) -> None:
+        self.connection.identity = self.visitor.root_id
+        self.connection.send(wire.connection(self.client_id, self.visitor.root_id, self.channel_id))
+
+    def _fail(self, error: list[Any], id: Any = None) -> None:
+        self.connection.send(wire.failed(error, id))
+
+    def _refuse_walker(self, error: str, event: wire.WalkerEvent) -> None:
+        self.refuse(Refusal.FORBIDDEN)
+        self.connection.send(wire.refused("walker", error, event.id))
+
+    def _answer(self, reports: list[Any], id: Any) -> None:
+        text = wire.envelope(reports, id)
+        if len(text) > settings.MAX_OUTBOX_BYTES // 2:
+            # It would fill the outbox, and a reader with a full outbox is taken for a slow one.
+            self._fail([f"ValueError: the response has {len(text)} characters, too many to send\n"], id)
+        else:
+            self.connection.send(text)
+
+    # --- whose it is -------------------------------------------------------------------------------------
+
+    def token_ended(self, jti: str, close: Close) -> None:
+        """The token `jti` is void; if it is this socket's, the socket closes or becomes the public's."""
+        if not jti or jti != self.visitor.jti:
+            return
+        if settings.EVENTS_EXPIRED_SOCKETS == "close":
+            self.connection.close(close)
+        else:
+            self.worker.hub.unsubscribe(self.connection, make("user", self.visitor.root_id))
+            self.visitor = PUBLIC
+            self.worker.spawn(self._become(PUBLIC))
+
+    async def _become(self, visitor: Visitor) -> None:
+        """Belong to another visitor, and say so once that visitor's messages arrive here."""
+        try:
+            async with self._moving:
+                self.visitor = visitor
+                self.rates.belong_to(visitor)
+                await self._settle()
+                self._introduce()
+                self._say_if_unheard()
+        except LayerUnavailable:
+            self.connection.close(UNAVAILABLE)
+        self.worker.presence.change(self.connection)
+
+    async def _settle(self) -> None:
+        """Hear what the visitor may hear and nothing else, and watch the token. Raises LayerUnavailable."""
+        hub, visitor = self.worker.hub, self.visitor
+        wanted = {make("client", self.client_id), make("user", visitor.root_id)}
+        if rules.RULES.may_listen(visitor, self.channel_id):
+            wanted.add(make("channel", self.channel_id))
+        hub.unsubscribe(self.connection, *(self.connection.addresses - wanted))
+        await hub.subscribe(self.connection, *wanted)
+        self._watch_expiry(visitor)
+        if visitor.jti:
+            # A revocation between the look at the token and the subscription has reached nobody.
+            void = await query(credentials.void_among, [visitor.jti])
+            if void:
+                self.token_ended(visitor.jti, REVOKED)
+
+    def _hears_channel(self) -> bool:
+        return make("channel", self.channel_id) in self.connection.addresses
+
+    def _say_if_unheard(self) -> None:
+        if not self._hears_channel():
+            self.refuse(Refusal.FORBIDDEN)
+            self.connection.send(wire.refused("channel", wire.NO_CHANNEL.format(self.channel_id)))
+
+    def _watch_expiry(self, visitor: Visitor) -> None:
+        self._forget_expiry()
+        if visitor.jti:
+            delay = max(0.0, visitor.expires_at - time.time())
+            loop = asyncio.get_running_loop()
+            self._expiry = loop.call_later(delay, self.token_ended, visitor.jti, EXPIRED)
+
+    def _forget_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+
+
+async def _visitor(token: str) -> Visitor:
+    if not token:
+        return PUBLIC
+    return await query(credentials.check, token) or PUBLIC
+
+
+@on_start
+async def _start(worker: Worker) -> None:
+    worker.hub.on(credentials.REVOKED_EVENT, lambda publication: _revoke(worker.hub, publication))
+    await rules.follow(worker)
+    worker.spawn(_recheck(worker))
+
+
+async def _recheck(worker: Worker) -> None:
+    """See now and then what no message has told: it was lost, or the row was changed behind our back."""
+    while True:
+        await asyncio.sleep(settings.EVENTS_RECHECK_SECONDS)
+        await rules.RULES.read()
+        mine = [socket for socket in SOCKETS.values() if socket.worker is worker]
+        try:
+            jtis = [socket.visitor.jti for socket in mine if socket.visitor.jti]
+            void = await query(credentials.void_among, jtis)
+        except Exception as error:
+            logger.warning("events: login tokens could not be looked up: %s", error)
+            continue
+        for socket in mine:
+            if socket.visitor.jti in void:
+                socket.token_ended(socket.visitor.jti, REVOKED)
+
+
+def _revoke(hub: Hub, publication: Publication) -> int:
+    """End the logins whose `jti` a publication to their user names; how many sockets looked."""
+    connections = [connection for address in publication.addresses for connection in hub.members(address)]
+    sockets = [SOCKETS[connection] for connection in connections if connection in SOCKETS]
+    for socket in sockets:
+        for jti in publication.message:
+            socket.token_ended(jti, REVOKED)
+    return len(sockets)

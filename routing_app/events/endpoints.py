@@ -1,0 +1,177 @@
+"""Every walker with an HTTP method as an endpoint: `/walker/<name>`, and `/walker/<name>/<node>`."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, get_origin
+
+from asgiref.sync import async_to_sync
+from django.urls import URLPattern, path, re_path
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from pydantic import BaseModel, ValidationError, create_model
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from routing_app.events.entries import NoAccess
+from routing_app.events.rest import (
+    NOT_FOUND,
+    Detail,
+    EventsView,
+    Invalid,
+    NotFoundView,
+    Problem,
+    items,
+    read_fields,
+)
+from routing_app.events.running import WalkerFailed, run
+from routing_app.events.visit import PUBLIC, Visit, Visitor
+from routing_app.events.walkers import METHODS_WITH_BODY, WALKERS, Walker
+from routing_app.events.wire import BadReference
+
+_run = async_to_sync(run)
+
+
+class Envelope(BaseModel):
+    """The answer of a walker: what it reported, in order."""
+
+    status: int
+    reports: list[Any]
+
+
+class Failure(BaseModel):
+    """A walker that ended with an exception, or ran too long."""
+
+    errors: list[str]
+
+
+class Refusal(BaseModel):
+    """A node of others."""
+
+    error: str
+
+
+class NoAccessDetail(BaseModel):
+    """No access to the node; or no token."""
+
+    detail: Refusal | str
+
+
+class WalkerView(EventsView):
+    """One walker; its subclasses name it."""
+
+    walker: ClassVar[Walker]
+
+    def run(self, request: Request, node: str = "", **variables: str) -> Response:
+        """Check the fields, run the walker, and answer with its envelope."""
+        walker, method = self.walker, (request.method or "").lower()
+        visitor = request.auth if isinstance(request.auth, Visitor) else PUBLIC
+        context = _context(walker, method, request, variables)
+        try:
+            reports = _run(walker, context, Visit(visitor, node=node))
+        except ValidationError as error:
+            raise Problem.invalid(items(error, lambda name: walker.place_of(name, method))) from None
+        except BadReference:
+            raise NOT_FOUND from None
+        except NoAccess as error:
+            raise Problem.detail(403, {"error": str(error)}) from None
+        except WalkerFailed as error:
+            raise Problem(500, {"errors": error.lines}) from None
+        return Response({"status": 200, "reports": reports})
+
+
+def _context(walker: Walker, method: str, request: Request, variables: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a request, from body, query and path. Raises Problem."""
+    body = read_fields(request) if _in(walker, "body", method) else {}
+    query: dict[str, Any] = {}
+    for name in _in(walker, "query", method):
+        if values := request.query_params.getlist(name):
+            query[name] = values if _is_many(walker, name) else values[-1]
+    known = set(_in(walker, "body", method))
+    return {name: value for name, value in body.items() if name in known} | query | dict(variables)
+
+
+def _in(walker: Walker, place: str, method: str) -> list[str]:
+    return [name for name in walker.fields.model_fields if walker.place_of(name, method) == place]
+
+
+def _is_many(walker: Walker, name: str) -> bool:
+    annotation = walker.fields.model_fields[name].annotation
+    return (get_origin(annotation) or annotation) in {list, set, tuple, frozenset}
+
+
+# --- views and their paths -------------------------------------------------------------------------------
+
+
+def urlpatterns() -> list[URLPattern]:
+    """The paths of all walkers, and 404 in the original's shape for the rest."""
+    patterns = [
+        pattern for walker in WALKERS.values() if walker.http_methods for pattern in _patterns(walker)
+    ]
+    return [*patterns, re_path("^walker/", NotFoundView.as_view())]
+
+
+def _patterns(walker: Walker) -> list[URLPattern]:
+    variables = re.sub(r"{([^{}]*)}", r"<str:\1>", walker.path)
+    return [
+        path(f"walker/{walker.name}{variables}", _view(walker, at_node=False).as_view()),
+        path(f"walker/{walker.name}/<str:node>{variables}", _view(walker, at_node=True).as_view()),
+    ]
+
+
+def _view(walker: Walker, at_node: bool) -> type[WalkerView]:
+    attributes: dict[str, Any] = {"walker": walker, "__doc__": walker.function.__doc__}
+    if not walker.auth:
+        attributes |= {"authentication_classes": (), "permission_classes": ()}
+    attributes |= {method: _handler(walker, method, at_node) for method in walker.http_methods}
+    return type(f"{walker.name}_view", (WalkerView,), attributes)
+
+
+def _handler(walker: Walker, method: str, at_node: bool) -> Callable[..., Response]:
+    def handle(self: WalkerView, request: Request, **variables: str) -> Response:
+        return self.run(request, **variables)
+
+    handle.__doc__ = walker.function.__doc__ or f"Run the walker {walker.name}."
+    documented: Callable[..., Response] = extend_schema(
+        operation_id=f"walker_{walker.name}_{method}" + ("_at_node" if at_node else ""),
+        tags=["walker"],
+        auth=None if walker.auth else [],
+        parameters=_parameters(walker, method, at_node),
+        request=_body_model(walker, method),
+        responses=_responses(walker),
+    )(handle)
+    return documented
+
+
+def _parameters(walker: Walker, method: str, at_node: bool) -> list[OpenApiParameter]:
+    schema = walker.fields.model_json_schema()
+    found = [
+        OpenApiParameter(
+            name,
+            type=schema["properties"][name],
+            location=place,
+            required=place == "path" or name in schema.get("required", ()),
+        )
+        for place in (OpenApiParameter.PATH, OpenApiParameter.QUERY)
+        for name in _in(walker, place, method)
+    ]
+    if at_node:
+        note = "Reference of the entry node, `n:<name>:<24 hex digits>`."
+        found.append(OpenApiParameter("node", str, OpenApiParameter.PATH, description=note))
+    return found
+
+
+def _body_model(walker: Walker, method: str) -> type[BaseModel] | None:
+    if method not in METHODS_WITH_BODY or not (names := _in(walker, "body", method)):
+        return None
+    fields = walker.fields.model_fields
+    definitions: dict[str, Any] = {name: (fields[name].annotation, fields[name]) for name in names}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* shadows an attribute in parent")
+        return create_model(f"walker_{walker.name}_{method}", **definitions)
+
+
+def _responses(walker: Walker) -> dict[int, Any]:
+    denied = {401: Detail} if walker.auth else {}
+    return {200: Envelope, **denied, 403: NoAccessDetail, 404: Detail, 422: Invalid, 500: Failure}

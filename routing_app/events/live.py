@@ -1,0 +1,49 @@
+"""Who is connected to the events line now, on any worker: presence seen as users and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import Count, F, QuerySet, Value
+from django.db.models.functions import Substr
+
+from routing_app.core.models import ConnectionRecord, Subscription
+
+PREFIX = "channel:"
+
+
+def sockets() -> QuerySet[ConnectionRecord]:
+    """The sockets of the events line."""
+    return ConnectionRecord.objects.present().filter(line="events")
+
+
+def sockets_of(root_id: str) -> QuerySet[ConnectionRecord]:
+    """The sockets of one user."""
+    return sockets().filter(identity=root_id)
+
+
+def channel_ids() -> QuerySet[Subscription, Any]:
+    """The ids of channels that somebody hears, as `{"channel_id": …}`, repeated for each socket."""
+    return _heard().values(channel_id=_channel_id())
+
+
+def channels_of(root_id: str) -> list[str]:
+    """The channels that a user's sockets hear."""
+    heard = _heard().filter(connection__identity=root_id).values_list(_channel_id(), flat=True)
+    return sorted(set(heard))
+
+
+def count_by_channel(ids: Iterable[str]) -> dict[str, int]:
+    """How many sockets hear each of these channels; those without any are left out."""
+    rows = _heard().filter(address__in=[PREFIX + id for id in ids])
+    counted = rows.values("address").annotate(sockets=Count("connection")).values_list("address", "sockets")
+    return {address.removeprefix(PREFIX): number for address, number in counted}
+
+
+def _heard() -> QuerySet[Subscription]:
+    return Subscription.objects.filter(connection__in=sockets(), address__startswith=PREFIX)
+
+
+def _channel_id() -> Substr:
+    return Substr(F("address"), Value(len(PREFIX) + 1))

@@ -1,0 +1,78 @@
+"""Notify sockets of the events line: from a walker, a view, a command, a signal or a shell, in any process.
+
+Each function takes ids and any value with a JSON form, which the sockets get as it is, unwrapped. Unknown ids
+are skipped; a repeated id is notified repeatedly. In a process without sockets (a command, a shell, a task
+queue) REDIS_URL must be set, as for several workers. On a running loop outside the server, call these through
+`asgiref.sync.sync_to_async`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from routing_app.core.address import make
+from routing_app.core.publication import Publication
+from routing_app.core.publishing import from_sync, publish
+from routing_app.core.worker import current_worker
+from routing_app.events.visit import plain, running
+from routing_app.events.wire import root_of
+
+logger = logging.getLogger(__name__)
+
+
+def notify_self(data: Any) -> None:
+    """Notify the socket whose event runs this walker; nothing anywhere else."""
+    visit = running.get()
+    if visit is not None and visit.client_id:
+        notify_clients([visit.client_id], data)
+
+
+def notify_users(root_ids: Iterable[str], data: Any) -> None:
+    """Notify all sockets of users, by `root_id`. Raises BadReference, and nobody is notified."""
+    _notify([make("user", root) for root_id in root_ids if (root := root_of(root_id))], data)
+
+
+def notify_channels(channel_ids: Iterable[str], data: Any) -> None:
+    """Notify all sockets on channels, by `channel_id`."""
+    _notify([make("channel", channel_id) for channel_id in channel_ids], data)
+
+
+def notify_clients(client_ids: Iterable[str], data: Any) -> None:
+    """Notify single sockets, by `client_id`."""
+    _notify([make("client", client_id) for client_id in client_ids], data)
+
+
+def _notify(addresses: Sequence[str], data: Any) -> None:
+    message = plain(data)
+    if (visit := running.get()) is not None:
+        visit.count_notifications(len(addresses))
+    if _on_a_loop():
+        hub = current_worker().hub
+        for address in addresses:
+            hub.publish_soon(Publication((address,), message))
+    elif addresses:
+        _publish_from_sync(addresses, message)
+
+
+async def _publish(addresses: Sequence[str], message: Any) -> None:
+    worker = current_worker()
+    if not worker.serving and not worker.relay.reaches_others:
+        logger.warning(
+            "notified nobody: this process has no sockets, and without REDIS_URL it reaches no other"
+        )
+    for address in addresses:
+        await publish((address,), message)
+
+
+_publish_from_sync = from_sync(_publish)
+
+
+def _on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

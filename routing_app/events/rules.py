@@ -1,0 +1,122 @@
+"""Who may send to whom, and who may listen: the settings EVENTS_SEND_TO_*, and rows of channels.
+
+Rows are kept in memory, so that no event waits for the database: read when the worker starts, again when a
+publication says that one has changed, and again every EVENTS_RECHECK_SECONDS, in case that message was lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from django.conf import settings
+from django.db import transaction
+
+from routing_app.core.address import Address, make
+from routing_app.core.database import query
+from routing_app.core.publication import Publication
+from routing_app.core.publishing import publish_sync
+from routing_app.core.worker import Worker, current_worker
+from routing_app.events.models import Channel, Who
+from routing_app.events.visit import Visitor
+from routing_app.events.wire import root_reference
+
+logger = logging.getLogger(__name__)
+
+ADDRESS: Final[Address] = make("events", "rules")
+"""Internal; every worker hears it."""
+CHANGED: Final = "events.rules"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One channel's row."""
+
+    send: str
+    listen: str
+    members: frozenset[str]
+    """Root ids."""
+
+
+class Rules:
+    """The rows of all channels that have one."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Rule] = {}
+
+    def may_listen(self, visitor: Visitor, channel_id: str) -> bool:
+        """May the visitor hear this channel?"""
+        rule = self._rows.get(channel_id)
+        return rule is None or _allows(rule.listen, visitor, rule.members)
+
+    def may_send(self, visitor: Visitor, channel_id: str, hears: bool) -> bool:
+        """May the visitor, whose own socket `hears` the channel or not, send to it?
+
+        Members are those that the channel's row lists; of a channel without a row, whoever is on it.
+        """
+        rule = self._rows.get(channel_id)
+        if rule is None:
+            who = settings.EVENTS_SEND_TO_CHANNELS
+            return hears if who == Who.MEMBERS else _allows(who, visitor)
+        return _allows(rule.send or settings.EVENTS_SEND_TO_CHANNELS, visitor, rule.members)
+
+    def replace(self, rows: dict[str, Rule]) -> None:
+        """Know these rows from now on."""
+        self._rows = rows
+
+    async def read(self) -> None:
+        """Read the rows anew; a database that is out leaves the former ones in force."""
+        try:
+            self.replace(await query(_read))
+        except Exception as error:
+            logger.warning("events: the rules of channels could not be read: %s", error)
+
+    def read_soon(self) -> None:
+        """Read the rows anew, in a task."""
+        current_worker().spawn(self.read())
+
+
+RULES: Final = Rules()
+"""Those of this process."""
+
+
+def may_target(kind: str, visitor: Visitor) -> bool:
+    """May the visitor send `user` or `client` events?"""
+    who = settings.EVENTS_SEND_TO_USERS if kind == "user" else settings.EVENTS_SEND_TO_CLIENTS
+    return _allows(who, visitor)
+
+
+def _allows(who: str, visitor: Visitor, members: frozenset[str] = frozenset()) -> bool:
+    if who == Who.MEMBERS:
+        return visitor.root_id in members
+    return who == Who.EVERYONE or (who == Who.AUTHENTICATED and visitor.authenticated)
+
+
+def _read() -> dict[str, Rule]:
+    rows = Channel.objects.prefetch_related("members")
+    return {
+        row.channel_id: Rule(
+            row.who_may_send,
+            row.who_may_listen,
+            frozenset(root_reference(root.hex_id) for root in row.members.all()),
+        )
+        for row in rows
+    }
+
+
+async def follow(worker: Worker) -> None:
+    """Know the rows from the start of a worker on."""
+    worker.hub.on(CHANGED, _on_change)
+    await worker.relay.want([ADDRESS])
+    await RULES.read()
+
+
+def _on_change(publication: Publication) -> int:
+    RULES.read_soon()
+    return 0
+
+
+def announce() -> None:
+    """Have every worker read the rows anew, after the commit."""
+    transaction.on_commit(lambda: publish_sync((ADDRESS,), None, event=CHANGED))

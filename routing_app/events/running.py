@@ -1,0 +1,105 @@
+"""Runs a walker: where it may wait, how long it may take, and what its caller is told when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections
+
+from routing_app.core.database import query
+from routing_app.events import metrics
+from routing_app.events.entries import enter
+from routing_app.events.visit import TooManyNotifications, Visit, running
+from routing_app.events.walkers import Walker
+from routing_app.events.wire import INTERNAL_ERROR
+
+logger = logging.getLogger(__name__)
+
+SPARE_THREADS: Final = 2
+"""Threads of the query executor that walkers leave to everybody else, however many of them hang."""
+
+_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+class WalkerFailed(Exception):
+    """A walker ended with an exception or ran too long; `lines` is what its caller may know."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(lines[-1].strip())
+        self.lines = lines
+
+
+async def run(walker: Walker, context: Mapping[str, Any], visit: Visit) -> list[Any]:
+    """Run a walker with unchecked fields, and return what it reported.
+
+    Raises pydantic's ValidationError for the fields, BadReference and NoAccess for the node, WalkerFailed.
+    """
+    values = walker.values(context)
+    if visit.node and visit.node != visit.visitor.root_id:
+        await query(enter, visit)
+    visit.node = visit.node or visit.visitor.root_id
+    limit = asyncio.timeout(settings.EVENTS_WALKER_SECONDS or None)
+    try:
+        async with limit:
+            await (_on_the_loop if walker.is_async else _in_a_thread)(walker, values, visit)
+    except Exception as error:
+        metrics.WALKERS.labels("late" if limit.expired() else "failed").inc()
+        raise WalkerFailed(_late(walker) if limit.expired() else _lines(walker, error)) from None
+    metrics.WALKERS.labels("done").inc()
+    return visit.reports
+
+
+async def _on_the_loop(walker: Walker, values: dict[str, Any], visit: Visit) -> None:
+    token = running.set(visit)
+    try:
+        await walker.function(**values)
+    except DatabaseError:
+        # Async ORM calls share one thread, whose connection nobody looks after between events.
+        await sync_to_async(close_old_connections)()
+        raise
+    finally:
+        running.reset(token)
+
+
+async def _in_a_thread(walker: Walker, values: dict[str, Any], visit: Visit) -> None:
+    """Run in the query executor. A thread cannot be stopped: after the time limit it goes on, unheard."""
+    loop = asyncio.get_running_loop()
+    slots = _slots.setdefault(loop, asyncio.Semaphore(max(1, settings.DATABASE_THREADS - SPARE_THREADS)))
+    await slots.acquire()
+    task = asyncio.ensure_future(query(_call, walker.function, values, visit))
+    task.add_done_callback(lambda done: _ended(slots, done))
+    await asyncio.shield(task)
+
+
+def _call(function: Callable[..., Any], values: dict[str, Any], visit: Visit) -> None:
+    context = contextvars.copy_context()
+    context.run(running.set, visit)
+    context.run(function, **values)
+
+
+def _ended(slots: asyncio.Semaphore, task: asyncio.Task[Any]) -> None:
+    slots.release()
+    if not task.cancelled():
+        task.exception()  # retrieved: after the time limit nobody waits for it
+
+
+def _late(walker: Walker) -> list[str]:
+    logger.warning("walker %s ran longer than %g s", walker.name, settings.EVENTS_WALKER_SECONDS)
+    return [f"TimeoutError: the walker ran longer than {settings.EVENTS_WALKER_SECONDS:g} s\n"]
+
+
+def _lines(walker: Walker, error: Exception) -> list[str]:
+    """What the caller may know: with DEBUG the traceback; else our own errors by name, and no other."""
+    if isinstance(error, TooManyNotifications):
+        logger.warning("walker %s: %s", walker.name, error)
+        return [f"TooManyNotifications: {error}\n"]
+    logger.error("walker %s failed", walker.name, exc_info=error)
+    return traceback.format_exception(error) if settings.DEBUG else [INTERNAL_ERROR]

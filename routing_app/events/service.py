@@ -1,0 +1,129 @@
+"""The rules of the events line: accounts, and where an event goes."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import authenticate, get_user_model
+from django.contrib.auth.password_validation import validate_password
+from django.db import IntegrityError, transaction
+
+from routing_app.core.address import make
+from routing_app.events import metrics
+from routing_app.events.credentials import issue, revoke
+from routing_app.events.models import LoginToken, Root
+from routing_app.events.rules import RULES, may_target
+from routing_app.events.visit import Visitor
+from routing_app.events.wire import CLOSED_EVENT, NEEDS_USER, NO_CHANNEL, TargetedEvent, UserEvent, root_of
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from django.http import HttpRequest
+
+logger = logging.getLogger(__name__)
+
+
+class AlreadyExists(Exception):
+    """There is a user with that e-mail address."""
+
+
+class NotAllowed(Exception):
+    """The visitor may not send that event; the message is for the client."""
+
+
+# --- accounts --------------------------------------------------------------------------------------------
+
+
+def register(email: str, password: str) -> User:
+    """Make a user whose name is the e-mail address, in lower case.
+
+    Raises AlreadyExists, and Django's ValidationError for a password that the validators refuse.
+    """
+    users = get_user_model()
+    name = email.lower()
+    validate_password(password, users(username=name, email=name))
+    if users._default_manager.filter(email__iexact=name).exists():
+        raise AlreadyExists
+    try:
+        with transaction.atomic():
+            return users._default_manager.create_user(username=name, email=name, password=password)
+    except IntegrityError:
+        raise AlreadyExists from None
+
+
+def log_in(request: HttpRequest, email: str, password: str) -> tuple[str, LoginToken] | None:
+    """A token for the user with this e-mail address and password; None when they do not fit.
+
+    Users made in the admin are found by their e-mail address too, if no other user has it.
+    """
+    user = authenticate(request, username=_username(email.lower()), password=password)
+    metrics.LOGINS.labels("failed" if user is None else "done").inc()
+    return None if user is None else issue(user)
+
+
+def _username(email: str) -> str:
+    users = get_user_model()._default_manager
+    if users.filter(username=email).exists():
+        return email
+    names = list(users.filter(email__iexact=email).values_list("username", flat=True)[:2])
+    return names[0] if len(names) == 1 else email
+
+
+def change_password(user: User, old: str, new: str) -> bool:
+    """Set a new password, which voids every login token; False when the old one is wrong.
+
+    Raises Django's ValidationError for a password that the validators refuse.
+    """
+    if not user.check_password(old):
+        return False
+    validate_password(new, user)
+    with transaction.atomic():
+        user.set_password(new)
+        user.save(update_fields=["password"])
+    return True
+
+
+def log_out(jti: str) -> None:
+    """Void one login token."""
+    revoke(LoginToken.objects.filter(jti=jti), "logged out")
+
+
+def profile(user: User, row: LoginToken) -> dict[str, Any]:
+    """The `user` of the login answer; its `root_id` is the bare hex id."""
+    return {
+        "id": str(user.pk),
+        "email": user.email,
+        "root_id": Root.objects.of(user).hex_id,
+        "is_activated": user.is_active,
+        "is_admin": user.is_superuser,
+        "expiration": int(row.expires_at.timestamp()),
+        "state": row.jti[:8],
+    }
+
+
+# --- channels and targets --------------------------------------------------------------------------------
+
+
+def targets(event: TargetedEvent, visitor: Visitor, own_channel: str) -> list[str]:
+    """The addresses of an event in the order in which it names them, repeats included.
+
+    `own_channel` is the one that the sender's socket hears, "" for none. Nothing goes out unless all may.
+    Raises BadReference, NotAllowed.
+    """
+    if isinstance(event, UserEvent):
+        roots = [root_of(text) for text in event.root_ids]
+        _check_kind(event.type, visitor)
+        return [make("user", root) for root in roots if root]
+    if event.type == "client":
+        _check_kind(event.type, visitor)
+        return [make("client", client_id) for client_id in event.ids]
+    for channel_id in event.ids:
+        if not RULES.may_send(visitor, channel_id, hears=channel_id == own_channel):
+            raise NotAllowed(NO_CHANNEL.format(channel_id))
+    return [make("channel", channel_id) for channel_id in event.ids]
+
+
+def _check_kind(kind: str, visitor: Visitor) -> None:
+    if not may_target(kind, visitor):
+        raise NotAllowed((CLOSED_EVENT if visitor.authenticated else NEEDS_USER).format(kind))

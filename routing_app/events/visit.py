@@ -1,0 +1,97 @@
+"""What a running walker knows: who called it, where it entered, and what it reports."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from rest_framework.utils.encoders import JSONEncoder
+
+from routing_app.events.wire import PUBLIC_ROOT
+
+_encode_other = JSONEncoder().default
+
+
+class NoWalker(RuntimeError):
+    """Called where no walker runs."""
+
+
+class TooManyNotifications(RuntimeError):
+    """One run of a walker has notified more often than EVENTS_WALKER_NOTIFICATIONS allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who is on the other end: a user with a valid token, or the public."""
+
+    root_id: str = PUBLIC_ROOT
+    user_id: int | None = None
+    jti: str = ""
+    expires_at: float = float("inf")
+    """Unix seconds."""
+
+    @property
+    def authenticated(self) -> bool:
+        """False for the public."""
+        return self.user_id is not None
+
+    def user(self) -> AbstractBaseUser | None:
+        """The user's row, None for the public. Uses the ORM."""
+        users = get_user_model()._default_manager
+        return None if self.user_id is None else users.filter(pk=self.user_id).first()
+
+
+PUBLIC = Visitor()
+
+
+@dataclass(slots=True)
+class Visit:
+    """One run of a walker. `client_id` and `channel_id` are empty when it did not come over a socket."""
+
+    visitor: Visitor
+    client_id: str = ""
+    channel_id: str = ""
+    node: str = ""
+    """The reference of the entry node; the visitor's root unless the caller named another."""
+    here: Any = None
+    """What the node's finder returned (`entries.node`); None at a root."""
+    reports: list[Any] = field(default_factory=list)
+    notifications: int = 0
+
+    def count_notifications(self, number: int) -> None:
+        """Raises TooManyNotifications."""
+        self.notifications += number
+        if self.notifications > settings.EVENTS_WALKER_NOTIFICATIONS:
+            raise TooManyNotifications(f"more than {settings.EVENTS_WALKER_NOTIFICATIONS} notifications")
+
+
+running: ContextVar[Visit | None] = ContextVar("running", default=None)
+
+
+def current() -> Visit:
+    """The visit of the walker that runs now. Raises NoWalker."""
+    visit = running.get()
+    if visit is None:
+        raise NoWalker("no walker runs here")
+    return visit
+
+
+def report(value: Any) -> None:
+    """Add a value to the answer. It is copied now; what JSON does not know is written as DRF writes it.
+
+    Raises NoWalker, and TypeError for what has no JSON form.
+    """
+    current().reports.append(plain(value))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON holds it: dates and UUIDs become text, Decimals numbers, dataclasses objects.
+
+    Raises TypeError for what has no JSON form.
+    """
+    return orjson.loads(orjson.dumps(value, default=_encode_other, option=orjson.OPT_NON_STR_KEYS))

@@ -1,0 +1,94 @@
+"""The REST face of the requests line: ask a connected client, or tell it something."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from routing_app.core.models import Scope
+from routing_app.requests.connection import TooManyPending
+from routing_app.requests.pending import ConnectionClosed, RequestError
+from routing_app.requests.remote import connection
+
+
+class AskSerializer(serializers.Serializer[Any]):
+    """`{"message": {...}, "timeout": seconds}`."""
+
+    message = serializers.DictField()
+    timeout = serializers.FloatField(default=10, min_value=0.01, max_value=60)
+
+
+class AnswerSerializer(serializers.Serializer[Any]):
+    """The whole answer of a client."""
+
+    reply = serializers.DictField()
+    partials = serializers.ListField(child=serializers.DictField())
+
+
+class FailureSerializer(serializers.Serializer[Any]):
+    """Why there is no reply; `error` is what the client answered, where it did."""
+
+    detail = serializers.CharField()
+    error = serializers.DictField(required=False)
+
+
+FAILURES = dict.fromkeys((404, 409, 503, 504), FailureSerializer)
+ANSWERS = {200: AnswerSerializer, **FAILURES}
+
+
+class RequestView(APIView):
+    """Ask one client of the requests line, on whatever worker it is."""
+
+    scopes: ClassVar = {"POST": Scope.PUBLISH}
+
+    @extend_schema(operation_id="request", request=AskSerializer, responses=ANSWERS)
+    def post(self, request: Request, id: str) -> Response:
+        """Send a REQUEST and wait for the reply."""
+        data = _validated(request)
+        try:
+            reply, partials = connection(id).request_sync(data["message"], timeout=data["timeout"])
+        except (RequestError, ConnectionClosed, TimeoutError, ValueError, TooManyPending) as error:
+            return _failure(error)
+        return Response({"reply": reply, "partials": partials})
+
+
+class SendView(APIView):
+    """Send one client of the requests line a message, on whatever worker it is."""
+
+    scopes: ClassVar = {"POST": Scope.PUBLISH}
+
+    @extend_schema(operation_id="send", request=AskSerializer, responses={204: None, **FAILURES})
+    def post(self, request: Request, id: str) -> Response:
+        """Answers when the client has it, if it speaks receipts, else when its server has."""
+        data = _validated(request)
+        try:
+            connection(id).send_sync(data["message"], timeout=data["timeout"])
+        except (RequestError, ConnectionClosed, TimeoutError, ValueError, TooManyPending) as error:
+            return _failure(error)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _validated(request: Request) -> dict[str, Any]:
+    serializer = AskSerializer(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    data: dict[str, Any] = serializer.validated_data
+    return data
+
+
+def _failure(error: Exception) -> Response:
+    match error:
+        case RequestError():
+            return Response({"detail": "the client answered with an error", "error": error.message}, 409)
+        case ConnectionClosed():
+            return Response({"detail": str(error)}, 404)
+        case TimeoutError():
+            return Response({"detail": "the client did not answer in time"}, 504)
+        case TooManyPending():
+            return Response({"detail": str(error)}, 503)
+        case _:
+            return Response({"detail": str(error)}, 400)

@@ -1,0 +1,177 @@
+"""The Connection object: `id`, `send`, `request`, `close`, for a client of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from django.conf import settings
+
+from routing_app.core import connection as core
+from routing_app.core.codes import Advice, Close
+from routing_app.core.connection import State
+from routing_app.core.presence import Presence
+from routing_app.requests import wire
+from routing_app.requests.pending import ConnectionClosed, Request, RequestError
+from routing_app.requests.rights import NOBODY, Rights
+from routing_app.requests.wire import RECEIPT, Codec, Direction, Inbound
+
+POLL_SECONDS: Final = 0.005
+"""How often a full outbox is looked at again."""
+
+
+class Connection:
+    """One client of this line."""
+
+    def __init__(self, inner: core.Connection, codec: Codec, receipts: bool, rights: Rights = NOBODY) -> None:
+        self.inner = inner
+        self.codec = codec
+        self.receipts = receipts
+        """True when the client tells of messages that they have come."""
+        self.rights = rights
+        self.on_room: Callable[[], None] | None = None
+        """Called when a request to this client is sent or has ended."""
+        self._pending: dict[str, Request] = {}
+        self._ended: ConnectionClosed | None = None
+        self._presence: Presence | None = None
+        self._recorded: asyncio.Future[None] | None = None
+        self._record_again = False
+
+    @property
+    def id(self) -> str:
+        """The connection's id; `connection:<id>` is its address, and it can be asked from any process."""
+        return self.inner.id
+
+    @property
+    def waiting_for(self) -> int:
+        """How many answers of this client are waited for."""
+        return len(self._pending)
+
+    @property
+    def is_closed(self) -> bool:
+        """True when nothing can be sent any more."""
+        return self._ended is not None or self.inner.state is not State.OPEN
+
+    async def send(self, message: Mapping[str, Any], *, timeout: float | None = None) -> None:
+        """Send a message; with receipts, returns when the client has it, else when it is with the server.
+
+        Raises ConnectionClosed, TimeoutError, and TypeError or ValueError for what cannot be sent.
+        """
+        if not self.receipts:
+            await self.write(self.codec.message(message))
+            return
+        self.codec.message(message)
+        key = self._key(message)
+        await self._ask(key, self.codec.dumps({**message, RECEIPT: True, self.codec.key: key}), timeout)
+
+    def request(self, message: Mapping[str, Any], *, timeout: float | None = None) -> Request:
+        """Send a request now; await or iterate what is returned. Raises TypeError or ValueError at once."""
+        key = self._key(message)
+        return self._ask(key, self.codec.encode(message, Direction.REQUEST, key), timeout)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """End the connection. Raises ValueError for a code or reason that may not be sent."""
+        wire.check_close(code, reason)
+        self.inner.close(Close(code, "application", reason, Advice.STAY_AWAY))
+
+    async def write(self, text: str) -> None:
+        """Put a frame into the outbox, after waiting for room. Raises ConnectionClosed."""
+        await self.drained()
+        if not self.inner.send(text):
+            raise self._closed()
+
+    async def drained(self) -> None:
+        """Wait until the client has read most of what it was sent, or is gone."""
+        if self._backlogged():
+            await asyncio.sleep(0)
+            while self._backlogged():
+                await asyncio.sleep(POLL_SECONDS)
+
+    def answered(self, inbound: Inbound) -> bool:
+        """Give an answer to the request it belongs to; False when there is none."""
+        request = self._pending.get(wire.name(inbound.key))
+        if request is None:
+            return False
+        match inbound.direction:
+            case Direction.PARTIAL:
+                request.partial(inbound.message)
+            case Direction.REPLY:
+                request.reply(inbound.message)
+            case _:
+                request.fail(RequestError(inbound.message))
+        return True
+
+    def record_with(self, presence: Presence) -> None:
+        """Be listed from now on."""
+        self._presence = presence
+        self._recorded = presence.arrive(self.inner)
+
+    def record(self) -> None:
+        """Bring the listing up to date. Changes while a write waits are one write after it."""
+        if self._recorded is None or self._presence is None or self._record_again:
+            return
+        if self._recorded.done():
+            self._recorded = self._presence.change(self.inner)
+        else:
+            self._record_again = True
+            self._recorded.add_done_callback(self._record_the_rest)
+
+    def _record_the_rest(self, recorded: asyncio.Future[None]) -> None:
+        self._record_again = False
+        if not self.is_closed:
+            self.record()
+
+    def ended(self, code: int, reason: str) -> None:
+        """The connection is gone: fail whatever waits for it."""
+        self._ended = ConnectionClosed(code, reason)
+        for request in list(self._pending.values()):
+            request.fail(self._ended)
+
+    def _ask(self, key: Any, text: str, timeout: float | None) -> Request:
+        request, name = Request(timeout), wire.name(key)
+        if self._ended is not None or not self.inner.send(text):
+            request.fail(self._closed())
+            return request
+        self._pending[name] = request
+        request.on_end(lambda: self._forget(name))
+        self._tell()
+        return request
+
+    def _forget(self, name: str) -> None:
+        self._pending.pop(name, None)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.on_room is not None:
+            self.on_room()
+
+    def _key(self, message: Mapping[str, Any]) -> Any:
+        """The key that the message brings, else a new one."""
+        if len(self._pending) >= settings.REQUESTS_MAX_PENDING:
+            raise TooManyPending(f"{settings.REQUESTS_MAX_PENDING} requests wait for this client")
+        key = message.get(self.codec.key) or str(uuid.uuid4())
+        if not (name := wire.name(key)) or name in self._pending:
+            raise ValueError("a key is a text or a number, and no other request's")
+        return key
+
+    def _backlogged(self) -> bool:
+        outbox, writer = self.inner.outbox, self.inner.writer
+        if self.inner.state is not State.OPEN or outbox.corked:
+            return False
+        return (
+            outbox.size + writer.held_bytes() > settings.MAX_OUTBOX_BYTES // 4
+            or len(outbox.frames) + writer.held_frames() > settings.MAX_OUTBOX_FRAMES // 4
+        )
+
+    def _closed(self) -> ConnectionClosed:
+        close = self.inner.close_sent
+        return self._ended or ConnectionClosed(*((close.code, close.reason) if close else (1006, "")))
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id}>"
+
+
+class TooManyPending(RuntimeError):
+    """More requests wait for one client than the setting REQUESTS_MAX_PENDING allows."""

@@ -1,0 +1,191 @@
+"""The requests line's socket, `/connection`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, ClassVar, Final
+
+from django.conf import settings
+
+from routing_app.core.codes import POLICY, Refusal
+from routing_app.core.consumer import Consumer
+from routing_app.core.publication import MESSAGE, Publication
+from routing_app.requests import handlers, wire
+from routing_app.requests.connection import Connection
+from routing_app.requests.context import Context, Denied
+from routing_app.requests.directory import connections_of
+from routing_app.requests.handlers import Handler
+from routing_app.requests.pending import ConnectionClosed
+from routing_app.requests.rights import rights_of
+from routing_app.requests.wire import Codec, Direction, Inbound
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS: Final = 30.0
+"""How long handlers may go on after their connection has ended."""
+GAP: Final = wire.dumps({"type": "gap"})
+"""The MESSAGE that says: messages of other processes may be missing."""
+
+
+class DeliveryEncoder:
+    """A publication as a MESSAGE of type `delivery`; `event` is there when it is no ordinary message."""
+
+    per_address = True
+
+    def __call__(self, publication: Publication, address: str) -> str | None:
+        """The text of the frame."""
+        delivery = {"type": "delivery", "address": address, "message": publication.message}
+        if publication.event != MESSAGE:
+            delivery["event"] = publication.event
+        return wire.dumps(delivery)
+
+
+class RequestsConsumer(Consumer):
+    """One client of the requests line."""
+
+    line = "requests"
+    encoder = DeliveryEncoder()
+    codec: ClassVar[Codec] = Codec()
+    """Names of the control fields and the text they are written in; a subclass may bring another."""
+
+    async def admit(self) -> str | None:
+        """Take the rights that the handshake brings, and agree on receipts."""
+        offered = self.scope.get("subprotocols") or []
+        self._rights = await rights_of(self.scope)
+        self._receipts = wire.RECEIPTS in offered
+        # A browser fails the connection when it offers something and nothing is chosen.
+        return wire.RECEIPTS if self._receipts else next(iter(offered), None)
+
+    async def opened(self) -> None:
+        """Be known by id, to this process and in every listing."""
+        self.client = Connection(self.connection, self.codec, self._receipts, self._rights)
+        self.client.on_room = self._look_for_room
+        self.connection.on_gap = self._tell_gap
+        self._room = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._malformed = 0
+        self.connection.identity = self._rights.name
+        connections_of(self.worker)[self.client.id] = self.client
+        self.client.record_with(self.worker.presence)
+        for hook in handlers.OPENED:
+            self._spawn(hook(self.client))
+
+    async def received(self, text: str) -> None:
+        """One frame."""
+        try:
+            inbound = self.codec.decode(text)
+        except wire.WireError as error:
+            self._refuse_malformed(error)
+            return
+        if inbound.direction in (Direction.MESSAGE, Direction.REQUEST):
+            await self._handle(inbound)
+        elif not self.client.answered(inbound):
+            logger.debug("%s: an answer to no request", self.client.id)
+
+    async def received_bytes(self, data: bytes) -> None:
+        """A binary frame holds the same JSON, as UTF-8."""
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self._refuse_malformed(wire.WireError("not UTF-8"))
+            return
+        await self.received(text)
+
+    def closed(self) -> None:
+        """Fail what waits for this client; its handlers may go on for a while."""
+        close = self.connection.close_sent
+        code, reason = (close.code, close.reason) if close else self.left
+        connections_of(self.worker).pop(self.client.id, None)
+        self.client.ended(code, reason)
+        for hook in handlers.CLOSED:
+            self._spawn(hook(self.client, code, reason))
+        for task in self._tasks:
+            handle = asyncio.get_running_loop().call_later(GRACE_SECONDS, task.cancel)
+            task.add_done_callback(lambda _, handle=handle: handle.cancel())  # type: ignore[misc]
+
+    # --- frames that want a handler ----------------------------------------------------------------------
+
+    async def _handle(self, inbound: Inbound) -> None:
+        await self.client.drained()
+        if self.client.receipts and wire.asks_for_receipt(inbound):
+            self.connection.send(self.codec.receipt(inbound.key))
+        handler = handlers.find(inbound.direction, inbound.type)
+        context = Context(self.client, inbound)
+        if handler is None:
+            await self._unhandled(context)
+        elif handler.in_order:
+            await self._run(handler, context)
+        else:
+            self._spawn(self._run(handler, context))
+            await self._wait_for_room()
+
+    async def _unhandled(self, context: Context) -> None:
+        if context.is_request:
+            await _fail(context, "unhandled", "no handler takes this type of request")
+        else:
+            logger.debug("%s: no handler takes a message", self.client.id)
+
+    async def _run(self, handler: Handler, context: Context) -> None:
+        """Run a handler; whoever asks is answered, whatever becomes of it."""
+        try:
+            await handler.function(context)
+            if not context.answered:
+                await _fail(context, "unanswered", "the handler gave no answer")
+        except Denied as denied:
+            self.refuse(Refusal.FORBIDDEN)
+            await _fail(context, denied.code, str(denied))
+        except Exception as error:
+            if self.client.is_closed:
+                return
+            self.refuse(Refusal.EXCEPTION)
+            logger.exception("requests: a handler failed on %s", self.client.id)
+            handlers.tell_error(self.client, error)
+            await _fail(context, "internal", repr(error) if settings.DEBUG else "Internal error")
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.worker.spawn(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._look_for_room()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("requests: a handler failed on %s", self.client.id, exc_info=error)
+
+    # --- bounds ------------------------------------------------------------------------------------------
+
+    async def _wait_for_room(self) -> None:
+        """Read on when handlers have ended. One that waits for this client's answer does not count."""
+        while self._crowded():
+            self._room.clear()
+            await self._room.wait()
+
+    def _look_for_room(self) -> None:
+        if not self._crowded():
+            self._room.set()
+
+    def _crowded(self) -> bool:
+        return len(self._tasks) - self.client.waiting_for >= settings.REQUESTS_MAX_RUNNING
+
+    def _refuse_malformed(self, error: wire.WireError) -> None:
+        """Nothing is sent, as in the original; too many of them end the connection."""
+        self.refuse(Refusal.MALFORMED)
+        logger.debug("%s: ignored: %s", self.client.id, error)
+        handlers.tell_error(self.client, error)
+        self._malformed += 1
+        if self._malformed == settings.REQUESTS_MAX_MALFORMED:
+            self.connection.close(POLICY)
+
+    def _tell_gap(self) -> None:
+        self.connection.send(GAP)
+
+
+async def _fail(context: Context, code: str, message: str) -> None:
+    """Answer a request that nobody has answered with ERROR."""
+    if not context.answered:
+        with suppress(ConnectionClosed):
+            await context.error({"code": code, "message": message})

@@ -1,0 +1,113 @@
+"""What a client may do: an API key or a staff session, as at the API, and whether it still may."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from importlib import import_module
+from io import BytesIO
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib.auth import get_user, get_user_model
+from django.core.handlers.asgi import ASGIRequest
+
+from routing_app.core import keys, origin
+from routing_app.core.auth import presented_key
+from routing_app.core.codes import UNAUTHENTICATED, UNAVAILABLE, Refusal
+from routing_app.core.consumer import Refused
+from routing_app.core.database import query
+from routing_app.core.models import ApiKey, Scope
+from routing_app.requests.context import Denied
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS: Final = 5.0
+"""How soon a revoked key, or a dismissed member of staff, is without rights at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Who a client is to the built-in requests, and what it may do there."""
+
+    name: str = ""
+    scopes: frozenset[str] = frozenset()
+    key_id: int | None = None
+    user_id: int | None = None
+
+    def require(self, scope: Scope) -> None:
+        """Raise Denied unless the scope is held."""
+        if scope in self.scopes:
+            return
+        if not self.name:
+            raise Denied("unauthenticated", "an API key is needed")
+        raise Denied("forbidden", f"the scope {scope.value} is needed")
+
+
+NOBODY: Final = Rights()
+
+
+async def rights_of(scope: dict[str, Any]) -> Rights:
+    """What a handshake brings: a key, a staff session of the server's own pages, or nothing.
+
+    Raises Refused for a key that is wrong or revoked, and while the database is out.
+    """
+    request = ASGIRequest({**scope, "type": "http", "method": "GET"}, BytesIO())
+    plain = presented_key(request)
+    if not plain and settings.SESSION_COOKIE_NAME not in request.COOKIES:
+        return NOBODY
+    try:
+        rights = await query(_by_key, plain) if plain else await query(_by_session, request)
+    except Exception as error:
+        logger.warning("requests: the database does not answer: %s", type(error).__name__)
+        raise Refused(UNAVAILABLE, Refusal.UNAVAILABLE) from None
+    if rights is None:
+        raise Refused(UNAUTHENTICATED)
+    return rights
+
+
+async def rights_by_key(plain: str) -> Rights:
+    """What a key gives. Raises Denied when it is wrong or revoked."""
+    rights = await query(_by_key, plain)
+    if rights is None:
+        raise Denied("unauthenticated", "API key is wrong or revoked")
+    return rights
+
+
+def _by_key(plain: str) -> Rights | None:
+    row = keys.find(plain)
+    return None if row is None else Rights(row.name, frozenset(row.scopes), key_id=row.pk)
+
+
+def _by_session(request: ASGIRequest) -> Rights:
+    """A cookie counts only for pages of the server's own host, whatever REQUESTS_ORIGINS admits."""
+    page = request.headers.get("origin")
+    if page is None or not origin.allowed(page, request.headers.get("host", ""), ["self"]):
+        return NOBODY
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(
+        request.COOKIES[settings.SESSION_COOKIE_NAME]
+    )
+    user = get_user(request)
+    if not (user.is_active and user.is_staff):
+        return NOBODY
+    return Rights(str(user), frozenset(Scope.values), user_id=user.pk)
+
+
+def still_valid(held: set[Rights]) -> dict[Rights, Rights]:
+    """What has become of rights; those that are missing in the answer are held no more."""
+    key_ids = [rights.key_id for rights in held if rights.key_id is not None]
+    user_ids = [rights.user_id for rights in held if rights.user_id is not None]
+    scopes = dict(ApiKey.objects.filter(pk__in=key_ids, revoked_at=None).values_list("pk", "scopes"))
+    staff = get_user_model().objects.filter(pk__in=user_ids, is_active=True, is_staff=True)
+    users = set(staff.values_list("pk", flat=True))
+    valid = {rights: rights for rights in held if rights.user_id in users and rights.user_id is not None}
+    for rights in held:
+        if rights.key_id in scopes:
+            valid[rights] = Rights(rights.name, frozenset(scopes[rights.key_id]), key_id=rights.key_id)
+    return valid
+
+
+async def pause() -> None:
+    """Until rights are checked again."""
+    await asyncio.sleep(CHECK_SECONDS)

@@ -1,0 +1,159 @@
+"""The rules of the built-in requests: who may publish, listen and look, and what they are answered."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from django.conf import settings
+
+from routing_app.core.address import AddressError, make, parse
+from routing_app.core.codes import EXPIRED
+from routing_app.core.connection import State
+from routing_app.core.database import query
+from routing_app.core.models import ConnectionRecord, Scope
+from routing_app.core.publishing import check_addresses
+from routing_app.core.publishing import publish as publish_to
+from routing_app.core.subscriptions import LayerUnavailable
+from routing_app.core.worker import Worker, current_worker, on_start
+from routing_app.requests import rights
+from routing_app.requests.connection import Connection
+from routing_app.requests.context import Denied
+from routing_app.requests.directory import connections_of
+
+logger = logging.getLogger(__name__)
+
+MAX_LISTED: Final = 1000
+"""Connections that one `presence` lists; `count` counts all."""
+
+Message = dict[str, Any]
+
+
+async def publish(client: Connection, message: Message) -> Message:
+    """Publish to addresses of any line, as `POST /api/publish`. Raises Denied."""
+    client.rights.require(Scope.PUBLISH)
+    addresses = _addresses(message)
+    if "message" not in message:
+        raise Denied("invalid", "`message` is missing")
+    outcome = await publish_to(addresses, message["message"], sender=client.rights.name)
+    return outcome.as_json()
+
+
+async def subscribe(client: Connection, message: Message) -> Message:
+    """Hear addresses from now on. Raises Denied."""
+    client.rights.require(Scope.READ)
+    addresses = _addresses(message)
+    if len(client.inner.addresses.union(addresses)) > settings.REQUESTS_MAX_SUBSCRIPTIONS:
+        raise Denied("too_many", f"at most {settings.REQUESTS_MAX_SUBSCRIPTIONS} addresses a connection")
+    try:
+        await current_worker().hub.subscribe(client.inner, *addresses)
+    except AddressError as error:
+        raise Denied("invalid", str(error)) from None
+    except LayerUnavailable:
+        raise Denied("unavailable", "the channel layer is down; try again") from None
+    client.record()
+    return {"addresses": list(addresses)}
+
+
+async def unsubscribe(client: Connection, message: Message) -> Message:
+    """Hear addresses no longer. Raises Denied."""
+    addresses = _addresses(message)
+    current_worker().hub.unsubscribe(client.inner, *addresses)
+    client.record()
+    return {"addresses": list(addresses)}
+
+
+async def presence(client: Connection, message: Message) -> Message:
+    """Who hears an address, on every worker. Raises Denied."""
+    client.rights.require(Scope.READ)
+    address = message.get("address")
+    if not isinstance(address, str):
+        raise Denied("invalid", "`address` is a text")
+    try:
+        parse(address)
+    except AddressError as error:
+        raise Denied("invalid", str(error)) from None
+    return await query(_presence, address)
+
+
+async def authenticate(client: Connection, message: Message) -> Message:
+    """Take the rights of an API key, in `api_key`: `key` is the request's own. Raises Denied."""
+    plain = message.get("api_key")
+    if not isinstance(plain, str) or not plain:
+        raise Denied("invalid", "`api_key` is a text")
+    client.rights = await rights.rights_by_key(plain)
+    client.inner.identity = client.rights.name
+    client.record()
+    return {"name": client.rights.name, "scopes": sorted(client.rights.scopes)}
+
+
+def whoami(client: Connection) -> Message:
+    """What the server knows of a client."""
+    return {
+        "id": client.id,
+        "address": make("connection", client.id),
+        "name": client.rights.name,
+        "scopes": sorted(client.rights.scopes),
+        "addresses": sorted(client.inner.addresses),
+        "receipts": client.receipts,
+    }
+
+
+def _addresses(message: Message) -> tuple[str, ...]:
+    given = message.get("addresses")
+    if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
+        raise Denied("invalid", "`addresses` is a list of texts")
+    try:
+        return check_addresses(given)
+    except AddressError as error:
+        raise Denied("invalid", str(error)) from None
+
+
+def _presence(address: str) -> Message:
+    kind, _, name = address.partition(":")
+    present = ConnectionRecord.objects.present()
+    rows = present.filter(pk=name) if kind == "connection" else present.hearing(address)
+    listed = rows.order_by("connected_at", "id").values("id", "line", "identity", "connected_at")[:MAX_LISTED]
+    connections = [{**row, "connected_at": row["connected_at"].isoformat()} for row in listed]
+    count = len(connections) if len(connections) < MAX_LISTED else rows.count()
+    return {"connections": connections, "count": count}
+
+
+# --- rights that end -------------------------------------------------------------------------------------
+
+
+@on_start
+async def begin(worker: Worker) -> None:
+    """Check the rights of connections as long as the worker lives."""
+    worker.spawn(watch(worker))
+
+
+async def watch(worker: Worker) -> None:
+    """Take rights away that are held no more, for ever."""
+    while True:
+        await rights.pause()
+        try:
+            await recheck(worker)
+        except Exception as error:
+            logger.warning("requests: rights cannot be checked: %s", type(error).__name__)
+
+
+async def recheck(worker: Worker) -> None:
+    """End connections whose key or staff session is not valid any more; bring the others up to date."""
+    clients = [client for client in connections_of(worker).values() if client.rights.name]
+    if not clients:
+        return
+    valid = await query(rights.still_valid, {client.rights for client in clients})
+    for client in clients:
+        now = valid.get(client.rights)
+        if now is None:
+            client.inner.close(EXPIRED)
+        elif now != client.rights:
+            client.rights = now
+            _silence_unless_reader(worker, client)
+
+
+def _silence_unless_reader(worker: Worker, client: Connection) -> None:
+    if Scope.READ not in client.rights.scopes and client.inner.state is State.OPEN:
+        worker.hub.unsubscribe(client.inner, *tuple(client.inner.addresses))
+        client.record()

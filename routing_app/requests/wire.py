@@ -1,0 +1,165 @@
+"""The requests line's texts: one JSON object a frame, three control fields beside the application's own.
+
+Facts: this folder's README.md, "Frames". Only `WireError` and `ValueError` are raised here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+RECEIPTS: Final = "wyre.receipt"
+"""The subprotocol under which a MESSAGE may ask for a receipt."""
+RECEIPT: Final = "receipt"
+"""The field that asks for one, and marks it."""
+MAX_REASON_BYTES: Final = 123
+"""Room for the reason in a close frame (RFC 6455, section 5.5)."""
+
+
+class Direction(StrEnum):
+    """What a frame is to its receiver."""
+
+    MESSAGE = "MESSAGE"
+    REQUEST = "REQUEST"
+    REPLY = "REPLY"
+    PARTIAL = "PARTIAL"
+    ERROR = "ERROR"
+
+
+class Absent:
+    """The key of a frame that has none; null is a key like any other."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent()
+
+
+class WireError(ValueError):
+    """A frame breaks a rule; the message is a sentence about the rule and never holds the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One frame: `message` is the whole object, control fields included, as in the original."""
+
+    direction: Direction
+    message: dict[str, Any]
+    key: Any
+    type: str
+    """By which a handler is found; "" for none. A number is its text, as it is for a JavaScript object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """Names of the control fields, and JSON; subclass it for another text. Both ends must agree."""
+
+    key: str = "key"
+    direction: str = "direction"
+    type: str = "type"
+
+    def loads(self, text: str) -> Any:
+        """The value of a text. Raises ValueError or RecursionError."""
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+
+    def dumps(self, message: Mapping[str, Any]) -> str:
+        """The text of an object. Raises TypeError or ValueError for what JSON cannot hold."""
+        return dumps(message)
+
+    def decode(self, text: str) -> Inbound:
+        """Read one frame. Raises WireError for what gets no answer (README, "Malformed frames")."""
+        try:
+            message = self.loads(text)
+        except (ValueError, RecursionError):
+            raise WireError("not JSON") from None
+        if not isinstance(message, dict):
+            raise WireError("not an object")
+        direction = _direction(message.get(self.direction))
+        return Inbound(direction, message, message.get(self.key, ABSENT), name(message.get(self.type)))
+
+    def encode(self, message: Mapping[str, Any], direction: Direction, key: Any = ABSENT) -> str:
+        """The text of a frame: `message` with key and direction of its own, whatever it held there.
+
+        Raises TypeError or ValueError.
+        """
+        return self.dumps(self._controlled(message, direction, key))
+
+    def message(self, message: Mapping[str, Any]) -> str:
+        """The text of a plain MESSAGE, which carries no control fields. Raises TypeError or ValueError."""
+        if message.get(self.direction):
+            raise ValueError(f"`{self.direction}` is the protocol's own field")
+        return self.dumps(message)
+
+    def receipt(self, key: Any) -> str:
+        """The text that tells the sender of a MESSAGE that it is here."""
+        return self.encode({RECEIPT: True}, Direction.REPLY, key)
+
+    def _controlled(self, message: Mapping[str, Any], direction: Direction, key: Any) -> dict[str, Any]:
+        controlled = dict(message)
+        controlled.pop(self.key, None)
+        if key is not ABSENT:
+            controlled[self.key] = key
+        controlled[self.direction] = direction.value
+        return controlled
+
+
+def dumps(value: Any) -> str:
+    """JSON without spaces, readable where that can be encoded. Raises TypeError or ValueError."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON may hold
+        return json.dumps(value, separators=(",", ":"))
+    return text
+
+
+def name(value: Any) -> str:
+    """A key or a type as the name of a property; "" for what is none, or false in JavaScript."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value:
+        return ""
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def asks_for_receipt(inbound: Inbound) -> bool:
+    """May, and should, this frame be answered by a receipt? Only where the subprotocol was negotiated."""
+    plain = inbound.direction is Direction.MESSAGE
+    return plain and inbound.key is not ABSENT and inbound.message.get(RECEIPT) is True
+
+
+def check_close(code: int, reason: str) -> None:
+    """What an application may close with (RFC 6455, sections 5.5 and 7.4). Raises ValueError."""
+    if code != 1000 and not 3000 <= code <= 4999:
+        raise ValueError("a close code is 1000 or from 3000 to 4999")
+    if len(reason.encode()) > MAX_REASON_BYTES:
+        raise ValueError(f"a close reason has at most {MAX_REASON_BYTES} bytes")
+
+
+def _direction(value: Any) -> Direction:
+    if value is None or value in ("", 0, False):  # what is false in JavaScript
+        return Direction.MESSAGE
+    if not isinstance(value, str):
+        raise WireError("the direction is not a text")
+    try:
+        return Direction(value.upper())
+    except ValueError:
+        raise WireError("no such direction") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError("NaN and Infinity are not JSON")

@@ -1,0 +1,39 @@
+"""What operators do with rooms: publish, empty, delete. For REST views, admin actions and scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from routing_app.core.publication import MESSAGE
+from routing_app.core.publishing import Outcome, disconnect_all_sync, publish_sync
+from routing_app.rooms.models import Membership, Room
+from routing_app.rooms.upkeep import EVICT
+
+
+def publish(rooms: QuerySet[Room], message: Any, sender: str) -> Outcome:
+    """Send one EVENT to each member of rooms, once to a client that is in several."""
+    addresses = [room.address for room in rooms]
+    rooms.model.objects.filter(pk__in=[room.pk for room in rooms]).update(last_used_at=Now())
+    return publish_sync(addresses, message, MESSAGE, sender)
+
+
+def disconnect(rooms: QuerySet[Room]) -> Outcome:
+    """End the connections of all members."""
+    return disconnect_all_sync([room.address for room in rooms])
+
+
+def delete(rooms: QuerySet[Room]) -> int:
+    """Delete rooms; members are in them no longer, and may join again. How many rooms there were."""
+    keys = list(rooms.values_list("namespace", "name"))
+    Room.objects.filter(pk__in=list(rooms.values_list("pk", flat=True))).delete()
+    for namespace, name in keys:
+        publish_sync((Room(namespace=namespace, name=name).address,), [namespace, name], EVICT)
+    return len(keys)
+
+
+def members(room: Room) -> QuerySet[Membership]:
+    """Who is in a room now, with connections, in the order in which they joined."""
+    return Membership.objects.present().filter(room=room).select_related("connection")

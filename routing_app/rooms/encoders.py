@@ -1,0 +1,57 @@
+"""How a publication reads for members of a room: once for Socket.IO 1.x to 4.x, once for plain sockets."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from routing_app.core.engineio.socketio import wire as socketio
+from routing_app.core.engineio.wire import MESSAGE as ENGINE_MESSAGE
+from routing_app.core.publication import MESSAGE, Publication
+from routing_app.rooms import wire
+
+API_SENDER: Final = "API"
+"""Sender of a message that no client of this line sent."""
+
+
+def arguments(publication: Publication, address: str) -> list[Any]:
+    """`[event, argument, ...]`: an ordinary message is an EVENT, what this line publishes is as it says."""
+    if publication.event != MESSAGE:
+        return [publication.event, *publication.message]
+    event = {
+        "sender": publication.sender or API_SENDER,
+        "room": _room(address),
+        "message": publication.message,
+    }
+    return ["EVENT", event]
+
+
+def _room(address: str) -> str:
+    """The name of the room; of a message to one connection its id, since each is in a room of its own."""
+    kind, _, name = address.partition(":")
+    return name.partition("/")[2] if kind == "room" else name
+
+
+class SocketEncoder:
+    """Engine.IO message, Socket.IO event. The text is the same for clients 1.x to 4.x."""
+
+    per_address = True
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = "/" + namespace
+
+    def __call__(self, publication: Publication, address: str) -> str | None:
+        """The text of the frame."""
+        return ENGINE_MESSAGE + socketio.event(self._namespace, *arguments(publication, address))
+
+
+class PlainEncoder:
+    """`["EVENT", {...}]`."""
+
+    per_address = True
+
+    def __call__(self, publication: Publication, address: str) -> str | None:
+        """The text of the frame."""
+        return wire.dump_frame(arguments(publication, address))
+
+
+PLAIN: Final = PlainEncoder()

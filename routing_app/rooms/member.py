@@ -1,0 +1,75 @@
+"""One client in one namespace, whether it came over Socket.IO or over a plain socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from routing_app.core.connection import Connection
+from routing_app.core.worker import Worker
+from routing_app.rooms.records import Entry, Key
+
+KNOWN_ROOMS: Final = 10_000
+
+Ack = Callable[..., None]
+Emit = Callable[..., None]
+
+
+class Member:
+    """What the rules know of a client; `id` is what others call it, `emit(event, *arguments)` tells it."""
+
+    def __init__(self, worker: Worker, connection: Connection, namespace: str, id: str, emit: Emit) -> None:
+        self.worker = worker
+        self.connection = connection
+        self.namespace = namespace
+        self.id = id
+        self.emit = emit
+        self.nickname: Any = None
+        """The name of the last JOIN; it stays after LEAVE."""
+        self.rooms: dict[Key, Entry] = {}
+        """Rooms it is in, and those it is about to be in."""
+
+
+class Roll:
+    """The members of this worker, and the rooms they have used lately."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self.used: set[Key] = set()
+        self.open: set[Key] = set()
+        """Rooms that took everybody when they were last asked; what is written asks again."""
+
+    def add(self, member: Member) -> None:
+        """A client has come."""
+        self._members[member.connection.id] = member
+
+    def drop(self, member: Member) -> None:
+        """It has gone; safe to call twice."""
+        self._members.pop(member.connection.id, None)
+
+    def find(self, connection: Connection) -> Member | None:
+        """The member on a connection."""
+        return self._members.get(connection.id)
+
+    def know(self, room: Key, restricted: bool) -> None:
+        """What a room was when it was asked."""
+        if len(self.open) >= KNOWN_ROOMS:
+            self.open.clear()
+        if restricted:
+            self.open.discard(room)
+        else:
+            self.open.add(room)
+
+    def entries(self) -> Iterator[Entry]:
+        """All memberships of this worker."""
+        for member in self._members.values():
+            yield from member.rooms.values()
+
+
+_rolls: WeakKeyDictionary[Worker, Roll] = WeakKeyDictionary()
+
+
+def roll(worker: Worker) -> Roll:
+    """The roll of a worker, made on first use."""
+    return _rolls.setdefault(worker, Roll())

@@ -1,0 +1,84 @@
+"""The Socket.IO side: the four namespaces, and the endpoint at `/socket.io/`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.conf import settings
+
+from routing_app.core.engineio.endpoint import Endpoint
+from routing_app.core.engineio.session import Options, Session
+from routing_app.core.engineio.socketio.client import Client
+from routing_app.core.engineio.socketio.socket import Ack, Socket
+from routing_app.core.worker import Worker, current_worker
+from routing_app.rooms import lobby, service, wire
+from routing_app.rooms.encoders import SocketEncoder
+from routing_app.rooms.member import Member
+from routing_app.rooms.membership import LINE
+
+
+class RoomNamespace:
+    """One of the four."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.encoder = SocketEncoder(name)
+
+    def handler(self, socket: Socket) -> RoomHandler:
+        """What serves a socket that connects."""
+        return RoomHandler(socket, self._name)
+
+
+class RoomHandler:
+    """One client in a namespace."""
+
+    def __init__(self, socket: Socket, namespace: str) -> None:
+        self._socket = socket
+        self._member = Member(socket.worker, socket.connection, namespace, socket.sid, socket.emit)
+
+    async def opened(self) -> None:
+        """After CONNECT was answered."""
+        await service.enter(self._member)
+        if self._member.namespace == wire.LOBBY:
+            await lobby.connected(self._member, _lobby_id(self._socket))
+
+    async def received(self, name: Any, arguments: list[Any], ack: Ack) -> None:
+        """An event."""
+        await service.take(self._member, name, arguments, ack)
+
+    def closed(self) -> None:
+        """The socket has ended."""
+        service.leave(self._member)
+
+
+def _lobby_id(socket: Socket) -> Any:
+    """Clients 4.x bring it with CONNECT, 1.7 to 2.x in its query, all of them in the query of the session."""
+    for source in (socket.payload, socket.query, socket.session.query):
+        if source.get("lobbyId"):
+            return source["lobbyId"]
+    return None
+
+
+NAMESPACES: Final = {f"/{name}": RoomNamespace(name) for name in wire.NAMESPACES}
+
+
+def _client(session: Session) -> Client:
+    return Client(session, current_worker(), LINE, NAMESPACES)
+
+
+def _options() -> Options:
+    return Options(
+        ping_interval=settings.ROOMS_PING_INTERVAL,
+        ping_timeout={3: settings.ROOMS_PING_TIMEOUT_V3, 4: settings.ROOMS_PING_TIMEOUT},
+        max_payload=settings.ROOMS_MAX_PAYLOAD,
+        max_packet=settings.MAX_FRAME_BYTES,
+        max_packets=settings.ROOMS_MAX_PACKETS,
+    )
+
+
+async def _start(worker: Worker) -> None:
+    await worker.start()
+
+
+ENDPOINT: Final = Endpoint(LINE, _client, _options(), _start)
+"""Serves `/socket.io/`, HTTP and WebSocket."""

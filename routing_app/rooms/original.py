@@ -1,0 +1,72 @@
+"""The two HTTP paths of the original: `GET /healthcheck` and `POST /bus-message/<room>`."""
+
+from __future__ import annotations
+
+import json
+from hmac import compare_digest
+from typing import Any, Final
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+
+from routing_app.core.auth import presented_key
+from routing_app.core.publication import MESSAGE
+from routing_app.core.publishing import publish_sync
+from routing_app.rooms import wire
+from routing_app.rooms.models import address
+
+MAX_BODY: Final = 100 * 1024
+"""The original's body parser takes 100 kB."""
+SENDER: Final = "POST"
+
+
+class BadBody(ValueError):
+    """The body is not what the original's parser takes."""
+
+
+@require_GET
+def healthcheck(request: HttpRequest) -> HttpResponse:
+    """200 `OK`, as a load balancer of the original asks for it."""
+    return HttpResponse("OK")
+
+
+@csrf_exempt
+@require_POST
+def bus_message(request: HttpRequest, room: str) -> HttpResponse:
+    """Every socket in a room of `/bus` hears EVENT with sender `POST`: 200 `OK`, also if there is none."""
+    if not _may_send(request):
+        return HttpResponse("Unauthorized", status=401, headers={"WWW-Authenticate": "Bearer"})
+    if int(request.headers.get("Content-Length") or 0) > MAX_BODY:
+        return HttpResponse("Payload Too Large", status=413)
+    try:
+        to = address(wire.BUS, wire.room_name(room))
+        message = _message(request)
+    except (BadBody, wire.Ignored) as error:
+        return HttpResponse(f"Bad Request: {error}", status=400, content_type="text/plain; charset=utf-8")
+    publish_sync((to,), message, MESSAGE, SENDER)
+    return HttpResponse("OK")
+
+
+def _may_send(request: HttpRequest) -> bool:
+    """Whether the request brings ROOMS_BUS_TOKEN, where one is set."""
+    wanted: str = settings.ROOMS_BUS_TOKEN
+    return not wanted or compare_digest(presented_key(request).encode(), wanted.encode())
+
+
+def _message(request: HttpRequest) -> Any:
+    """The JSON body: an object or an array; `{}` where there is no body, or one of another type."""
+    if request.content_type != "application/json" or not request.body:
+        return {}
+    try:
+        message = json.loads(request.body, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise BadBody("the body is not JSON") from None
+    if not isinstance(message, (dict, list)):
+        raise BadBody("the body is neither an object nor an array")
+    return message
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(name)

@@ -1,0 +1,236 @@
+"""Rows of rooms and memberships: what the writing thread does for many sockets at once, and the queries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Final
+
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from routing_app.core import database
+from routing_app.core.models import ConnectionRecord, Subscription
+from routing_app.core.worker import Worker
+from routing_app.rooms.models import Membership, Room
+
+CHUNK: Final = 200
+"""Rooms or rows in one statement."""
+
+Key = tuple[str, str]
+"""Namespace and name of a room."""
+
+
+class Verb(Enum):
+    """What is asked of the rows."""
+
+    ASK = "ask"
+    """Whether a room would take a member; nothing is written."""
+    JOIN = "join"
+    LEAVE = "leave"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One connection in one room. `host` is its network address, for the allow-list."""
+
+    room: Key
+    connection: str
+    nickname: Any
+    joined_at: datetime
+    host: str
+    addresses: tuple[str, ...]
+    """What the connection hears because it is in the room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of the entries of a transaction."""
+
+    refused: frozenset[Entry]
+    restricted: frozenset[Key]
+    """Rooms that do not take everybody."""
+
+
+Request = tuple[Verb, Entry]
+
+
+def submit(worker: Worker, verb: Verb, entry: Entry) -> asyncio.Future[Verdict]:
+    """Have a request done, together with those of other connections; resolves after the commit.
+
+    A connection has one request under way at a time: within a transaction their order does not count.
+    Raises Overloaded when too much waits for the database.
+    """
+    return worker.writes.submit_item(_apply, (verb, entry))
+
+
+def restore(worker: Worker, entries: Sequence[Entry]) -> asyncio.Future[None]:
+    """Write memberships again that had been granted, without asking limits a second time."""
+    return worker.writes.submit(lambda: _write(entries, _rooms_of(entries)))
+
+
+async def nicknames(room: Key) -> list[Any]:
+    """Nicknames in a room, in the order in which members joined, over all workers."""
+    return await database.query(lambda: list(_present(room).values_list("nickname", flat=True)))
+
+
+async def touch(worker: Worker, rooms: Iterable[Key]) -> None:
+    """Say that rooms are in use."""
+    keys = list(rooms)
+    await worker.writes.submit(lambda: _touch(keys))
+
+
+async def forget_unused(worker: Worker, seconds: float) -> int:
+    """Delete rooms that nobody has described, is in, or has used for so long; how many there were."""
+    return await worker.writes.submit(lambda: _forget_unused(seconds))
+
+
+def _present(room: Key) -> Any:
+    return Membership.objects.present().filter(room__namespace=room[0], room__name=room[1])
+
+
+def _apply(requests: list[Request]) -> Verdict:
+    by_verb: dict[Verb, list[Entry]] = defaultdict(list)
+    for verb, entry in requests:
+        by_verb[verb].append(entry)
+    _remove(by_verb[Verb.LEAVE])
+    rooms = _rooms_of(by_verb[Verb.JOIN])
+    rooms |= _find(sorted({entry.room for entry in by_verb[Verb.ASK]} - rooms.keys()))
+    refused = _refused(by_verb[Verb.ASK], rooms) | _refused(by_verb[Verb.JOIN], rooms)
+    _write([entry for entry in by_verb[Verb.JOIN] if entry not in refused], rooms)
+    return Verdict(refused, frozenset(key for key, room in rooms.items() if room.restricted))
+
+
+def _remove(entries: Sequence[Entry]) -> None:
+    """Delete memberships, and what the connections heard by them."""
+    if not entries:
+        return
+    members = Membership.objects.filter(connection_id__in={entry.connection for entry in entries})
+    pairs = {(*entry.room, entry.connection) for entry in entries}
+    found = members.values_list("pk", "room__namespace", "room__name", "connection_id")
+    Membership.objects.filter(pk__in=[pk for pk, *pair in found if tuple(pair) in pairs]).delete()
+    heard = {(entry.connection, address) for entry in entries for address in entry.addresses}
+    rows = Subscription.objects.filter(connection_id__in={entry.connection for entry in entries})
+    stale = [row.pk for row in rows if (row.connection_id, row.address) in heard]
+    Subscription.objects.filter(pk__in=stale).delete()
+
+
+def _rooms_of(entries: Iterable[Entry]) -> dict[Key, Room]:
+    """The rooms of entries; those that do not exist yet are made. Sorted, so that workers do not deadlock."""
+    keys = sorted({entry.room for entry in entries})
+    rooms = _find(keys)
+    missing = [Room(namespace=key[0], name=key[1]) for key in keys if key not in rooms]
+    if missing:
+        Room.objects.bulk_create(missing, CHUNK, ignore_conflicts=True)
+        rooms |= _find([(room.namespace, room.name) for room in missing])
+    return rooms
+
+
+def _find(keys: Sequence[Key]) -> dict[Key, Room]:
+    return {
+        (room.namespace, room.name): room
+        for start in range(0, len(keys), CHUNK)
+        for room in Room.objects.filter(_any_of(keys[start : start + CHUNK]))
+    }
+
+
+def _any_of(keys: Iterable[Key]) -> Q:
+    names: dict[str, list[str]] = defaultdict(list)
+    for namespace, name in keys:
+        names[namespace].append(name)
+    condition = Q(pk__in=[])
+    for namespace, of_it in names.items():
+        condition |= Q(namespace=namespace, name__in=of_it)
+    return condition
+
+
+def _refused(entries: Iterable[Entry], rooms: dict[Key, Room]) -> frozenset[Entry]:
+    """Entries that a room's allow-list or limit keeps out."""
+    by_room: dict[Key, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        room = rooms.get(entry.room)
+        if room is not None and room.restricted:
+            by_room[entry.room].append(entry)
+    return frozenset(entry for key, mine in by_room.items() for entry in _kept_out(rooms[key], mine))
+
+
+def _kept_out(room: Room, entries: Iterable[Entry]) -> list[Entry]:
+    refused = [e for e in entries if room.allowed and not {_text(e.nickname), e.host} & set(room.allowed)]
+    if room.member_limit is None:
+        return refused
+    # The lock makes two workers count one after the other.
+    Room.objects.select_for_update().get(pk=room.pk)
+    inside = set(_present((room.namespace, room.name)).values_list("connection_id", flat=True))
+    for entry in entries:
+        if entry in refused or entry.connection in inside:
+            continue
+        if len(inside) < room.member_limit:
+            inside.add(entry.connection)
+        else:
+            refused.append(entry)
+    return refused
+
+
+def _text(nickname: Any) -> str:
+    return nickname if isinstance(nickname, str) else ""
+
+
+def _write(entries: Sequence[Entry], rooms: dict[Key, Room]) -> None:
+    """Insert memberships of connections that are recorded; a second JOIN brings the nickname up to date."""
+    if not entries:
+        return
+    recorded = ConnectionRecord.objects.in_bulk({entry.connection for entry in entries})
+    present = [entry for entry in entries if entry.connection in recorded]
+    rows = [
+        Membership(
+            room=rooms[entry.room],
+            connection_id=entry.connection,
+            nickname=entry.nickname,
+            joined_at=entry.joined_at,
+        )
+        for entry in present
+    ]
+    Membership.objects.bulk_create(
+        rows, CHUNK, update_conflicts=True, unique_fields=["room", "connection"], update_fields=["nickname"]
+    )
+    heard = [Subscription(connection_id=e.connection, address=a) for e in present for a in e.addresses]
+    Subscription.objects.bulk_create(heard, CHUNK, ignore_conflicts=True)
+    _rename({entry.connection: entry.nickname for entry in present}, recorded)
+
+
+def _rename(nicknames: dict[str, Any], recorded: dict[str, ConnectionRecord]) -> None:
+    """A nickname belongs to the socket: the last JOIN names it in all its rooms."""
+    changed = {
+        id: identity(name) for id, name in nicknames.items() if recorded[id].identity != identity(name)
+    }
+    if not changed:
+        return
+    for id, text in changed.items():
+        recorded[id].identity = text
+    ConnectionRecord.objects.bulk_update([recorded[id] for id in changed], ["identity"], CHUNK)
+    others = Membership.objects.filter(connection_id__in=list(changed))
+    stale = [row for row in others if row.nickname != nicknames[row.connection_id]]
+    for row in stale:
+        row.nickname = nicknames[row.connection_id]
+    Membership.objects.bulk_update(stale, ["nickname"], CHUNK)
+
+
+def identity(nickname: Any) -> str:
+    """A nickname as listings of connections show it."""
+    return ("" if nickname is None else nickname if isinstance(nickname, str) else str(nickname))[:255]
+
+
+def _touch(keys: Sequence[Key]) -> None:
+    for start in range(0, len(keys), CHUNK):
+        Room.objects.filter(_any_of(keys[start : start + CHUNK])).update(last_used_at=Now())
+
+
+def _forget_unused(seconds: float) -> int:
+    unused = Room.objects.plain().filter(
+        memberships=None, last_used_at__lt=Now() - timedelta(seconds=seconds)
+    )
+    return unused.delete()[1].get("rooms.Room", 0)

@@ -1,0 +1,91 @@
+"""The rules of `/layout`, `/bus` and `/trigger`, and what every namespace does alike.
+
+Events of one client are taken one after the other; an ack goes out after the commit that it speaks of. What
+the original ignores is ignored, counted, and logged without its content.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.db import Error as DatabaseError
+
+from routing_app.core.publication import MESSAGE, Publication
+from routing_app.rooms import lobby, records, wire
+from routing_app.rooms.member import Ack, Member, roll
+from routing_app.rooms.membership import ignore, join, leave_room, unavailable
+from routing_app.rooms.models import address
+from routing_app.rooms.records import Key
+
+UNKNOWN: Final = "unknown"
+"""Sender of a NOTIFY whose socket has no nickname."""
+
+
+async def enter(member: Member) -> None:
+    """A client has connected to a namespace."""
+    roll(member.worker).add(member)
+    member.worker.presence.arrive(member.connection)
+
+
+def leave(member: Member) -> None:
+    """A client has gone. Its rows go with the row of its connection."""
+    roll(member.worker).drop(member)
+    if member.namespace == wire.LOBBY:
+        lobby.gone(member)
+
+
+async def take(member: Member, name: Any, arguments: list[Any], ack: Ack) -> None:
+    """One event of a client."""
+    try:
+        event = wire.parse(member.namespace, name, arguments)
+    except wire.Ignored as ignored:
+        ignore(member, str(ignored))
+        return
+    if member.namespace == wire.LOBBY:
+        await lobby.take(member, event, ack)
+    elif isinstance(event, wire.Join):
+        if await join(member, event.room, event.name):
+            ack()
+    elif isinstance(event, wire.Leave):
+        if await leave_room(member, event.room):
+            ack()
+    elif isinstance(event, wire.Clients):
+        await _clients(member, event)
+    elif isinstance(event, wire.Notify):
+        await _notify(member, event)
+
+
+async def _clients(member: Member, event: wire.Clients) -> None:
+    key = (member.namespace, event.room)
+    try:
+        names = await records.nicknames(key)
+    except DatabaseError as error:
+        unavailable(member, error)
+        return
+    member.emit("CLIENTS", {"room": event.room, "clients": names})
+
+
+async def _notify(member: Member, event: wire.Notify) -> None:
+    """To the others in the room. The sender need not be a member."""
+    key = (member.namespace, event.room)
+    roll(member.worker).used.add(key)
+    await member.worker.hub.publish(_publication(member, event, key))
+
+
+def _publication(member: Member, event: wire.Notify, key: Key) -> Publication:
+    """A usual EVENT travels as a message of a sender, so that every line can read it."""
+    to, exclude = (address(*key),), member.connection.id
+    if event.event != "EVENT":
+        return Publication(to, [event.message], event.event, exclude=exclude)
+    sender = UNKNOWN if member.nickname is None else member.nickname
+    if event.fields is None and isinstance(sender, str):
+        return Publication(to, event.message, MESSAGE, sender, exclude)
+    fields = {"room": event.room, "message": event.message} if event.fields is None else event.fields
+    return Publication(to, [{"sender": sender, **fields}], "EVENT", exclude=exclude)
+
+
+def forget_room(member: Member, key: Key) -> None:
+    """The room was deleted: the client is no longer in it."""
+    if (entry := member.rooms.pop(key, None)) is not None:
+        member.worker.hub.unsubscribe(member.connection, *entry.addresses)
+        member.worker.presence.change(member.connection)

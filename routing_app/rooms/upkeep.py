@@ -1,0 +1,57 @@
+"""What runs beside the sockets of a worker: rows after an outage, deleted rooms, last use, unused rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from django.conf import settings
+
+from routing_app.core.publication import Publication
+from routing_app.core.worker import Worker, on_start
+from routing_app.rooms import records
+from routing_app.rooms.member import Roll, roll
+from routing_app.rooms.service import forget_room
+
+logger = logging.getLogger(__name__)
+
+EVICT: Final = "$rooms.evict"
+"""Event of a publication that empties a room; its message is `[namespace, name]`."""
+PERIOD_SECONDS: Final = 30.0
+
+
+@on_start
+async def begin(worker: Worker) -> None:
+    """Join the worker's own upkeep."""
+    mine = roll(worker)
+    worker.presence.on_copy.append(lambda: records.restore(worker, list(mine.entries())))
+    worker.hub.on(EVICT, lambda publication: _evict(worker, mine, publication))
+    worker.spawn(_keep_on(worker))
+
+
+def _evict(worker: Worker, mine: Roll, publication: Publication) -> int:
+    members = [mine.find(connection) for connection in worker.hub.members(publication.addresses[0])]
+    namespace, name = publication.message
+    for member in members:
+        if member is not None:
+            forget_room(member, (namespace, name))
+    return len(members)
+
+
+async def _keep_on(worker: Worker) -> None:
+    while True:
+        await asyncio.sleep(PERIOD_SECONDS)
+        await keep(worker)
+
+
+async def keep(worker: Worker) -> None:
+    """Write when rooms were used last, and delete those that nobody has needed for long. Never raises."""
+    mine = roll(worker)
+    used, mine.used = mine.used, set()
+    try:
+        await records.touch(worker, used)
+        if settings.ROOMS_KEEP_SECONDS:
+            await records.forget_unused(worker, settings.ROOMS_KEEP_SECONDS)
+    except Exception as error:
+        logger.warning("rooms: upkeep failed: %s", type(error).__name__)

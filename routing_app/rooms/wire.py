@@ -1,0 +1,202 @@
+"""Events of the four namespaces, from the arguments that clients send, and back to what they hear.
+
+The same events travel in Socket.IO packets and, on plain sockets, as JSON arrays `[name, argument, ...]`.
+Facts: 2-IMMERSE/websocket-service `README.md` and `src/{server,lobby,trigger}.js`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+LAYOUT: Final = "layout"
+BUS: Final = "bus"
+LOBBY: Final = "lobby"
+TRIGGER: Final = "trigger"
+NAMESPACES: Final = (LAYOUT, BUS, LOBBY, TRIGGER)
+
+MAX_ROOM: Final = 255
+"""Characters in the name of a room."""
+MAX_NAME: Final = 255
+"""Characters of a nickname, written as JSON."""
+
+TRIGGER_EVENTS: Final = {
+    "BROADCAST_EVENTS": "EVENTS",
+    "BROADCAST_UPDATES": "UPDATES",
+    "BROADCAST_STATUS": "STATUS",
+}
+"""What a client sends on `/trigger`, and what the others hear."""
+
+
+class Ignored(ValueError):
+    """An event without effect and without answer, as in the original; the text says why, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Enter a room; `name` is the nickname, None where the namespace has none."""
+
+    room: str
+    name: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Leave a room."""
+
+    room: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Ask for the nicknames in a room."""
+
+    room: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Send `message` as `event` to the others in a room."""
+
+    room: str
+    event: str
+    message: Any
+    fields: dict[str, Any] | None = None
+    """`room` and `message` as they came, where one is missing or no text; None for a usual EVENT."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Send to the whole lobby that the sender is in."""
+
+    message: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Pass `data` unchanged to a member of the lobby, or to all others."""
+
+    to: str
+    data: Any
+
+
+Event = Join | Leave | Clients | Notify | Broadcast | Signal
+
+
+def parse(namespace: str, name: Any, arguments: list[Any]) -> Event:
+    """Understand one event. Raises Ignored."""
+    if namespace in (LAYOUT, BUS):
+        return _parse_layout(name, arguments)
+    if namespace == TRIGGER:
+        return _parse_trigger(name, arguments)
+    return _parse_lobby(name, arguments)
+
+
+def _parse_layout(name: Any, arguments: list[Any]) -> Event:
+    if name not in ("JOIN", "LEAVE", "NOTIFY", "CLIENTS"):
+        raise Ignored("unknown event")
+    payload = _object(_first(arguments))
+    room = room_name(payload.get("room"))
+    if name == "JOIN":
+        return Join(room, _nickname(payload.get("name")))
+    if name == "LEAVE":
+        return Leave(room)
+    if name == "CLIENTS":
+        return Clients(room)
+    fields: dict[str, Any] = {key: payload[key] for key in ("room", "message") if key in payload}
+    usual = "message" in payload and isinstance(payload["room"], str)
+    return Notify(room, "EVENT", payload.get("message"), None if usual else fields)
+
+
+def _parse_trigger(name: Any, arguments: list[Any]) -> Event:
+    if name == "JOIN":
+        return Join(room_name(_first(arguments)))
+    if name == "LEAVE":
+        return Leave(room_name(_first(arguments)))
+    if isinstance(name, str) and (event := TRIGGER_EVENTS.get(name)):
+        return Notify(room_name(_first(arguments)), event, arguments[1] if len(arguments) > 1 else None)
+    raise Ignored("unknown event")
+
+
+def _parse_lobby(name: Any, arguments: list[Any]) -> Event:
+    if name == "JOIN":
+        return Join(room_name(_first(arguments)))
+    if name == "LEAVE":
+        return Leave(room_name(_first(arguments)))
+    if name == "BROADCAST":
+        payload = _object(_first(arguments))
+        if "message" not in payload:
+            raise Ignored("no message")
+        return Broadcast(payload["message"])
+    if name == "RTCSIGNAL":
+        payload = _object(_first(arguments))
+        to = payload.get("to")
+        if not isinstance(to, str) or not to:
+            raise Ignored("no receiver")
+        return Signal(to, _first(arguments))
+    raise Ignored("unknown event")
+
+
+def _first(arguments: list[Any]) -> Any:
+    if not arguments:
+        raise Ignored("no argument")
+    return arguments[0]
+
+
+def _object(argument: Any) -> dict[str, Any]:
+    """An object, or a string of JSON that holds one, as clients send it."""
+    if isinstance(argument, str):
+        try:
+            argument = json.loads(argument)
+        except (ValueError, RecursionError):
+            raise Ignored("the argument is not JSON") from None
+    if not isinstance(argument, dict):
+        raise Ignored("the argument is no object")
+    return argument
+
+
+def room_name(value: Any) -> str:
+    """A room as clients name it: a text, or a number that is taken for its text. Raises Ignored."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value:
+        raise Ignored("no room")
+    if len(value) > MAX_ROOM or not _storable(value):
+        raise Ignored("the name of the room is too long, or holds control characters")
+    return value
+
+
+def _nickname(value: Any) -> Any:
+    """Any JSON value that JavaScript holds for true."""
+    if value in (None, False, 0, ""):
+        raise Ignored("no name")
+    text = json.dumps(value)
+    if len(text) > MAX_NAME or not _storable(text) or not _storable(str(value)) or "\\u0000" in text:
+        raise Ignored("the name is too long, or holds control characters")
+    return value
+
+
+def _storable(text: str) -> bool:
+    """No control characters, and nothing that has no UTF-8: neither survives every database."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return not any(character < " " or character == "\x7f" for character in text)
+
+
+def parse_frame(text: str) -> tuple[Any, list[Any]]:
+    """The name and the arguments of a frame of a plain socket. Raises Ignored."""
+    try:
+        array = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Ignored("the frame is not JSON") from None
+    if not isinstance(array, list) or not array:
+        raise Ignored("the frame is no array")
+    return array[0], array[1:]
+
+
+def dump_frame(arguments: list[Any]) -> str:
+    """A frame of a plain socket. Raises ValueError for Infinity and NaN."""
+    return json.dumps(arguments, separators=(",", ":"), allow_nan=False)

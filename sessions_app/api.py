@@ -1,0 +1,233 @@
+"""REST for players: `/sessions`, `/takeover` and what belongs to them. Documented in `openapi.py`.
+
+Plain Django, and asynchronous, because an answer at a limit may have to wait for players to prove that they
+live. A body is read as JSON whatever its Content-Type: stock players send text/plain.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.request import RawPostDataException
+from django.views.decorators.csrf import csrf_exempt
+
+from routing_app.core import metrics
+from routing_app.core.codes import Refusal
+from routing_app.core.worker import current_worker
+from sessions_app import cors, endpoint, service, wire
+from sessions_app.commands import Denied, Granted, Listing, NoSuchPublisher, NoSuchSession, TakeoverOff
+from sessions_app.customers import Customer, KeysUnavailable, Refused, authenticate
+from sessions_app.ledger import Key
+from sessions_app.rate import Rates
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY: Final = 16 * 1024
+RETRY_SECONDS: Final = 5
+"""What a player is told to wait while the database is out."""
+
+View = Callable[..., Any]
+"""A coroutine function; Django's stubs know only views that are none."""
+
+
+class Problem(Exception):
+    """An answer that is no success: its status, its body, and headers."""
+
+    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = wire.error(code, message)
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def response(self) -> HttpResponse:
+        """As HTTP."""
+        return JsonResponse(self.body, status=self.status, headers=self.headers)
+
+
+def serves(*methods: str) -> Callable[[View], View]:
+    """A view for these methods: CORS, preflight, 405, and every Problem as JSON."""
+    allowed = ", ".join((*methods, "OPTIONS"))
+
+    def decorate(view: View) -> View:
+        async def answer(request: HttpRequest, **path: str) -> HttpResponse:
+            if request.method == "OPTIONS":
+                return cors.allow(request, HttpResponse(status=204), allowed)
+            try:
+                if request.method not in methods:
+                    raise Problem(405, "MethodNotAllowed", f"Use {allowed}.", Allow=allowed)
+                response = await view(request, **path)
+            except Problem as problem:
+                response = problem.response()
+            except service.OUTAGE as error:
+                response = _outage(error)
+            return cors.allow(request, response, allowed)
+
+        answer.__name__, answer.__doc__ = view.__name__, view.__doc__
+        return csrf_exempt(answer)
+
+    return decorate
+
+
+@serves("GET", "POST")
+async def sessions(request: HttpRequest) -> HttpResponse:
+    """Create a session, or list one's own."""
+    customer = await _customer(request)
+    if request.method == "GET":
+        listed = await service.live_sessions(_key(customer))
+        return JsonResponse({"sessions": [_active_session(listing) for listing in listed]})
+    wanted = _parsed(wire.parse_create, request)
+    return await _create(request, customer, wanted, None)
+
+
+@serves("POST")
+async def takeover(request: HttpRequest) -> HttpResponse:
+    """Create a session in place of others."""
+    customer = await _customer(request)
+    wanted, victims = _parsed(wire.parse_takeover, request)
+    return await _create(request, customer, wanted, victims)
+
+
+@serves("DELETE")
+async def session(request: HttpRequest, id: str) -> HttpResponse:
+    """End a session of one's own."""
+    customer = await _customer(request)
+    if not await service.end_own(_key(customer), _uuid(id)):
+        raise _no_such_session()
+    return HttpResponse(status=204)
+
+
+@serves("POST")
+async def heartbeat(request: HttpRequest, id: str) -> HttpResponse:
+    """Keep a session alive from a device without WebSockets."""
+    customer = await _customer(request)
+    session = _uuid(id)
+    deadline = await service.beat(_key(customer), session)
+    if deadline is None:
+        raise _no_such_session()
+    seconds = settings.SESSIONS_HEARTBEAT_SECONDS
+    body = {"sessionId": str(session), "expiresAt": deadline.isoformat(), "heartbeatInterval": seconds}
+    return JsonResponse(body)
+
+
+# --- who asks, and what for --------------------------------------------------------------------------------
+
+
+async def _customer(request: HttpRequest) -> Customer:
+    """The customer of the bearer token. Raises Problem and OUTAGE."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise _unauthorized()
+    try:
+        customer = await authenticate(token.strip())
+    except Refused as refused:
+        metrics.REFUSED.labels("sessions", Refusal.FORBIDDEN).inc()
+        logger.info("sessions: a customer token was refused: %s", refused.claim)
+        raise _unauthorized() from None
+    except KeysUnavailable:
+        raise Problem(503, "Unavailable", "Keys cannot be fetched.", Retry_After=str(RETRY_SECONDS)) from None
+    await current_worker().start()
+    return customer
+
+
+def _parsed(parse: Callable[[bytes], Any], request: HttpRequest) -> Any:
+    """What the body asks for. Raises Problem."""
+    length = request.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise _too_large()
+    try:
+        body = request.body
+    except RawPostDataException:
+        raise Problem(400, "InvalidRequest", "The body cannot be read.") from None
+    if len(body) > MAX_BODY:
+        raise _too_large()
+    try:
+        return parse(body)
+    except wire.BadRequest as error:
+        raise Problem(400, "InvalidRequest", str(error)) from None
+
+
+async def _create(
+    request: HttpRequest, customer: Customer, wanted: wire.Wanted, victims: tuple[str, ...] | None
+) -> HttpResponse:
+    key = _key(customer)
+    if wait := _rates.wait(key):
+        metrics.REFUSED.labels("sessions", Refusal.RATE).inc()
+        raise Problem(429, "RateLimited", "Too many requests.", Retry_After=str(wait))
+    if not customer.tracking_enabled:
+        return JsonResponse(wire.DISABLED)
+    ids = None if victims is None else [_uuid(victim) for victim in victims]
+    outcome = await service.create(key, wanted, ids)
+    if isinstance(outcome, Granted):
+        return JsonResponse(_granted(request, key, outcome.session))
+    if isinstance(outcome, Denied):
+        return JsonResponse(_limit_exceeded(outcome), status=409)
+    raise _refusal(outcome)
+
+
+_rates: Rates[Key] = Rates(settings.SESSIONS_RATE / 60, settings.SESSIONS_BURST)
+
+
+def _key(customer: Customer) -> Key:
+    return Key(customer.publisher, customer.id)
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise _no_such_session() from None
+
+
+# --- answers -----------------------------------------------------------------------------------------------
+
+
+def _granted(request: HttpRequest, key: Key, listing: Listing) -> dict[str, Any]:
+    base = f"{'wss' if request.is_secure() else 'ws'}://{request.get_host()}"
+    url = endpoint.url(base, endpoint.Ticket(listing.id, key.publisher, key.customer))
+    return wire.granted(url, str(listing.id), listing.stream.name)
+
+
+def _limit_exceeded(denied: Denied) -> dict[str, Any]:
+    message = f"{denied.reason[0].upper()}{denied.reason[1:]} reached."
+    active = [_active_session(listing) for listing in denied.counted]
+    return wire.limit_exceeded(message, denied.take_over, denied.maximum, active)
+
+
+def _active_session(listing: Listing) -> dict[str, Any]:
+    return wire.active_session(str(listing.id), listing.stream, listing.started_at)
+
+
+def _refusal(outcome: NoSuchSession | TakeoverOff | NoSuchPublisher) -> Problem:
+    if isinstance(outcome, NoSuchSession):
+        return _no_such_session()
+    if isinstance(outcome, TakeoverOff):
+        return Problem(403, "TakeoverDisabled", "Takeover is not offered here.")
+    return _unauthorized()
+
+
+def _unauthorized() -> Problem:
+    return Problem(
+        401, "Unauthorized", "The customer token is missing or not valid.", WWW_Authenticate="Bearer"
+    )
+
+
+def _no_such_session() -> Problem:
+    return Problem(404, "SessionNotFound", "No such session.")
+
+
+def _too_large() -> Problem:
+    return Problem(413, "TooLarge", f"A body has at most {MAX_BODY} bytes.")
+
+
+def _outage(error: Exception) -> HttpResponse:
+    """The database or the channel layer is out: SESSIONS_FAIL_MODE says who suffers."""
+    logger.warning("sessions: a backing service is out: %s", type(error).__name__)
+    metrics.REFUSED.labels("sessions", Refusal.UNAVAILABLE).inc()
+    if settings.SESSIONS_FAIL_MODE == "open":
+        return JsonResponse(wire.DISABLED)
+    return Problem(503, "Unavailable", "Try again soon.", Retry_After=str(RETRY_SECONDS)).response()

@@ -1,0 +1,274 @@
+"""What can be done to an account's sessions; each command decides inside the transaction of `ledger.post`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from django.conf import settings
+
+from sessions_app.ledger import SERVER, Book, Key
+from sessions_app.models import Kind, Session
+from sessions_app.rules import Decision, Full, Policy, decide, takeover_allowed
+from sessions_app.wire import FIELDS, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A session as its owner sees it."""
+
+    id: UUID
+    stream: Wanted
+    started_at: datetime
+    connection: str
+
+    @classmethod
+    def of(cls, session: Session) -> Listing:
+        """What there is to see of a row."""
+        stream = Wanted(**{name: getattr(session, name) for name, _ in FIELDS.values()})
+        return cls(session.id, stream, session.created_at, session.connection_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A slot was taken. `ended` had to make room; `others` says whether the customer has more sessions."""
+
+    session: Listing
+    ended: tuple[Listing, ...] = ()
+    others: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A limit was reached: its size, who counts in it, and whether one may be taken over."""
+
+    reason: str
+    maximum: int
+    take_over: bool
+    counted: tuple[Listing, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchSession:
+    """A session that was named does not live, or is somebody else's."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeoverOff:
+    """The operator's limits for this stream do not offer a takeover."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchPublisher:
+    """The publisher was deleted meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Take a slot, in place of `victims` if there are any (then it is a takeover).
+
+    `silent` names sessions, by the connection, that did not answer a probe: they end first. With `ask_first`
+    a refusal is not final, and not written down, as long as somebody who counts could be probed.
+    """
+
+    key: Key
+    wanted: Wanted
+    victims: tuple[UUID, ...] | None = None
+    silent: Mapping[UUID, str] = field(default_factory=dict)
+    ask_first: bool = False
+
+    def apply(self, book: Book) -> Granted | Denied | NoSuchSession | TakeoverOff:
+        """Decide, and take the slot."""
+        self._end_silent(book)
+        if self.victims is not None and not takeover_allowed(book.rules, self.wanted, self.key.customer):
+            return TakeoverOff()
+        victims = [book.sessions.get(id) for id in self.victims or ()]
+        if None in victims:
+            return NoSuchSession()
+        own = self._of_this_device(book, victims)
+        held = [s for s in book.sessions.values() if s is not own and s not in victims]
+        decision = decide(book.rules, self.wanted, self.key.customer, held)
+        if decision.full is not None:
+            return self._deny(book, decision.full)
+        return self._grant(book, decision, own, [victim for victim in victims if victim is not None])
+
+    def without_account(self) -> NoSuchPublisher:
+        """Nobody to grant it to."""
+        return NoSuchPublisher()
+
+    def _end_silent(self, book: Book) -> None:
+        for id, connection in self.silent.items():
+            session = book.sessions.get(id)
+            if session is not None and session.connection_id == connection:
+                book.end(session, Kind.EXPIRED, SERVER, "no answer to a probe at the limit")
+
+    def _of_this_device(self, book: Book, victims: list[Session | None]) -> Session | None:
+        """The slot that this device holds for the same offer or tag: it gets that one again."""
+        wanted = self.wanted
+        if not wanted.device_id:
+            return None
+        place = (wanted.device_id, wanted.offer_id, wanted.tag)
+        for session in book.sessions.values():
+            if (session.device_id, session.offer_id, session.tag) == place and session not in victims:
+                return session
+        return None
+
+    def _deny(self, book: Book, full: Full[Session]) -> Denied:
+        counted = tuple(Listing.of(session) for session in full.counted)
+        if not (self.ask_first and any(listing.connection for listing in counted)):
+            book.record(Kind.DENIED, self.wanted, "customer", str(full))
+        return Denied(str(full), full.rule.maximum, full.rule.policy is Policy.ASK, counted)
+
+    def _grant(
+        self, book: Book, decision: Decision[Session], own: Session | None, victims: list[Session]
+    ) -> Granted:
+        ended = tuple(Listing.of(session) for session in (*victims, *decision.evicted))
+        name = self.wanted.display_name
+        for victim in victims:
+            book.end(victim, Kind.TAKEN_OVER, "customer", f"by {name}")
+        for session in decision.evicted:
+            book.end(session, Kind.EVICTED, "customer", f"by {name}")
+        for full in decision.observed:
+            book.record(Kind.DENIED, self.wanted, "customer", str(full), observed=True)
+        session = self._take(book) if own is None else self._take_again(book, own)
+        return Granted(Listing.of(session), ended, others=len(book.sessions) > 1)
+
+    def _take(self, book: Book) -> Session:
+        session = Session(
+            id=uuid4(),
+            account=book.account,
+            created_at=book.birth(),
+            expires_at=book.after(settings.SESSIONS_BIND_SECONDS),
+            **{name: getattr(self.wanted, name) for name, _ in FIELDS.values()},
+        )
+        book.put(session)
+        book.record(Kind.CREATED, session, "customer", session_id=session.id)
+        return session
+
+    def _take_again(self, book: Book, own: Session) -> Session:
+        for name in ("name", "content_id", "device_name", "device_type"):
+            setattr(own, name, getattr(self.wanted, name))
+        if not own.connection_id:
+            own.expires_at = book.after(settings.SESSIONS_BIND_SECONDS)
+        book.put(own)
+        return own
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The session is bound; `replaced` is the connection that it was bound to before, or ""."""
+
+    replaced: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """REQUESTED: tie a session to a connection, whichever it had before."""
+
+    key: Key
+    session: UUID
+    connection: str
+    worker: str
+
+    def apply(self, book: Book) -> Bound | None:
+        """None when the session does not live."""
+        session = book.sessions.get(self.session)
+        if session is None:
+            return None
+        replaced, before = session.connection_id, session.bound_at
+        if replaced == self.connection:
+            return Bound("")
+        session.connection_id = self.connection
+        session.worker_id = self.worker
+        session.expires_at = None
+        session.bound_at = session.seen_at = book.now
+        book.put(session)
+        book.record(Kind.REBOUND if before else Kind.BOUND, session, "player", session_id=session.id)
+        return Bound(replaced)
+
+    def without_account(self) -> None:
+        """Does not live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unbind:
+    """A connection is gone; the session keeps its slot for the grace. Of another connection: nothing."""
+
+    key: Key
+    session: UUID
+    connection: str
+
+    def apply(self, book: Book) -> None:
+        """Start the grace."""
+        session = book.sessions.get(self.session)
+        if session is not None and session.connection_id == self.connection:
+            book.unbind(session)
+
+    def without_account(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Free a slot; with `connection` only if the session is still bound to it."""
+
+    key: Key
+    session: UUID
+    kind: Kind
+    by: str
+    why: str = ""
+    connection: str = ""
+
+    def apply(self, book: Book) -> Listing | None:
+        """The session that ended; None when it does not live, or is bound elsewhere."""
+        session = book.sessions.get(self.session)
+        if session is None or (self.connection and session.connection_id != self.connection):
+            return None
+        ended = Listing.of(session)
+        book.end(session, self.kind, self.by, self.why)
+        return ended
+
+    def without_account(self) -> None:
+        """Does not live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A heartbeat over HTTP, of a device that has no socket."""
+
+    key: Key
+    session: UUID
+
+    def apply(self, book: Book) -> datetime | None:
+        """When the next one is due at the latest; None when the session does not live."""
+        session = book.sessions.get(self.session)
+        if session is None:
+            return None
+        deadline = book.after(settings.SESSIONS_HEARTBEAT_SECONDS * 2 + settings.SESSIONS_PONG_SECONDS)
+        if session.connection_id:
+            return deadline
+        if session.bound_at is None:
+            session.bound_at = book.now
+            book.record(Kind.BOUND, session, "customer", "by heartbeat", session_id=session.id)
+        session.seen_at = book.now
+        session.expires_at = deadline
+        book.put(session)
+        return deadline
+
+    def without_account(self) -> None:
+        """Does not live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """End what is over; opening the book has done it."""
+
+    key: Key
+
+    def apply(self, book: Book) -> None:
+        """Nothing more."""
+
+    def without_account(self) -> None:
+        """Nothing at all."""

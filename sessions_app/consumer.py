@@ -1,0 +1,194 @@
+"""The players' socket, `/?token=<session token>`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+from urllib.parse import parse_qs
+from uuid import UUID
+
+from django.conf import settings
+
+from routing_app.core.codes import (
+    NORMAL,
+    POLICY,
+    SILENT,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    Close,
+    Refusal,
+)
+from routing_app.core.consumer import Consumer, Refused
+from routing_app.core.publication import Publication
+from sessions_app import service, wire
+from sessions_app.board import ALIVE, Board, current_board
+from sessions_app.commands import Unbind
+from sessions_app.endpoint import BadToken, Ticket, read
+from sessions_app.ledger import Key
+from sessions_app.pulse import Pulse
+from sessions_app.wire import Action, Malformed
+
+logger = logging.getLogger(__name__)
+
+STRIKES: Final = 10
+"""Frames that make no sense, until the connection is closed as abusive."""
+
+
+class NoFreeMessages:
+    """Players hear the five actions only, so what anybody publishes is left out."""
+
+    per_address = False
+
+    def __call__(self, publication: Publication, address: str) -> str | None:
+        """Nothing."""
+        return None
+
+
+class SessionConsumer(Consumer):
+    """One connection of a player."""
+
+    line = "sessions"
+    encoder = NoFreeMessages()
+
+    _ticket: Ticket
+    _key: Key
+    _board: Board
+    _pulse: Pulse
+    bound_to: UUID | None = None
+    _gone = False
+    """The session does not live any more, and its id never comes back."""
+    _asked_for = False
+    """A bind was sent to the database, so the end of this connection has to be told, too."""
+    _strikes = 0
+    _idle: asyncio.TimerHandle | None = None
+
+    async def admit(self) -> str | None:
+        """The token must be ours. One whose time is over gets in, to be told EXPIRED: a stock player that is
+        refused here would try the same endpoint for ever."""
+        query = parse_qs(self.scope["query_string"].decode("latin-1"))
+        try:
+            self._ticket = read((query.get("token") or [""])[-1])
+        except BadToken:
+            raise Refused(UNAUTHENTICATED) from None
+        return None
+
+    async def opened(self) -> None:
+        """Hear what concerns the session and its customer."""
+        self._key = Key(self._ticket.publisher, self._ticket.customer)
+        self._gone = self._ticket.expired
+        self._board = current_board()
+        self._board.sockets[self.connection.id] = self
+        self._pulse = Pulse(self._send_ping, self._player_is_dead)
+        self.connection.identity = self._ticket.customer
+        await self.worker.hub.subscribe(self.connection, f"session:{self._ticket.session}", self._key.address)
+        self.worker.presence.arrive(self.connection)
+        self._wait_for_session()
+
+    async def received(self, text: str) -> None:
+        """One of the three actions; anything else is ignored, ten times."""
+        try:
+            action = wire.parse(text)
+        except Malformed:
+            self._strike(Refusal.MALFORMED)
+            return
+        try:
+            await self._act(action)
+        except service.OUTAGE as error:
+            logger.warning("sessions: %s on %s: %s", action, self.connection.id, type(error).__name__)
+            self.refuse(Refusal.UNAVAILABLE)
+            self.connection.close(UNAVAILABLE)
+
+    async def received_bytes(self, data: bytes) -> None:
+        """Binary frames are ignored like others that make no sense."""
+        self._strike(Refusal.BINARY)
+
+    async def _act(self, action: Action) -> None:
+        if action is Action.REQUESTED:
+            await self._requested()
+        elif action is Action.FINISHED:
+            await self._finished()
+        elif self.bound_to is not None:
+            self._pong()
+
+    async def _requested(self) -> None:
+        if self.bound_to is not None:
+            self.connection.send(wire.OK)
+            return
+        if not self._gone:
+            self._asked_for = True
+            id, worker = self.connection.id, self.worker.id
+            bound = await service.bind(self._key, self._ticket.session, id, worker)
+            if bound is not None:
+                self._start(bound.replaced)
+                if bound.replaced:
+                    await service.terminate(bound.replaced)
+                return
+            self._gone = True
+        self.connection.send(wire.EXPIRED)
+
+    def _start(self, replaced: str) -> None:
+        if not self.connection.send(wire.OK):
+            return
+        self.bound_to = self._ticket.session
+        self._pulse.start()
+        if self._idle is not None:
+            self._idle.cancel()
+
+    async def _finished(self) -> None:
+        if self._gone:
+            return
+        self._gone = True
+        self.bound_to = None
+        self._pulse.stop()
+        self._wait_for_session()
+        await service.finish(self._key, self._ticket.session, self.connection.id)
+
+    # --- liveness ----------------------------------------------------------------------------------------
+
+    def ping(self, asker: str = "") -> None:
+        """Board: somebody wants to know whether the player answers."""
+        if self._pulse.ask(asker) and asker:
+            self._board.tell(asker, ALIVE, self.connection.id)
+
+    def _send_ping(self) -> None:
+        self.connection.send(wire.PING)
+
+    def _pong(self) -> None:
+        for asker in self._pulse.pong():
+            self._board.tell(asker, ALIVE, self.connection.id)
+
+    def _player_is_dead(self) -> None:
+        """Pulse: the player has not answered for long: its slot is free."""
+        self._board.leave(service.give_up(self._key, self._ticket.session, self.connection.id))
+        self.end(wire.TERMINATE, SILENT)
+
+    # --- ending ------------------------------------------------------------------------------------------
+
+    def end(self, text: str, close: Close) -> None:
+        """Board: the session is over for this connection."""
+        self._gone = True
+        self.bound_to = None
+        self._pulse.stop()
+        self.connection.send(text)
+        self.connection.close(close)
+
+    def closed(self) -> None:
+        """Start the grace of the session, if it is still bound to this connection."""
+        self._board.sockets.pop(self.connection.id, None)
+        self._pulse.stop()
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._asked_for and not self._gone:
+            self._board.leave(Unbind(self._key, self._ticket.session, self.connection.id))
+
+    def _strike(self, reason: Refusal) -> None:
+        self.refuse(reason)
+        self._strikes += 1
+        if self._strikes >= STRIKES:
+            self.connection.close(POLICY)
+
+    def _wait_for_session(self) -> None:
+        """Without a session a connection is of no use, and ends after a while."""
+        loop = asyncio.get_running_loop()
+        self._idle = loop.call_later(settings.SESSIONS_IDLE_SECONDS, self.connection.close, NORMAL)

@@ -1,0 +1,85 @@
+"""The endpoint that a player connects to: where it is, and the session token in it.
+
+The token is ours: HS256, signed with a key derived from SECRET_KEY. SECRET_KEY_FALLBACKS verify as well, so
+that a change of the secret strands nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from time import time
+from typing import Any, Final
+from uuid import UUID
+
+import jwt
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+ALGORITHM: Final = "HS256"
+AUDIENCE: Final = "drisc"
+MAX_TOKEN: Final = 8192
+CLAIMS: Final = ["sid", "cid", "pid", "iat", "exp", "aud"]
+
+
+class BadToken(Exception):
+    """A session token that this server has not made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a session token says. `expired`: its time is over, and the player has to create anew."""
+
+    session: UUID
+    publisher: str
+    customer: str
+    expired: bool = False
+
+
+def url(base: str, ticket: Ticket) -> str:
+    """The endpoint of a session; `base` is the server's own `ws://host` where no setting names another."""
+    return f"{settings.SESSIONS_PUBLIC_URL or base}/?token={sign(ticket)}"
+
+
+def sign(ticket: Ticket) -> str:
+    """A session token, good for SESSIONS_TOKEN_SECONDS."""
+    now = int(time())
+    claims = {
+        "sid": str(ticket.session),
+        "cid": ticket.customer,
+        "pid": ticket.publisher,
+        "iat": now,
+        "exp": now + int(settings.SESSIONS_TOKEN_SECONDS),
+        "aud": AUDIENCE,
+    }
+    kid, key = _key(settings.SECRET_KEY)
+    return jwt.encode(claims, key, ALGORITHM, headers={"kid": kid})
+
+
+def read(token: str) -> Ticket:
+    """Check a session token; one that is only too old is returned as expired. Raises BadToken."""
+    if len(token) > MAX_TOKEN:
+        raise BadToken("too long")
+    try:
+        key = _keys()[jwt.get_unverified_header(token)["kid"]]
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            audience=AUDIENCE,
+            options={"require": CLAIMS, "verify_exp": False, "verify_iat": False},
+        )
+        return Ticket(UUID(str(claims["sid"])), claims["pid"], claims["cid"], claims["exp"] <= time())
+    except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BadToken(type(error).__name__) from None
+
+
+def _keys() -> dict[str, bytes]:
+    return dict(_key(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
+
+
+@lru_cache(maxsize=16)
+def _key(secret: str) -> tuple[str, bytes]:
+    key = salted_hmac("sessions_app.endpoint", "", secret=secret, algorithm="sha256").digest()
+    return sha256(key).hexdigest()[:16], key

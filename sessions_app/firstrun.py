@@ -1,0 +1,20 @@
+"""The first start: a publisher to try things with."""
+
+from __future__ import annotations
+
+from sessions_app.models import Limit, Publisher
+from sessions_app.provision import create_publisher
+from sessions_app.rules import Policy, Scope
+
+NAME = "demo"
+MAXIMUM = 2
+
+
+def prepare() -> list[str]:
+    """Make the publisher `demo`, with 2 sessions per offer, where there is no publisher at all; the lines to
+    print."""
+    if Publisher.objects.exists():
+        return []
+    publisher, secret = create_publisher(NAME)
+    Limit.objects.create(publisher=publisher, scope=Scope.OFFER, maximum=MAXIMUM, policy=Policy.ASK)
+    return [f"publisher:   {NAME} (signs customer tokens)", f"its secret:  {secret}"]

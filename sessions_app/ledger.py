@@ -1,0 +1,287 @@
+"""Sessions come and go here, in transactions that hold the rows of their accounts.
+
+Over-granting is impossible by construction: every change of an account's sessions is a command; commands are
+applied in one transaction that first locks the accounts (in one order, so that nothing deadlocks), then reads
+their sessions, ends those whose time is over, and decides on what is left. On SQLite the transaction holds
+the whole database. Time is the database's own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, Protocol
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from routing_app.core.models import LEASE_SECONDS
+from sessions_app.models import Account, Kind, Limit, Publisher, Session, SessionEvent
+from sessions_app.rules import Rule
+
+CHUNK: Final = 500
+"""Rows in one statement."""
+KNOWN: Final = 200_000
+"""Accounts remembered by a process."""
+CHANGEABLE: Final = (
+    "name",
+    "content_id",
+    "device_name",
+    "device_type",
+    "connection_id",
+    "worker",
+    "bound_at",
+    "seen_at",
+    "expires_at",
+)
+SERVER: Final = "server"
+
+
+class Key(NamedTuple):
+    """Names an account, and sorts it: the `publisherId` and `customerId` of tokens."""
+
+    publisher: str
+    customer: str
+
+    @property
+    def address(self) -> str:
+        """What all sockets of the customer hear."""
+        return f"customer:{self.publisher}/{self.customer}"
+
+
+class Command(Protocol):
+    """A change of one account; it decides when it is applied, inside the transaction."""
+
+    @property
+    def key(self) -> Key:
+        """The account."""
+
+    def apply(self, book: Book) -> Any:
+        """Change the book, return the outcome."""
+
+    def without_account(self) -> Any:
+        """The outcome when there is no such publisher."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A command on its way, and its outcome once the transaction has committed."""
+
+    command: Command
+    outcome: Any = None
+    abandoned: bool = False
+    """Nobody waits for it any more, so it is left out if it was not applied before."""
+
+
+class Book:
+    """One locked account: its live sessions, oldest first, and what a transaction does to them."""
+
+    def __init__(self, account: Account, key: Key, now: datetime, rules: Sequence[Rule]) -> None:
+        self.account = account
+        self.key = key
+        self.now = now
+        self.rules = rules
+        self.sessions: dict[UUID, Session] = {}
+        self.stored: set[UUID] = set()
+        self.changed: dict[UUID, Session] = {}
+        self.events: list[SessionEvent] = []
+        self._births = 0
+
+    @property
+    def removed(self) -> set[UUID]:
+        """Stored sessions that have ended."""
+        return self.stored - self.sessions.keys()
+
+    def load(self, session: Session, renewed_at: datetime | None) -> None:
+        """Take in a stored session; `renewed_at` is its worker's. One whose time is over ends here."""
+        self.stored.add(session.id)
+        self.sessions[session.id] = session
+        if session.expires_at is not None:
+            if session.expires_at <= self.now:
+                self.end(session, Kind.EXPIRED, SERVER, _why_expired(session))
+        elif renewed_at is None:
+            self.unbind(session)
+        elif renewed_at + timedelta(seconds=LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS) <= self.now:
+            self.end(session, Kind.EXPIRED, SERVER, "its worker is gone")
+
+    def put(self, session: Session) -> None:
+        """Add a session, or keep what was changed of it."""
+        self.sessions[session.id] = session
+        self.changed[session.id] = session
+
+    def unbind(self, session: Session) -> None:
+        """The connection is gone; the slot is kept for the grace."""
+        session.connection_id = ""
+        session.worker = None
+        session.seen_at = self.now
+        session.expires_at = self.after(settings.SESSIONS_GRACE_SECONDS)
+        self.put(session)
+
+    def end(self, session: Session, kind: Kind, by: str, why: str = "") -> None:
+        """Free a slot: the row goes, one event stays."""
+        del self.sessions[session.id]
+        self.changed.pop(session.id, None)
+        self.record(kind, session, by, why, session_id=session.id)
+
+    def record(
+        self,
+        kind: Kind,
+        stream: Any,
+        by: str,
+        why: str = "",
+        session_id: UUID | None = None,
+        observed: bool = False,
+    ) -> None:
+        """Write a line of history; `stream` is a session or what was wanted."""
+        self.events.append(
+            SessionEvent(
+                at=self.now,
+                kind=kind,
+                account=self.account,
+                session_id=session_id,
+                name=stream.display_name,
+                offer_id=stream.offer_id,
+                tag=stream.tag,
+                by=by[:255],
+                why=why[:600],
+                observed=observed,
+            )
+        )
+
+    def birth(self) -> datetime:
+        """The time of a new session: those of one transaction are a microsecond apart, so that it is always
+        clear which is the oldest."""
+        self._births += 1
+        return self.now + timedelta(microseconds=self._births)
+
+    def after(self, seconds: float) -> datetime:
+        """The time so many seconds from now."""
+        return self.now + timedelta(seconds=seconds)
+
+
+def _why_expired(session: Session) -> str:
+    return "not heard of again" if session.bound_at else "never bound"
+
+
+def post(entries: Sequence[Entry]) -> None:
+    """Apply commands in order, in the transaction that is open; `GroupedWrites` runs it in one."""
+    wanted = [entry for entry in entries if not entry.abandoned]
+    books = _open({entry.command.key for entry in wanted})
+    for entry in wanted:
+        command = entry.command
+        book = books.get(command.key)
+        entry.outcome = command.without_account() if book is None else command.apply(book)
+    _write(books.values())
+
+
+def _open(keys: Collection[Key]) -> dict[Key, Book]:
+    """Lock the accounts of all keys and read their sessions; a key of an unknown publisher is left out."""
+    accounts = _lock(keys) if keys else []
+    if not accounts:
+        return {}
+    now = _clock(accounts[0])
+    rules = _rules(accounts)
+    books = {}
+    for account in accounts:
+        key = _key_of(account)
+        mine = [rule for rule in rules[account.publisher_id] if rule.customer in ("", account.customer)]
+        books[account.pk] = Book(account, key, now, mine)
+    # Read after the lock was granted, by a statement of its own: it sees what the last holder committed.
+    stored: Any = Session.objects.filter(account__in=books).annotate(renewed_at=F("worker__renewed_at"))
+    for session in stored.order_by("created_at", "id"):
+        books[session.account_id].load(session, session.renewed_at)
+    return {book.key: book for book in books.values()}
+
+
+def _lock(keys: Collection[Key]) -> list[Account]:
+    """The accounts, locked in the order of their ids. New ones are made first, in the order of their keys,
+    while no lock is held; so whoever waits here never holds what somebody else in here waits for."""
+    _make([key for key in keys if key not in _known])
+    accounts = _locked(keys)
+    if len(accounts) < len(keys):
+        accounts += _made_again(set(keys) - {_key_of(account) for account in accounts})
+    return accounts
+
+
+_known: set[Key] = set()
+"""Accounts that have been seen in the database, so that nobody has to look before locking."""
+
+
+def _locked(keys: Collection[Key]) -> list[Account]:
+    rows = _named(keys).select_for_update(of=("self",), no_key=True)
+    return list(rows.select_related("publisher").order_by("pk"))
+
+
+def _made_again(missing: Collection[Key]) -> list[Account]:
+    """Accounts that were deleted with their publisher, which was then made anew under the same name."""
+    forgotten = [key for key in missing if key in _known]
+    _known.difference_update(forgotten)
+    _make(forgotten)
+    return _locked(forgotten) if forgotten else []
+
+
+def _key_of(account: Account) -> Key:
+    return Key(account.publisher.name, account.customer)
+
+
+def _make(keys: Collection[Key]) -> None:
+    if not keys:
+        return
+    names = {key.publisher for key in keys}
+    publishers = dict(Publisher.objects.filter(name__in=names).values_list("name", "pk"))
+    stored = {Key(*pair) for pair in _named(keys).values_list("publisher__name", "customer")}
+    new = [
+        Account(publisher_id=publishers[key.publisher], customer=key.customer)
+        for key in sorted(keys)
+        if key.publisher in publishers and key not in stored
+    ]
+    Account.objects.bulk_create(new, CHUNK, ignore_conflicts=True)
+    transaction.on_commit(lambda: _remember(key for key in keys if key.publisher in publishers))
+
+
+def _remember(keys: Iterable[Key]) -> None:
+    if len(_known) > KNOWN:
+        _known.clear()
+    _known.update(keys)
+
+
+def _named(keys: Collection[Key]) -> Any:
+    by_publisher = defaultdict(list)
+    for key in keys:
+        by_publisher[key.publisher].append(key.customer)
+    condition = Q()
+    for publisher, customers in by_publisher.items():
+        condition |= Q(publisher__name=publisher, customer__in=customers)
+    return Account.objects.filter(condition)
+
+
+def _clock(account: Account) -> datetime:
+    """The database's time, asked for after the lock was granted."""
+    now: datetime = Account.objects.filter(pk=account.pk).values_list(Now(), flat=True).get()
+    return now
+
+
+def _rules(accounts: Iterable[Account]) -> dict[int, list[Rule]]:
+    publishers = {account.publisher_id for account in accounts}
+    customers = {account.customer for account in accounts}
+    rules = defaultdict(list)
+    for limit in Limit.objects.filter(publisher__in=publishers, customer__in=["", *customers]):
+        rules[limit.publisher_id].append(limit.as_rule())
+    return rules
+
+
+def _write(books: Collection[Book]) -> None:
+    if removed := [id for book in books for id in book.removed]:
+        for start in range(0, len(removed), CHUNK):
+            Session.objects.filter(pk__in=removed[start : start + CHUNK]).delete()
+    if changed := [session for book in books for session in book.changed.values()]:
+        Session.objects.bulk_create(
+            changed, CHUNK, update_conflicts=True, unique_fields=["id"], update_fields=CHANGEABLE
+        )
+    if events := [event for book in books for event in book.events]:
+        SessionEvent.objects.bulk_create(events, CHUNK)

@@ -1,0 +1,262 @@
+"""Publishers, keys, limits, accounts, sessions and their history.
+
+A row in `Session` is an occupied slot, and nothing else is. Rows come and go only in `ledger.py`, in a
+transaction that holds the account's row.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from routing_app.core.models import LEASE_SECONDS, Worker
+from sessions_app.keys import ALGORITHMS, KeyKind, check_material
+from sessions_app.rules import Policy, Rule, Scope
+from sessions_app.wire import MAX_NAME, MAX_TEXT, is_clean
+
+
+def seconds_ago(seconds: float) -> models.Expression | models.Func:
+    """The database's time `seconds` ago."""
+    return Now() - timedelta(seconds=seconds)
+
+
+def check_clean(text: str) -> None:
+    """Refuse what no token and no body may hold either. Raises ValidationError."""
+    if not is_clean(text):
+        raise ValidationError("No control characters.")
+
+
+class Publisher(models.Model):
+    """Who signs customers' tokens: `name` is the `publisherId` in them."""
+
+    name = models.CharField(
+        max_length=100,
+        unique=True,
+        validators=[RegexValidator(r"^[A-Za-z0-9._-]+\Z", "Letters, digits, dot, underscore and hyphen.")],
+        help_text="The publisherId of customer tokens.",
+    )
+    tracking_enabled = models.BooleanField(
+        default=True, help_text="Off: every player is told that tracking is disabled, and plays."
+    )
+    audiences = models.TextField(
+        blank=True, help_text="Accepted `aud` of customer tokens, one a line. Empty: tokens have none."
+    )
+    issuers = models.TextField(
+        blank=True, help_text="Accepted `iss` of customer tokens, one a line. Empty: tokens have none."
+    )
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PublisherKey(models.Model):
+    """A key that customers' tokens are checked with; several may be valid at once, for rotation."""
+
+    publisher = models.ForeignKey(Publisher, models.CASCADE, related_name="keys")
+    kind = models.CharField(max_length=8, choices=[(kind.value, kind.label) for kind in KeyKind])
+    algorithm = models.CharField(
+        max_length=8,
+        choices=[(name, name) for name in ALGORITHMS],
+        help_text="The only algorithm that tokens of this key may use.",
+    )
+    kid = models.CharField(
+        max_length=MAX_TEXT, blank=True, help_text="The `kid` of its tokens. A JWKS has its own."
+    )
+    material = models.TextField(help_text="The shared secret, the public key in PEM form, or the JWKS URL.")
+    active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = "key"
+        ordering: ClassVar = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.algorithm} {self.kid or '(no kid)'}"
+
+    def clean(self) -> None:
+        """Refuse material that cannot work, or that its algorithm does not fit. Raises ValidationError."""
+        try:
+            check_material(KeyKind(self.kind), self.algorithm, self.material)
+        except ValueError as error:
+            raise ValidationError({"material": str(error)}) from None
+
+
+class Limit(models.Model):
+    """How many sessions of one customer may live at once, by one scope. Several apply at once."""
+
+    publisher = models.ForeignKey(Publisher, models.CASCADE, related_name="limits")
+    scope = models.CharField(max_length=16, choices=[(s.value, s.value.replace("_", " ")) for s in Scope])
+    value = models.CharField(
+        max_length=MAX_TEXT, blank=True, validators=[check_clean], help_text="Empty: default of its scope."
+    )
+    maximum = models.PositiveIntegerField()
+    policy = models.CharField(
+        max_length=16, choices=[(p.value, p.value.replace("_", " ")) for p in Policy], default=Policy.ASK
+    )
+    customer = models.CharField(
+        max_length=MAX_TEXT, blank=True, validators=[check_clean], help_text="Empty: every customer."
+    )
+    observe_only = models.BooleanField(default=False, help_text="Refuses nothing, but notes what it would.")
+
+    class Meta:
+        ordering: ClassVar = ["publisher", "scope", "value", "customer"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["publisher", "scope", "value", "customer", "observe_only"], name="limit_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.maximum} per {self.get_scope_display()} {self.value}".strip()
+
+    def clean(self) -> None:
+        """An account has no values to tell apart. Raises ValidationError."""
+        if self.scope == Scope.ACCOUNT and self.value:
+            raise ValidationError({"value": "A limit on the account has no value."})
+
+    def as_rule(self) -> Rule:
+        """The limit as `rules` decide by it."""
+        return Rule(
+            Scope(self.scope), self.value, self.maximum, Policy(self.policy), self.customer, self.observe_only
+        )
+
+
+class Account(models.Model):
+    """One customer of one publisher: the row that is locked while its sessions come and go."""
+
+    publisher = models.ForeignKey(Publisher, models.CASCADE, related_name="accounts")
+    customer = models.CharField(max_length=MAX_TEXT)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = "customer"
+        ordering: ClassVar = ["customer"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["publisher", "customer"], name="account_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.customer
+
+
+class SessionQuerySet(models.QuerySet["Session"]):
+    """Sessions by life."""
+
+    def live(self) -> SessionQuerySet:
+        """Sessions that hold their slot now, by the database's clock and the workers' leases.
+
+        A session whose worker's row is gone is live until the next sweep gives it a deadline.
+        """
+        vouched = Q(worker__renewed_at__gt=seconds_ago(LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS))
+        return self.filter(
+            Q(expires_at__gt=Now()) | Q(expires_at=None) & (vouched | Q(worker__renewed_at__isnull=True))
+        )
+
+    def lapsed(self) -> SessionQuerySet:
+        """Sessions that a sweep has to look at: past their deadline, or without a worker that vouches."""
+        doubtful = Q(worker__renewed_at__isnull=True) | Q(
+            worker__renewed_at__lte=seconds_ago(LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS)
+        )
+        return self.filter(Q(expires_at__lte=Now()) | Q(expires_at=None) & doubtful)
+
+
+class Session(models.Model):
+    """One occupied slot: a stream that plays, is about to, or may come back within its grace.
+
+    Bound, it has a connection and lives as long as its worker's lease (and grace); unbound, until
+    `expires_at`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    account = models.ForeignKey(Account, models.CASCADE, related_name="sessions")
+    name = models.CharField(max_length=MAX_NAME, blank=True)
+    offer_id = models.CharField(max_length=MAX_TEXT, blank=True)
+    tag = models.CharField(max_length=MAX_TEXT, blank=True)
+    content_id = models.CharField(max_length=MAX_TEXT, blank=True)
+    device_id = models.CharField(max_length=MAX_TEXT, blank=True)
+    device_name = models.CharField(max_length=MAX_TEXT, blank=True)
+    device_type = models.CharField(max_length=MAX_TEXT, blank=True)
+    created_at = models.DateTimeField(db_index=True)
+    connection_id = models.CharField(max_length=32, blank=True)
+    worker = models.ForeignKey(
+        Worker, models.DO_NOTHING, null=True, blank=True, related_name="+", db_constraint=False
+    )
+    bound_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
+    """When it was last heard of, while it is unbound; a bound one is vouched for by its worker's lease."""
+    expires_at = models.DateTimeField(null=True, blank=True, db_index=True)
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["created_at", "id"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(connection_id="", worker=None, expires_at__isnull=False)
+                | ~Q(connection_id="") & Q(worker__isnull=False, expires_at=None),
+                name="session_bound_or_expiring",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+    @property
+    def display_name(self) -> str:
+        """What other players are shown."""
+        return self.name or self.offer_id or self.tag
+
+
+class Kind(models.TextChoices):
+    """What can happen to a session."""
+
+    CREATED = "created", "created"
+    BOUND = "bound", "bound"
+    REBOUND = "rebound", "rebound"
+    DENIED = "denied", "denied"
+    TAKEN_OVER = "taken_over", "taken over"
+    EVICTED = "evicted", "evicted"
+    EXPIRED = "expired", "expired"
+    FINISHED = "finished", "finished"
+    KILLED = "killed", "killed"
+
+
+ENDINGS = frozenset({Kind.TAKEN_OVER, Kind.EVICTED, Kind.EXPIRED, Kind.FINISHED, Kind.KILLED})
+"""Kinds that end a session; each session has exactly one event of these."""
+
+
+class SessionEvent(models.Model):
+    """One line of history, written in the transaction of what it tells, and never changed."""
+
+    at = models.DateTimeField(db_index=True)
+    kind = models.CharField(max_length=16, choices=Kind, db_index=True)
+    account = models.ForeignKey(Account, models.CASCADE, related_name="events")
+    session_id = models.UUIDField(null=True, blank=True, db_index=True)
+    """The session; none when it was denied."""
+    name = models.CharField(max_length=MAX_TEXT, blank=True)
+    offer_id = models.CharField(max_length=MAX_TEXT, blank=True)
+    tag = models.CharField(max_length=MAX_TEXT, blank=True)
+    by = models.CharField(max_length=MAX_TEXT, help_text="player, customer, server, or an operator's name.")
+    why = models.CharField(max_length=600, blank=True)
+    observed = models.BooleanField(
+        default=False, help_text="Denied by a limit that only observes: nobody noticed."
+    )
+
+    class Meta:
+        verbose_name = "event"
+        ordering: ClassVar = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"

@@ -1,0 +1,149 @@
+"""What the OpenAPI document says about the players' REST, whose views are plain Django."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any, Final
+
+from sessions_app.wire import DISABLED, FIELDS, MAX_VICTIMS
+
+TAG: Final = "sessions"
+
+
+def _text(longest: int) -> dict[str, Any]:
+    return {"type": "string", "maxLength": longest}
+
+
+WANTED: Final = {name: _text(longest) for name, (_, longest) in FIELDS.items()}
+UUID: Final = {"type": "string", "format": "uuid"}
+TIME: Final = {"type": "string", "format": "date-time"}
+SESSION: Final = {
+    "type": "object",
+    "required": ["sessionId", "name", "startedAt"],
+    "properties": {"sessionId": UUID, "name": {"type": "string"}, "startedAt": TIME}
+    | {name: schema for name, schema in WANTED.items() if name != "sessionName"},
+}
+GRANTED: Final = {
+    "type": "object",
+    "required": ["endpoint", "enabled", "sessionId", "sessionName"],
+    "properties": {
+        "endpoint": {"type": "string", "format": "uri"},
+        "enabled": {"type": "boolean", "enum": [True]},
+        "sessionId": UUID,
+        "sessionName": {"type": "string"},
+    },
+}
+OFF: Final = {
+    "type": "object",
+    "required": list(DISABLED),
+    "properties": {name: {"enum": [value]} for name, value in DISABLED.items()},
+}
+PROBLEM: Final = {
+    "type": "object",
+    "required": ["code", "message"],
+    "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+}
+LIMIT_EXCEEDED: Final = {
+    "type": "object",
+    "required": ["code", "message", "details"],
+    "properties": {
+        "code": {"enum": ["LimitExceeded"]},
+        "message": {"type": "string"},
+        "details": {
+            "type": "object",
+            "required": ["takeOverEnabled", "limit", "activeSessions"],
+            "properties": {
+                "takeOverEnabled": {"type": "boolean"},
+                "limit": {"type": "integer"},
+                "activeSessions": {"type": "array", "items": SESSION},
+            },
+        },
+    },
+}
+HEARTBEAT: Final = {
+    "type": "object",
+    "required": ["sessionId", "expiresAt", "heartbeatInterval"],
+    "properties": {"sessionId": UUID, "expiresAt": TIME, "heartbeatInterval": {"type": "number"}},
+}
+PROBLEMS: Final = {
+    400: "The body makes no sense.",
+    401: "The customer token is missing or not valid.",
+    403: "Takeover is not offered here.",
+    404: "No such session, or somebody else's.",
+    413: "The body is too large.",
+    429: "Too many requests; Retry-After says when to come back.",
+    503: "The database is out; Retry-After says when to come back.",
+}
+
+
+def _json(schema: Any, description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _responses(success: dict[str, Any], *problems: int) -> dict[str, Any]:
+    return success | {str(status): _json(PROBLEM, PROBLEMS[status]) for status in (*problems, 401, 503)}
+
+
+def _operation(
+    id: str, summary: str, responses: dict[str, Any], properties: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": id,
+        "summary": summary,
+        "tags": [TAG],
+        "security": [{"customerToken": []}],
+        "responses": responses,
+    }
+    if properties is not None:
+        schema = {"type": "object", "properties": properties}
+        operation["requestBody"] = {"required": True, "content": {"*/*": {"schema": schema}}}
+    return operation
+
+
+_CREATED: Final = {
+    "200": _json({"oneOf": [GRANTED, OFF]}, "A slot, or tracking is disabled."),
+    "409": _json(LIMIT_EXCEEDED, "A limit is reached; the message names it."),
+}
+_LIST: Final = {"type": "object", "properties": {"sessions": {"type": "array", "items": SESSION}}}
+_VICTIMS: Final = {
+    "sessionId": {"type": "string"},
+    "sessionIds": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_VICTIMS},
+}
+_ID: Final = [{"name": "id", "in": "path", "required": True, "schema": UUID}]
+_CREATE: Final = _operation("createSession", "Create a session", _responses(_CREATED, 400, 413, 429), WANTED)
+_TAKE_OVER: Final = _operation(
+    "takeOver",
+    "Create a session in place of others",
+    _responses(_CREATED, 400, 403, 404, 413, 429),
+    WANTED | _VICTIMS,
+)
+_OWN: Final = _operation(
+    "listSessions", "List one's own sessions", _responses({"200": _json(_LIST, "Live sessions.")})
+)
+_END: Final = _operation(
+    "endSession", "End a session of one's own", _responses({"204": {"description": "It is over."}}, 404)
+)
+_BEAT: Final = _operation(
+    "heartbeat",
+    "Keep a session alive without a WebSocket",
+    _responses({"200": _json(HEARTBEAT, "It lives on.")}, 404),
+)
+PATHS: Final = {
+    "/sessions": {"get": _OWN, "post": _CREATE},
+    "/sessions/{id}": {"delete": _END | {"parameters": _ID}},
+    "/sessions/{id}/heartbeat": {"post": _BEAT | {"parameters": _ID}},
+    "/takeover": {"post": _TAKE_OVER},
+}
+
+
+def document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """drf-spectacular's post-processing hook: add the paths of players and how they identify themselves."""
+    result["paths"] |= deepcopy(PATHS)
+    schemes = result.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["customerToken"] = {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "Signed by a publisher: customerId, publisherId, exp.",
+    }
+    return result

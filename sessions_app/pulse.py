@@ -1,0 +1,81 @@
+"""The heartbeat of one bound player: PING now and then, and who wants to know about the PONG."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Final
+
+from django.conf import settings
+
+MISSES: Final = 2
+"""PINGs in a row without a PONG, until a player counts as dead."""
+APART_SECONDS: Final = 1.0
+"""A PING that is younger serves everybody who asks: a player at a limit is not flooded."""
+
+
+class Pulse:
+    """Times PINGs: one every SESSIONS_PING_SECONDS, each to be answered within SESSIONS_PONG_SECONDS."""
+
+    __slots__ = ("_askers", "_dead", "_misses", "_open", "_send", "_sent_at", "_timer")
+
+    def __init__(self, send: Callable[[], None], dead: Callable[[], None]) -> None:
+        self._send = send
+        self._dead = dead
+        self._askers: set[str] = set()
+        self._misses = 0
+        self._open = False
+        self._sent_at = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin; the first PING comes at a random time, so that those of many players spread."""
+        self._wait(settings.SESSIONS_PING_SECONDS * random.uniform(0.5, 1), self._beat)  # noqa: S311
+
+    def stop(self) -> None:
+        """End."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def ask(self, asker: str = "") -> bool:
+        """PING outside the turn, unless the last one is young: then its PONG counts for this one, too.
+
+        True when that PONG has come already; else `asker` is in the answer of the next `pong`.
+        """
+        young = asyncio.get_running_loop().time() - self._sent_at < APART_SECONDS
+        if young and not self._open:
+            return True
+        if asker:
+            self._askers.add(asker)
+        if not young:
+            self._ping()
+        return False
+
+    def pong(self) -> set[str]:
+        """The player lives; who has asked."""
+        self._misses = 0
+        self._open = False
+        askers, self._askers = self._askers, set()
+        return askers
+
+    def _beat(self) -> None:
+        self._ping()
+        self._wait(settings.SESSIONS_PONG_SECONDS, self._check)
+
+    def _check(self) -> None:
+        if self._open:
+            self._misses += 1
+            if self._misses >= MISSES:
+                self._dead()
+                return
+        self._wait(max(0.0, settings.SESSIONS_PING_SECONDS - settings.SESSIONS_PONG_SECONDS), self._beat)
+
+    def _ping(self) -> None:
+        self._open = True
+        self._sent_at = asyncio.get_running_loop().time()
+        self._send()
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, then)

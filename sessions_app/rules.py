@@ -1,0 +1,144 @@
+"""Which limits apply to a session, who counts in them, and whether one more may start. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Generic, TypeVar
+
+
+class Scope(StrEnum):
+    """What a limit counts by, always within one customer; the order is the order of checking."""
+
+    ACCOUNT = "account"
+    OFFER = "offer"
+    TAG = "tag"
+    CONTENT = "content"
+    DEVICE_TYPE = "device_type"
+
+
+class Policy(StrEnum):
+    """What happens at the limit."""
+
+    BLOCK = "block"
+    EVICT_OLDEST = "evict_oldest"
+    ASK = "ask"
+
+
+FIELD: Final = {
+    Scope.OFFER: "offer_id",
+    Scope.TAG: "tag",
+    Scope.CONTENT: "content_id",
+    Scope.DEVICE_TYPE: "device_type",
+}
+
+
+S = TypeVar("S")
+"""A stream: a session, or the wish for one. Limits look at its `offer_id`, `tag`, `content_id` and
+`device_type`, texts that may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One limit. `value` and `customer` narrow it; empty, it is the default of its scope."""
+
+    scope: Scope
+    value: str
+    maximum: int
+    policy: Policy
+    customer: str = ""
+    observe_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Full(Generic[S]):
+    """A rule that leaves no room: its subject (the offer, say; "" for the account) and who counts in it."""
+
+    rule: Rule
+    subject: str
+    counted: tuple[S, ...]
+
+    def __str__(self) -> str:
+        scope = self.rule.scope.replace("_", " ")
+        where = f"{scope} {self.subject}" if self.subject else scope
+        return f"limit of {self.rule.maximum} for {where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[S]):
+    """Whether one more may start: `full` is None and `evicted` end, or `full` says why not."""
+
+    full: Full[S] | None
+    evicted: tuple[S, ...] = ()
+    observed: tuple[Full[S], ...] = ()
+    """Rules that would have refused, had they not been there only to observe."""
+
+
+def subject_of(scope: Scope, stream: object) -> str | None:
+    """What a stream counts under in a scope; None where the scope does not concern it."""
+    return "" if scope is Scope.ACCOUNT else getattr(stream, FIELD[scope]) or None
+
+
+def applicable(
+    rules: Iterable[Rule], wanted: object, customer: str, observe_only: bool = False
+) -> list[Rule]:
+    """The rule of each scope that concerns `wanted`: the customer's own before all others, and within these
+    the one for this very value before the default."""
+    best: dict[Scope, Rule] = {}
+    for rule in rules:
+        if rule.observe_only is observe_only and _concerns(rule, wanted, customer):
+            rival = best.get(rule.scope)
+            if rival is None or _specificity(rule) > _specificity(rival):
+                best[rule.scope] = rule
+    return [best[scope] for scope in Scope if scope in best]
+
+
+def decide(rules: Collection[Rule], wanted: object, customer: str, held: Sequence[S]) -> Decision[S]:
+    """May `wanted` start beside `held`, the customer's sessions, oldest first?"""
+    enforced = applicable(rules, wanted, customer)
+    observed = [_full(rule, wanted, held) for rule in applicable(rules, wanted, customer, observe_only=True)]
+    would_refuse = tuple(full for full in observed if full is not None)
+    evicted = _evictions(enforced, wanted, held)
+    kept = [stream for stream in held if stream not in evicted]
+    for rule in enforced:
+        if (full := _full(rule, wanted, kept)) is not None:
+            return Decision(full, observed=would_refuse)
+    return Decision(None, tuple(evicted), would_refuse)
+
+
+def takeover_allowed(rules: Collection[Rule], wanted: object, customer: str) -> bool:
+    """False when limits apply and all of them only block: then the operator offers no takeover."""
+    enforced = applicable(rules, wanted, customer)
+    return not enforced or any(rule.policy is not Policy.BLOCK for rule in enforced)
+
+
+def _concerns(rule: Rule, wanted: object, customer: str) -> bool:
+    subject = subject_of(rule.scope, wanted)
+    return subject is not None and rule.value in ("", subject) and rule.customer in ("", customer)
+
+
+def _specificity(rule: Rule) -> tuple[bool, bool]:
+    return bool(rule.customer), bool(rule.value)
+
+
+def _counted(rule: Rule, wanted: object, held: Iterable[S]) -> list[S]:
+    subject = subject_of(rule.scope, wanted)
+    return [stream for stream in held if subject_of(rule.scope, stream) == subject]
+
+
+def _full(rule: Rule, wanted: object, held: Iterable[S]) -> Full[S] | None:
+    counted = _counted(rule, wanted, held)
+    if len(counted) < rule.maximum:
+        return None
+    return Full(rule, subject_of(rule.scope, wanted) or "", tuple(counted))
+
+
+def _evictions(rules: Iterable[Rule], wanted: object, held: Sequence[S]) -> list[S]:
+    """The oldest of each pool that evicts, as many as make room for one."""
+    evicted: list[S] = []
+    for rule in rules:
+        if rule.policy is Policy.EVICT_OLDEST:
+            counted = _counted(rule, wanted, [stream for stream in held if stream not in evicted])
+            evicted += counted[: max(0, len(counted) - rule.maximum + 1)]
+    return evicted

@@ -1,0 +1,138 @@
+"""The use cases: create, take over, bind, end, heartbeat, list. Each says what it did after the commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from routing_app.core.codes import KICKED, SILENT, TAKEN_OVER, TERMINATED, Close
+from routing_app.core.database import Overloaded, query
+from routing_app.core.publishing import publish
+from routing_app.core.worker import LayerUnavailable
+from sessions_app import wire
+from sessions_app.board import PATIENCE_SECONDS, PING, current_board, end_connection
+from sessions_app.commands import (
+    Beat,
+    Bind,
+    Bound,
+    Create,
+    Denied,
+    End,
+    Granted,
+    Listing,
+    NoSuchPublisher,
+    NoSuchSession,
+    TakeoverOff,
+)
+from sessions_app.ledger import SERVER, Key
+from sessions_app.models import Kind, Session
+
+OUTAGE: Final = (OperationalError, InterfaceError, Overloaded, LayerUnavailable, TimeoutError)
+"""What is raised here when the database or the channel layer is out."""
+OPERATOR: Final = "operator"
+"""The session name that a player sees whose session an operator ended."""
+
+Outcome = Granted | Denied | NoSuchSession | TakeoverOff | NoSuchPublisher
+
+
+async def create(key: Key, wanted: wire.Wanted, victims: Sequence[UUID] | None = None) -> Outcome:
+    """Take a slot for `wanted`, in place of `victims` if it is a takeover. Raises OUTAGE.
+
+    At a limit those who count are asked for a sign of life first, and the silent ones end.
+    """
+    board = current_board()
+    taken = None if victims is None else tuple(victims)
+    ask_first = settings.SESSIONS_PROBE_SECONDS > 0
+    outcome: Outcome = await board.run(Create(key, wanted, taken, ask_first=ask_first))
+    if ask_first and isinstance(outcome, Denied):
+        asked = {listing.id: listing.connection for listing in outcome.counted if listing.connection}
+        if asked:
+            silent = await board.silent(key, asked.values())
+            gone = {id: connection for id, connection in asked.items() if connection in silent}
+            outcome = await board.run(Create(key, wanted, taken, silent=gone))
+            await _stop(gone.values(), wire.TERMINATE, SILENT)
+    if isinstance(outcome, Granted):
+        await _announce(key, outcome)
+    return outcome
+
+
+async def _announce(key: Key, granted: Granted) -> None:
+    """Tell those who had to make room; ask all others for a PONG ("Server Side Messages", PING)."""
+    displaced = [listing.connection for listing in granted.ended if listing.connection]
+    await _stop(displaced, wire.take_over(granted.session.stream.display_name), TAKEN_OVER)
+    if granted.others:
+        await publish((key.address,), "", event=PING)
+
+
+async def _stop(connections: Iterable[str], text: str, close: Close) -> None:
+    for connection in connections:
+        await end_connection(connection, text, close)
+
+
+async def bind(key: Key, session: UUID, connection: str, worker: str) -> Bound | None:
+    """Tie a session to a connection; None when it does not live. Raises OUTAGE."""
+    bound: Bound | None = await current_board().run(Bind(key, session, connection, worker))
+    return bound
+
+
+async def terminate(connection: str) -> None:
+    """Tell a connection that its session is bound to another one now."""
+    await end_connection(connection, wire.TERMINATE, TERMINATED)
+
+
+async def finish(key: Key, session: UUID, connection: str) -> bool:
+    """FINISHED from `connection`: the slot is free. False when the session does not live. Raises OUTAGE."""
+    ended: Listing | None = await current_board().run(End(key, session, Kind.FINISHED, "player"))
+    if ended is not None and ended.connection not in ("", connection):
+        await terminate(ended.connection)
+    return ended is not None
+
+
+def give_up(key: Key, session: UUID, connection: str) -> End:
+    """The command that ends the session of a player which answers no PING."""
+    return End(key, session, Kind.EXPIRED, SERVER, "no PONG", connection)
+
+
+async def end_own(key: Key, session: UUID) -> bool:
+    """A customer ends a session of its own. False when there is no such session. Raises OUTAGE."""
+    ended: Listing | None = await current_board().run(End(key, session, Kind.FINISHED, "customer"))
+    if ended is not None and ended.connection:
+        await terminate(ended.connection)
+    return ended is not None
+
+
+async def kill(sessions: Iterable[tuple[Key, UUID]], operator: str) -> int:
+    """An operator ends sessions; how many lived. Raises OUTAGE."""
+    board = current_board()
+    killed = 0
+    for key, session in sessions:
+        ended: Listing | None = await board.run(End(key, session, Kind.KILLED, operator))
+        if ended is not None:
+            killed += 1
+            await _stop(filter(None, [ended.connection]), wire.take_over(OPERATOR), KICKED)
+    return killed
+
+
+async def beat(key: Key, session: UUID) -> datetime | None:
+    """A heartbeat over HTTP; when the next is due at the latest, None without such a session."""
+    deadline: datetime | None = await current_board().run(Beat(key, session))
+    return deadline
+
+
+async def live_sessions(key: Key) -> list[Listing]:
+    """A customer's sessions, oldest first. Raises OUTAGE."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await query(_live_sessions, key)
+
+
+def _live_sessions(key: Key) -> list[Listing]:
+    mine = Session.objects.live().filter(
+        account__publisher__name=key.publisher, account__customer=key.customer
+    )
+    return [Listing.of(session) for session in mine]

@@ -1,0 +1,116 @@
+"""What every serving process does now and then: end what is over, and mend what a crash or outage left.
+
+Slots do not wait for it: a create ends what is over by itself. The sweep makes endings visible in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
+
+from routing_app.core.codes import TERMINATED
+from routing_app.core.database import query
+from routing_app.core.worker import Worker
+from sessions_app.board import Board, current_board
+from sessions_app.commands import Sweep, Unbind
+from sessions_app.ledger import Key
+from sessions_app.models import Session, SessionEvent, seconds_ago
+from sessions_app.wire import TERMINATE
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS: Final = 5.0
+RECONCILE_SECONDS: Final = 5.0
+PURGE_SECONDS: Final = 3600.0
+ACCOUNTS_AT_ONCE: Final = 1000
+EVENTS_AT_ONCE: Final = 10_000
+
+
+async def start(worker: Worker) -> None:
+    """Start the sweep of a process; it ends with the process."""
+    worker.spawn(_sweep_forever(current_board()))
+
+
+async def _sweep_forever(board: Board) -> None:
+    due: dict[Callable[[Board], Awaitable[None]], tuple[float, float]] = {
+        end_lapsed: (SWEEP_SECONDS, 0.0),
+        reconcile: (RECONCILE_SECONDS, 0.0),
+        purge: (PURGE_SECONDS, 0.0),
+    }
+    try:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            for job, (every, last) in due.items():
+                if monotonic() - last >= every:
+                    due[job] = (every, monotonic())
+                    await _try(job, board)
+    finally:
+        await board.writes.settled()
+
+
+async def _try(job: Callable[[Board], Awaitable[None]], board: Board) -> None:
+    try:
+        await job(board)
+    except Exception as error:
+        logger.warning("sessions: %s failed and is tried again: %s", job.__name__, type(error).__name__)
+
+
+async def end_lapsed(board: Board) -> None:
+    """End sessions whose deadline has passed, or whose worker no longer vouches for them."""
+    keys = await query(_lapsed_accounts)
+    await asyncio.gather(*[board.run(Sweep(key)) for key in keys])
+
+
+def _lapsed_accounts() -> list[Key]:
+    rows = Session.objects.lapsed().values_list("account__publisher__name", "account__customer").distinct()
+    return [Key(*row) for row in rows[:ACCOUNTS_AT_ONCE]]
+
+
+async def reconcile(board: Board) -> None:
+    """Make sockets and rows agree, whatever message or write was lost.
+
+    A row bound to a connection that this process does not have is unbound. A socket whose session is gone, or
+    bound elsewhere, is told to stop: its slot may have been given away.
+    """
+    bound = {id: socket for id, socket in board.sockets.items() if socket.bound_to is not None}
+    stored = await query(_bound_to, board.worker.id)
+    for id, socket in bound.items():
+        if id not in stored and socket.bound_to is not None:
+            socket.end(TERMINATE, TERMINATED)
+    strays = [stray for id, stray in stored.items() if id not in board.sockets]
+    if strays:
+        commands = await query(_unbinds, strays)
+        await asyncio.gather(*[board.run(command) for command in commands])
+
+
+def _bound_to(worker_id: str) -> dict[str, UUID]:
+    return dict(Session.objects.filter(worker=worker_id).values_list("connection_id", "pk"))
+
+
+def _unbinds(sessions: list[UUID]) -> list[Unbind]:
+    rows = (
+        Session.objects.filter(pk__in=sessions).exclude(connection_id="").select_related("account__publisher")
+    )
+    return [
+        Unbind(Key(row.account.publisher.name, row.account.customer), row.pk, row.connection_id)
+        for row in rows
+    ]
+
+
+async def purge(board: Board) -> None:
+    """Forget history that is older than SESSIONS_HISTORY_DAYS; 0 keeps it."""
+    if settings.SESSIONS_HISTORY_DAYS:
+        while await query(_purge_some) == EVENTS_AT_ONCE:
+            await asyncio.sleep(0.1)
+
+
+def _purge_some() -> int:
+    old = SessionEvent.objects.filter(at__lt=seconds_ago(settings.SESSIONS_HISTORY_DAYS * 86400))
+    ids = list(old.order_by("at").values_list("pk", flat=True)[:EVENTS_AT_ONCE])
+    return SessionEvent.objects.filter(pk__in=ids).delete()[0]

@@ -1,0 +1,57 @@
+"""Servers for the clients: one worker, and two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from django.conf import settings
+
+from tests.services.databases import Databases
+from tests.services.server import Server
+
+Launch = Callable[..., Server]
+
+
+@contextmanager
+def serving(databases: Databases, paths: pytest.TempPathFactory, **options: str) -> Iterator[Server]:
+    """A server with the handlers that the cases ask."""
+    url = options.get("DATABASE_URL") or databases.create()
+    basic = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, "EXTRA_APPS": "tests.requests.app"}
+    server = Server(paths.mktemp("clients"), basic | options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+        if "DATABASE_URL" not in options:
+            databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def one_worker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(databases, tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def two_workers(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory, redis_url: str
+) -> Iterator[Server]:
+    with serving(databases, tmp_path_factory, WORKERS="2", REDIS_URL=redis_url) as server:
+        yield server
+
+
+@pytest.fixture(params=["one_worker", "two_workers"])
+def broker(request: pytest.FixtureRequest) -> Server:
+    """A server with one worker, and one with two."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture
+def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
+    """Start servers that end with the test."""
+    with ExitStack() as servers:
+        yield lambda **options: servers.enter_context(serving(databases, tmp_path_factory, **options))

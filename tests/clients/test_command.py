@@ -1,0 +1,101 @@
+"""`switchboard listen|send|request`, and the example, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.clients.test_python import url_of
+from tests.services.databases import REPOSITORY
+from tests.services.server import Server
+
+PYTHON = REPOSITORY / "clients" / "python"
+
+
+def environment(server: Server, key: str | None = None) -> dict[str, str]:
+    return os.environ | {
+        "PYTHONPATH": str(PYTHON),
+        "SWITCHBOARD_URL": url_of(server),
+        "SWITCHBOARD_API_KEY": server.api_key if key is None else key,
+    }
+
+
+def switchboard(server: Server, *arguments: str, key: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    command = [sys.executable, "-m", "switchboard_client.cli", *arguments]
+    env = environment(server, key)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=40, check=False)
+
+
+@contextmanager
+def listening(server: Server, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`switchboard listen`, from when it listens."""
+    command = [sys.executable, "-m", "switchboard_client.cli", "listen", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environment(server), stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            assert process.stderr.readline() == "listening\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_listen_prints_what_send_publishes(broker: Server) -> None:
+    with listening(broker, "--count", "2", "channel:cli", "token:cli") as listener:
+        outcome = switchboard(broker, "send", "channel:cli", '{"n": [1, "é"]}')
+        assert outcome.returncode == 0, outcome.stderr
+        assert json.loads(outcome.stdout) in ({"delivered_to": 1}, {"accepted": True})
+        switchboard(broker, "send", "token:cli", "just text")
+        output, _ = listener.communicate(timeout=30)
+    assert [json.loads(line) for line in output.splitlines()] == [
+        {"address": "channel:cli", "message": {"n": [1, "é"]}},
+        {"address": "token:cli", "message": "just text"},
+    ]
+
+
+def test_listen_ends_by_ctrl_c(one_worker: Server) -> None:
+    with listening(one_worker, "channel:cli") as listener:
+        listener.send_signal(signal.SIGINT)
+        assert listener.wait(20) == 130
+
+
+def test_request_prints_partials_and_the_reply(one_worker: Server) -> None:
+    outcome = switchboard(one_worker, "request", '{"type": "question"}')
+
+    assert [json.loads(line) for line in outcome.stdout.splitlines()] == [
+        {"n": 1},
+        {"n": 2},
+        {"answer": "ok"},
+    ]
+
+
+def test_failures_have_an_exit_code_and_a_line(one_worker: Server) -> None:
+    for arguments, key, text in (
+        (["request", '{"type": "fail"}'], None, "nope"),
+        (["request", "not json"], None, "JSON object"),
+        (["--timeout", "0.3", "request", '{"type": "late", "seconds": 5}'], None, "in time"),
+        (["listen", "nonsense"], None, "kind:name"),
+        (["send", "token:x", "m"], "", "API key"),
+        (["send", "token:x", "m"], "swk_wrong_key_that_nobody_has", "403"),
+    ):
+        outcome = switchboard(one_worker, *arguments, key=key)
+        assert outcome.returncode == 1, arguments
+        assert text in outcome.stderr
+        assert "Traceback" not in outcome.stderr
+    assert switchboard(one_worker, "nonsense").returncode == 2
+
+
+def test_the_example(broker: Server) -> None:
+    command = [sys.executable, "examples/questions.py", url_of(broker)]
+    outcome = subprocess.run(
+        command, cwd=PYTHON, env=environment(broker), capture_output=True, text=True, timeout=40, check=False
+    )
+    assert outcome.stdout == "How many? 42!\n", outcome.stderr

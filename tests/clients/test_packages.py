@@ -1,0 +1,113 @@
+"""Both clients build to packages that can be installed, and what is installed works."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.clients.test_javascript import CLIENT as JAVASCRIPT
+from tests.clients.test_javascript import run
+from tests.clients.test_python import url_of
+from tests.services.databases import REPOSITORY
+from tests.services.server import Server
+
+PYTHON = REPOSITORY / "clients" / "python"
+
+
+def call(*command: str | Path, **options: object) -> str:
+    """Run a program; its stdout."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    assert result.returncode == 0, result.stdout + result.stderr
+    return str(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir"]
+    call(sys.executable, "-m", "pip", "wheel", PYTHON, *options, folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `npm pack` makes, unpacked."""
+    folder = tmp_path_factory.mktemp("npm")
+    run(["npm", "pack", "--silent", "--pack-destination", str(folder)])
+    (packed,) = folder.glob("*.tgz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "package"
+
+
+@pytest.mark.once
+def test_the_wheel_holds_the_module_its_types_and_its_command(wheel: Path) -> None:
+    assert wheel.name == "switchboard_client-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        entry_points = archive.read("switchboard_client-0.1.0.dist-info/entry_points.txt").decode()
+    modules = {f"switchboard_client/{path.name}" for path in (PYTHON / "switchboard_client").glob("*.py")}
+    assert modules | {"switchboard_client/py.typed"} <= names
+    assert "switchboard=switchboard_client.cli:main" in entry_points.replace(" ", "")
+
+
+def test_the_installed_wheel_asks_the_server(wheel: Path, one_worker: Server, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=False, system_site_packages=False)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    import websockets
+
+    path = f"{tmp_path / 'site'}:{Path(websockets.__file__).parents[1]}"
+    python = tmp_path / "venv" / "bin" / "python"
+    env = {
+        "PYTHONPATH": path,
+        "SWITCHBOARD_API_KEY": one_worker.api_key,
+        "SWITCHBOARD_URL": url_of(one_worker),
+    }
+    output = call(python, "-m", "switchboard_client.cli", "request", '{"type": "whoami"}', env=env)
+
+    assert json.loads(output)["scopes"] == ["manage", "publish", "read"]
+
+
+@pytest.mark.once
+def test_the_npm_package_holds_module_bundle_and_types(tarball: Path) -> None:
+    files = {str(path.relative_to(tarball)) for path in tarball.rglob("*") if path.is_file()}
+    assert {"package.json", "README.md", "src/index.js", "src/index.d.ts", "dist/switchboard.js"} <= files
+    assert not [name for name in files if name.startswith(("test", "node_modules", "example"))]
+    manifest = json.loads((tarball / "package.json").read_text())
+    assert not manifest.get("dependencies")
+
+
+def test_the_packed_module_and_bundle_ask_the_server(tarball: Path, one_worker: Server) -> None:
+    script = """
+        import { readFileSync } from "node:fs";
+        import { runInThisContext } from "node:vm";
+        import { WebSocket } from "ws";
+        const [folder, url] = process.argv.slice(-2);
+        const module = await import(`${folder}/src/index.js`);
+        const source = readFileSync(`${folder}/dist/switchboard.js`, "utf8");
+        const bundle = runInThisContext(`${source}; switchboard`);
+        for (const { connect } of [module, bundle]) {
+          const connection = await connect(url, { WebSocket });
+          const reply = await connection.request({ type: "echo", n: 1 });
+          console.log(reply.message.n);
+          await connection.close();
+        }
+    """
+    command = ["node", "--input-type=module", "-e", script, "--", str(tarball), url_of(one_worker)]
+    assert run(command).split() == ["1", "1"]
+
+
+@pytest.mark.once
+def test_no_lock_file_names_a_registry() -> None:
+    for folder in (JAVASCRIPT, REPOSITORY / "tests" / "clients" / "wyre"):
+        assert '"resolved"' not in (folder / "package-lock.json").read_text()

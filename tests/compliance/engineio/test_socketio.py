@@ -1,0 +1,155 @@
+"""What the public suite of Socket.IO checks (socketio/socket.io-protocol, `test-suite/`), and older clients.
+
+Two cases of the suite are not met by decision: events with binary attachments. They end the session, clearly.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+
+import pytest
+
+from routing_app.core.codes import MALFORMED, UNSUPPORTED_DATA
+from tests.compliance.engineio.client import Site, Socket
+
+
+async def test_it_stands_on_the_same_engine(socketio: Site) -> None:
+    sid = await socketio.open()
+
+    assert (await socketio.get(sid)).text == "2"
+    assert (await socketio.post("3", sid)).text == "ok"
+
+
+@pytest.mark.parametrize(("namespace", "prefix"), [("", ""), ("/custom", "/custom,")], ids=["main", "custom"])
+@pytest.mark.parametrize("payload", ["", '{"token":"123"}'], ids=["bare", "auth"])
+async def test_connect(socketio: Site, namespace: str, prefix: str, payload: str) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await opened(socketio, stack)
+        await socket.send(f"40{prefix}{payload}")
+
+        answer = await socket.hear()
+        assert answer.startswith(f"40{prefix}")
+        assert list(json.loads(answer.removeprefix(f"40{prefix}"))) == ["sid"]
+        assert await socket.hear() == f'42{prefix}["auth",{payload or "{}"}]'
+
+
+async def test_connect_without_a_comma(socketio: Site) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await opened(socketio, stack)
+        await socket.send("40/custom")
+
+        assert (await socket.hear()).startswith("40/custom,")
+
+
+async def test_an_unknown_namespace_is_refused(socketio: Site) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await opened(socketio, stack)
+        await socket.send("40/random")
+
+        assert await socket.hear() == '44/random,{"message":"Invalid namespace"}'
+
+
+async def test_a_client_that_connects_nowhere_is_closed(port: int) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await opened(Site(port, 4, "/socket.io/"), stack)
+        frames = set()
+        while (frame := await next_or_end(socket)) is not None:
+            frames.add(frame)
+            await socket.send("3")
+
+        assert frames == {"2"}
+
+
+async def next_or_end(socket: Socket) -> str | None:
+    try:
+        return str(await socket.hear())
+    except Exception:
+        return None
+
+
+@pytest.mark.parametrize(
+    "packet", ["4abc", "4", "42{}", "42", '42abc["x"]', "42[]", "42[null]", "43[]", '40"text"', "41{}", "44"]
+)
+async def test_what_is_no_packet_closes_the_session(socketio: Site, packet: str) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await connected(socketio, stack)
+        await socket.send(packet)
+
+        assert await socket.closed() == MALFORMED.code
+
+
+async def test_disconnect_leaves_the_session_open(socketio: Site) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await connected(socketio, stack)
+        await socket.send("41")
+        assert await socket.hear() == "2"
+        await socket.send("3", '42["message","nobody hears this"]', "40")
+
+        assert (await socket.hear_but("2")).startswith("40{")
+
+
+async def test_namespaces_are_independent(socketio: Site) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await connected(socketio, stack)
+        await socket.send("40/custom,")
+        await socket.hear_but("2")
+        await socket.hear_but("2")
+        await socket.send('42/custom,["message",1]', "41/custom,", '42["message","to main"]')
+
+        assert await socket.hear_but("2") == '42/custom,["message-back",1]'
+        assert await socket.hear_but("2") == '42["message-back","to main"]'
+
+
+async def test_event(socketio: Site) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await connected(socketio, stack)
+        await socket.send('42["message",1,"2",{"3":[true]}]')
+
+        assert await socket.hear_but("2") == '42["message-back",1,"2",{"3":[true]}]'
+
+
+async def test_event_with_ack(socketio: Site) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await connected(socketio, stack)
+        await socket.send('42456["message-with-ack",1,"2",{"3":[false]}]')
+
+        assert await socket.hear_but("2") == '43456[1,"2",{"3":[false]}]'
+
+
+@pytest.mark.parametrize(
+    "packet", ['451-["message",{"_placeholder":true,"num":0}]', "461-0[]", b"\x01\x02"], ids=repr
+)
+async def test_binary_is_refused_with_its_own_code(socketio: Site, packet: str | bytes) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await connected(socketio, stack)
+        await socket.send(packet)
+
+        assert await socket.closed() in (UNSUPPORTED_DATA.code, UNSUPPORTED_DATA.portable)
+
+
+async def test_version_3_is_put_into_the_main_namespace_unasked(port: int) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await opened(Site(port, 3, "/socket.io/"), stack)
+
+        assert await socket.hear() == "40"
+        assert await socket.hear() == '42["auth",{}]'
+        await socket.send("40/custom?token=1")
+        assert await socket.hear() == "40/custom"
+        assert await socket.hear() == '42/custom,["auth",{}]'
+        await socket.send("40/random")
+        assert await socket.hear() == '44/random,"Invalid namespace"'
+
+
+async def opened(site: Site, stack: AsyncExitStack) -> Socket:
+    socket = await site.socket(stack)
+    assert (await socket.hear())[0] == "0"
+    return socket
+
+
+async def connected(site: Site, stack: AsyncExitStack) -> Socket:
+    socket = await opened(site, stack)
+    await socket.send("40")
+    assert (await socket.hear()).startswith("40{")
+    assert await socket.hear() == '42["auth",{}]'
+    return socket

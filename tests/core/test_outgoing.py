@@ -1,0 +1,37 @@
+"""What waits for the layer is joined into envelopes, of a size that Redis and the log can hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from routing_app.core.outgoing import ENVELOPE_BYTES, Outgoing
+from routing_app.core.publication import Publication
+
+pytestmark = pytest.mark.once
+
+
+def test_small_messages_share_an_envelope() -> None:
+    outgoing = Outgoing()
+    for number in range(1000):
+        outgoing.add(Publication(("token:a",), f"{number}"), ["token:a"])
+
+    [(address, items)] = outgoing.take()
+
+    assert address == "token:a"
+    assert [Publication.unpack(item).message for item in items] == [f"{number}" for number in range(1000)]
+
+
+@pytest.mark.parametrize("message", ["x" * 60_000, {"list": ["x" * 1000] * 60}])
+def test_a_burst_of_large_messages_takes_several_in_order(message: object) -> None:
+    outgoing = Outgoing()
+    for number in range(400):
+        outgoing.add(Publication(("token:a",), [number, message]), ["token:a"])
+
+    batches = outgoing.take()
+
+    numbers = [Publication.unpack(item).message[0] for _, items in batches for item in items]
+    assert numbers == list(range(400))
+    assert max(len(items) for _, items in batches) * 60_000 < 2 * ENVELOPE_BYTES
+    for batch in batches:
+        outgoing.sent(batch)
+    assert outgoing.backlog == 0

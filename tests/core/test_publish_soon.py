@@ -1,0 +1,57 @@
+"""Publishing without waiting, and from synchronous code in any thread."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from routing_app.core import outgoing
+from routing_app.core.publication import Publication
+from routing_app.core.publishing import from_sync, publish_sync
+from routing_app.core.worker import current_worker, drop_worker, serving_loop
+from tests.core.harness import heard, received, replaced
+from tests.core.layers import Cluster
+
+
+async def test_what_is_published_soon_is_here_at_once_and_with_the_others_soon(processes: Cluster):
+    here, there = processes.node(), processes.node()
+    near, far = await here.hearing("channel:c"), await there.hearing("channel:c")
+    delivered = here.hub.publish_soon(Publication(("channel:c",), "hello"))
+
+    assert delivered == 1
+    assert await heard(far) == ["hello"]
+    assert await heard(near) == ["hello"]
+
+
+async def test_order_holds_while_the_backlog_is_full(processes: Cluster):
+    here, there = processes.node(), processes.node()
+    far = await there.hearing("channel:c")
+    with replaced(outgoing, "BACKLOG", 5):
+        for number in range(50):
+            here.hub.publish_soon(Publication(("channel:c",), number))
+        await heard(far, 50)
+
+    assert received(far) == list(range(50))
+
+
+async def test_synchronous_code_of_a_serving_process_runs_on_its_loop():
+    worker = current_worker()
+    worker.serving = True
+    try:
+
+        async def where() -> asyncio.AbstractEventLoop:
+            return asyncio.get_running_loop()
+
+        with ThreadPoolExecutor(1) as pool:
+            loop = await asyncio.get_running_loop().run_in_executor(pool, from_sync(where))
+        assert loop is asyncio.get_running_loop() is serving_loop()
+    finally:
+        worker.serving = False
+        drop_worker()
+
+
+async def test_on_a_running_loop_the_synchronous_form_is_refused():
+    with pytest.raises(RuntimeError, match="event loop"):
+        publish_sync(("channel:c",), "hello")

@@ -1,0 +1,101 @@
+"""Three servers with walkers, for all tests that need no settings of their own, and people on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from django.conf import settings
+
+from tests.events.client import User, people
+from tests.services.databases import Databases
+from tests.services.server import Server
+
+APPS = "tests.events.app,examples.chat"
+
+Launch = Callable[..., AbstractContextManager[Server]]
+NewUser = Callable[[], User]
+
+
+@pytest.fixture(scope="session")
+def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Launch:
+    """Start a server with the tests' walkers and the example's, on the stack of this run."""
+
+    @contextmanager
+    def start(runner: str = "serve", **options: str) -> Iterator[Server]:
+        url = databases.create()
+        basic = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, "EXTRA_APPS": APPS}
+        server = Server(tmp_path_factory.mktemp("events"), basic | options, runner)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.close()
+            databases.drop(url)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def events(launch: Launch) -> Iterator[Server]:
+    """As open as the original; walkers may run for a second and notify 100 times."""
+    bounds = {"EVENTS_WALKER_SECONDS": "1", "EVENTS_WALKER_NOTIFICATIONS": "100"}
+    with launch(EVENTS_LOGIN_RATE="0", **bounds) as server:
+        yield server
+
+
+def database_of(redis_url: str, number: int) -> str:
+    """Another database of the same Redis: logins are counted there. "" stays ""."""
+    return redis_url and f"{redis_url.rpartition('/')[0]}/{number}"
+
+
+@pytest.fixture(scope="session")
+def strict(launch: Launch) -> Iterator[Server]:
+    """As closed as settings make it."""
+    with launch(
+        REDIS_URL=database_of(settings.REDIS_URL, 1),
+        EVENTS_LOGIN_RATE="5",
+        EVENTS_REGISTER="no",
+        EVENTS_EXPIRED_SOCKETS="public",
+        EVENTS_RECHECK_SECONDS="1",
+        EVENTS_PUBLIC_WALKERS="everyone",
+        EVENTS_SEND_TO_USERS="authenticated",
+        EVENTS_SEND_TO_CLIENTS="nobody",
+        EVENTS_SEND_TO_CHANNELS="members",
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pair(launch: Launch, redis_url: str) -> Iterator[Server]:
+    """Two workers."""
+    with launch(WORKERS="2", REDIS_URL=database_of(redis_url, 2), EVENTS_LOGIN_RATE="5") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _people(events: Server) -> list[User]:
+    return people(events, 30)
+
+
+@pytest.fixture
+def new_user(events: Server, _people: list[User]) -> NewUser:
+    """Somebody on `events` whom no other test knows, with a token."""
+
+    def take() -> User:
+        if not _people:
+            _people.extend(people(events, 10))
+        return _people.pop()
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def ann(_people: list[User]) -> User:
+    return _people.pop()
+
+
+@pytest.fixture(scope="session")
+def bob(_people: list[User]) -> User:
+    return _people.pop()

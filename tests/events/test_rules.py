@@ -1,0 +1,217 @@
+"""Who may send to whom, who may listen, and how much."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import pytest
+
+from routing_app.events import rules
+from routing_app.events.rates import Rates
+from routing_app.events.rules import Rule, Rules
+from routing_app.events.visit import PUBLIC as THE_PUBLIC
+from routing_app.events.visit import Visitor
+from tests.events.client import PUBLIC, Socket, User, call, people
+from tests.events.conftest import Launch
+from tests.services.server import Server
+
+USER = Visitor("n::" + "a" * 24, 1, "jti", 9e9)
+MEMBER = Visitor("n::" + "b" * 24, 2, "jti", 9e9)
+
+
+def to(kind: str, target: str) -> dict[str, Any]:
+    """An event to one target."""
+    key = {"channel": "channel_ids", "user": "root_ids", "client": "client_ids"}[kind]
+    return {"type": kind, key: [target], "data": {"x": 1}}
+
+
+def allow(server: Server, channel_id: str, **rule: Any) -> None:
+    """Give a channel a row."""
+    body = {"channel_id": channel_id, **rule}
+    assert call(server, "POST", "/api/channels/", body, server.api_key).status == 201
+
+
+@pytest.fixture(scope="module")
+def carla(strict: Server) -> User:
+    return people(strict, 1)[0]
+
+
+def test_only_users_may_send_to_users_where_the_setting_says_so(strict: Server, carla: User):
+    with Socket(strict) as public, Socket(strict, token=carla.token) as user:
+        assert public.ask(to("user", carla.root_id)) == {
+            "type": "user",
+            "error": "Event user requires to be authenticated!",
+        }
+        assert user.ask(to("user", carla.root_id)) == {"x": 1}
+
+
+def test_nobody_may_send_to_clients_where_the_setting_says_so(strict: Server, carla: User):
+    with Socket(strict, token=carla.token) as user:
+        expected = {"type": "client", "error": "Event client is not open to clients!"}
+        assert user.ask(to("client", user.client_id)) == expected
+
+
+def test_members_of_a_channel_without_a_row_are_those_on_it(strict: Server):
+    room = secrets.token_hex(4)
+    with Socket(strict, room) as inside, Socket(strict) as outside:
+        assert inside.ask(to("channel", room)) == {"x": 1}
+        denied = {"type": "channel", "error": f"You don't have access on target channel {room}!"}
+        assert outside.ask(to("channel", room)) == denied
+        assert inside.pending() == []
+
+
+def test_walkers_of_the_public_run_for_everyone_where_the_setting_says_so(strict: Server, carla: User):
+    with Socket(strict, token=carla.token) as user:
+        assert user.walk("public")["status"] == 200
+
+
+def test_members_alone_may_send_and_listen_where_the_row_says_so(events: Server, ann: User, bob: User):
+    room = secrets.token_hex(4)
+    allow(events, room, who_may_send="members", who_may_listen="members", members=[ann.root_id])
+    denied = {"type": "channel", "error": f"You don't have access on target channel {room}!"}
+    with Socket(events, room, ann.token) as member, Socket(events, room, bob.token) as other:
+        assert other.receive() == denied
+        assert other.ask(to("channel", room)) == denied
+        assert member.ask(to("channel", room)) == {"x": 1}
+        assert other.pending() == []
+
+
+def test_a_socket_hears_its_channel_as_soon_as_its_user_may(events: Server, ann: User):
+    room = secrets.token_hex(4)
+    allow(events, room, who_may_listen="authenticated")
+    with Socket(events, room) as socket, Socket(events) as sender:
+        assert socket.receive()["type"] == "channel"
+        sender.send(to("channel", room))
+        sender.pending()
+        assert socket.pending() == []
+        socket.change_user(ann.token)
+        sender.send(to("channel", room))
+        assert socket.receive() == {"x": 1}
+        assert socket.change_user(None) == PUBLIC
+        assert socket.receive()["error"].startswith("You don't have access on target channel")
+        sender.send(to("channel", room))
+        sender.pending()
+        assert socket.pending() == []
+
+
+def test_one_forbidden_target_stops_the_whole_event(events: Server):
+    closed = secrets.token_hex(4)
+    allow(events, closed, who_may_send="nobody")
+    with Socket(events, secrets.token_hex(4)) as socket:
+        ids = [socket.channel_id, closed]
+        answer = socket.ask({"type": "channel", "channel_ids": ids, "data": {"x": 1}})
+
+        assert answer["error"].endswith(f"{closed}!")
+        assert socket.pending() == []
+
+
+def test_a_change_of_rules_holds_on_every_worker(pair: Server):
+    room = secrets.token_hex(4)
+    sockets = [Socket(pair, room) for _ in range(8)]
+    allow(pair, room, who_may_send="nobody")
+    refused = 0
+    for socket in sockets:
+        while socket.ask(to("channel", room)).get("type") != "channel":
+            pass  # the rule is on its way to this socket's worker
+        refused += 1
+
+    assert refused == len(sockets)
+    for socket in sockets:
+        socket.close()
+
+
+@pytest.mark.parametrize(
+    ("who", "public", "user", "member"),
+    [
+        ("everyone", True, True, True),
+        ("authenticated", False, True, True),
+        ("members", False, False, True),
+        ("nobody", False, False, False),
+    ],
+)
+def test_every_rule_of_a_row(who: str, public: bool, user: bool, member: bool):
+    known = Rules()
+    known.replace({"room": Rule(who, who, frozenset({MEMBER.root_id}))})
+
+    for visitor, may in ((THE_PUBLIC, public), (USER, user), (MEMBER, member)):
+        assert known.may_listen(visitor, "room") is may
+        assert known.may_send(visitor, "room", hears=True) is may
+
+
+def test_a_row_without_a_word_on_sending_leaves_it_to_the_setting(settings):
+    known = Rules()
+    known.replace({"room": Rule("", "everyone", frozenset({MEMBER.root_id}))})
+    settings.EVENTS_SEND_TO_CHANNELS = "members"
+
+    assert known.may_send(MEMBER, "room", hears=False)
+    assert not known.may_send(USER, "room", hears=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "who"), [("user", "EVENTS_SEND_TO_USERS"), ("client", "EVENTS_SEND_TO_CLIENTS")]
+)
+def test_settings_for_users_and_clients(settings, kind: str, who: str):
+    for value, public, user in (
+        ("everyone", True, True),
+        ("authenticated", False, True),
+        ("nobody", False, False),
+    ):
+        setattr(settings, who, value)
+        assert (rules.may_target(kind, THE_PUBLIC), rules.may_target(kind, USER)) == (public, user)
+
+
+# --- rates -----------------------------------------------------------------------------------------------
+
+EVERY_EVENT = [
+    {"type": "connection"},
+    {"type": "walker", "walker": "typed", "context": {"val": 1}},
+    to("user", PUBLIC),
+    to("channel", "c"),
+    to("client", "c"),
+    {"type": "change_user"},
+    "no JSON",
+    {"type": "nope"},
+    b"binary",
+]
+
+
+def test_events_are_bounded_for_a_socket_and_for_a_user(launch: Launch):
+    bounds = {"EVENTS_RATE": "1", "EVENTS_BURST": "3", "EVENTS_USER_RATE": "1", "EVENTS_USER_BURST": "5"}
+    with launch(**bounds) as server:
+        for event in EVERY_EVENT:
+            with Socket(server) as socket:
+                for _ in range(10):
+                    socket.send(event)
+                wait_for_refusal(socket)
+        (user,) = people(server, 1)
+        sockets = [Socket(server, token=user.token) for _ in range(6)]
+        answers = [str(socket.ask({"type": "nope"})) for socket in sockets for _ in range(2)]
+        for socket in sockets:
+            socket.close()
+
+    assert any("Too many events!" in answer for answer in answers), "each socket alone stays below its bound"
+
+
+def wait_for_refusal(socket: Socket) -> None:
+    """Read until an event is refused for coming too soon."""
+    while "Too many events! Try again in" not in str(socket.receive()):
+        pass
+
+
+def test_a_bucket_of_a_user_goes_with_the_last_socket(settings):
+    settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 2
+    one, two = Rates(USER, "host"), Rates(USER, "other host")
+
+    assert [one.take() > 0, two.take() > 0, one.take() > 0, two.take() > 0] == [False, False, True, True]
+    del one, two
+    assert Rates(USER, "host").take() == 0
+
+
+def test_the_public_counts_by_network_address(settings):
+    settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 1
+    here, also_here, there = (Rates(THE_PUBLIC, host) for host in ("1.1.1.1", "1.1.1.1", "2.2.2.2"))
+
+    assert here.take() == 0
+    assert also_here.take() > 0
+    assert there.take() == 0

@@ -1,0 +1,202 @@
+"""Real server processes with a proxy on every connection they have, and clients that keep what they hear."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import ConnectionClosed
+
+from tests.faults.proxy import Proxy
+from tests.services.ports import LOOPBACK
+from tests.services.server import Server
+from tests.tokens.client import Reply, call
+
+GAP: Final = 4200
+"""The close that says: messages may have been lost, come back now."""
+
+
+@dataclass
+class Member:
+    """One `serve` process: what it is given as Redis, PostgreSQL and port are proxies."""
+
+    server: Server
+    clients: Proxy
+    redis: Proxy
+    postgres: Proxy
+
+    @property
+    def proxies(self) -> tuple[Proxy, ...]:
+        return self.clients, self.redis, self.postgres
+
+    def call(self, method: str, path: str, body: Any = None) -> Reply:
+        """One HTTP request with the server's key, past the proxy."""
+        return call(self.server, method, path, body)
+
+    def is_ready(self) -> bool:
+        """Whether `/health/ready` says so."""
+        try:
+            return self.call("GET", "/health/ready").status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        return read_metric(self.server, name)
+
+    def clients_listed(self) -> dict[str, int]:
+        """How many clients each worker has, as the REST API lists them."""
+        counts: dict[str, int] = {}
+        for client in listed(self.server):
+            counts[client["worker"]] = counts.get(client["worker"], 0) + 1
+        return counts
+
+
+def read_metric(server: Server, name: str) -> float:
+    """A metric, with the labels that are given, or as the sum over all."""
+    lines = call(server, "GET", "/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{")))
+
+
+def listing_count(server: Server) -> int:
+    """How many clients are present."""
+    return int(call(server, "GET", "/api/clients/").json()["count"])
+
+
+def listed(server: Server) -> list[dict[str, Any]]:
+    """All present clients; fails unless they are on one page."""
+    reply = call(server, "GET", "/api/clients/?page_size=1000")
+    assert reply.status == 200, reply
+    page = reply.json()
+    assert page["next"] is None
+    return list(page["results"])
+
+
+class Pair:
+    """Two members that share one PostgreSQL and one Redis."""
+
+    def __init__(self, one: Member, two: Member) -> None:
+        self.one, self.two = one, two
+
+    def __iter__(self) -> Any:
+        return iter((self.one, self.two))
+
+    def heal(self) -> None:
+        """Every proxy back to normal, without connections that have lost bytes; both servers ready."""
+        for member in self:
+            for proxy in member.proxies:
+                proxy.heal()
+
+    def is_ready(self) -> bool:
+        return all(member.is_ready() for member in self)
+
+
+class Cluster:
+    """Starts members, all at once; a context manager that ends them."""
+
+    def __init__(self, server: Callable[..., Server], redis_port: int, postgres_port: int) -> None:
+        self._server = server
+        self._redis_port, self._postgres_port = redis_port, postgres_port
+        self._exit = ExitStack()
+
+    def pair(self, database_url: str, **options: str) -> Pair:
+        """Two `serve` processes on one database; both are ready when this returns."""
+        members = [self._launch(database_url, **options) for _ in range(2)]
+        for member in members:
+            member.server.process.wait_until(member.server.serves)
+            member.server.process.wait_until(member.is_ready)
+        return Pair(*members)
+
+    def _launch(self, database_url: str, **options: str) -> Member:
+        redis = self._exit.enter_context(Proxy(self._redis_port))
+        postgres = self._exit.enter_context(Proxy(self._postgres_port))
+        options = {
+            "METRICS_OPEN": "yes",
+            "REDIS_URL": f"redis://{LOOPBACK}:{redis.port}/0",
+            "DATABASE_URL": database_url.replace(f":{self._postgres_port}/", f":{postgres.port}/"),
+            **options,
+        }
+        server = self._server(options)
+        self._exit.callback(server.close)
+        server.launch()
+        return Member(server, self._exit.enter_context(Proxy(server.port)), redis, postgres)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exit.close()
+
+
+class Listener:
+    """A client of the token line that keeps what it hears, and the code it was closed with."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.heard: list[str] = []
+        self.closed: int | None = None
+        self._reading = asyncio.ensure_future(self._read())
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                self.heard.append(str(await self.socket.recv()))
+        except ConnectionClosed as closed:
+            self.closed = closed.rcvd.code if closed.rcvd else 1006
+
+    def numbers(self, publisher: str) -> list[int]:
+        """The numbers of a publisher's messages, in the order in which they came."""
+        return [int(text.split()[1]) for text in self.heard if text.split()[0] == publisher]
+
+    async def leave(self) -> None:
+        await self.socket.close()
+        await self._reading
+
+
+async def listen(port: int, token: str) -> Listener:
+    """Open a client; raises what `websockets.connect` raises."""
+    url = f"ws://{LOOPBACK}:{port}/ws?{urlencode({'RegisterToken': token})}"
+    # No bound on what is received and not read yet: the close frame is behind it.
+    socket = await open_socket(
+        url, proxy=None, compression=None, ping_interval=None, max_queue=None, open_timeout=20
+    )
+    return Listener(socket)
+
+
+@asynccontextmanager
+async def listening(port: int, token: str, count: int = 1) -> AsyncIterator[list[Listener]]:
+    """Open clients that leave in the end."""
+    async with AsyncExitStack() as stack:
+        listeners = []
+        for _ in range(count):
+            listeners.append(await listen(port, token))
+            stack.push_async_callback(listeners[-1].leave)
+        yield listeners
+
+
+async def publish(
+    sender: Listener, name: str, token: str, numbers: Iterable[int], rate: float = 100, filling: str = ""
+) -> None:
+    """Send `<name> <number> <filling>` to a token, so many a second."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for count, number in enumerate(numbers):
+        await asyncio.sleep(began + count / rate - loop.time())
+        await sender.socket.send(f"{token}|{name} {number} {filling}")
+
+
+async def until(condition: Callable[[], Any], seconds: float = 20, pause: float = 0.05) -> float:
+    """Wait until something is true, asked in a thread; how long it took. Fails after `seconds`."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while not await asyncio.to_thread(condition):
+        assert loop.time() - began < seconds, f"not true after {seconds:g} s"
+        await asyncio.sleep(pause)
+    return loop.time() - began

@@ -1,0 +1,65 @@
+"""A PostgreSQL and a Redis that these tests may stop, and two servers on them with proxies everywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.cluster import Cluster, Pair
+from tests.services.databases import PostgresDatabases
+from tests.services.postgres import Postgres, find_postgres
+from tests.services.redis import Redis, find_redis
+from tests.services.server import Server
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    if find_redis() is None:
+        pytest.skip("redis-server is not installed (make test installs it)")
+    with Redis(tmp_path_factory.mktemp("redis")) as redis:
+        yield redis
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    if find_postgres() is None:
+        pytest.skip("PostgreSQL is not installed (make test installs it)")
+    with Postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture(scope="session")
+def fresh(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> PostgresDatabases:
+    """Migrated databases in the cluster of these tests."""
+    return PostgresDatabases(postgres.url(), tmp_path_factory.mktemp("databases"))
+
+
+@pytest.fixture(scope="session")
+def cluster(redis: Redis, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    def server(options: dict[str, str]) -> Server:
+        return Server(tmp_path_factory.mktemp("faults"), options)
+
+    with Cluster(server, redis.port, postgres.port) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def shared_pair(cluster: Cluster, fresh: PostgresDatabases) -> Pair:
+    return cluster.pair(fresh.create())
+
+
+@pytest.fixture
+def pair(shared_pair: Pair, redis: Redis, postgres: Postgres) -> Iterator[Pair]:
+    """Two servers that are ready, whatever the test before has done to them."""
+    deadline = time.monotonic() + 30
+    while not shared_pair.is_ready():
+        assert time.monotonic() < deadline, "the servers did not recover from an earlier test"
+        time.sleep(0.05)
+    yield shared_pair
+    shared_pair.heal()
+    if redis.process.exit_code is not None:
+        redis.start()
+    if postgres.process.exit_code is not None:
+        postgres.serve()

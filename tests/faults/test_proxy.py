@@ -1,0 +1,175 @@
+"""The proxy of these tests fails in the ways it promises, and in no other."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from tests.faults.proxy import Proxy, Way
+from tests.services.ports import LOOPBACK
+
+pytestmark = pytest.mark.once
+
+Open = Callable[[], socket.socket]
+
+
+class Echo(socketserver.BaseRequestHandler):
+    """Sends back what it gets, and keeps it."""
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):
+            while data := self.request.recv(65536):
+                self.server.got.append(data)  # type: ignore[attr-defined]
+                self.request.sendall(data)
+
+
+class EchoServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self) -> None:
+        super().__init__((LOOPBACK, 0), Echo)
+        self.got: list[bytes] = []
+
+
+@pytest.fixture
+def echo() -> Iterator[EchoServer]:
+    with EchoServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def proxy(echo: EchoServer) -> Iterator[Proxy]:
+    with Proxy(echo.server_address[1]) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def connect(proxy: Proxy) -> Iterator[Open]:
+    opened: list[socket.socket] = []
+
+    def connect() -> socket.socket:
+        opened.append(socket.create_connection((LOOPBACK, proxy.port), timeout=5))
+        return opened[-1]
+
+    yield connect
+    for one in opened:
+        one.close()
+
+
+def says(client: socket.socket, data: bytes) -> bytes:
+    """What comes back for `data`, as long as it."""
+    client.sendall(data)
+    back = b""
+    while len(back) < len(data):
+        back += client.recv(65536)
+    return back
+
+
+def is_deaf(client: socket.socket) -> bool:
+    client.sendall(b"lost")
+    client.settimeout(0.2)
+    try:
+        return client.recv(10) is None
+    except TimeoutError:
+        return True
+    finally:
+        client.settimeout(5)
+
+
+def test_normally_everything_comes_through_and_so_does_the_end(proxy: Proxy, connect: Open) -> None:
+    client, data = connect(), bytes(range(256)) * 4096
+    sender = threading.Thread(target=client.sendall, args=(data,))
+    sender.start()
+    back = b""
+    while len(back) < len(data):
+        back += client.recv(65536)
+    sender.join()
+    client.shutdown(socket.SHUT_WR)
+    assert back == data
+    assert client.recv(1) == b""
+
+
+def test_latency_delays_each_way_and_keeps_the_order(proxy: Proxy, connect: Open) -> None:
+    client = connect()
+    proxy.slow(latency=0.1)
+    began = time.monotonic()
+    for number in range(10):
+        client.sendall(bytes([number]))
+        time.sleep(0.005)
+    back = b""
+    while len(back) < 10:
+        back += client.recv(100)
+    assert back == bytes(range(10))
+    assert time.monotonic() - began >= 0.2
+
+
+def test_a_trickle_lets_so_many_bytes_through(proxy: Proxy, connect: Open) -> None:
+    client = connect()
+    proxy.slow(bytes_per_second=10_000)
+    began = time.monotonic()
+    assert says(client, b"x" * 5000) == b"x" * 5000
+    assert time.monotonic() - began >= 0.4
+
+
+def test_cut_resets_every_connection_and_takes_new_ones(proxy: Proxy, connect: Open) -> None:
+    clients = [connect() for _ in range(3)]
+    for client in clients:
+        says(client, b"here")
+    assert proxy.cut() == 3
+    for client in clients:
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert says(connect(), b"again") == b"again"
+
+
+def test_refuse_turns_away_new_connections_only(proxy: Proxy, connect: Open) -> None:
+    client = connect()
+    says(client, b"here")
+    proxy.refuse()
+    with pytest.raises(ConnectionRefusedError):
+        connect()
+    assert says(client, b"still") == b"still"
+    proxy.heal()
+    assert says(connect(), b"again") == b"again"
+
+
+def test_half_open_swallows_and_what_has_lost_bytes_is_lost(
+    proxy: Proxy, connect: Open, echo: EchoServer
+) -> None:
+    old = connect()
+    says(old, b"before")
+    proxy.swallow()
+    new = connect()
+    assert is_deaf(old)
+    assert is_deaf(new)
+    assert echo.got == [b"before"]
+    proxy.heal()
+    assert is_deaf(old)
+    assert says(connect(), b"again") == b"again"
+
+
+@pytest.mark.parametrize(("way", "arrives"), [(Way.UP, []), (Way.DOWN, [b"lost"])])
+def test_half_open_in_one_direction(
+    way: Way, arrives: list[bytes], proxy: Proxy, connect: Open, echo: EchoServer
+) -> None:
+    client = connect()
+    proxy.swallow(frozenset({way}))
+    assert is_deaf(client)
+    assert echo.got == arrives
+
+
+def test_a_server_that_is_not_there_is_a_reset(proxy: Proxy, connect: Open, echo: EchoServer) -> None:
+    echo.server_close()
+    with pytest.raises(ConnectionResetError):
+        connect().recv(1)

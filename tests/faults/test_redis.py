@@ -1,0 +1,157 @@
+"""Redis restarts, loses its clients or falls silent under two real servers: nothing is lost in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+
+import pytest
+import redis.asyncio as redis_client
+from websockets.exceptions import InvalidStatus
+
+from tests.faults.cluster import GAP, Listener, Member, Pair, listen, listening, publish, until
+from tests.faults.proxy import Way
+from tests.services.redis import Redis
+
+pytestmark = pytest.mark.once
+logger = logging.getLogger("measured")
+
+MESSAGES = 1000
+FEWER = 600
+RATE = 100
+SUBSCRIBERS = 6
+
+
+async def kill_pubsub_clients(redis: Redis) -> None:
+    async with redis_client.from_url(redis.url) as client:
+        assert await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub") >= 2
+
+
+async def trouble(redis: Redis) -> None:
+    """What happens to Redis during the ten seconds of publishing."""
+    for _ in range(2):
+        await asyncio.sleep(1)
+        await kill_pubsub_clients(redis)
+    await asyncio.sleep(1)
+    await asyncio.to_thread(redis.kill)
+    await asyncio.sleep(1)
+    await asyncio.to_thread(redis.start)
+    await asyncio.sleep(2.5)
+    await asyncio.to_thread(redis.stop)
+    await asyncio.to_thread(redis.start)
+    await asyncio.sleep(2)
+    await kill_pubsub_clients(redis)
+
+
+def has_all(listener: Listener, count: int) -> bool:
+    """Whether it has everything, or was told that it has not."""
+    whole = all(len(listener.numbers(name)) >= count for name in ("one", "two"))
+    return whole or listener.closed is not None
+
+
+def check(listener: Listener, count: int) -> None:
+    """The full sequence once and in order; one that was told has no repeats and no disorder either."""
+    assert listener.closed in (None, GAP)
+    for name in ("one", "two"):
+        numbers = listener.numbers(name)
+        if listener.closed is None:
+            assert numbers == list(range(count))
+        assert numbers == sorted(set(numbers))
+
+
+@pytest.fixture
+def token() -> str:
+    return secrets.token_hex(4)
+
+
+async def test_every_subscriber_has_the_full_sequence_or_was_told(
+    pair: Pair, redis: Redis, token: str
+) -> None:
+    async with (
+        listening(pair.one.clients.port, token, SUBSCRIBERS) as near,
+        listening(pair.two.clients.port, token, SUBSCRIBERS) as far,
+        listening(pair.one.clients.port, f"{token}-one") as [one],
+        listening(pair.two.clients.port, f"{token}-two") as [two],
+    ):
+        publishing = [
+            asyncio.ensure_future(publish(sender, name, token, range(MESSAGES), RATE))
+            for name, sender in (("one", one), ("two", two))
+        ]
+        await trouble(redis)
+        await asyncio.gather(*publishing)
+        await until(lambda: all(has_all(listener, MESSAGES) for listener in near + far))
+        await asyncio.sleep(0.5)  # nothing may come twice, either
+        told = sum(listener.closed is not None for listener in near + far)
+        logger.info("told: %d of %d", told, 2 * SUBSCRIBERS)
+        for listener in near + far:
+            check(listener, MESSAGES)
+        assert one.closed is two.closed is None
+
+
+async def test_a_socket_opened_after_redis_is_back_is_reached(pair: Pair, redis: Redis, token: str) -> None:
+    await asyncio.to_thread(redis.kill)
+    await asyncio.sleep(3.5)  # longer than an envelope is tried again
+    await asyncio.to_thread(redis.start)
+
+    seconds = await reached(pair.one, pair.two, token)
+
+    logger.info("reached after Redis was back: %.2f s", seconds)
+    assert seconds < 10
+
+
+async def reached(publisher: Member, subscriber: Member, token: str) -> float:
+    """Seconds until a new client of one server hears what a new client of the other publishes."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    listener, sender = [await persistently(member, token) for member in (subscriber, publisher)]
+    while not listener.heard:
+        assert loop.time() - began < 20
+        await sender.socket.send(f"{token}|hello")
+        await asyncio.sleep(0.02)
+    seconds = loop.time() - began
+    await listener.leave()
+    await sender.leave()
+    return seconds
+
+
+async def persistently(member: Member, token: str) -> Listener:
+    """Open a client as soon as the server lets one in."""
+    while True:
+        try:
+            return await listen(member.clients.port, token)
+        except InvalidStatus:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_half_open_redis_is_noticed_and_recovered_from(pair: Pair, token: str) -> None:
+    """One server's Redis falls silent altogether, the other's answers are lost: no close, no error."""
+    async with (
+        listening(pair.one.clients.port, token, SUBSCRIBERS) as near,
+        listening(pair.two.clients.port, token, SUBSCRIBERS) as far,
+        listening(pair.one.clients.port, f"{token}-one") as [one],
+        listening(pair.two.clients.port, f"{token}-two") as [two],
+    ):
+        publishing = [
+            asyncio.ensure_future(publish(sender, name, token, range(FEWER), RATE))
+            for name, sender in (("one", one), ("two", two))
+        ]
+        errors = [member.metric("switchboard_layer_errors_total") for member in pair]
+        await asyncio.sleep(0.5)
+        pair.one.redis.swallow()
+        pair.two.redis.swallow(frozenset({Way.DOWN}))
+        noticed = await until(
+            lambda: all(
+                member.metric("switchboard_layer_errors_total") > before
+                for member, before in zip(pair, errors, strict=True)
+            )
+        )
+        pair.heal()
+        await asyncio.gather(*publishing)
+        recovered = await until(lambda: all(has_all(listener, FEWER) for listener in near + far))
+        logger.info("noticed after: %.2f s", noticed)
+        logger.info("recovered after the last publish: %.2f s", recovered)
+        for listener in near + far:
+            check(listener, FEWER)
+    await until(pair.is_ready)
+    assert await reached(pair.one, pair.two, f"{token}-later") < 10

@@ -1,0 +1,107 @@
+"""Clients behind bad networks: served as fast as they read or closed as slow, and never at others' cost."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cluster import Pair, listening, publish, until
+from tests.faults.proxy import Proxy
+from tests.services.process import Process
+
+pytestmark = pytest.mark.once
+
+logger = logging.getLogger("measured")
+
+SLOW = 4100
+CUT = 1006
+"""The close frame waits behind all that the kernel holds: who reads no more within a second is not told."""
+CLOSED_AS_SLOW = 'switchboard_closed_total{close="slow",line="tokens"}'
+MANY = 250
+"""Messages of 40 kB, 10 MB: the kernel takes up to four for a slow client, and the outbox one."""
+FILLING = "x" * 40_000
+
+
+@pytest.fixture
+def bad_network(pair: Pair) -> Iterator[Proxy]:
+    """A way to the first server beside the one of everybody else."""
+    with Proxy(pair.one.server.port, receive_buffer=16_384) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def token() -> str:
+    return secrets.token_hex(4)
+
+
+def memory_of(process: Process) -> int:
+    """Resident bytes of a process."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
+
+
+def hearing(pair: Pair, token: str) -> int:
+    """How many clients of a token are listed."""
+    return int(pair.two.call("GET", f"/api/clients/?address=token:{token}").json()["count"])
+
+
+async def test_a_trickling_client_is_closed_as_slow_and_slows_nobody(
+    pair: Pair, bad_network: Proxy, token: str
+) -> None:
+    async with (
+        listening(bad_network.port, f"{token}-not-yet") as [trickling],
+        listening(pair.one.server.port, token, 2) as near,
+        listening(pair.two.server.port, token, 2) as far,
+        listening(pair.one.server.port, f"{token}-one") as [sender],
+    ):
+        others = near + far
+        await publish(sender, "one", token, range(MANY), 125, FILLING)
+        await until(lambda: all(len(client.heard) == MANY for client in others))
+        memory = memory_of(pair.one.server.process)
+        slow = pair.one.metric(CLOSED_AS_SLOW)
+        bad_network.slow(bytes_per_second=20_000)
+        await trickling.socket.send(f"RegisterToken:{token}")
+        await until(lambda: hearing(pair, token) == 5)
+
+        await publish(sender, "one", token, range(MANY, 2 * MANY), 125, FILLING)
+
+        await until(lambda: all(len(client.heard) == 2 * MANY for client in others))
+        await until(lambda: pair.one.metric(CLOSED_AS_SLOW) == slow + 1)
+        grown = memory_of(pair.one.server.process) - memory
+        logger.info("memory of the process grew by %.1f MiB", grown / 2**20)
+        assert grown < 20 * 2**20
+        for client in near + far:
+            assert client.numbers("one") == list(range(2 * MANY))
+            assert client.closed is None
+        bad_network.heal()
+        await until(lambda: trickling.closed is not None)
+        heard = trickling.numbers("one")
+        assert trickling.closed in (SLOW, CUT)
+        assert heard == list(range(MANY, MANY + len(heard)))
+        assert len(heard) < MANY
+
+
+async def test_a_slow_client_that_keeps_up_is_served_in_full(
+    pair: Pair, bad_network: Proxy, token: str
+) -> None:
+    async with (
+        listening(bad_network.port, token) as [slow],
+        listening(pair.two.clients.port, f"{token}-one") as [sender],
+    ):
+        bad_network.slow(latency=0.3, bytes_per_second=5_000)
+        await publish(sender, "one", token, range(100), 200)
+        await until(lambda: len(slow.heard) == 100)
+        assert slow.numbers("one") == list(range(100))
+        assert slow.closed is None
+        bad_network.heal()
+
+
+async def test_a_client_that_is_cut_off_is_gone_at_once(pair: Pair, bad_network: Proxy, token: str) -> None:
+    async with listening(bad_network.port, token, 20) as clients:
+        await until(lambda: hearing(pair, token) == 20)
+        bad_network.cut()
+        await until(lambda: hearing(pair, token) == 0)
+        await until(lambda: all(client.closed == 1006 for client in clients))

@@ -1,0 +1,57 @@
+// Socket.IO clients of every generation as puppets: commands as JSON lines in, what happens as JSON lines out.
+//
+//   {"do": "open", "client": "a", "library": "socket.io-client-1.7", "url": "http://…/layout", "options": {…}}
+//   {"do": "emit", "client": "a", "event": "JOIN", "args": […], "ack": 1}     ack: answered with {"ack": 1, …}
+//   {"do": "look", "client": "a"}                                             tells the transport it is on
+//   {"do": "close", "client": "a"}
+//
+// Out: {"client": "a", "event": "EVENT", "args": […]} and {"client": "a", "ack": 1, "args": […]}.
+
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+
+const require = createRequire(import.meta.url);
+const NAMES = "EVENT CLIENTS JOINED PEERS LEFT MESSAGE RTCSIGNAL EVENTS UPDATES STATUS".split(" ");
+const sockets = new Map();
+
+function tell(what) {
+  process.stdout.write(JSON.stringify(what) + "\n");
+}
+
+function open({ client, library, url, options }) {
+  const module = require(library);
+  const connect = module.io ?? module;
+  const socket = connect(url, { forceNew: true, reconnectionDelay: 100, reconnectionDelayMax: 300, ...options });
+  sockets.set(client, socket);
+  for (const event of NAMES) {
+    socket.on(event, (...args) => tell({ client, event, args }));
+  }
+  socket.on("connect", () => tell({ client, event: "connect", args: [socket.id] }));
+  socket.on("disconnect", (reason) => tell({ client, event: "disconnect", args: [reason] }));
+  for (const event of ["error", "connect_error"]) {
+    socket.on(event, (error) => tell({ client, event, args: [error?.message ?? String(error)] }));
+  }
+}
+
+const actions = {
+  open,
+  emit({ client, event, args, ack }) {
+    const answer = ack ? [(...args) => tell({ client, ack, args })] : [];
+    sockets.get(client).emit(event, ...args, ...answer);
+  },
+  look({ client }) {
+    tell({ client, event: "transport", args: [sockets.get(client).io.engine.transport.name] });
+  },
+  close({ client }) {
+    sockets.get(client).close();
+    sockets.delete(client);
+  },
+};
+
+const lines = createInterface({ input: process.stdin });
+lines.on("line", (line) => {
+  const command = JSON.parse(line);
+  actions[command.do](command);
+});
+lines.on("close", () => process.exit(0));
+tell({ event: "ready" });

@@ -1,0 +1,80 @@
+"""python-socketio's client as a puppet: the commands and answers of `puppet.mjs`, for one client."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+import socketio
+
+NAMES = (
+    "EVENT",
+    "CLIENTS",
+    "JOINED",
+    "PEERS",
+    "LEFT",
+    "MESSAGE",
+    "RTCSIGNAL",
+    "EVENTS",
+    "UPDATES",
+    "STATUS",
+)
+
+
+def tell(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+class Puppet:
+    """One client in one namespace."""
+
+    def __init__(self) -> None:
+        self._client = socketio.Client(reconnection_delay=0.1, reconnection_delay_max=0.3)
+        self._namespace = "/"
+
+    def open(self, command: dict[str, Any]) -> None:
+        url = urlsplit(command["url"])
+        name, self._namespace = command["client"], url.path
+        for event in NAMES:
+            self._client.on(event, self._teller(name, event), namespace=self._namespace)
+        self._client.on("connect", lambda: self._connected(name), namespace=self._namespace)
+        disconnected = self._teller(name, "disconnect")
+        self._client.on("disconnect", disconnected, namespace=self._namespace)
+        options = command["options"]
+        self._client.connect(
+            f"{url.scheme}://{url.netloc}",
+            auth=options.get("auth"),
+            transports=options.get("transports"),
+            namespaces=[self._namespace],
+        )
+
+    def emit(self, command: dict[str, Any]) -> None:
+        name, number = command["client"], command.get("ack")
+        answer = (lambda *args: tell(client=name, ack=number, args=args)) if number else None
+        self._client.emit(
+            command["event"], tuple(command["args"]), namespace=self._namespace, callback=answer
+        )
+
+    def close(self, command: dict[str, Any]) -> None:
+        self._client.disconnect()
+
+    def _connected(self, name: str) -> None:
+        id = self._client.get_sid(self._namespace)
+        tell(client=name, event="connect", args=[id])
+
+    def look(self, command: dict[str, Any]) -> None:
+        tell(client=command["client"], event="transport", args=[self._client.transport()])
+
+    @staticmethod
+    def _teller(name: str, event: str) -> Any:
+        return lambda *args: tell(client=name, event=event, args=args)
+
+
+puppet = Puppet()
+tell(event="ready")
+for line in sys.stdin:
+    received = json.loads(line)
+    getattr(puppet, received["do"])(received)

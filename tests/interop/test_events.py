@@ -1,0 +1,50 @@
+"""The published clients' way in: Node's `ws` with an Authorization header, as the original documents it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ServerFactory
+from tests.events.client import PUBLIC, new_user
+
+SCRIPT = Path(__file__).with_name("events.mjs")
+
+
+def run(*arguments: str) -> list[Any]:
+    """What the script prints, line by line."""
+    result = subprocess.run(
+        ["node", str(SCRIPT), *arguments], capture_output=True, text=True, check=True, timeout=50
+    )
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_the_ws_package_is_authenticated_by_header_and_sends_every_event(server: ServerFactory):
+    chat = server(EXTRA_APPS="examples.chat")
+    user = new_user(chat)
+    first, *frames, end = run(f"{chat.ws_url}/websocket?channel_id=tea", user.token, "tea")
+
+    assert first["msg"]["data"]["root_id"] == user.root_id
+    assert first["msg"]["data"]["channel_id"] == "tea"
+    assert not any(frame["isBinary"] for frame in frames)
+    assert [frame["msg"] for frame in frames] == [
+        {"type": "chat", "data": {"any_field": "client"}},
+        {"type": "chat", "data": {"any_field": "channel"}},
+        {"type": "chat", "data": {"any_field": "user"}},
+        {"type": "chat", "data": {"message": "string"}},
+        {"status": 200, "reports": []},
+    ]
+    assert end == {"code": 1000}
+
+
+def test_a_wrong_header_makes_it_public(server: ServerFactory):
+    chat = server(EXTRA_APPS="examples.chat")
+    first, *frames, end = run(f"{chat.ws_url}/websocket?channel_id=tea", "nonsense", "tea")
+
+    assert first["msg"]["data"]["root_id"] == PUBLIC
+    refusal = {"type": "walker", "error": "Event send_chat_to_user requires to be authenticated!"}
+    assert frames[-1]["msg"] == refusal
+    assert len(frames) == 4
+    assert end == {"code": 1000}

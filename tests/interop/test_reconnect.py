@@ -1,0 +1,57 @@
+"""A restart of the server: every client comes back by itself, joins again, and hears again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.conftest import ServerFactory
+from tests.interop import puppet
+from tests.interop.puppet import Client
+from tests.interop.test_clients import KINDS, hear, in_room, make_puppet, plain, say
+
+ROOM = "all.contexts"
+
+
+async def test_all_clients_come_back_after_a_restart(
+    server: ServerFactory, request: pytest.FixtureRequest
+) -> None:
+    broker = server(ROOMS_PING_INTERVAL="2", ROOMS_PING_TIMEOUT="2", ROOMS_PING_TIMEOUT_V3="2")
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(puppet.node())
+        clients: list[Client] = []
+        for kind in KINDS:
+            js = kind.library.startswith("socket.io-client")
+            stage = node if js else await stack.enter_async_context(make_puppet(kind, request))
+            client = await stage.open(str(kind), kind.library, f"{broker.url}/layout", **kind.options)
+            clients.append(client)
+        await asyncio.gather(*(join(client) for client in clients))
+
+        assert await asyncio.to_thread(broker.stop) == 0
+        await asyncio.to_thread(broker.start)
+
+        returned = await asyncio.gather(*(come_back(client) for client in clients), return_exceptions=True)
+        assert [c.name for c, error in zip(clients, returned, strict=True) if error] == []
+        await in_room(broker, "layout", ROOM, len(KINDS))
+        other = await plain(stack, broker, "layout")
+        await say(other, "NOTIFY", {"room": ROOM, "message": "welcome back"})
+        for client in clients:
+            assert await client.heard("EVENT") == [
+                {"sender": "unknown", "room": ROOM, "message": "welcome back"}
+            ]
+        await say(other, "CLIENTS", {"room": ROOM})
+        names = (await hear(other))[1]["clients"]
+        assert sorted(names) == sorted(client.name for client in clients)
+
+
+async def join(client: Client) -> None:
+    assert await client.ask("JOIN", json.dumps({"room": ROOM, "name": client.name})) == []
+
+
+async def come_back(client: Client) -> None:
+    """What the known programs do: JOIN again with every connect."""
+    await client.heard("connect")
+    await join(client)

@@ -1,0 +1,78 @@
+"""Two workers, no sticky sessions: all generations share rooms, and every request finds its session."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from itertools import cycle, islice
+from urllib.request import Request, urlopen
+
+from tests.conftest import ServerFactory
+from tests.interop import puppet
+from tests.interop.puppet import Client
+from tests.interop.test_clients import KINDS, in_room
+from tests.services.server import Server
+
+ROOM = "all.contexts"
+MEMBERS = 20
+MESSAGES = 1000
+JS_KINDS = [kind for kind in KINDS if kind.library.startswith("socket.io-client")]
+
+
+async def test_every_member_hears_everything_once_and_in_order(server: ServerFactory, redis_url: str) -> None:
+    broker = server(WORKERS="2", REDIS_URL=redis_url)
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(puppet.node())
+        url = f"{broker.url}/layout"
+        members = [
+            await node.open(f"member-{number}-{kind}", kind.library, url, **kind.options)
+            for number, kind in enumerate(islice(cycle(JS_KINDS), MEMBERS))
+        ]
+        publishers = [
+            await node.open(f"publisher-{kind}", kind.library, url, **kind.options)
+            for kind in JS_KINDS
+            if str(kind) in ("1.7-polling", "2.5-default", "4.8-websocket")
+        ]
+        await asyncio.gather(*(join(client) for client in members + publishers))
+        await in_room(broker, "layout", ROOM, MEMBERS + 3)
+
+        await asyncio.gather(*(publish(publisher) for publisher in publishers))
+
+        names = {publisher.name for publisher in publishers}
+        all_of_it = list(range(MESSAGES))
+        for member in members:
+            assert await heard_by(member, len(publishers) * MESSAGES) == dict.fromkeys(names, all_of_it)
+        for publisher in publishers:
+            heard = await heard_by(publisher, (len(publishers) - 1) * MESSAGES)
+            assert heard == dict.fromkeys(names - {publisher.name}, all_of_it)
+        assert await workers_of(broker) == 2
+        for client in members + publishers:
+            assert client.unread("EVENT") == client.unread("disconnect") == []
+
+
+async def join(client: Client) -> None:
+    assert await client.ask("JOIN", json.dumps({"room": ROOM, "name": client.name})) == []
+
+
+async def publish(publisher: Client) -> None:
+    for number in range(MESSAGES):
+        publisher.emit("NOTIFY", json.dumps({"room": ROOM, "message": number}))
+        if number % 50 == 49:
+            await asyncio.sleep(0.01)
+
+
+async def heard_by(client: Client, count: int) -> dict[str, list[int]]:
+    """The numbers that a client heard, by their sender, in the order in which they came."""
+    heard: dict[str, list[int]] = {}
+    for _ in range(count):
+        [event] = await client.heard("EVENT")
+        heard.setdefault(event["sender"], []).append(event["message"])
+    return heard
+
+
+async def workers_of(broker: Server) -> int:
+    """How many workers have clients."""
+    request = Request(f"{broker.url}/api/clients/?line=rooms", headers={"X-API-Key": broker.api_key})
+    with await asyncio.to_thread(urlopen, request) as response:
+        return len({row["worker"] for row in json.load(response)["results"]})

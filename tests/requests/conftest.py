@@ -1,0 +1,95 @@
+"""Servers with handlers of an app, and peers that leave with their test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.conf import settings
+
+from tests.requests.peer import Peer
+from tests.services.databases import Databases
+from tests.services.server import Server
+
+Connect = Callable[..., Peer]
+
+
+@contextmanager
+def serving(databases: Databases, paths: pytest.TempPathFactory, **options: str) -> Iterator[Server]:
+    """A server with the tests' handlers and a database of its own, unless options name one."""
+    url = options.get("DATABASE_URL") or databases.create()
+    basic = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, "EXTRA_APPS": "tests.requests.app"}
+    server = Server(paths.mktemp("requests"), basic | options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+        if "DATABASE_URL" not in options:
+            databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server as it comes, with the tests' handlers."""
+    with serving(databases, tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def strict(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with small bounds."""
+    with serving(
+        databases,
+        tmp_path_factory,
+        REQUESTS_MAX_RUNNING="4",
+        REQUESTS_MAX_PENDING="3",
+        REQUESTS_MAX_SUBSCRIPTIONS="3",
+        REQUESTS_MAX_MALFORMED="5",
+        MAX_FRAME_BYTES="4096",
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def two(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory, redis_url: str
+) -> Iterator[tuple[Server, Server]]:
+    """Two processes that share a database and a Redis."""
+    with (
+        serving(databases, tmp_path_factory, REDIS_URL=redis_url) as one,
+        serving(databases, tmp_path_factory, REDIS_URL=redis_url, DATABASE_URL=one.database_url) as other,
+    ):
+        yield one, other
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Open peers: `connect(server, query)`; all leave with the test."""
+    peers: list[Peer] = []
+
+    def open_peer(server: Server, query: str = "", **options: object) -> Peer:
+        peer = Peer(server, query, **options)  # type: ignore[arg-type]
+        peers.append(peer)
+        return peer
+
+    yield open_peer
+    for peer in peers:
+        peer.close()
+
+
+@pytest.fixture
+def keyed(connect: Connect) -> Connect:
+    """The same, with the server's API key."""
+    return lambda server, **options: connect(server, f"?key={server.api_key}", **options)
+
+
+@pytest.fixture
+def victim(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory, two: tuple[Server, Server]
+) -> Iterator[Server]:
+    """A third process that may be killed."""
+    shared = {"REDIS_URL": two[0].env["REDIS_URL"], "DATABASE_URL": two[0].database_url}
+    with serving(databases, tmp_path_factory, **shared) as server:
+        yield server

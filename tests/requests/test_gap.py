@@ -1,0 +1,25 @@
+"""Lost publications of other processes are told, on a connection that stays open."""
+
+from __future__ import annotations
+
+import redis
+
+from tests.requests.conftest import Connect
+from tests.requests.peer import call
+from tests.services.server import Server
+
+
+def test_a_gap_is_a_message_and_no_close(
+    two: tuple[Server, Server], victim: Server, connect: Connect, redis_url: str
+) -> None:
+    """Who was heard and is dead cannot send again what the broken connection has lost."""
+    peer = connect(two[0], f"?key={two[0].api_key}")
+    peer.ask("subscribe", addresses=["channel:gap"])
+    call(victim, "/api/publish", {"addresses": ["channel:gap"], "message": 1})
+    assert peer.next()["message"] == 1
+    victim.kill()
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.client_kill_filter(_type="pubsub")
+
+    assert peer.next(timeout=40) == {"type": "gap"}
+    assert peer.ask("whoami")["addresses"] == ["channel:gap"]

@@ -1,0 +1,64 @@
+"""A server that the tests of rooms share; each test uses rooms of its own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from django.conf import settings
+
+from tests.rooms.client import Api
+from tests.services.databases import Databases
+from tests.services.server import Server
+
+Pair = tuple[Server, Server]
+
+
+@pytest.fixture(scope="session")
+def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server as it comes."""
+    url = databases.create()
+    options = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL}
+    server = Server(tmp_path_factory.mktemp("rooms"), options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+        databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two processes that share a database and a Redis."""
+    options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url}
+    owner, other = (Server(tmp_path_factory.mktemp("pair"), options) for _ in range(2))
+    try:
+        owner.start()
+        other.start()
+        yield owner, other
+    finally:
+        owner.close()
+        other.close()
+        databases.drop(options["DATABASE_URL"])
+
+
+@pytest.fixture
+def api(broker: Server) -> Api:
+    """Its REST side."""
+    return Api(broker)
+
+
+@pytest.fixture
+def room() -> str:
+    """A room that no other test uses."""
+    return f"room-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    """Closes what a test opens."""
+    async with AsyncExitStack() as exits:
+        yield exits

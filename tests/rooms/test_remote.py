@@ -1,0 +1,195 @@
+"""Two processes on one Redis and one database: each serves the sessions of the other as its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.compliance.engineio.client import Site, handshake
+from tests.conftest import ServerFactory
+from tests.rooms.client import SOCKET_IO, Api, plain, until
+from tests.rooms.conftest import Pair
+
+
+@pytest.fixture(params=[3, 4], ids=["v3", "v4"])
+def sites(pair: Pair, request: pytest.FixtureRequest) -> tuple[Site, Site]:
+    """Their endpoints."""
+    here, there = (Site(server.port, request.param, SOCKET_IO) for server in pair)
+    return here, there
+
+
+def packets(site: Site, *texts: str) -> str:
+    if site.version == 4:
+        return "\x1e".join(texts)
+    return "".join(f"{len(text)}:{text}" for text in texts)
+
+
+async def joined(site: Site, room: str, name: str = "poller") -> str:
+    """A polling session that is in a room."""
+    answer = await site.get(b64="1")
+    sid = str(handshake(answer.text)["sid"])
+    if site.version == 3:
+        assert (await site.get(sid)).text == "2:40"
+    await site.post(
+        packets(site, "40/layout,", f'42/layout,0["JOIN",{{"room":"{room}","name":"{name}"}}]'), sid
+    )
+    heard = ""
+    while "43/layout,0[]" not in heard:
+        heard += (await site.get(sid)).text
+    return sid
+
+
+async def test_polls_and_posts_land_anywhere(
+    pair: Pair, sites: tuple[Site, Site], stack: AsyncExitStack, room: str
+) -> None:
+    here, there = sites
+    sid = await joined(here, room)
+    other = await plain(stack, pair[1], "layout")
+    await other.join(room, "other")
+
+    for number in range(10):
+        waiting = asyncio.create_task((there if number % 2 else here).get(sid))
+        await asyncio.sleep(0.02)
+        await other.say("NOTIFY", {"room": room, "message": number})
+        assert f'"message":{number}}}' in (await waiting).text
+        post = there if number % 3 else here
+        text = f'42/layout,["NOTIFY",{{"room":"{room}","message":"é{number}"}}]'
+        assert (await post.post(packets(here, text), sid)).text == "ok"
+        assert (await other.hear())[1] == {"sender": "poller", "room": room, "message": f"é{number}"}
+
+
+async def test_a_websocket_anywhere_carries_the_session_after_its_upgrade(
+    pair: Pair, sites: tuple[Site, Site], stack: AsyncExitStack, room: str
+) -> None:
+    here, there = sites
+    sid = await joined(here, room)
+    other = await plain(stack, pair[0], "layout")
+    await other.join(room, "other")
+    await other.say("NOTIFY", {"room": room, "message": "before"})
+    await other.settled()
+
+    socket = await there.socket(stack, sid)
+    await socket.send("2probe")
+    assert await socket.hear() == "3probe"
+    await socket.send("5")
+
+    assert '"message":"before"' in await socket.hear()
+    for number in range(100):
+        await other.say("NOTIFY", {"room": room, "message": number})
+    for number in range(100):
+        assert f'"message":{number}}}' in await socket.hear_but("2", "3")
+    await socket.send(*(f'42/layout,["NOTIFY",{{"room":"{room}","message":{n}}}]' for n in range(100)))
+    for number in range(100):
+        assert (await other.hear())[1]["message"] == number
+    if here.version == 3:
+        await socket.send("2")
+        assert await socket.hear() == "3"
+    assert (await here.get(sid)).status == (await there.get(sid)).status == 400
+    await (await there.socket(stack, sid)).closed()
+    await (await here.socket(stack, sid)).closed()
+    await socket.connection.close()
+    await until(["other"], lambda: other.clients(room))
+
+
+async def test_a_probe_that_fails_elsewhere_leaves_the_session_on_polling(
+    sites: tuple[Site, Site], stack: AsyncExitStack, room: str
+) -> None:
+    here, there = sites
+    sid = await joined(here, room)
+    socket = await there.socket(stack, sid)
+    await socket.send("2nothing")
+    await socket.closed()
+
+    await there.post(packets(here, f'42/layout,1["LEAVE",{{"room":"{room}"}}]'), sid)
+    assert (await there.get(sid)).text == packets(here, "43/layout,1[]")
+
+
+async def test_the_end_crosses_as_well(sites: tuple[Site, Site], stack: AsyncExitStack, room: str) -> None:
+    here, there = sites
+    first, second, third = [await joined(here, room, name) for name in ("first", "second", "third")]
+
+    poll = asyncio.create_task(here.get(first))
+    await asyncio.sleep(0.05)
+    assert (await there.post(packets(here, "1"), first)).status == 200
+    assert (await poll).text == packets(here, "6")
+    assert (await there.post("no payload", second)).status == 400
+    poll = asyncio.create_task(here.get(third))
+    await asyncio.sleep(0.05)
+    assert (await there.get(third)).status == 400
+    assert (await poll).text == packets(here, "1")
+
+    for sid in (first, second, third):
+        assert [(await site.get(sid)).status for site in sites] == [400, 400]
+
+
+async def test_a_poll_given_up_elsewhere_loses_nothing(
+    pair: Pair, sites: tuple[Site, Site], stack: AsyncExitStack, room: str
+) -> None:
+    here, there = sites
+    sid = await joined(here, room)
+    _, writer = await asyncio.open_connection("127.0.0.1", there.port)
+    writer.write(f"GET {there.query('polling', sid)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    writer.close()
+    await asyncio.sleep(0.2)
+
+    other = await plain(stack, pair[1], "layout")
+    await other.say("NOTIFY", {"room": room, "message": "kept"})
+    assert '"message":"kept"' in (await there.get(sid)).text
+
+
+async def test_sessions_of_a_dead_owner_are_unknown(
+    server: ServerFactory, pair: Pair, redis_url: str, room: str
+) -> None:
+    owner = server(REDIS_URL=redis_url)
+    sid = await joined(Site(owner.port, 4, SOCKET_IO), room)
+    owner.kill()
+
+    answer = await Site(pair[1].port, 4, SOCKET_IO).get(sid)
+
+    assert (answer.status, json.loads(answer.body)["code"]) == (400, 1)
+
+
+async def test_operators_reach_clients_wherever_they_are(
+    pair: Pair, sites: tuple[Site, Site], stack: AsyncExitStack, room: str
+) -> None:
+    here, there = sites
+    sid = await joined(here, room)
+    socket = await there.socket(stack, sid)
+    await socket.send("2probe")
+    await socket.hear()
+    await socket.send("5")
+    api = Api(pair[1])
+    number = (await api.room("layout", room))["id"]
+    [member] = (await api.json("GET", f"/api/rooms/{number}/members/"))["results"]
+
+    await api.json("POST", f"/api/clients/{member['connection']}/disconnect/")
+
+    assert (await socket.hear_but("2")).removesuffix(",") == "41/layout"
+
+
+async def test_a_reader_that_does_not_read_is_dropped_by_the_worker_that_holds_it(
+    server: ServerFactory, redis_url: str, stack: AsyncExitStack, room: str
+) -> None:
+    owner = server(REDIS_URL=redis_url, MAX_OUTBOX_BYTES="65536", MAX_FRAME_BYTES="65536")
+    holder = server(REDIS_URL=redis_url, DATABASE_URL=owner.database_url, MAX_OUTBOX_BYTES="65536")
+    here, there = Site(owner.port, 4, SOCKET_IO), Site(holder.port, 4, SOCKET_IO)
+    sid = await joined(here, room, "deaf")
+    socket = await there.socket(stack, sid)
+    await socket.send("2probe")
+    await socket.hear()
+    await socket.send("5")
+    other = await plain(stack, owner, "layout")
+    await until(["deaf"], lambda: other.clients(room))
+    socket.connection.transport.pause_reading()
+
+    async def flood() -> list[str]:
+        for _ in range(50):
+            await other.say("NOTIFY", {"room": room, "message": "x" * 30_000})
+        return await other.clients(room)
+
+    await until([], flood)

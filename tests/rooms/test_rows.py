@@ -1,0 +1,192 @@
+"""Rows of rooms: acked when committed, gone with their worker, written again after an outage, limits kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+
+from tests.conftest import ServerFactory
+from tests.rooms.client import Api, plain, socketio, until
+from tests.rooms.conftest import Pair
+from tests.services.server import Server
+
+
+async def test_join_is_acked_after_its_row_is_committed(pair: Pair, stack: AsyncExitStack, room: str) -> None:
+    """The next to ask, in another process, sees it at once."""
+    first, second = pair
+    asker = await plain(stack, second, "layout")
+
+    for number in range(20):
+        client = await socketio(stack, first, "layout", 3 + number % 2)
+        await client.ask("JOIN", json.dumps({"room": room, "name": number + 1}))
+        assert (await asker.clients(room))[-1] == number + 1
+        await client.ask("LEAVE", json.dumps({"room": room}))
+        assert await asker.clients(room) == []
+
+
+async def test_rows_of_a_killed_worker_do_not_show(
+    server: ServerFactory, pair: Pair, redis_url: str, stack: AsyncExitStack, room: str
+) -> None:
+    """At once when it stops in order; when it is killed, as soon as its lease of 15 s has run out."""
+    second = pair[0]
+    first = server(REDIS_URL=redis_url, DATABASE_URL=second.database_url)
+    killed = await socketio(stack, first, "layout")
+    await killed.ask("JOIN", {"room": room, "name": "killed"})
+    asker = await plain(stack, second, "layout")
+    assert await asker.clients(room) == ["killed"]
+    first.kill()
+
+    await until([], lambda: asker.clients(room))
+    api = Api(second)
+    assert (await api.room("layout", room))["member_count"] == 0
+
+
+async def test_memberships_are_written_again_when_the_database_lost_them(
+    server: ServerFactory, stack: AsyncExitStack, room: str
+) -> None:
+    """Another worker may sweep this one after an outage; its next renewal brings everything back."""
+    broker = server()
+    client = await socketio(stack, broker, "layout")
+    lobby = await socketio(stack, broker, "lobby", lobbyId=room)
+    await lobby.settled()
+    await client.ask("JOIN", {"room": room, "name": "back again"})
+    await asyncio.to_thread(
+        broker.manage,
+        "shell",
+        "-c",
+        "from routing_app.core.models import Worker; Worker.objects.all().delete()",
+    )
+    asker = await plain(stack, broker, "layout")
+
+    await until(["back again"], lambda: asker.clients(room))
+    api = Api(broker)
+    assert (await api.room("lobby", room))["member_count"] == 1
+
+
+async def restricted(api: Api, room: str, **fields: Any) -> int:
+    return int((await api.json("POST", "/api/rooms/", {"namespace": "layout", "name": room, **fields}))["id"])
+
+
+async def test_an_allow_list_admits_names_and_addresses(
+    broker: Server, stack: AsyncExitStack, room: str, api: Api
+) -> None:
+    number = await restricted(api, room, allowed=["alice"])
+    member, other = await plain(stack, broker, "layout"), await plain(stack, broker, "layout")
+
+    await other.join(room, "mallory")
+    await member.join(room, "alice")
+    await member.say("NOTIFY", {"room": room, "message": "for members"})
+    await member.settled()
+
+    assert await other.settled() == []
+    assert await member.clients(room) == ["alice"]
+    await api.json("PATCH", f"/api/rooms/{number}/", {"allowed": ["127.0.0.1"]})
+    await other.join(room, "mallory")
+    assert await member.clients(room) == ["alice", "mallory"]
+
+
+async def test_a_limit_holds_however_many_come_at_once(pair: Pair, stack: AsyncExitStack, room: str) -> None:
+    first, second = pair
+    await restricted(Api(first), room, member_limit=5)
+    clients = [await plain(stack, one, "layout") for _ in range(15) for one in (first, second)]
+
+    await asyncio.gather(*(client.join(room, f"n{n}") for n, client in enumerate(clients)))
+
+    assert len(await clients[0].clients(room)) == 5
+    inside = await clients[0].clients(room)
+    await clients[int(inside[0][1:])].say("LEAVE", {"room": room})
+    await clients[int(inside[0][1:])].settled()
+    # A member may join again, under another name, and one seat is free.
+    await clients[int(inside[1][1:])].join(room, "renamed")
+    await asyncio.gather(*(client.join(room, f"again{n}") for n, client in enumerate(clients[:20])))
+    assert len(await clients[0].clients(room)) == 5
+
+
+async def test_a_refused_join_is_not_acked(
+    broker: Server, stack: AsyncExitStack, room: str, api: Api
+) -> None:
+    await restricted(api, room, member_limit=0)
+    client = await socketio(stack, broker, "layout")
+
+    await client.emit("JOIN", {"room": room, "name": "n"}, id=1)
+
+    assert await client.settled() == []
+
+
+async def test_a_full_lobby_sends_away(broker: Server, stack: AsyncExitStack, room: str, api: Api) -> None:
+    await api.json("POST", "/api/rooms/", {"namespace": "lobby", "name": room, "member_limit": 0})
+    client = await socketio(stack, broker, "lobby", lobbyId=room)
+
+    assert await client.hear_packet() == "41/lobby,"
+
+
+async def test_a_deleted_room_is_empty_and_can_be_joined_again(
+    broker: Server, stack: AsyncExitStack, room: str, api: Api
+) -> None:
+    client, other = await socketio(stack, broker, "layout"), await plain(stack, broker, "layout")
+    await client.ask("JOIN", {"room": room, "name": "n"})
+
+    await api.json("DELETE", f"/api/rooms/{(await api.room('layout', room))['id']}/")
+    await other.say("NOTIFY", {"room": room, "message": "to nobody"})
+    await other.settled()
+
+    assert await client.settled() == []
+    assert await api.room("layout", room) == {}
+    await client.ask("JOIN", {"room": room, "name": "n"})
+    await other.say("NOTIFY", {"room": room, "message": 1})
+    assert (await client.hear())[1]["message"] == 1
+    assert await other.clients(room) == ["n"]
+
+
+async def test_mass_arrival_and_departure_leave_nothing(
+    broker: Server, stack: AsyncExitStack, room: str, api: Api
+) -> None:
+    async def come_and_go(number: int) -> None:
+        async with AsyncExitStack() as mine:
+            try:
+                client = await socketio(mine, broker, "layout", 3 + number % 2)
+                await client.emit("JOIN", {"room": room, "name": f"n{number}"})
+                if number % 3:
+                    await client.settled()
+                if number % 5 == 0:
+                    client.frames.connection.transport.abort()
+            except ConnectionClosed:
+                pass
+
+    await asyncio.gather(*(come_and_go(number) for number in range(60)))
+
+    asker = await plain(stack, broker, "layout")
+    await until([], lambda: asker.clients(room))
+    await until(0, lambda: hearing(api, room))
+
+
+async def hearing(api: Api, room: str) -> int:
+    return int((await api.json("GET", f"/api/clients/?address=room:layout/{room}"))["count"])
+
+
+async def test_rooms_that_nobody_needs_are_deleted(server: ServerFactory, stack: AsyncExitStack) -> None:
+    broker = server(ROOMS_KEEP_SECONDS="1")
+    api = Api(broker)
+    client = await plain(stack, broker, "layout")
+    for name in ("left", "kept"):
+        await client.join(name, "n")
+    await client.say("LEAVE", {"room": "left"})
+    await client.settled()
+    await restricted(api, "described", note="keep me")
+    await asyncio.sleep(1.1)
+
+    script = (
+        "import asyncio\n"
+        "from routing_app.core.worker import current_worker\n"
+        "from routing_app.rooms import upkeep\n"
+        "async def main(): await upkeep.keep(current_worker())\n"
+        "asyncio.run(main())"
+    )
+    await asyncio.to_thread(broker.manage, "shell", "-c", script)
+
+    rooms = (await api.json("GET", "/api/rooms/"))["results"]
+    assert {row["name"] for row in rooms} == {"kept", "described"}

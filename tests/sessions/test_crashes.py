@@ -1,0 +1,158 @@
+"""A worker, the database or the whole server goes: what is counted, what comes back, what players hear."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.conftest import ServerFactory
+from tests.services.postgres import Postgres, find_postgres
+from tests.sessions.conftest import Broker, Customer, Play, Player, Visit, eventually
+
+
+def workers(broker: Broker) -> dict[str, int]:
+    """Process ids of the living workers, by worker id."""
+    rows = broker.sql("SELECT id, pid FROM core_worker")
+    return {id: pid for id, pid in rows if Path(f"/proc/{pid}").exists()}
+
+
+def worker_of(customer: Customer) -> str:
+    """The worker that a customer's only session is bound to."""
+    [[id]] = customer.broker.sql(
+        "SELECT worker_id FROM sessions_app_session s JOIN sessions_app_account a ON a.id = s.account_id"
+        " WHERE a.customer = %s",
+        customer.id,
+    )
+    return str(id)
+
+
+@pytest.mark.timeout(120)
+async def test_slots_of_a_crashed_worker_free_after_lease_and_grace_and_not_before(
+    server: ServerFactory, play: Play, visit: Visit
+) -> None:
+    broker = Broker(server(SESSIONS_GRACE_SECONDS="3"))
+    customer = visit(broker)
+    customer.limit("offer", 1)
+    await play(await customer.create())
+    [[renewed]] = broker.sql("SELECT max(renewed_at) FROM core_worker")
+
+    broker.server.kill()
+    broker.server.close()
+    died = time.time()
+    broker.server.start()
+    await customer.http.close()
+
+    assert (await customer.create()).status == 409, "the lease of the dead worker still vouches"
+    await eventually(lambda: customer.events("expired"), 40)
+    assert time.time() - died >= 15 + 3 - 6, f"not before lease (last renewed {renewed}) and grace"
+    assert (await customer.create()).status == 200
+    assert customer.events("expired") == ["expired"]
+
+
+@pytest.mark.timeout(120)
+async def test_players_of_a_crashed_server_come_back_to_their_slot(
+    server: ServerFactory, play: Play, visit: Visit
+) -> None:
+    broker = Broker(server())
+    customer = visit(broker)
+    customer.limit("offer", 1)
+    created = await customer.create()
+    player: Player = await play(created)
+
+    broker.server.kill()
+    broker.server.close()
+    assert (await player.hears())[0] == "closed"
+    broker.server.start()
+
+    await play(created)
+    assert customer.events() == ["created", "bound", "rebound"]
+
+
+@pytest.mark.timeout(120)
+async def test_players_of_a_stopped_server_keep_their_slot_for_the_grace(
+    server: ServerFactory, play: Play, visit: Visit
+) -> None:
+    broker = Broker(server())
+    customer = visit(broker)
+    created = await customer.create()
+    player: Player = await play(created)
+
+    assert broker.server.stop() == 0
+
+    assert await player.hears() == ("closed", 1012)
+    rows = broker.sql("SELECT connection_id, worker_id FROM sessions_app_session")
+    assert [tuple(row) for row in rows] == [("", None)], "unbound before the server ended"
+    broker.server.start()
+    await play(created)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(120)
+async def test_paused_worker_does_not_go_on_playing_what_was_given_away(
+    server: ServerFactory, redis_url: str, play: Play, visit: Visit
+) -> None:
+    """A worker that sleeps loses its lease; its slot is granted to another; then it wakes up."""
+    sleeper = Broker(server(SESSIONS_GRACE_SECONDS="1", REDIS_URL=redis_url))
+    other = Broker(
+        server(SESSIONS_GRACE_SECONDS="1", REDIS_URL=redis_url, DATABASE_URL=sleeper.server.database_url)
+    )
+    customer, elsewhere = visit(sleeper), visit(other)
+    customer.limit("offer", 1)
+    player: Player = await play(await customer.create())
+    customer.http = elsewhere.http
+
+    pid = workers(sleeper)[worker_of(customer)]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(60):
+            while (await customer.create()).status != 200:
+                await asyncio.sleep(1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert await player.hears() == {"action": "TERMINATE"}
+    assert customer.most_at_once() == 1
+
+
+@pytest.mark.timeout(120)
+async def test_without_a_database_the_fail_mode_says_who_suffers(
+    server: ServerFactory, play: Play, visit: Visit
+) -> None:
+    if find_postgres() is None:
+        pytest.skip("PostgreSQL is not installed (make test installs it)")
+    with Postgres() as postgres:
+        closed = visit(Broker(server(DATABASE_URL=postgres.url(), SESSIONS_FAIL_MODE="closed")))
+        open_ = visit(Broker(server(DATABASE_URL=postgres.url(), SESSIONS_FAIL_MODE="open")))
+        player: Player = await play(await closed.create())
+        late: Player = await play(await closed.create(tag="live"), bind=False)
+        await open_.create()
+        postgres.stop()
+
+        refused, granted, _ = await asyncio.gather(closed.create(), open_.create(), late.say("REQUESTED"))
+
+        assert (refused.status, refused.json["code"]) == (503, "Unavailable")
+        assert "details" not in refused.json
+        assert int(refused.headers["retry-after"]) > 0
+        assert granted.status == 200
+        message = "Session tracking disabled."
+        assert granted.json == {"status": "disabled", "message": message, "enabled": False}
+        assert await late.hears() == ("closed", 4103), "no OK without a row"
+        postgres.serve()
+        await eventually(lambda: _answers(postgres))
+        assert await player.requested() == {"action": "OK"}, "who played plays on"
+        await asyncio.sleep(6)
+        assert (await closed.create(tag="news")).status == 200
+
+
+def _answers(postgres: Postgres) -> bool:
+    try:
+        psycopg.connect(postgres.url(), connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True

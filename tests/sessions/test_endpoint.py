@@ -1,0 +1,79 @@
+"""The session token in an endpoint, and the address before it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessions_app import endpoint
+from sessions_app.endpoint import BadToken, Ticket, read, sign
+
+TICKET = Ticket(uuid4(), "demo", "alice")
+
+
+def forged(key: Any = None, algorithm: str = "HS256", kid: Any = None, **changes: Any) -> str:
+    """A token like ours, with something changed."""
+    good = sign(TICKET)
+    claims = jwt.decode(good, options={"verify_signature": False}) | changes
+    claims = {name: value for name, value in claims.items() if value is not None}
+    own_kid, own_key = next(iter(endpoint._keys().items()))
+    return jwt.encode(claims, own_key if key is None else key, algorithm, headers={"kid": kid or own_kid})
+
+
+def test_what_was_signed_is_read() -> None:
+    assert read(sign(TICKET)) == TICKET
+
+
+def test_token_whose_time_is_over_is_read_as_expired() -> None:
+    assert read(forged(exp=int(time.time()) - 1)).expired
+
+
+def test_tokens_of_a_former_secret_still_count(settings: Any) -> None:
+    token = sign(TICKET)
+
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "a new secret", [settings.SECRET_KEY]
+    assert read(token) == TICKET
+    settings.SECRET_KEY_FALLBACKS = []
+    with pytest.raises(BadToken):
+        read(token)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": "x" * 32},
+        {"key": "", "algorithm": "none"},
+        {"algorithm": "HS512", "key": "x" * 64},
+        {"kid": "else"},
+        {"aud": "else"},
+        {"aud": None},
+        {"sid": "no uuid"},
+        {"sid": None},
+        {"sid": 7},
+        {"exp": None},
+        {"exp": "soon"},
+        {"pid": None},
+    ],
+    ids=str,
+)
+def test_token_that_is_not_ours_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(BadToken):
+        read(forged(**change))
+
+
+@given(st.text() | st.tuples(st.text(), st.text(), st.text()).map(".".join))
+def test_no_text_breaks_it(text: str) -> None:
+    with pytest.raises(BadToken):
+        read(text)
+
+
+def test_endpoint_is_where_the_setting_says(settings: Any) -> None:
+    assert endpoint.url("ws://here:1", TICKET).startswith("ws://here:1/?token=")
+    settings.SESSIONS_PUBLIC_URL = "wss://play.example"
+    assert endpoint.url("ws://here:1", TICKET).startswith("wss://play.example/?token=")

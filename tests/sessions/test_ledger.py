@@ -1,0 +1,277 @@
+"""The ledger against a model in plain Python: the same grants, endings and counts, for any sequence."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
+
+import pytest
+from django.db import transaction
+from django.db.models.functions import Now
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from routing_app.core.models import Worker
+from sessions_app.commands import (
+    Beat,
+    Bind,
+    Bound,
+    Create,
+    Denied,
+    End,
+    Granted,
+    NoSuchPublisher,
+    NoSuchSession,
+    Sweep,
+    TakeoverOff,
+    Unbind,
+)
+from sessions_app.ledger import Command, Entry, Key, post
+from sessions_app.models import ENDINGS, Kind, Limit, Publisher, Session, SessionEvent
+from sessions_app.wire import Wanted
+
+ALICE, BOB = Key("pub", "alice"), Key("pub", "bob")
+OFFERS = st.sampled_from(["film", "series"])
+POLICIES = st.sampled_from(["block", "ask", "evict_oldest"])
+
+
+def apply(*commands: Command) -> list[object]:
+    """One batch, as the writing thread would run it."""
+    entries = [Entry(command) for command in commands]
+    with transaction.atomic():
+        post(entries)
+    return [entry.outcome for entry in entries]
+
+
+@dataclass
+class Modelled:
+    """A session as the model knows it."""
+
+    offer: str
+    born: int
+    connection: str = ""
+
+
+@dataclass
+class Model:
+    """What should be: sessions of one customer, the limits, and how many endings there were."""
+
+    per_account: int
+    per_offer: int
+    account_policy: str
+    offer_policy: str
+    sessions: dict[uuid.UUID, Modelled] = field(default_factory=dict)
+    created: int = 0
+    ended: int = 0
+
+    def pool(self, offer: str | None, without: frozenset[uuid.UUID]) -> list[uuid.UUID]:
+        mine = [id for id, one in self.sessions.items() if offer in (None, one.offer) and id not in without]
+        return sorted(mine, key=lambda id: self.sessions[id].born)
+
+    def expect(self, offer: str, victims: frozenset[uuid.UUID]) -> tuple[bool, frozenset[uuid.UUID]]:
+        """Whether one more may start, and who ends for it."""
+        ended = set(victims)
+        for subject, maximum, policy in self._pools(offer):
+            if policy == "evict_oldest":
+                pool = self.pool(subject, frozenset(ended))
+                ended.update(pool[: max(0, len(pool) - maximum + 1)])
+        full = [
+            subject
+            for subject, maximum, _ in self._pools(offer)
+            if len(self.pool(subject, frozenset(ended))) >= maximum
+        ]
+        return not full, frozenset(ended)
+
+    def _pools(self, offer: str) -> list[tuple[str | None, int, str]]:
+        return [(None, self.per_account, self.account_policy), (offer, self.per_offer, self.offer_policy)]
+
+    def end(self, id: uuid.UUID) -> None:
+        del self.sessions[id]
+        self.ended += 1
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Every command, in any order, one at a time or several in a batch."""
+
+    model: Model
+
+    @initialize(per_account=st.integers(0, 4), per_offer=st.integers(0, 3), account=POLICIES, offer=POLICIES)
+    def limits(self, per_account: int, per_offer: int, account: str, offer: str) -> None:
+        for table in (SessionEvent, Session, Publisher):
+            table.objects.all().delete()
+        publisher = Publisher.objects.create(name="pub")
+        Limit.objects.create(publisher=publisher, scope="account", maximum=per_account, policy=account)
+        Limit.objects.create(publisher=publisher, scope="offer", maximum=per_offer, policy=offer)
+        self.model = Model(per_account, per_offer, account, offer)
+        self.births = count()
+        self.connections = count()
+
+    def _pick(self, data: st.DataObject) -> uuid.UUID:
+        ids = [*self.model.sessions, uuid.UUID(int=0)]
+        return data.draw(st.sampled_from(ids), "session")
+
+    def _settle(self, outcome: object, offer: str, victims: frozenset[uuid.UUID]) -> None:
+        """Compare one outcome with the model, and let the model follow."""
+        granted, ended = self.model.expect(offer, victims)
+        if not granted:
+            assert isinstance(outcome, Denied)
+            return
+        assert isinstance(outcome, Granted)
+        assert {listing.id for listing in outcome.ended} == ended
+        for id in ended:
+            self.model.end(id)
+        self.model.sessions[outcome.session.id] = Modelled(offer, next(self.births))
+        self.model.created += 1
+
+    @rule(offers=st.lists(OFFERS, min_size=1, max_size=5))
+    def create(self, offers: list[str]) -> None:
+        outcomes = apply(*[Create(ALICE, Wanted(offer_id=offer)) for offer in offers])
+        for offer, outcome in zip(offers, outcomes, strict=True):
+            self._settle(outcome, offer, frozenset())
+
+    @rule(offer=OFFERS, data=st.data())
+    def take_over(self, offer: str, data: st.DataObject) -> None:
+        victim = self._pick(data)
+        [outcome] = apply(Create(ALICE, Wanted(offer_id=offer), (victim,)))
+        if {self.model.account_policy, self.model.offer_policy} == {"block"}:
+            assert isinstance(outcome, TakeoverOff)
+        elif victim not in self.model.sessions:
+            assert isinstance(outcome, NoSuchSession)
+        else:
+            self._settle(outcome, offer, frozenset({victim}))
+
+    @rule(data=st.data())
+    def bind(self, data: st.DataObject) -> None:
+        id, connection = self._pick(data), f"c{next(self.connections)}"
+        Worker.objects.update_or_create(id="w", defaults={"host": "h", "pid": 1, "renewed_at": Now()})
+        [outcome] = apply(Bind(ALICE, id, connection, "w"))
+        if id not in self.model.sessions:
+            assert outcome is None
+            return
+        assert outcome == Bound(self.model.sessions[id].connection)
+        self.model.sessions[id].connection = connection
+
+    @rule(data=st.data(), own=st.booleans())
+    def unbind(self, data: st.DataObject, own: bool) -> None:
+        id = self._pick(data)
+        known = self.model.sessions.get(id)
+        connection = known.connection if known and own else "another"
+        apply(Unbind(ALICE, id, connection))
+        if known and own:
+            known.connection = ""
+
+    @rule(data=st.data(), kind=st.sampled_from([Kind.FINISHED, Kind.KILLED]))
+    def end(self, data: st.DataObject, kind: Kind) -> None:
+        id = self._pick(data)
+        [first, second] = apply(End(ALICE, id, kind, "somebody"), End(ALICE, id, kind, "somebody"))
+        assert (first is not None) is (id in self.model.sessions)
+        assert second is None
+        if first is not None:
+            self.model.end(id)
+
+    @rule(data=st.data())
+    def somebody_else_tries(self, data: st.DataObject) -> None:
+        id = self._pick(data)
+        outcomes = apply(
+            End(BOB, id, Kind.FINISHED, "bob"),
+            Bind(BOB, id, "stolen", "w"),
+            Beat(BOB, id),
+            Create(BOB, Wanted(offer_id="film"), (id,)),
+        )
+        assert outcomes[:3] == [None, None, None]
+        assert isinstance(outcomes[3], NoSuchSession | TakeoverOff)
+
+    @rule(data=st.data())
+    def time_is_over(self, data: st.DataObject) -> None:
+        """An unbound session passes its deadline; nobody has to sweep for the next create to see it."""
+        id = self._pick(data)
+        past = Now() - timedelta(seconds=1)
+        if Session.objects.filter(pk=id, connection_id="").update(expires_at=past):
+            self.model.end(id)
+
+    @rule(data=st.data())
+    def worker_dies(self, data: st.DataObject) -> None:
+        """Bound sessions of a worker end when its lease and their grace are over."""
+        Worker.objects.filter(id="w").update(renewed_at=Now() - timedelta(seconds=46))
+        for id in [id for id, one in self.model.sessions.items() if one.connection]:
+            self.model.end(id)
+        apply(Sweep(ALICE))
+        Worker.objects.filter(id="w").update(renewed_at=Now())
+
+    @invariant()
+    def database_holds_what_the_model_holds(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        model = self.model
+        apply(Sweep(ALICE))
+        rows = dict(Session.objects.values_list("id", "connection_id"))
+        assert rows == {id: one.connection for id, one in model.sessions.items()}
+        endings = SessionEvent.objects.filter(kind__in=ENDINGS).values_list("session_id", flat=True)
+        assert len(endings) == len(set(endings)) == model.ended
+        assert SessionEvent.objects.filter(kind=Kind.CREATED).count() == model.created
+        assert len(rows) <= model.per_account
+        assert all(len(model.pool(offer, frozenset())) <= model.per_offer for offer in ("film", "series"))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(1800)
+def test_ledger_does_what_the_model_says() -> None:
+    soak = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
+    run_state_machine_as_test(
+        LedgerMachine,
+        settings=settings(
+            max_examples=1000 if soak else 25,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_has_sessions_with_an_unknown_publisher() -> None:
+    nobody = Key("nobody", "alice")
+    id = uuid.uuid4()
+
+    outcomes = apply(Create(nobody, Wanted(tag="live")), Bind(nobody, id, "c", "w"), Beat(nobody, id))
+
+    assert outcomes == [NoSuchPublisher(), None, None]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_command_that_fails_takes_nothing_of_its_transaction_with_it() -> None:
+    """A batch that fails is rolled back whole, and its accounts are not taken for known."""
+    Publisher.objects.create(name="pub")
+    Limit.objects.create(publisher=Publisher.objects.get(), scope="tag", maximum=1)
+
+    class Broken(Create):
+        def apply(self, book: object) -> Granted:
+            raise RuntimeError("broken")
+
+    key = Key("pub", "carol")
+    with pytest.raises(RuntimeError):
+        apply(Create(key, Wanted(tag="live")), Broken(key, Wanted(tag="live")))
+    assert not Session.objects.exists()
+    [outcome] = apply(Create(key, Wanted(tag="live")))
+    assert isinstance(outcome, Granted)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_session_of_a_swept_worker_gets_its_grace_before_it_ends() -> None:
+    Publisher.objects.create(name="pub")
+    Worker.objects.create(id="w", host="h", pid=1)
+    [granted] = apply(Create(ALICE, Wanted(tag="live")))
+    assert isinstance(granted, Granted)
+    apply(Bind(ALICE, granted.session.id, "c", "w"))
+    Worker.objects.all().delete()
+
+    apply(Sweep(ALICE))
+
+    [row] = Session.objects.all()
+    assert row.connection_id == ""
+    assert row.expires_at is not None
+    assert Session.objects.live().count() == 1

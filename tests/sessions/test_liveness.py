@@ -1,0 +1,173 @@
+"""Who is gone frees the slot, who lives keeps it: deadlines, graces, PINGs, probes, heartbeats."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.sessions.conftest import EXPIRED, OK, TERMINATE, Broker, Customer, Play, eventually
+
+
+async def test_session_that_is_never_bound_expires(hasty_customer: Customer) -> None:
+    hasty_customer.limit("offer", 1)
+    await hasty_customer.create()
+    assert (await hasty_customer.create()).status == 409
+
+    await asyncio.sleep(2.1)
+
+    assert (await hasty_customer.create()).status == 200, "at once, whether something swept or not"
+    assert hasty_customer.events() == ["created", "denied", "expired", "created"]
+
+
+async def test_lost_connection_frees_its_slot_after_the_grace(hasty_customer: Customer, play: Play) -> None:
+    created = await hasty_customer.create()
+    (await play(created)).vanish()
+
+    await eventually(lambda: hasty_customer.events("expired"))
+
+    assert hasty_customer.events() == ["created", "bound", "expired"]
+    assert await (await play(created, bind=False)).requested() == EXPIRED
+
+
+async def test_player_that_answers_every_ping_keeps_its_session(hasty_customer: Customer, play: Play) -> None:
+    player = await play(await hasty_customer.create())
+
+    await eventually(lambda: player.pings >= 3)
+
+    assert await player.requested() == OK
+    assert hasty_customer.events() == ["created", "bound"]
+
+
+async def test_player_that_answers_no_ping_is_stopped_after_two(hasty_customer: Customer, play: Play) -> None:
+    player = await play(await hasty_customer.create(), answers=False)
+
+    assert await player.hears() == TERMINATE
+    assert await player.hears() == ("closed", 4104)
+    assert player.pings == 2
+    await eventually(lambda: hasty_customer.events("expired"))
+    assert hasty_customer.rows() == 0
+
+
+async def test_socket_without_a_session_is_closed_after_a_while(hasty_customer: Customer, play: Play) -> None:
+    never = await play(await hasty_customer.create(), bind=False)
+    finished = await play(await hasty_customer.create())
+    await finished.say("FINISHED")
+
+    assert await never.hears() == ("closed", 1000)
+    assert await finished.hears() == ("closed", 1000)
+
+
+async def test_others_are_pinged_when_a_session_is_created(customer: Customer, play: Play) -> None:
+    film = await play(await customer.create(offerId="film"))
+    stranger = await play(await Customer(customer.broker, customer.http).create())
+
+    await customer.create(offerId="series")
+
+    await eventually(lambda: film.pings == 1)
+    assert stranger.pings == 0
+
+
+async def test_at_the_limit_those_who_do_not_answer_lose_their_slot(
+    hasty_customer: Customer, play: Play
+) -> None:
+    hasty_customer.limit("offer", 2)
+    living = await play(await hasty_customer.create())
+    silent = await play(await hasty_customer.create(), answers=False)
+
+    replies = await asyncio.gather(*[hasty_customer.create() for _ in range(5)])
+
+    assert sorted(reply.status for reply in replies) == [200, 409, 409, 409, 409]
+    assert await silent.hears() == TERMINATE
+    assert await silent.hears() == ("closed", 4104)
+    assert await living.requested() == OK
+    assert sorted(hasty_customer.events("expired", "denied")) == ["denied"] * 4 + ["expired"]
+
+
+async def test_at_the_limit_those_who_answer_keep_their_slot(customer: Customer, play: Play) -> None:
+    customer.limit("offer", 2)
+    players = [await play(await customer.create()) for _ in range(2)]
+
+    async def create_later(seconds: float) -> int:
+        await asyncio.sleep(seconds)
+        return (await customer.create()).status
+
+    statuses = await asyncio.gather(*[create_later(number / 10) for number in range(20)])
+
+    assert set(statuses) == {409}
+    assert [await player.requested() for player in players] == [OK, OK]
+    assert max(player.pings for player in players) < 20, "those who ask share a PING"
+    assert customer.events("denied") == ["denied"] * 20
+
+
+async def test_session_in_its_grace_is_not_taken_for_silent(customer: Customer, play: Play) -> None:
+    customer.limit("offer", 1)
+    created = await customer.create()
+    await (await play(created)).leave()
+
+    assert (await customer.create()).status == 409
+    await play(created)
+
+
+async def test_device_without_a_socket_lives_by_its_heartbeat(hasty_customer: Customer) -> None:
+    created = await hasty_customer.create()
+    path = f"/sessions/{created.json['sessionId']}/heartbeat"
+
+    for _ in range(3):
+        beat = await hasty_customer.http.request("POST", path, token=hasty_customer.token)
+        assert beat.status == 200
+        assert set(beat.json) == {"sessionId", "expiresAt", "heartbeatInterval"}
+        assert beat.json["heartbeatInterval"] == 1
+        await asyncio.sleep(1)
+    assert hasty_customer.events() == ["created", "bound"]
+
+    await eventually(lambda: hasty_customer.events("expired"))
+    assert (await hasty_customer.http.request("POST", path, token=hasty_customer.token)).status == 404
+
+
+async def test_neither_ping_nor_pong_writes(hasty_customer: Customer, play: Play) -> None:
+    player = await play(await hasty_customer.create())
+    before = _row(hasty_customer)
+
+    await eventually(lambda: player.pings >= 3)
+
+    assert _row(hasty_customer) == before
+    assert hasty_customer.events() == ["created", "bound"]
+
+
+def _row(customer: Customer) -> list[object]:
+    rows = customer.broker.sql(
+        "SELECT s.* FROM sessions_app_session s JOIN sessions_app_account a ON a.id = s.account_id"
+        " WHERE a.customer = %s",
+        customer.id,
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_row_without_its_connection_is_unbound_again(
+    hasty_broker: Broker, hasty_customer: Customer
+) -> None:
+    """As after an outage in which the end of a connection could not be written."""
+    await hasty_customer.create()
+    [[worker]] = hasty_broker.sql("SELECT id FROM core_worker ORDER BY renewed_at DESC LIMIT 1")
+    hasty_broker.sql(
+        "UPDATE sessions_app_session SET connection_id = 'lost', worker_id = %s, expires_at = NULL"
+        " WHERE account_id = (SELECT id FROM sessions_app_account WHERE customer = %s)",
+        worker,
+        hasty_customer.id,
+    )
+
+    await eventually(lambda: hasty_customer.events("expired"))
+
+
+async def test_socket_whose_session_was_given_away_is_stopped(
+    hasty_broker: Broker, hasty_customer: Customer, play: Play
+) -> None:
+    """As when the message to it was lost, or its worker slept while its lease ran out."""
+    player = await play(await hasty_customer.create())
+    hasty_broker.sql(
+        "DELETE FROM sessions_app_session"
+        " WHERE account_id = (SELECT id FROM sessions_app_account WHERE customer = %s)",
+        hasty_customer.id,
+    )
+
+    assert await player.hears() == TERMINATE
+    assert await player.hears() == ("closed", 4001)

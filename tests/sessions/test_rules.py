@@ -1,0 +1,132 @@
+"""Which limits apply and whom they let in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessions_app.rules import FIELD, Policy, Rule, Scope, applicable, decide, takeover_allowed
+from sessions_app.wire import Wanted
+
+
+@dataclass(frozen=True)
+class Held:
+    """A session that plays."""
+
+    number: int
+    offer_id: str = ""
+    tag: str = ""
+    content_id: str = ""
+    device_type: str = ""
+
+
+def rule(scope: Scope, maximum: int, **more: object) -> Rule:
+    return Rule(scope, **{"value": "", "maximum": maximum, "policy": Policy.BLOCK, **more})  # type: ignore[arg-type]
+
+
+FILM = Wanted(offer_id="film")
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ([rule(Scope.OFFER, 1), rule(Scope.OFFER, 2, value="film")], 2),
+        ([rule(Scope.OFFER, 2, value="film"), rule(Scope.OFFER, 3, customer="alice")], 3),
+        ([rule(Scope.OFFER, 3, customer="alice"), rule(Scope.OFFER, 4, customer="alice", value="film")], 4),
+        (
+            [rule(Scope.OFFER, 1), rule(Scope.OFFER, 9, customer="bob"), rule(Scope.OFFER, 9, value="other")],
+            1,
+        ),
+    ],
+)
+def test_most_specific_limit_of_a_scope_applies(rules: list[Rule], expected: int) -> None:
+    for order in (rules, rules[::-1]):
+        [applied] = applicable(order, FILM, "alice")
+        assert applied.maximum == expected
+
+
+def test_scopes_that_do_not_concern_a_stream_do_not_apply() -> None:
+    rules = [rule(scope, 0) for scope in (Scope.TAG, Scope.CONTENT, Scope.DEVICE_TYPE)]
+
+    assert decide(rules, FILM, "alice", []).full is None
+
+
+def test_maximum_of_none_lets_nobody_in_whatever_the_policy() -> None:
+    for policy in Policy:
+        nobody: list[Held] = []
+        decision = decide([rule(Scope.ACCOUNT, 0, policy=policy)], FILM, "alice", nobody)
+        assert decision.full is not None
+        assert decision.evicted == ()
+
+
+def test_nobody_is_evicted_for_a_stream_that_is_refused() -> None:
+    rules = [rule(Scope.ACCOUNT, 2, policy=Policy.EVICT_OLDEST), rule(Scope.OFFER, 1)]
+    held = [Held(1, "series"), Held(2, "film")]
+
+    decision = decide(rules, FILM, "alice", held)
+
+    assert str(decision.full) == "limit of 1 for offer film"
+    assert decision.evicted == ()
+
+
+def test_eviction_for_one_limit_makes_room_in_another() -> None:
+    rules = [rule(Scope.ACCOUNT, 2, policy=Policy.EVICT_OLDEST), rule(Scope.OFFER, 1)]
+    held = [Held(1, "film"), Held(2, "series")]
+
+    assert decide(rules, FILM, "alice", held).evicted == (held[0],)
+
+
+@pytest.mark.parametrize(
+    ("policies", "allowed"),
+    [([], True), (["block"], False), (["ask", "block"], True), (["evict_oldest"], True)],
+)
+def test_takeover_is_off_where_every_limit_blocks(policies: list[str], allowed: bool) -> None:
+    scopes = (Scope.ACCOUNT, Scope.OFFER)
+    rules = [rule(scope, 1, policy=Policy(policy)) for scope, policy in zip(scopes, policies, strict=False)]
+
+    assert takeover_allowed(rules, FILM, "alice") is allowed
+
+
+SUBJECTS = st.sampled_from(["", "a", "b"])
+RULES = st.lists(
+    st.builds(
+        Rule,
+        scope=st.sampled_from(Scope),
+        value=st.just(""),
+        maximum=st.integers(0, 4),
+        policy=st.sampled_from(Policy),
+        observe_only=st.booleans(),
+    ),
+    unique_by=lambda rule: (rule.scope, rule.observe_only),
+)
+
+
+@given(
+    RULES,
+    st.lists(st.tuples(SUBJECTS, SUBJECTS, SUBJECTS, SUBJECTS), max_size=8),
+    st.tuples(SUBJECTS, SUBJECTS, SUBJECTS, SUBJECTS),
+)
+def test_granted_streams_leave_no_enforced_limit_passed(
+    rules: list[Rule], streams: list[tuple[str, ...]], wish: tuple[str, ...]
+) -> None:
+    held = [Held(number, *stream) for number, stream in enumerate(streams)]
+    wanted = Held(99, *wish)
+
+    decision = decide(rules, wanted, "alice", held)
+
+    kept = [stream for stream in held if stream not in decision.evicted]
+    counts = {}
+    for one in rules:
+        field = FIELD.get(one.scope)
+        mine = getattr(wanted, field) if field else "account"
+        if mine and not one.observe_only:
+            same = [stream for stream in kept if not field or getattr(stream, field) == mine]
+            counts[one] = len(same)
+    if decision.full is None:
+        assert all(count < one.maximum for one, count in counts.items())
+    else:
+        assert counts[decision.full.rule] >= decision.full.rule.maximum
+        assert decision.evicted == ()
