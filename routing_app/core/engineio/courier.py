@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
@@ -19,6 +20,8 @@ from routing_app.core.engineio.session import Fault, RequestRefused, Session
 from routing_app.core.engineio.wire import Packet, Payload
 from routing_app.core.publication import Publication
 from routing_app.core.worker import Worker
+
+logger = logging.getLogger(__name__)
 
 CALL: Final = "$engineio.call"
 """Event of a publication to the owner: `[number, caller's worker id, sid, version, verb, payload]`."""
@@ -138,9 +141,11 @@ class Courier:
                 task.cancel()
             return
         session = self._registry.find(sid)
-        task = asyncio.ensure_future(self._serve(number, caller, session, version, verb, payload))
-        self._serving[key] = task
-        task.add_done_callback(lambda done: self._serving.pop(key, None))
+        task = self.worker.spawn(self._serve(number, caller, session, version, verb, payload))
+        if verb == "poll":
+            # What was posted is taken as a whole, whether its client waits for the answer or not.
+            self._serving[key] = task
+            task.add_done_callback(lambda done: self._serving.pop(key, None))
 
     async def _serve(
         self, number: int, caller: str, session: Session | None, version: int, verb: str, payload: str
@@ -150,6 +155,9 @@ class Courier:
             answer = await self._perform(session, version, verb, caller, payload)
         except RequestRefused as refused:
             await self.tell(caller, ANSWER, [number, REFUSED, int(refused.fault)])
+        except Exception:
+            logger.exception("a call about a session failed")
+            await self.tell(caller, ANSWER, [number, REFUSED, int(Fault.BAD_REQUEST)])
         else:
             await self.tell(caller, ANSWER, [number, DONE, answer])
         finally:

@@ -24,6 +24,8 @@ from routing_app.core.writer import Writer
 logger = logging.getLogger(__name__)
 
 UPGRADES: Final = ("websocket",)
+TURN: Final = 32
+"""Packets of one post that are taken before others get a turn of the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +206,11 @@ class Session:
             raise RequestRefused(Fault.BAD_REQUEST)
         self._posting = True
         try:
-            for packet in packets:
+            for number, packet in enumerate(packets, 1):
                 if self.open:
                     await self.receive(packet)
+                if number % TURN == 0:
+                    await asyncio.sleep(0)
         finally:
             self._posting = False
         if self.closed_with is MALFORMED:

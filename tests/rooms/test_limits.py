@@ -1,0 +1,82 @@
+"""Bounds: who does not read is dropped alone, seats are counted, a rate slows down and loses nothing."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.compliance.engineio.client import Site
+from tests.conftest import ServerFactory
+from tests.rooms.client import SOCKET_IO, Api, plain, socketio, until
+
+
+@pytest.mark.parametrize("version", [3, 4])
+async def test_who_does_not_poll_is_dropped_alone(
+    server: ServerFactory, stack: AsyncExitStack, room: str, version: int
+) -> None:
+    broker = server(MAX_OUTBOX_BYTES="65536")
+    site = Site(broker.port, version, SOCKET_IO)
+    sid = await site.open(b64="1")
+    join = f'42/layout,["JOIN",{{"room":"{room}","name":"deaf"}}]'
+    await site.post(f"10:40/layout,{len(join)}:{join}" if version == 3 else f"40/layout,\x1e{join}", sid)
+    reader, sender = await socketio(stack, broker, "layout"), await plain(stack, broker, "layout")
+    await reader.ask("JOIN", {"room": room, "name": "reader"})
+    assert await sender.clients(room) == ["deaf", "reader"]
+
+    for number in range(100):
+        await sender.say("NOTIFY", {"room": room, "message": [number, "x" * 1000]})
+
+    for number in range(100):
+        assert (await reader.hear())[1]["message"][0] == number
+    await until(["reader"], lambda: sender.clients(room))
+    assert (await site.get(sid)).status == 400
+    assert 'switchboard_lost_total{reason="slow"}' in (await Api(broker).call("GET", "/metrics")).text
+
+
+async def test_a_thousand_small_messages_are_one_poll(
+    server: ServerFactory, stack: AsyncExitStack, room: str
+) -> None:
+    broker = server()
+    site = Site(broker.port, 4, SOCKET_IO)
+    sid = await site.open()
+    await site.post(f'40/layout,\x1e42/layout,["JOIN",{{"room":"{room}","name":"p"}}]', sid)
+    sender = await plain(stack, broker, "layout")
+    assert await sender.clients(room) == ["p"]
+    await site.get(sid)
+
+    for number in range(3000):
+        await sender.say("NOTIFY", {"room": room, "message": number})
+    await sender.settled()
+
+    packets = (await site.get(sid)).text.split("\x1e")
+    assert [int(packet.rpartition(":")[2].rstrip("]}")) for packet in packets] == list(range(3000))
+
+
+async def test_sessions_take_seats_and_give_them_back(server: ServerFactory, stack: AsyncExitStack) -> None:
+    broker = server(MAX_CONNECTIONS="3", ROOMS_PING_INTERVAL="0.2", ROOMS_PING_TIMEOUT="0.2")
+    site = Site(broker.port, 4, SOCKET_IO)
+    for _ in range(2):
+        assert (await site.get()).status == 200
+    await plain(stack, broker, "layout")
+
+    assert (await site.get()).status == 503
+    assert await site.refusal() in (403, 503)
+
+    async def again() -> int:
+        return (await site.get()).status
+
+    await until(200, again)
+
+
+async def test_a_rate_slows_down_and_loses_nothing(
+    server: ServerFactory, stack: AsyncExitStack, room: str
+) -> None:
+    broker = server(MESSAGE_RATE="200", MESSAGE_BURST="5")
+    member, sender = await plain(stack, broker, "layout"), await socketio(stack, broker, "layout")
+    await member.join(room, "n")
+    for number in range(100):
+        await sender.emit("NOTIFY", {"room": room, "message": number})
+
+    for number in range(100):
+        assert (await member.hear())[1]["message"] == number
