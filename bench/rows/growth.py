@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from bench.bench import Bench
-from bench.contestants import DAPHNE, SERVE, TOKENS, Contestant, Running
+from bench.contestants import DAPHNE, JOINED, SERVE, Contestant, Running
 from bench.load import Dialect, Load
 from bench.section import Column, Figure, Mark, Reading, Results, Row, Section, at_most
 
@@ -19,7 +19,11 @@ FLAT: Final = 1.3
 
 
 def _flood(contestant: Contestant, receivers: int, addresses: int, bench: Bench) -> Reading:
-    with contestant.start(bench) as running, _others(running, addresses), Load(running.port, TOKENS) as load:
+    with (
+        contestant.start(bench) as running,
+        _others(running, addresses),
+        Load(running.port, running.broadcast) as load,
+    ):
         load.open(receivers, at_once=32)
         load.flood(0.3, 4)
         flood = bench.sample(running, load, partial(load.flood, bench.seconds, 16))
@@ -60,7 +64,7 @@ SECTION = Section(
     title="Growth, 16 in flight",
     columns=(Column("rate", "deliveries/s"), Column("us", "CPU µs each", 2)),
     rows=(
-        *(_row(contestant, receivers) for contestant in (SERVE, DAPHNE) for receivers in RECEIVERS),
+        *(_row(contestant, receivers) for contestant in (SERVE, DAPHNE, JOINED) for receivers in RECEIVERS),
         *(_row(SERVE, 500, addresses) for addresses in ADDRESSES),
     ),
     marks=_marks,

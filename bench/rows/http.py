@@ -24,6 +24,8 @@ BODIES: Final = {
 def _post(contestant: Contestant, path: str, bench: Bench) -> Reading:
     with contestant.start(bench) as running, Load(running.port, running.broadcast, SIZE) as load:
         assert running.server is not None
+        # `serve` makes the preset key when it first starts; plain Daphne does not.
+        running.server.manage("shell", "-c", "from routing_app.core.firstrun import prepare; prepare()")
         request = _request(bench.new_folder(), path, running.server.api_key)
         load.open(1)
         load.post(0.3, CLIENTS, request)

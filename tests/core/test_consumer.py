@@ -81,8 +81,14 @@ class Client(WebsocketCommunicator):
         accepted, code = await self.connect(5)
         assert not accepted
         assert isinstance(code, int)
-        await self.wait(5)
+        await self.ends()
         return code
+
+    async def ends(self) -> None:
+        """Wait until the consumer has ended by itself (`wait` would cancel it in the end)."""
+        done, _ = await asyncio.wait([self.future], timeout=5)
+        assert done
+        await self.future
 
     async def close_code(self) -> int:
         """Read until the close."""
@@ -554,7 +560,7 @@ async def test_every_way_out_cleans_up_once(
     if code is not None:
         assert await client.close_code() == code
         await client.send_input({"type": "websocket.disconnect", "code": code})
-    await client.wait(5)
+    await client.ends()
 
     assert probe.log.count("closed") == 1
     assert probe.seen[0].connection.state is State.CLOSED
@@ -592,7 +598,7 @@ async def test_a_client_that_does_not_answer_our_close_is_not_waited_for(
         await ledger.has(1)
         probe.seen[0].connection.close(codes.KICKED)
         assert await client.close_code() == codes.KICKED.code
-        await client.wait(5)
+        await client.ends()
 
     assert probe.log == ["closed"]
     assert caplog.text == ""
@@ -612,7 +618,7 @@ async def test_a_handler_that_hangs_does_not_outlive_its_connection_for_long(
         await client.send_to("hang")
         await until(lambda: probe.log == ["hang"])
         probe.seen[0].connection.close(codes.KICKED)
-        await client.wait(5)
+        await client.ends()
 
     assert probe.log == ["hang", "closed"]
     assert await ledger.is_clean()
@@ -625,7 +631,7 @@ async def test_a_timeout_of_a_handler_is_an_error_of_that_handler(probe: type[Pr
     await client.send_to("x")
 
     assert await client.close_code() == codes.INTERNAL.anywhere
-    await client.wait(5)
+    await client.ends()
     assert await ledger.is_clean()
 
 

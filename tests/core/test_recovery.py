@@ -16,14 +16,16 @@ from tests.core.layers import LaggingLayer, cluster
 SENDERS = 2
 TROUBLES = ["down", "unsure", "cut"]
 
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("publish"), st.integers(0, SENDERS - 1), st.sampled_from(["a", "b", "ab"])),
-        st.tuples(st.just("trouble"), st.integers(0, SENDERS), st.sampled_from(TROUBLES)),
-        st.tuples(st.just("mend"), st.integers(0, SENDERS), st.none()),
-        st.tuples(st.just("wait"), st.integers(0, 40), st.none()),
+publish = st.tuples(st.just("publish"), st.integers(0, SENDERS - 1), st.sampled_from(["a", "b", "ab"]))
+trouble = st.tuples(st.just("trouble"), st.integers(0, SENDERS), st.sampled_from(TROUBLES))
+mend = st.tuples(st.just("mend"), st.integers(0, SENDERS), st.none())
+wait = st.tuples(st.just("wait"), st.sampled_from([0, 5, 15, 40, 60]), st.none())
+episode = st.tuples(publish, trouble, publish, wait, publish, trouble | mend, wait, publish)
+steps = st.one_of(
+    st.lists(episode, min_size=1, max_size=4).map(
+        lambda episodes: [step for one in episodes for step in one]
     ),
-    max_size=40,
+    st.lists(publish | trouble | mend | wait, max_size=40),
 )
 
 

@@ -158,6 +158,25 @@ async def test_while_the_layer_is_down_local_delivery_works_and_the_others_get_i
     assert down.grown == 0
 
 
+async def test_a_heartbeat_does_not_vouch_for_what_never_left(lagging: Cluster):
+    """The word that something is to be asked for fails, and the heartbeat after it gets through."""
+    here, there = lagging.node(), lagging.node()
+    _, far = await here.hearing("token:a"), await there.hearing("token:a")
+    await here.publish("before", "token:a")
+    assert await heard(far) == ["before"]
+    with (
+        replaced(relay, "RETRY_SECONDS", 0.05),
+        replaced(relay, "NOTICE_SECONDS", 0.05),
+        replaced(relay, "HEARTBEAT_SECONDS", 0.01),
+    ):
+        layer_of(here).down = True
+        await here.publish("unsent", "token:a")
+        await until(lambda: not here.relay.healthy)
+        layer_of(here).failures, layer_of(here).down = 1, False
+
+        assert await heard(far, 2) == ["before", "unsent"]
+
+
 async def test_what_the_log_cannot_hold_while_the_layer_is_down_is_lost_and_counted(lagging: Cluster):
     here, there = lagging.node(), lagging.node()
     _, far = await here.hearing("token:a"), await there.hearing("token:a")
