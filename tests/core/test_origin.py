@@ -39,6 +39,7 @@ SELF = ("self",)
         ("https://good.example", "x", ("https://good.example:443",), True),
         ("https://good.example:8443", "x", GOOD, False),
         ("https://good.example:8443", "x", PORT, True),
+        ("http://good.example:8443", "x", PORT, False),
         ("https://good.example", "x", PORT, False),
         ("https://good.example:0", "x", GOOD, False),
         ("https://good.example:99999", "x", GOOD, False),
