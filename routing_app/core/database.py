@@ -28,6 +28,7 @@ MAX_BATCH: Final = 2_000
 
 _queries = ThreadPoolExecutor(settings.DATABASE_THREADS, thread_name_prefix="query")
 _writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+_apart = ThreadPoolExecutor(1, thread_name_prefix="apart")
 
 
 class Overloaded(Exception):
@@ -38,6 +39,12 @@ async def query(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     """Run a function that uses the ORM in a thread of the bounded executor."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_queries, lambda: _call(function, *args, **kwargs))
+
+
+async def query_apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same in a thread of its own, for what is short and may wait behind nothing else."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_apart, lambda: _call(function, *args, **kwargs))
 
 
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -78,12 +85,12 @@ class GroupedWrites:
         self._pending: list[Job] = []
         self._task: asyncio.Task[None] | None = None
 
-    def submit(self, job: Callable[[], T], urgent: bool = False) -> asyncio.Future[T]:
+    def submit(self, job: Callable[[], T]) -> asyncio.Future[T]:
         """Have `job` run in a transaction, in order; the future resolves with its result after the commit.
 
-        An urgent one goes before all that waits. Raises Overloaded when too many wait, but never for that.
+        Raises Overloaded when too many wait.
         """
-        return self._add(lambda items: job(), None, urgent)
+        return self._add(lambda items: job(), None)
 
     def submit_item(self, write_many: Callable[[list[Item]], T], item: Item) -> asyncio.Future[T]:
         """The same for one item of a bulk statement: neighbours with the same `write_many` share a call.
@@ -97,11 +104,11 @@ class GroupedWrites:
         while self._task is not None:
             await asyncio.shield(self._task)
 
-    def _add(self, run: Callable[[list[Any]], Any], item: Any, urgent: bool = False) -> asyncio.Future[Any]:
-        if len(self._pending) >= MAX_PENDING and not urgent:
+    def _add(self, run: Callable[[list[Any]], Any], item: Any) -> asyncio.Future[Any]:
+        if len(self._pending) >= MAX_PENDING:
             raise Overloaded("the database is behind")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._pending.insert(0 if urgent else len(self._pending), Job(run, item, future))
+        self._pending.append(Job(run, item, future))
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
         return future

@@ -12,19 +12,17 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from routing_app.core.address import MAX_LENGTH
 from routing_app.core.connection import Connection
-from routing_app.core.database import GroupedWrites, Overloaded
+from routing_app.core.database import GroupedWrites, Overloaded, query, query_apart
 from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Subscription, Worker
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 RENEW_SECONDS: Final = 5.0
 SWEEP_AFTER_SECONDS: Final = 4 * LEASE_SECONDS
@@ -44,7 +42,7 @@ class Presence:
         self._writes = writes
         self._here: dict[str, tuple[ConnectionRecord, Connection]] = {}
         self._stale = False
-        self._swept: asyncio.Future[int] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
         self.on_copy: list[Callable[[], asyncio.Future[None]]] = []
         """Called when connections are copied anew: writes rows of a line that hang on theirs and went."""
         self._task: asyncio.Task[None] | None = None
@@ -64,7 +62,7 @@ class Presence:
         if self._task is None:
             return
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(self._task, *filter(None, [self._sweeping]), return_exceptions=True)
         self._task = None
         with suppress(Exception):
             await self._writes.submit(lambda: forget_workers([self._worker_id]))
@@ -92,17 +90,17 @@ class Presence:
             self._submit(_delete, connection.id)
 
     async def renew(self) -> None:
-        """Renew the lease, ahead of other writes; make the copy anew where it may be wrong. Never raises."""
+        """Renew the lease, whatever else waits; make the copy anew where it may be wrong. Never raises."""
         try:
-            known = await self._writes.submit(lambda: _renew(self._worker_id), urgent=True)
+            known = await query_apart(_renew, self._worker_id)
         except Exception as error:
             logger.warning("presence: the lease could not be renewed: %s", error)
             return
         if not known or self._stale:
             self._stale = False
             self._copy_all()
-        if self._swept is None or self._swept.done():
-            self._swept = _promised(lambda: self._writes.submit(sweep))
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.ensure_future(_sweep_beside())
 
     async def _keep_lease(self) -> None:
         while True:
@@ -114,30 +112,23 @@ class Presence:
 
     def _copy_all(self) -> None:
         here = [_arrival(record, connection) for record, connection in self._here.values()]
-        self._checked(lambda: self._writes.submit(lambda: _replace_all(self._worker_id, here)))
+        self._checked(lambda: self._writes.submit(lambda: _reconcile(self._worker_id, here)))
         for hook in self.on_copy:
             self._checked(hook)
 
     def _checked(self, submit: Callable[[], asyncio.Future[None]]) -> asyncio.Future[None]:
         """Submit a write without which the copy is wrong."""
-        future = _promised(submit)
+        try:
+            future = submit()
+        except Overloaded as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
         future.add_done_callback(self._check)
         return future
 
     def _check(self, future: asyncio.Future[None]) -> None:
         if not future.cancelled() and future.exception() is not None:
             self._stale = True
-
-
-def _promised(submit: Callable[[], asyncio.Future[T]]) -> asyncio.Future[T]:
-    """A submitted write; one that failed already where too many wait."""
-    try:
-        return submit()
-    except Overloaded as error:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        future.set_exception(error)
-        future.exception()  # retrieved: nobody has to wait
-        return future
 
 
 def _arrival(record: ConnectionRecord, connection: Connection) -> Arrival:
@@ -191,8 +182,8 @@ def _rewrite_chunk(wanted: dict[str, tuple[str, tuple[str, ...]]]) -> None:
 
 
 def _register(worker_ids: list[str]) -> None:
-    for id in worker_ids:
-        Worker.objects.create(id=id, host=socket.gethostname()[:255], pid=os.getpid())
+    rows = [Worker(id=id, host=socket.gethostname()[:255], pid=os.getpid()) for id in worker_ids]
+    Worker.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def _renew(worker_id: str) -> bool:
@@ -203,10 +194,26 @@ def _renew(worker_id: str) -> bool:
     return False
 
 
-def _replace_all(worker_id: str, here: list[Arrival]) -> None:
-    known = ConnectionRecord.objects.filter(worker_id=worker_id).values_list("id", flat=True)
-    _delete(list(known))
-    _insert(here)
+def _reconcile(worker_id: str, here: list[Arrival]) -> None:
+    """Make rows equal to what is here. Those that are right are only read: rows of lines hang on them."""
+    known = set(ConnectionRecord.objects.filter(worker_id=worker_id).values_list("id", flat=True))
+    _delete(list(known - {record.id for record, _ in here}))
+    _insert([arrival for arrival in here if arrival[0].id not in known])
+    _rewrite(
+        [
+            (record.id, record.identity, tuple(subscription.address for subscription in mine))
+            for record, mine in here
+            if record.id in known
+        ]
+    )
+
+
+async def _sweep_beside() -> None:
+    """Not with the grouped writes: tens of thousands of rows would hold up everybody's."""
+    try:
+        await query(sweep)
+    except Exception as error:
+        logger.warning("presence: cannot sweep: %s", error)
 
 
 def sweep() -> int:

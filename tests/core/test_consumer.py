@@ -18,6 +18,7 @@ from routing_app.core.connection import State
 from routing_app.core.consumer import Consumer, Refused
 from routing_app.core.database import Overloaded, query
 from routing_app.core.models import ConnectionRecord
+from routing_app.core.publishing import publish
 from routing_app.core.subscriptions import LayerUnavailable
 from routing_app.core.worker import Worker, current_worker, drop_worker, on_start
 from routing_app.core.writer import EXTENSION
@@ -403,6 +404,18 @@ async def test_the_first_socket_may_leave_while_the_worker_starts(probe: type[Pr
     await first.disconnect()
 
     assert runs == ["done"]
+
+
+async def test_publishing_while_the_worker_starts_does_not_disturb_it(worker: Worker):
+    """A process that serves nobody yet ends with its publication; one that is about to serve does not."""
+    starting = asyncio.ensure_future(worker.start())
+    await asyncio.sleep(0)
+    for _ in range(5):
+        await publish(("token:a",), "hello")
+        await asyncio.sleep(0)
+    await asyncio.wait_for(starting, 5)
+
+    assert worker.serving
 
 
 # --- limits -------------------------------------------------------------------------------------------------

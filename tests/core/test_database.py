@@ -16,7 +16,7 @@ from django.db import IntegrityError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from routing_app.core import database
-from routing_app.core.database import GroupedWrites, Overloaded, query
+from routing_app.core.database import GroupedWrites, Overloaded, query, query_apart
 from routing_app.core.models import Worker
 from tests.core.harness import Counted, replaced
 
@@ -83,6 +83,17 @@ async def test_queries_run_side_by_side_as_many_as_there_are_threads():
     numbers = range(3 * settings.DATABASE_THREADS)
     assert await asyncio.gather(*[query(work, number) for number in numbers]) == list(numbers)
     assert max(most) == settings.DATABASE_THREADS
+
+
+async def test_what_is_apart_waits_behind_no_query():
+    release = threading.Event()
+    busy = [asyncio.ensure_future(query(release.wait, 10)) for _ in range(2 * settings.DATABASE_THREADS)]
+    await asyncio.sleep(0)
+
+    assert await asyncio.wait_for(query_apart(Worker.objects.count), 5) == 0
+    assert not any(task.done() for task in busy)
+    release.set()
+    await asyncio.gather(*busy)
 
 
 async def test_a_query_passes_arguments_result_and_exception():
@@ -220,7 +231,7 @@ async def test_a_write_that_nobody_waits_for_any_more_is_done_all_the_same(write
     assert await query(Worker.objects.count) == 2
 
 
-async def test_too_many_writes_are_refused_and_an_urgent_one_goes_first(writes: GroupedWrites):
+async def test_too_many_writes_are_refused(writes: GroupedWrites):
     order: list[Any] = []
     with replaced(database, "MAX_PENDING", 3), replaced(database, "MAX_BATCH", 1):
         first = writes.submit(lambda: order.append("first"))
@@ -228,11 +239,10 @@ async def test_too_many_writes_are_refused_and_an_urgent_one_goes_first(writes: 
         waiting = [writes.submit(partial(order.append, number)) for number in range(3)]
         with pytest.raises(Overloaded):
             writes.submit(lambda: order.append("too many"))
-        urgent = writes.submit(lambda: order.append("urgent"), urgent=True)
-        await asyncio.gather(first, *waiting, urgent)
+        await asyncio.gather(first, *waiting)
         await writes.submit(lambda: order.append("room again"))
 
-    assert order == ["first", "urgent", 0, 1, 2, "room again"]
+    assert order == ["first", 0, 1, 2, "room again"]
 
 
 async def test_while_the_database_is_out_every_waiter_is_told_at_once(
