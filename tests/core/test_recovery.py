@@ -29,7 +29,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=scaled(30))
+@settings(max_examples=scaled(20))
 @given(steps)
 def test_after_any_sequence_of_outages_everything_arrives_once_and_in_order(steps):
     with (
