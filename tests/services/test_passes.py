@@ -56,15 +56,15 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def command(*test_files: Path) -> list[str]:
-    """Run test files on both stacks."""
-    return [sys.executable, "-m", "tests", "-c", str(REPOSITORY / "pyproject.toml"), *map(str, test_files)]
+def command(*arguments: str | Path) -> list[str]:
+    """Run test files, with other arguments of pytest, on both stacks."""
+    return [sys.executable, "-m", "tests", "-c", str(REPOSITORY / "pyproject.toml"), *map(str, arguments)]
 
 
-def run(folder: Path, *test_files: Path) -> subprocess.CompletedProcess[str]:
-    """Run test files on both stacks, to the end."""
+def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The same, to the end."""
     return subprocess.run(
-        command(*test_files),
+        command(*arguments),
         cwd=REPOSITORY,
         env=os.environ | {"TMPDIR": str(folder)},
         capture_output=True,
@@ -91,7 +91,7 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_a_failure_on_one_stack_fails_the_whole(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "test_stack.py").write_text(ONLY_ON_SQLITE)
-    result = run(folder, tmp_path / "test_stack.py")
+    result = run(folder, tmp_path / "test_stack.py", "-n0")
 
     assert result.returncode == 1, result.stdout + result.stderr
     assert "2 passed" in result.stdout
@@ -113,7 +113,6 @@ def test_each_process_of_a_pass_has_a_redis_of_its_own(folder: Path, tmp_path: P
     assert result.stdout.count("2 passed") == 2
 
 
-@pytest.mark.timeout(100)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_what_it_started(
     folder: Path, tmp_path: Path, number: signal.Signals
