@@ -10,7 +10,7 @@ from django.conf import settings
 from broker_project.management.commands import codes, options
 
 ROOT = Path(settings.BASE_DIR)
-FOLDERS = ("", "docs", "routing_app/*", "sessions_app", "clients/*", "tests/compliance")
+FOLDERS = ("", "docs", "deploy", "routing_app/*", "sessions_app", "clients/*", "tests/compliance")
 DOCUMENTS = [file for folder in FOLDERS for file in ROOT.glob(f"{folder}/*.md".lstrip("/"))]
 
 pytestmark = pytest.mark.once
