@@ -60,7 +60,8 @@ class Connection:
         Raises ConnectionClosed, TimeoutError, and TypeError or ValueError for what cannot be sent.
         """
         if not self.receipts:
-            await self.write(self.codec.message(message))
+            async with asyncio.timeout(timeout):
+                await self.write(self.codec.message(message))
             return
         self.codec.message(message)
         key = self._key(message)

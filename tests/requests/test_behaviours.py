@@ -84,6 +84,13 @@ def test_a_handler_that_fails_is_an_error_without_detail(broker: Server, connect
     assert "a handler failed" in broker.log_text()
 
 
+def test_a_handler_that_meets_an_outage_says_that_it_may_pass(broker: Server, connect: Connect) -> None:
+    answer = connect(broker).ask("outage")
+
+    assert (answer["direction"], answer["code"]) == ("ERROR", "unavailable")
+    assert "secret" not in answer["message"]
+
+
 def test_a_request_that_nobody_answers_is_an_error(broker: Server, connect: Connect) -> None:
     peer = connect(broker)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
 import pytest
 
+from routing_app.requests.connection import TooManyPending
+from routing_app.requests.pending import ConnectionClosed, Request, RequestError
+from routing_app.requests.remote import as_answer, finish
 from tests.requests.conftest import Connect
 from tests.requests.peer import Peer, call, until
 from tests.services.server import Server
@@ -74,6 +78,26 @@ def test_a_cancelled_request_is_forgotten_where_it_was_asked(places: Pair, conne
         asked.send({"direction": "REPLY", "key": key})
 
     assert asked.silent() == []
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "error",
+    [
+        RequestError({"code": "mine"}),
+        ConnectionClosed(4000, "bye"),
+        TimeoutError("no reply in time"),
+        TooManyPending("3 requests wait"),
+        ValueError("no key"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_error_crosses_processes_as_what_it_is(error: Exception) -> None:
+    request = Request()
+    finish(request, *json.loads(json.dumps(as_answer(error))))
+
+    with pytest.raises(type(error), match=str(error)):
+        await request
 
 
 @pytest.mark.parametrize("id", ["", "nobody", "0123456789abcdef000000000000"])

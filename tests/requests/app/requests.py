@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from django.db import OperationalError
+
 from routing_app.requests.context import Answered
 from routing_app.requests.handlers import (
     Connection,
@@ -52,6 +54,12 @@ async def untyped(context: Context) -> None:
 @on_request("boom")
 async def boom(context: Context) -> None:
     raise RuntimeError("a secret of the server")
+
+
+@on_request("outage")
+async def outage(context: Context) -> None:
+    """What the ORM raises while the database is out."""
+    raise OperationalError("a secret address of the database")
 
 
 @on_request("silent")
