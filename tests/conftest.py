@@ -16,6 +16,7 @@ from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
 from pytest_django import DjangoDbBlocker
 
+from tests.requests.serving import serving
 from tests.services.browser import Browser, Chromium, find_chromium
 from tests.services.databases import Databases, PostgresDatabases, SQLiteDatabases
 from tests.services.postgres import OLDEST as OLDEST_POSTGRES
@@ -129,6 +130,13 @@ def server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
         one.close()
     for url in created:
         databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def asked_server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server with the handlers of `tests.requests.app`, for the requests line and its clients."""
+    with serving(databases, tmp_path_factory) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

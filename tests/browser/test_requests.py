@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from switchboard_client import connect
 
-from tests.clients.conftest import serving
+from tests.requests.serving import serving
 from tests.services.browser import Browser
 from tests.services.databases import Databases
 from tests.services.javascript import require_packages

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import struct
 import time
 from pathlib import Path
 
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from tests.requests.conftest import Connect
 from tests.requests.peer import Peer, call, until
@@ -269,7 +267,7 @@ def test_a_peer_that_stops_reading_in_the_middle_of_an_endless_answer_is_forgott
     )
     peer.next()
     before = memory(broker)
-    time.sleep(1)
+    time.sleep(0.5)
     assert memory(broker) - before < 20 * 2**20
     peer.socket.socket.close()
 
@@ -319,17 +317,3 @@ def test_a_wrong_key_is_refused_at_the_door(broker: Server, connect: Connect) ->
 
     with pytest.raises(InvalidStatus, match="403"):
         connect(broker, "?key=swk_wrong_key_that_nobody_has")
-
-
-def test_a_client_is_told_when_the_server_restarts(
-    server: object, databases: object, tmp_path_factory: pytest.TempPathFactory, connect: Connect
-) -> None:
-    from tests.requests.conftest import serving
-
-    with serving(databases, tmp_path_factory) as one:  # type: ignore[arg-type]
-        peer = connect(one)
-        peer.ask("whoami")
-        one.process.send(signal.SIGTERM)
-        with pytest.raises(ConnectionClosed):
-            peer.next()
-        assert peer.close_code()[0] == 1012
