@@ -29,6 +29,14 @@ async def echo(context: Context) -> None:
     await context.reply(context.message)
 
 
+@on_request("count")
+async def count(context: Context) -> None:
+    """As in README.md of the line, and asked by the examples of both clients."""
+    for n in range(context.message["to"]):
+        await context.partial({"n": n})
+    await context.reply({"done": True})
+
+
 @on_request("question")
 async def question(context: Context) -> None:
     """The transcript's request: two partials, then the reply."""
