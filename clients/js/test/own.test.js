@@ -62,6 +62,8 @@ test("a request is cancelled, and partials that nobody reads end it", async () =
   while (!unread.done) await new Promise((resolve) => setTimeout(resolve, 10));
   await assert.rejects(unread, RequestError);
   assert.equal((await connection.request({ type: "partials", count: 1500 })).message.done, true);
+  const settled = await connection.request({ type: "partials", count: 1500 }).finally(() => {});
+  assert.equal(settled.message.done, true);
   await connection.close();
 });
 
