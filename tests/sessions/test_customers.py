@@ -137,12 +137,9 @@ def refused_tokens(secret: str) -> dict[str, tuple[str, str]]:
     }
 
 
-REFUSED = refused_tokens(SECRET)
-
-
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", refused_tokens(SECRET))
 async def test_refused_with_the_part_that_is_wrong(case: str) -> None:
-    part, token = REFUSED[case]
+    part, token = refused_tokens(SECRET)[case]
 
     with pytest.raises(Refused) as refused:
         await check(token, known(HS))
