@@ -231,13 +231,16 @@ def _key_of(account: Account) -> Key:
 def _make(keys: Collection[Key]) -> None:
     if not keys:
         return
-    names = {key.publisher for key in keys}
-    publishers = dict(Publisher.objects.filter(name__in=names).values_list("name", "pk"))
-    stored = {Key(*pair) for pair in _named(keys).values_list("publisher__name", "customer")}
+    wanted = Q(accounts__customer__in={key.customer for key in keys})
+    named = Publisher.objects.filter(name__in={key.publisher for key in keys}).order_by()
+    named = named.annotate(account=FilteredRelation("accounts", condition=wanted))
+    stored = list(named.values_list("name", "account__customer", "pk"))
+    publishers = {name: pk for name, _, pk in stored}
+    known = {Key(name, customer) for name, customer, _ in stored}
     new = [
         Account(publisher_id=publishers[key.publisher], customer=key.customer)
         for key in sorted(keys)
-        if key.publisher in publishers and key not in stored
+        if key.publisher in publishers and key not in known
     ]
     Account.objects.bulk_create(new, CHUNK, ignore_conflicts=True)
     transaction.on_commit(lambda: _remember(key for key in keys if key.publisher in publishers))
