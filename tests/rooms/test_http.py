@@ -26,9 +26,11 @@ async def post_bus(broker: Server, room: str, body: str | bytes, **headers: str)
 
 async def test_healthcheck(broker: Server) -> None:
     answer = await Site(broker.port).request("GET", "/healthcheck")
+    head = await Site(broker.port).request("HEAD", "/healthcheck")
 
     assert (answer.status, answer.body) == (200, b"OK")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert (head.status, head.body) == (200, b"")
 
 
 async def in_bus(stack: AsyncExitStack, broker: Server, room: str) -> list[Any]:
