@@ -93,6 +93,7 @@ class Session:
         self.application: Application | None = None
         self.closed_with: Close | None = None
         self.upgrading = False
+        self._probed = False
         self._forget = forget
         self._loop = asyncio.get_running_loop()
         self._writer: Writer | None = None
@@ -175,7 +176,7 @@ class Session:
             self.close(MALFORMED)
             raise RequestRefused(Fault.BAD_REQUEST)
         self._poll = self._loop.create_future()
-        if self._queue or self.upgrading:
+        if self._queue or self._probed:
             self._poll.set_result(None)
         return self._poll
 
@@ -260,12 +261,13 @@ class Session:
         return True
 
     def probed(self) -> None:
-        """The WebSocket works: let the client's poll end, so that it can move."""
+        """The WebSocket works: let the client's poll end, and no other wait, so that it can move."""
+        self._probed = self.upgrading
         self._release()
 
     def upgraded(self, writer: Writer) -> None:
         """The client has moved: what waited goes over the WebSocket."""
-        self.upgrading = False
+        self.upgrading = self._probed = False
         if not self.open:
             return
         waiting, self._queue, self._held = self._queue, [], 0
@@ -276,7 +278,7 @@ class Session:
 
     def upgrade_failed(self) -> None:
         """The WebSocket went away before the client moved; the session goes on with polling."""
-        self.upgrading = False
+        self.upgrading = self._probed = False
 
     # --- from the client ---------------------------------------------------------------------------------
 

@@ -276,6 +276,20 @@ async def test_the_poll_that_waits_ends_when_the_probe_comes(site: Site) -> None
         assert (await poll).text == payload(site, "6")
 
 
+async def test_before_the_probe_polls_wait_as_ever(site: Site) -> None:
+    """A WebSocket that opens and says nothing, behind a proxy that holds it back, must not make them spin."""
+    async with AsyncExitStack() as stack:
+        sid = await site.open(b64="1")
+        socket = await site.socket(stack, sid)
+        poll = asyncio.create_task(site.get(sid))
+        await asyncio.sleep(0.05)
+        await site.post(payload(site, "4hello"), sid)
+
+        assert (await poll).text == payload(site, "4hello")
+        await socket.send("2probe")
+        assert await socket.hear() == "3probe"
+
+
 async def test_after_the_upgrade_polling_is_refused(site: Site) -> None:
     async with AsyncExitStack() as stack:
         sid, socket = await upgraded(site, stack)
