@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from routing_app.core.codes import RESTART
 from tests.compliance.engineio.client import Site, handshake
+from tests.compliance.engineio.client import Socket as Frames
 from tests.conftest import ServerFactory
-from tests.rooms.client import SOCKET_IO, Api, plain, until
+from tests.rooms.client import SOCKET_IO, Api, plain, socketio, until
 from tests.rooms.conftest import Pair
 
 
@@ -71,10 +73,7 @@ async def test_a_websocket_anywhere_carries_the_session_after_its_upgrade(
     await other.say("NOTIFY", {"room": room, "message": "before"})
     await other.settled()
 
-    socket = await there.socket(stack, sid)
-    await socket.send("2probe")
-    assert await socket.hear() == "3probe"
-    await socket.send("5")
+    socket = await moved(there, sid, stack)
 
     assert '"message":"before"' in await socket.hear()
     for number in range(100):
@@ -142,16 +141,47 @@ async def test_a_poll_given_up_elsewhere_loses_nothing(
     assert '"message":"kept"' in (await there.get(sid)).text
 
 
-async def test_sessions_of_a_dead_owner_are_unknown(
-    server: ServerFactory, pair: Pair, redis_url: str, room: str
+async def test_a_worker_that_stops_sends_clients_of_others_on(
+    server: ServerFactory, pair: Pair, redis_url: str, stack: AsyncExitStack, room: str
 ) -> None:
-    owner = server(REDIS_URL=redis_url)
-    sid = await joined(Site(owner.port, 4, SOCKET_IO), room)
-    owner.kill()
+    """Polls are answered and lose nothing, sockets end as each client understands, lobbies hear LEFT."""
+    owner = pair[0]
+    holder = server(REDIS_URL=redis_url, DATABASE_URL=owner.database_url)
+    stays = await socketio(stack, owner, "lobby", lobbyId=room)
+    goes = await socketio(stack, holder, "lobby", lobbyId=room)
+    await until(2, lambda: member_count(Api(owner), room))
+    polls, sockets = {}, {}
+    for version in (3, 4):
+        here, there = (Site(one.port, version, SOCKET_IO) for one in (owner, holder))
+        sid = await joined(here, room, f"polls{version}")
+        polls[here, sid] = asyncio.create_task(there.get(sid))
+        sockets[version] = await moved(there, await joined(here, room, f"moved{version}"), stack)
+    await asyncio.sleep(0.2)
 
-    answer = await Site(pair[1].port, 4, SOCKET_IO).get(sid)
+    assert await asyncio.to_thread(holder.stop) == 0
 
-    assert (answer.status, json.loads(answer.body)["code"]) == (400, 1)
+    assert "did not end within the limit" not in holder.log_text()
+    assert [await sockets[version].closed() for version in (3, 4)] == [None, RESTART.code]
+    for (here, sid), poll in polls.items():
+        assert (await poll).text == packets(here, "6")
+        other = await plain(stack, owner, "layout")
+        await other.say("NOTIFY", {"room": room, "message": "kept"})
+        assert '"message":"kept"' in (await here.get(sid)).text
+    assert ["LEFT", goes.sid] in [json.loads(text.partition(",")[2]) for text in await stays.settled()]
+    await until(["polls3", "polls4"], lambda: other.clients(room))
+
+
+async def member_count(api: Api, lobby: str) -> int:
+    return int((await api.room("lobby", lobby)).get("member_count", 0))
+
+
+async def moved(site: Site, sid: str, stack: AsyncExitStack) -> Frames:
+    """A polling session on its WebSocket."""
+    socket = await site.socket(stack, sid)
+    await socket.send("2probe")
+    assert await socket.hear() == "3probe"
+    await socket.send("5")
+    return socket
 
 
 async def test_operators_reach_clients_wherever_they_are(
@@ -159,10 +189,7 @@ async def test_operators_reach_clients_wherever_they_are(
 ) -> None:
     here, there = sites
     sid = await joined(here, room)
-    socket = await there.socket(stack, sid)
-    await socket.send("2probe")
-    await socket.hear()
-    await socket.send("5")
+    socket = await moved(there, sid, stack)
     api = Api(pair[1])
     number = (await api.room("layout", room))["id"]
     [member] = (await api.json("GET", f"/api/rooms/{number}/members/"))["results"]
@@ -173,16 +200,12 @@ async def test_operators_reach_clients_wherever_they_are(
 
 
 async def test_a_reader_that_does_not_read_is_dropped_by_the_worker_that_holds_it(
-    server: ServerFactory, redis_url: str, stack: AsyncExitStack, room: str
+    pair: Pair, stack: AsyncExitStack, room: str
 ) -> None:
-    owner = server(REDIS_URL=redis_url, MAX_OUTBOX_BYTES="65536", MAX_FRAME_BYTES="65536")
-    holder = server(REDIS_URL=redis_url, DATABASE_URL=owner.database_url, MAX_OUTBOX_BYTES="65536")
+    owner, holder = pair
     here, there = Site(owner.port, 4, SOCKET_IO), Site(holder.port, 4, SOCKET_IO)
     sid = await joined(here, room, "deaf")
-    socket = await there.socket(stack, sid)
-    await socket.send("2probe")
-    await socket.hear()
-    await socket.send("5")
+    socket = await moved(there, sid, stack)
     other = await plain(stack, owner, "layout")
     await until(["deaf"], lambda: other.clients(room))
     socket.connection.transport.pause_reading()

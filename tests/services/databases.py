@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Final, Protocol
@@ -66,6 +68,16 @@ class PostgresDatabases:
 
     def _run(self, statement: str) -> None:
         with psycopg.connect(f"{self._cluster}/postgres", autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+def execute(url: str, statement: str) -> None:
+    """Change what a server's database holds, behind its back: a script of `manage.py` takes seconds."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20)) as database, database:
+            database.execute(statement)
+    else:
+        with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(statement.encode())
 
 

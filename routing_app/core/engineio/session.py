@@ -151,7 +151,7 @@ class Session:
         for frame in frames:
             self._queue.append(frame.data if isinstance(frame, BinaryFrame) else frame.text)
             self._held += frame.size
-        self._release()
+        self.release()
 
     def held_bytes(self) -> int:
         """Bytes that wait for a poll, or that the WebSocket has not written."""
@@ -241,7 +241,8 @@ class Session:
             packets.append(wire.CLOSE)
         return packets or [wire.NOOP]
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Have the open poll end, if there is one; its client asks again."""
         if self._poll is not None and not self._poll.done():
             self._poll.set_result(None)
 
@@ -263,7 +264,7 @@ class Session:
     def probed(self) -> None:
         """The WebSocket works: let the client's poll end, and no other wait, so that it can move."""
         self._probed = self.upgrading
-        self._release()
+        self.release()
 
     def upgraded(self, writer: Writer) -> None:
         """The client has moved: what waited goes over the WebSocket."""
@@ -274,7 +275,7 @@ class Session:
         self._writer = writer
         for packet in waiting:
             self.send(packet)
-        self._release()
+        self.release()
 
     def upgrade_failed(self) -> None:
         """The WebSocket went away before the client moved; the session goes on with polling."""
@@ -341,7 +342,7 @@ class Session:
         if self._end(close):
             if self._writer is not None:
                 self._writer.close(close)
-            self._release()
+            self.release()
 
     def abort(self, close: Close) -> None:
         """End the session of a client that does not read: what it has not taken is thrown away."""
@@ -349,7 +350,7 @@ class Session:
             self._queue, self._held = [], 0
             if self._writer is not None:
                 self._writer.abort(close)
-            self._release()
+            self.release()
 
     def _end(self, close: Close) -> bool:
         if not self.open:
