@@ -152,6 +152,25 @@ def site(broker: Server) -> Site:
     return Site(broker.port, 4, SOCKET_IO)
 
 
+async def test_what_was_done_before_a_bad_packet_is_told(
+    site: Site, broker: Server, stack: AsyncExitStack, room: str
+) -> None:
+    sid = await site.open(lobbyId=room)
+    await site.post("40/lobby,", sid)
+    joined = ""
+    while "PEERS" not in joined:
+        joined += (await site.get(sid)).text
+    poll = asyncio.create_task(site.get(sid))
+    await asyncio.sleep(0.1)
+
+    bad = await site.post('42/lobby,["BROADCAST",{"message":1}]\x1e4x', sid)
+
+    assert bad.status == 400
+    message, end = (await poll).text.split("\x1e")
+    assert message.startswith('42/lobby,["MESSAGE",')
+    assert end == "1"
+
+
 async def test_two_polls_at_once_end_the_session(site: Site) -> None:
     sid = await site.open()
     first = asyncio.create_task(site.get(sid))
