@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from routing_app.rooms import wire
 from routing_app.rooms.wire import Broadcast, Clients, Ignored, Join, Leave, Notify, Signal
 
+pytestmark = pytest.mark.once
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

@@ -11,6 +11,8 @@ import pytest
 from routing_app.core.codes import TOO_BIG
 from tests.compliance.engineio.client import Answer, Site, Socket, handshake
 
+pytestmark = pytest.mark.once  # nothing here is stored or published
+
 INTERVAL, TIMEOUT = 0.5, 1.5
 
 
