@@ -85,7 +85,14 @@ class Client:
 
     async def heard(self, event: str) -> list[Any]:
         """Wait for the next event of a name; its arguments."""
-        return await asyncio.wait_for(self._queue(event).get(), SECONDS)
+        async with asyncio.timeout(SECONDS):
+            return await self._queue(event).get()
+
+    async def heard_many(self, event: str, count: int) -> list[list[Any]]:
+        """Wait for so many events of a name; the arguments of each."""
+        queue = self._queue(event)
+        async with asyncio.timeout(SECONDS):
+            return [await queue.get() for _ in range(count)]
 
     def unread(self, event: str) -> list[list[Any]]:
         """What has come of a name and was not asked for yet."""
@@ -121,10 +128,10 @@ def node() -> Puppet:
 
 
 def python_socketio() -> Puppet:
-    """python-socketio's client; one in a process."""
+    """python-socketio's clients."""
     return Puppet([sys.executable, FOLDER / "puppet_socketio.py"])
 
 
 def socketio_client_2(python: Path) -> Puppet:
-    """socketIO-client-2 in its own virtual environment; one in a process."""
+    """socketIO-client-2's clients, in their own virtual environment."""
     return Puppet([python, "-W", "ignore", FOLDER / "puppet_socketio_client_2.py"])

@@ -18,9 +18,13 @@ from tests.services.server import Server
 @pytest.fixture(scope="module")
 def tight(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with narrow bounds."""
-    with running(
-        databases, tmp_path_factory.mktemp("tight"), MAX_OUTBOX_BYTES="65536", ROOMS_MAX_ROOMS="2"
-    ) as server:
+    options = {
+        "MAX_OUTBOX_BYTES": "65536",
+        "MESSAGE_BURST": "5",
+        "MESSAGE_RATE": "500",
+        "ROOMS_MAX_ROOMS": "2",
+    }
+    with running(databases, tmp_path_factory.mktemp("tight"), **options) as server:
         yield server
 
 
@@ -99,11 +103,8 @@ async def test_sessions_take_seats_and_give_them_back(server: ServerFactory, sta
     await until(200, again)
 
 
-async def test_a_rate_slows_down_and_loses_nothing(
-    server: ServerFactory, stack: AsyncExitStack, room: str
-) -> None:
-    broker = server(MESSAGE_RATE="200", MESSAGE_BURST="5")
-    member, sender = await plain(stack, broker, "layout"), await socketio(stack, broker, "layout")
+async def test_a_rate_slows_down_and_loses_nothing(tight: Server, stack: AsyncExitStack, room: str) -> None:
+    member, sender = await plain(stack, tight, "layout"), await socketio(stack, tight, "layout")
     await member.join(room, "n")
     for number in range(100):
         await sender.emit("NOTIFY", {"room": room, "message": number})
