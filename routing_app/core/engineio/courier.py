@@ -145,11 +145,15 @@ class Courier:
         """This worker stops: polls that wait here are answered, so that clients ask elsewhere."""
         for call in self._calls.values():
             if call.verb == "poll":
-                self.worker.spawn(self._release(call))
+                self.release(call.sid, call.version)
 
-    async def _release(self, call: Call) -> None:
+    def release(self, sid: str, version: int) -> None:
+        """Have the owner end the poll that is open there."""
+        self.worker.spawn(self._release(sid, version))
+
+    async def _release(self, sid: str, version: int) -> None:
         with suppress(RequestRefused):
-            await self.call(call.sid, call.version, "release")
+            await self.call(sid, version, "release")
 
     # --- the owner's side --------------------------------------------------------------------------------
 
@@ -207,8 +211,10 @@ class RemoteSession:
         self._poll: asyncio.Future[str] | None = None
 
     def begin_poll(self) -> asyncio.Future[Any]:
-        """See Session.begin_poll; a refusal comes with the future."""
+        """See Session.begin_poll; a refusal comes with the future. A worker that stops lets none wait."""
         self._poll = asyncio.ensure_future(self._courier.call(self._sid, self._version, "poll"))
+        if self._courier.worker.draining:
+            self._courier.release(self._sid, self._version)
         return self._poll
 
     def end_poll(self) -> Payload:
