@@ -160,8 +160,7 @@ async def test_what_was_done_before_a_bad_packet_is_told(
     joined = ""
     while "PEERS" not in joined:
         joined += (await site.get(sid)).text
-    poll = asyncio.create_task(site.get(sid))
-    await asyncio.sleep(0.1)
+    poll = await site.begin_poll(sid)
 
     bad = await site.post('42/lobby,["BROADCAST",{"message":1}]\x1e4x', sid)
 
@@ -173,8 +172,7 @@ async def test_what_was_done_before_a_bad_packet_is_told(
 
 async def test_two_polls_at_once_end_the_session(site: Site) -> None:
     sid = await site.open()
-    first = asyncio.create_task(site.get(sid))
-    await asyncio.sleep(0.1)
+    first = await site.begin_poll(sid)
 
     second = await site.get(sid)
 
@@ -237,11 +235,12 @@ async def test_a_poller_that_goes_away_loses_nothing(
     _, writer = await asyncio.open_connection("127.0.0.1", broker.port)
     writer.write(f"GET {site.query('polling', sid)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     await writer.drain()
-    await asyncio.sleep(0.1)
-    writer.close()
-    await asyncio.sleep(0.1)
-
     other = await plain(stack, broker, "layout")
+    await other.settled()
+    writer.close()
+    await writer.wait_closed()
+
+    await other.settled()
     await other.say("NOTIFY", {"room": room, "message": 1})
     await other.settled()
 

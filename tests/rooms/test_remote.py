@@ -53,8 +53,7 @@ async def test_polls_and_posts_land_anywhere(
     await other.join(room, "other")
 
     for number in range(10):
-        waiting = asyncio.create_task((there if number % 2 else here).get(sid))
-        await asyncio.sleep(0.02)
+        waiting = await (there if number % 2 else here).begin_poll(sid)
         await other.say("NOTIFY", {"room": room, "message": number})
         assert f'"message":{number}}}' in (await waiting).text
         post = there if number % 3 else here
@@ -110,13 +109,11 @@ async def test_the_end_crosses_as_well(sites: tuple[Site, Site], stack: AsyncExi
     here, there = sites
     first, second, third = [await joined(here, room, name) for name in ("first", "second", "third")]
 
-    poll = asyncio.create_task(here.get(first))
-    await asyncio.sleep(0.05)
+    poll = await here.begin_poll(first)
     assert (await there.post(packets(here, "1"), first)).status == 200
     assert (await poll).text == packets(here, "6")
     assert (await there.post("no payload", second)).status == 400
-    poll = asyncio.create_task(here.get(third))
-    await asyncio.sleep(0.05)
+    poll = await here.begin_poll(third)
     assert (await there.get(third)).status == 400
     assert (await poll).text == packets(here, "1")
 
@@ -132,11 +129,12 @@ async def test_a_poll_given_up_elsewhere_loses_nothing(
     _, writer = await asyncio.open_connection("127.0.0.1", there.port)
     writer.write(f"GET {there.query('polling', sid)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     await writer.drain()
-    await asyncio.sleep(0.2)
-    writer.close()
-    await asyncio.sleep(0.2)
-
     other = await plain(stack, pair[1], "layout")
+    await other.settled()
+    writer.close()
+    await writer.wait_closed()
+
+    await other.settled()
     await other.say("NOTIFY", {"room": room, "message": "kept"})
     assert '"message":"kept"' in (await there.get(sid)).text
 
@@ -154,9 +152,8 @@ async def test_a_worker_that_stops_sends_clients_of_others_on(
     for version in (3, 4):
         here, there = (Site(one.port, version, SOCKET_IO) for one in (owner, holder))
         sid = await joined(here, room, f"polls{version}")
-        polls[here, sid] = asyncio.create_task(there.get(sid))
+        polls[here, sid] = await there.begin_poll(sid)
         sockets[version] = await moved(there, await joined(here, room, f"moved{version}"), stack)
-    await asyncio.sleep(0.2)
 
     assert await asyncio.to_thread(holder.stop) == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from itertools import chain
 
@@ -142,8 +141,7 @@ async def test_a_payload_that_is_none_ends_the_session(site: Site, body: str) ->
 async def test_a_second_poll_ends_the_session(site: Site) -> None:
     sid = await site.open(b64="1")
 
-    first = asyncio.create_task(site.get(sid))
-    await asyncio.sleep(0.05)
+    first = await site.begin_poll(sid)
     second = await site.get(sid)
 
     assert second.status == 400
@@ -228,8 +226,7 @@ async def test_a_silent_session_ends_on_either_transport(site: Site) -> None:
 async def test_close_packet_ends_a_polling_session(site: Site) -> None:
     sid = await site.open(b64="1")
 
-    poll = asyncio.create_task(site.get(sid))
-    await asyncio.sleep(0.05)
+    poll = await site.begin_poll(sid)
     assert (await site.post(payload(site, "1"), sid)).status == 200
 
     assert ((await poll).status, (await poll).text) == (200, payload(site, "6"))
@@ -262,8 +259,7 @@ async def test_upgrade(site: Site) -> None:
 async def test_the_poll_that_waits_ends_when_the_probe_comes(site: Site) -> None:
     async with AsyncExitStack() as stack:
         sid = await site.open(b64="1")
-        poll = asyncio.create_task(site.get(sid))
-        await asyncio.sleep(0.05)
+        poll = await site.begin_poll(sid)
         socket = await site.socket(stack, sid)
         await socket.send("2probe")
 
@@ -276,8 +272,7 @@ async def test_before_the_probe_polls_wait_as_ever(site: Site) -> None:
     async with AsyncExitStack() as stack:
         sid = await site.open(b64="1")
         socket = await site.socket(stack, sid)
-        poll = asyncio.create_task(site.get(sid))
-        await asyncio.sleep(0.05)
+        poll = await site.begin_poll(sid)
         await site.post(payload(site, "4hello"), sid)
 
         assert (await poll).text == payload(site, "4hello")
