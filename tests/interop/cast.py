@@ -66,13 +66,13 @@ class Cast:
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
-    async def open(self, kind: Kind, name: str, url: str) -> Client:
+    async def open(self, kind: Kind, name: str, url: str, **options: Any) -> Client:
         """A new client that has connected to a namespace; `name` is its alone."""
         process = self._processes.get(self._key(kind))
         if process is None:
             process = await self._stack.enter_async_context(self._puppet(kind))
             self._processes[self._key(kind)] = process
-        return await process.open(name, kind.library, url, **kind.options)
+        return await process.open(name, kind.library, url, **kind.options, **options)
 
     @staticmethod
     def _key(kind: Kind) -> str:

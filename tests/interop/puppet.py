@@ -47,7 +47,7 @@ class Puppet:
         """A new client that connects to a namespace; returns once it has."""
         client = self._clients[name] = Client(self, name)
         self.command(do="open", client=name, library=library, url=url, options=options)
-        await client.heard("connect")
+        [client.id] = await client.heard("connect")
         return client
 
     def command(self, **what: Any) -> None:
@@ -68,6 +68,8 @@ class Client:
     def __init__(self, puppet: Puppet, name: str) -> None:
         self._puppet = puppet
         self.name = name
+        self.id = ""
+        """What the library calls `socket.id`."""
         self._numbers = itertools.count(1)
         self._acks: dict[int, asyncio.Future[list[Any]]] = {}
         self._heard: dict[str, asyncio.Queue[list[Any]]] = {}
