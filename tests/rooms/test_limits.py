@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
@@ -74,6 +75,19 @@ async def test_a_thousand_small_messages_are_one_poll(
 
     packets = (await site.get(sid)).text.split("\x1e")
     assert [int(packet.rpartition(":")[2].rstrip("]}")) for packet in packets] == list(range(3000))
+
+
+async def test_two_posts_at_once_end_the_session(tight: Server, room: str) -> None:
+    """The rate holds the first one up for a second, while the other comes."""
+    site = Site(tight.port, 4, SOCKET_IO)
+    sid = await site.open()
+    notify = f'42/layout,["NOTIFY",{{"room":"{room}","message":1}}]'
+    first = await site.begin_post("\x1e".join(["40/layout,", *[notify] * 500]), sid)
+
+    second = await site.post(notify, sid)
+
+    assert [(second.status, json.loads(second.body)["code"]), (await first).status] == [(400, 3), 400]
+    assert (await site.get(sid)).status == 400
 
 
 async def test_a_client_is_in_so_many_rooms_at_once(tight: Server, stack: AsyncExitStack, room: str) -> None:

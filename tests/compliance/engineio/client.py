@@ -62,8 +62,15 @@ class Site:
 
     async def begin_poll(self, sid: str) -> asyncio.Task[Answer]:
         """A poll whose request has been sent: it is with the server before whatever is sent next."""
+        return await self._begin("GET", sid)
+
+    async def begin_post(self, body: str, sid: str) -> asyncio.Task[Answer]:
+        """The same with packets to the server."""
+        return await self._begin("POST", sid, body.encode())
+
+    async def _begin(self, method: str, sid: str, body: bytes = b"") -> asyncio.Task[Answer]:
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=SECONDS)
-        await asyncio.to_thread(connection.request, "GET", self.query("polling", sid))
+        await asyncio.to_thread(connection.request, method, self.query("polling", sid), body)
         return asyncio.create_task(asyncio.to_thread(_answer, connection))
 
     def _request(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Answer:
