@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.events.client import PASSWORD, Socket, User, call, log_in, register
+from tests.events.client import PASSWORD, Socket, User, call, log_in, make_user, register
 from tests.events.conftest import NewUser
 from tests.services.server import Server
 
@@ -96,8 +96,7 @@ def test_django_s_validators_have_their_say(events: Server, password: str):
 
 
 def test_a_user_of_the_admin_logs_in_with_the_e_mail_address(events: Server):
-    name, email = secrets.token_hex(6), f"{secrets.token_hex(6)}@example.com"
-    call(events, "POST", "/walker/make_user", {"name": name, "email": email, "password": PASSWORD})
+    email = make_user(events, named_by_address=False).email
 
     with Socket(events, token=log_in(events, email).token) as socket:
         assert socket.root_id != "n::000000000000000000000001"

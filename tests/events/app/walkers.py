@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
 import time
 from datetime import date
@@ -54,15 +53,13 @@ async def raise_secret_async() -> None:
 
 
 @walker(auth=False)
-def make_people(number: int, password: str) -> None:
-    """Make users with tokens; hashing each password as usual would be slow."""
+def make_user(name: str, email: str, password: str) -> None:
+    """Make a user with a token; hashing the password as usual would be slow."""
     encoded = PBKDF2PasswordHasher().encode(password, "salt", iterations=1)
-    for _ in range(number):
-        email = f"{secrets.token_hex(6)}@example.com"
-        user = User.objects.create(username=email, email=email, password=encoded)
-        issued = issue(user)
-        assert issued
-        report([email, user.root.reference, issued[0], str(user.pk)])
+    user = User.objects.create(username=name, email=email, password=encoded)
+    issued = issue(user)
+    assert issued
+    report([email, user.root.reference, issued[0], str(user.pk)])
 
 
 @walker(methods=SOCKET)
@@ -219,12 +216,6 @@ class Colour(Enum):
 @walker(methods=("get",), path="{colour}")
 def choose(colour: Colour, sizes: list[int] | None = None) -> None:
     report({"colour": colour, "sizes": sizes})
-
-
-@walker(auth=False)
-def make_user(name: str, email: str, password: str) -> None:
-    """As in the admin, where the name is not the address."""
-    User.objects.create_user(name, email, password)
 
 
 @walker(auth=False)
