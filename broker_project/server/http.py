@@ -28,6 +28,8 @@ logger = logging.getLogger("daphne.http")
 ROOT_PATH = b"daphne-root-path"
 TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 LINGER_SECONDS = 3.0
+MAX_HEAD_BYTES = 65536
+"""Of request line and headers, as uvicorn has it; Twisted drops what has more than 16 KB without a word."""
 COMMON_NAMES = {
     name: name
     for name in (
@@ -166,6 +168,8 @@ class HttpFactory(daphne.http_protocol.HTTPFactory):
         """Twisted: a connection was accepted."""
         protocol = super().buildProtocol(addr)
         protocol.requestFactory = WebRequest
+        channel = getattr(protocol, "_channel", protocol)
+        channel.MAX_LENGTH = channel.totalHeadersSize = MAX_HEAD_BYTES
         return protocol
 
 

@@ -85,11 +85,12 @@ class ClientViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Connectio
     def get_queryset(self) -> QuerySet[ConnectionRecord]:
         """Present connections, narrowed by `?line=` and `?address=`."""
         rows = ConnectionRecord.objects.present()
-        if line := self.request.query_params.get("line"):
+        line, address = (self.request.query_params.get(name, "") for name in ("line", "address"))
+        if "\x00" in line + address:  # PostgreSQL does not even look for it
+            return rows.none()
+        if line:
             rows = rows.filter(line=line)
-        if address := self.request.query_params.get("address"):
-            rows = rows.hearing(address)
-        return rows
+        return rows.hearing(address) if address else rows
 
     @extend_schema(
         parameters=[
