@@ -9,12 +9,17 @@ from urllib.parse import urlencode
 import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import HttpCommunicator
+from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
+from django.db import OperationalError
+from django.test import Client
+from django.utils import timezone
 
 from routing_app.core import keys, known_keys
 from routing_app.core.known_keys import KnownKeys
 from routing_app.core.lean import Lean
 from routing_app.core.models import ApiKey
+from routing_app.core.publication import Publication
 from routing_app.core.revocation import revoke
 from routing_app.core.worker import current_worker, drop_worker
 
@@ -145,6 +150,67 @@ async def test_a_revoked_key_is_refused_at_once_although_it_was_just_used(lean: 
     assert (await ask(lean, *request))[0] == 200
     await sync_to_async(lambda: revoke(ApiKey.objects.all()))()
     assert (await ask(lean, *request))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/api/publish", json.dumps(GOOD), JSON),
+        ("/", urlencode({"method": "broadcast", "message": "abc1|Hello"}), FORM),
+    ],
+)
+async def test_while_the_database_is_out_the_answer_is_503(
+    lean: Lean, key: str, monkeypatch: pytest.MonkeyPatch, path: str, body: str, headers: list[Any]
+):
+    def find(plain: str) -> ApiKey:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(keys, "find", find)
+    headers = [*headers, (b"x-api-key", key.encode())]
+    assert (await ask(lean, "POST", path, body.encode(), headers))[0] == 503
+
+
+async def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(
+    key: str, monkeypatch: pytest.MonkeyPatch
+):
+    known = KnownKeys()
+    look_up = keys.find
+
+    def find_then_revoke(plain: str) -> ApiKey | None:
+        row = look_up(plain)
+        ApiKey.objects.update(revoked_at=timezone.now())
+        known.forget(Publication((), None))
+        return row
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "find", find_then_revoke)
+        await known.find(key)
+    assert await known.find(key) is None
+
+
+@pytest.mark.parametrize("way", ["scopes", "delete", "delete_many"])
+async def test_a_key_that_is_changed_in_the_admin_has_no_power_left_from_before(
+    lean: Lean, key: str, way: str
+):
+    request = ("POST", "/api/publish", json.dumps(GOOD).encode(), [*JSON, (b"x-api-key", key.encode())])
+    assert (await ask(lean, *request))[0] == 200
+    await sync_to_async(in_the_admin)(way)
+    assert (await ask(lean, *request))[0] == (403 if way == "scopes" else 401)
+
+
+def in_the_admin(way: str) -> None:
+    """Take power from the only key."""
+    User.objects.create_superuser("boss", password="secret")
+    client = Client()
+    client.login(username="boss", password="secret")
+    pk = ApiKey.objects.get().pk
+    posts = {
+        "scopes": (f"{pk}/change/", {"name": "tester", "scopes": ["read"]}),
+        "delete": (f"{pk}/delete/", {"post": "yes"}),
+        "delete_many": ("", {"action": "delete_selected", "_selected_action": pk, "post": "yes"}),
+    }
+    path, fields = posts[way]
+    assert client.post(f"/admin/core/apikey/{path}", fields).status_code == 302
 
 
 async def test_a_key_that_is_remembered_costs_no_query_and_is_asked_for_again_later(
