@@ -81,6 +81,10 @@ class ReadOnly(admin.ModelAdmin[Any]):
         """Nobody adds."""
         return False
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody edits a row: saved, one that has gone in the meantime would be back. Actions are for a list."""
+        return obj is None and super().has_change_permission(request)
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody deletes."""
         return False
