@@ -200,9 +200,8 @@ async def test_a_key_that_is_changed_in_the_admin_has_no_power_left_from_before(
 
 def in_the_admin(way: str) -> None:
     """Take power from the only key."""
-    User.objects.create_superuser("boss", password="secret")
     client = Client()
-    client.login(username="boss", password="secret")
+    client.force_login(User.objects.create(username="boss", is_staff=True, is_superuser=True))
     pk = ApiKey.objects.get().pk
     posts = {
         "scopes": (f"{pk}/change/", {"name": "tester", "scopes": ["read"]}),
