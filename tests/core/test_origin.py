@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from routing_app.core.origin import allowed, is_pattern
 
+pytestmark = pytest.mark.once
+
 GOOD = ("https://good.example",)
 PORT = ("https://good.example:8443",)
 WILD = ("https://*.good.example",)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from django.conf import settings
 
 from broker_project.management.commands.options import table
+
+pytestmark = pytest.mark.once
 
 README = Path(settings.BASE_DIR) / "README.md"
 
