@@ -80,11 +80,17 @@ async def key():
 
 
 async def ask(application: Any, method: str, path: str, body: bytes, headers: list[Any]) -> tuple[int, Any]:
+    answer = await response(application, method, path, body, headers)
+    return answer["status"], json.loads(answer["body"]) if answer["body"] else None
+
+
+async def response(application: Any, method: str, path: str, body: bytes, headers: list[Any]) -> Any:
+    """Status, headers and body as ASGI has them."""
     headers = [(b"host", b"testserver"), (b"content-length", str(len(body)).encode()), *headers]
     communicator = HttpCommunicator(application, method, path, body, headers)
     answer = await communicator.get_response(timeout=10)
     await communicator.wait()
-    return answer["status"], json.loads(answer["body"]) if answer["body"] else None
+    return answer
 
 
 @pytest.mark.parametrize("data", PUBLISH, ids=lambda data: json.dumps(data)[:40])
@@ -121,6 +127,16 @@ async def test_the_form_api_answers_the_same(
     body = urlencode(fields).encode()
     request = ("POST", path, body, [*FORM, (b"x-api-key", key.encode())])
     assert await ask(lean, *request) == await ask(django, *request)
+
+
+async def test_no_proxy_may_keep_the_answer_to_a_broadcast_by_get(lean: Lean, django: Counting, key: str):
+    """Whoever asked the same again would be told that it was sent."""
+    path = "/?" + urlencode({"method": "broadcast", "message": "abc1|Hello"})
+    answer = await response(lean, "GET", path, b"", [(b"x-api-key", key.encode())])
+
+    assert answer["status"] == 200
+    assert b"no-store" in dict(answer["headers"])[b"cache-control"]
+    assert django.asked == 0
 
 
 @pytest.mark.parametrize("presented", [b"", b"wrong-wrong-wrong-wrong", b"\xff\xfe"])
