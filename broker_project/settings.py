@@ -387,6 +387,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.auth.HasScope"],
+    "EXCEPTION_HANDLER": "routing_app.core.refusals.answer",
     "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
     "DEFAULT_SCHEMA_CLASS": "routing_app.core.schema.Described",
     "DEFAULT_PARSER_CLASSES": ["routing_app.core.parsers.BoundedJSONParser"],

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
+from broker_project.routing import Sockets
 from routing_app.core import keys
 from routing_app.core.models import ConnectionRecord, Subscription, Worker
+from tests.core.harness import Counted
 
 pytestmark = pytest.mark.django_db
 
@@ -64,3 +69,48 @@ def test_clients_are_listed_and_narrowed(api: Client, connected: list[str]) -> N
 )
 def test_a_strange_url_is_answered(api: Client, path: str) -> None:
     assert api.get(path).status_code in {200, 400, 401, 404, 405}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "key", "status", "reason"),
+    [
+        ("/api/publish", {"addresses": ["nonsense"], "message": 1}, "", 400, "malformed"),
+        ("/api/publish", {"message": 1}, "", 400, "malformed"),
+        ("/api/publish", {"addresses": ["token:a"], "message": 1}, "wrong", 401, "forbidden"),
+        ("/api/clients/", {}, "", 405, "malformed"),
+    ],
+)
+def test_what_is_refused_is_counted(
+    api: Client, path: str, body: dict[str, Any], key: str, status: int, reason: str
+) -> None:
+    refused = Counted("switchboard_refused_total", line="api", reason=reason)
+    headers = {"X-API-Key": key} if key else {}
+
+    answer = api.post(path, body, content_type="application/json", headers=headers)
+
+    assert answer.status_code == status
+    assert refused.grown == 1
+
+
+def test_an_outage_is_counted(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(plain: str) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(keys, "find", find)
+    refused = Counted("switchboard_refused_total", line="api", reason="unavailable")
+
+    assert api.get("/api/clients/").status_code == 503
+    assert refused.grown == 1
+
+
+async def test_a_socket_path_that_nobody_serves_is_counted() -> None:
+    refused = Counted("switchboard_refused_total", line="none", reason="path")
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await Sockets({})({"type": "websocket", "path": "/nothing"}, None, send)
+
+    assert [message["type"] for message in sent] == ["websocket.close"]
+    assert refused.grown == 1
