@@ -18,7 +18,8 @@ from tests.services.databases import REPOSITORY, Databases
 from tests.services.server import Server
 
 # What the README speaks of is the server that `make run` starts, which has a stack of its own.
-pytestmark = [pytest.mark.once, pytest.mark.asyncio(loop_scope="module")]
+# A browser and some processes have to start, which takes a busy machine its time.
+pytestmark = [pytest.mark.once, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(150)]
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SOCKET_IO = (
@@ -74,7 +75,7 @@ def shell(server: Server, commands: str) -> str:
         env=env,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stderr
