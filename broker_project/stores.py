@@ -10,6 +10,7 @@ from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from psycopg import IsolationLevel
 
 
 def database(url: str, folder: Path, threads: int) -> dict[str, Any]:
@@ -88,6 +89,8 @@ def _postgresql(config: dict[str, Any], threads: int) -> dict[str, Any]:
         "keepalives_count": 2,
         "tcp_user_timeout": 20_000,
     }
-    config["OPTIONS"] = {**silence, **config.get("OPTIONS", {}), "pool": pool}
+    # Who gets a lock has to see what the holder before it has committed, whatever the database's default is.
+    isolation = {"isolation_level": IsolationLevel.READ_COMMITTED}
+    config["OPTIONS"] = {**silence, **config.get("OPTIONS", {}), **isolation, "pool": pool}
     config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails nobody afterwards
     return config

@@ -6,11 +6,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from django.conf import settings
 
 from tests.services.browser import Browser, Tab
@@ -19,7 +18,7 @@ from tests.services.server import Server
 
 # What the README speaks of is the server that `make run` starts, which has a stack of its own.
 # A browser and some processes have to start, which takes a busy machine its time.
-pytestmark = [pytest.mark.once, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.once, pytest.mark.timeout(150)]
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SOCKET_IO = (
@@ -104,13 +103,7 @@ def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
         databases.drop(url)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
-    async with Browser(tmp_path_factory.mktemp("browser")) as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest.fixture
 async def page(browser: Browser, broker: Server) -> Page:
     """A new tab where the README says that snippets go."""
     tab = await browser.tab(f"{broker.url}/console/")
