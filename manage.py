@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> None:
-    """Run one management command; a wrong setting is one line on stderr and exit code 2."""
+    """Run one management command; a wrong setting is one line on stderr and exit code 1."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_project.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line

@@ -8,8 +8,9 @@ Every reader records what it read, so that documentation and tests can list all 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +65,7 @@ class Environment:
 
     def seconds(self, name: str, default: float, help: str, minimum: float = 0.0) -> float:
         """A time in seconds, not below `minimum`."""
-        value = self._read(name, f"{default:g}", help)
+        value = self._read(name, f"{default:.15g}", help)
         try:
             number = float(value)
         except ValueError:
@@ -73,9 +74,20 @@ class Environment:
             raise self._wrong(name, value, f"at least {minimum:g} seconds")
         return number
 
-    def words(self, name: str, default: str, help: str) -> list[str]:
-        """A list written with commas; spaces around the words are dropped."""
-        return [word.strip() for word in self._read(name, default, help).split(",") if word.strip()]
+    def words(
+        self,
+        name: str,
+        default: str,
+        help: str,
+        accepts: Callable[[str], object] = bool,
+        expected: str = "words",
+    ) -> list[str]:
+        """A list written with commas, each word of which `accepts` finds right; spaces around are dropped."""
+        words = [word.strip() for word in self._read(name, default, help).split(",") if word.strip()]
+        for word in words:
+            if not accepts(word):
+                raise self._wrong(name, word, expected)
+        return words
 
     def _read(self, name: str, default: str, help: str) -> str:
         self.options.append(Option(name, default, help))
@@ -91,3 +103,16 @@ class Environment:
 
     def _wrong(self, name: str, value: str, expected: str) -> ImproperlyConfigured:
         return ImproperlyConfigured(f"{name}: expected {expected}, but got {value[:60]!r}")
+
+
+def is_importable(name: str) -> bool:
+    """Is there a module, or a class in a module (as Django names an `AppConfig`), of this dotted name?"""
+    module, _, last = name.rpartition(".")
+    return _is_module(module) if last[:1].isupper() else _is_module(name)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return bool(name) and find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

@@ -7,6 +7,9 @@ from typing import Any
 
 from channels.routing import ProtocolTypeRouter
 
+from routing_app.core import metrics
+from routing_app.core.codes import Refusal
+
 Scope = dict[str, Any]
 
 
@@ -21,6 +24,7 @@ class Sockets:
         path = _below_root(scope)
         application = self._table.get(path) or self._table.get(path.rstrip("/") or "/")
         if application is None:
+            metrics.REFUSED.labels("none", Refusal.PATH).inc()
             await send({"type": "websocket.close", "code": 4004})
             return
         await application(scope, receive, send)

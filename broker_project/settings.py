@@ -8,16 +8,14 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import django_stubs_ext
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
-from psycopg import IsolationLevel
 
-from broker_project import logs
-from broker_project.environment import Environment
+from broker_project import logs, stores
+from broker_project.environment import Environment, is_importable
+from routing_app.core import origin
 
 django_stubs_ext.monkeypatch()  # lets Django's generic classes be subscripted, so that types are written down
 
@@ -64,7 +62,9 @@ ORIGINS = {
     line: _env.words(
         f"{line.upper()}_ORIGINS",
         default,
-        f"Browser origins that may open a {line} socket: `self` (the server's own host), `*`, or a list.",
+        f"Browser origins that may open {line} sockets: `self` (the server's own host), `*`, or a list.",
+        origin.is_pattern,
+        "self, * or origins such as https://example.com",
     )
     for line, default in (
         ("tokens", "self"),
@@ -94,6 +94,8 @@ EXTRA_APPS = _env.words(
     "EXTRA_APPS",
     "",
     "Django apps of your own to install, with `walkers.py` or `requests.py`; `examples.chat` is one.",
+    is_importable,
+    "names of Python modules that are installed",
 )
 
 # --- the token line --------------------------------------------------------------------------------------
@@ -169,9 +171,9 @@ ROOMS_PATHS = _env.words(
     "ROOMS_PATHS",
     "/socket.io/",
     "Paths of the Socket.IO endpoint; add /prefix/socket.io/ where a proxy leaves its prefix on.",
+    re.compile(r"/([^/?#]+/)+").fullmatch,
+    "paths that begin and end with a slash",
 )
-if not all(re.fullmatch(r"/([^/?#]+/)+", path) for path in ROOMS_PATHS):
-    raise ImproperlyConfigured("ROOMS_PATHS: expected paths that begin and end with a slash")
 ROOMS_PING_INTERVAL = _env.seconds("ROOMS_PING_INTERVAL", 25, "Seconds between Engine.IO pings.", 0.05)
 ROOMS_PING_TIMEOUT = _env.seconds(
     "ROOMS_PING_TIMEOUT", 20, "Seconds a Socket.IO 3.x or 4.x client has to answer a ping.", 0.05
@@ -295,64 +297,6 @@ def _secret_key() -> str:
         raise ImproperlyConfigured(f"SECRET_KEY: not set, and {path} cannot be kept: {error}") from None
 
 
-def _database() -> dict[str, Any]:
-    """Django's database dict: SQLite in WAL mode, or PostgreSQL with psycopg's pool."""
-    url = DATABASE_URL or f"sqlite:///{VAR_DIR}/switchboard.sqlite3"
-    if not url.startswith(("sqlite:///", "postgres://", "postgresql://")):
-        raise ImproperlyConfigured(
-            "DATABASE_URL: expected sqlite:///path or postgres://user:password@host/name"
-        )
-    try:
-        config: dict[str, Any] = dict(environ.Env.db_url_config(url))
-    except ValueError as error:
-        raise ImproperlyConfigured(f"DATABASE_URL: {error}") from None
-    return _sqlite(config) if url.startswith("sqlite") else _postgresql(config)
-
-
-def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
-    config["OPTIONS"] = {
-        "timeout": 20,
-        "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
-    }
-    # Threads use the test database, so it has to be a file.
-    config["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
-    return config
-
-
-def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
-    pool = {
-        "min_size": 1,
-        "max_size": DATABASE_THREADS + 4,
-        "timeout": 3,
-        # A pool that goes on trying doubles its pauses up to minutes, and is late when the database is back.
-        # One that gives up tries again with the next query.
-        "reconnect_timeout": 1,
-    }
-    # A database whose host is gone answers nothing: without these a thread waits a quarter of an hour.
-    silence = {
-        "connect_timeout": 5,
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 2,
-        "tcp_user_timeout": 20_000,
-    }
-    # Who gets a lock has to see what the holder before it has committed, whatever the database's default is.
-    isolation = {"isolation_level": IsolationLevel.READ_COMMITTED}
-    config["OPTIONS"] = {**silence, **config.get("OPTIONS", {}), **isolation, "pool": pool}
-    config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails nobody afterwards
-    return config
-
-
-def _channel_layer() -> dict[str, Any]:
-    """The pub/sub layer on Redis, or the in-memory one of a single process."""
-    if not REDIS_URL:
-        return {"BACKEND": "routing_app.core.layers.ProcessChannelLayer"}
-    if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
-        raise ImproperlyConfigured("REDIS_URL: expected redis://host:port/number")
-    return {"BACKEND": "routing_app.core.redis_layer.RedisLayer", "CONFIG": {"hosts": [REDIS_URL]}}
-
-
 def _token_secret() -> str:
     """The configured key for login tokens, or one derived from Django's."""
     if not EVENTS_TOKEN_SECRET:
@@ -362,25 +306,14 @@ def _token_secret() -> str:
     return EVENTS_TOKEN_SECRET
 
 
-def _cache() -> dict[str, Any]:
-    """Redis where there is one, so that all workers count logins together; else this process's memory."""
-    if not REDIS_URL:
-        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-    return {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "switchboard",
-    }
-
-
 SECRET_KEY = _secret_key()
 SECRET_KEY_FALLBACKS = _env.words(
     "SECRET_KEY_FALLBACKS", "", "Former secrets, whose signatures still count, with commas between."
 )
 EVENTS_TOKEN_SECRET = _token_secret()
-DATABASES = {"default": _database()}
-CHANNEL_LAYERS = {"default": _channel_layer()}
-CACHES = {"default": _cache()}
+DATABASES = {"default": stores.database(DATABASE_URL, VAR_DIR, DATABASE_THREADS)}
+CHANNEL_LAYERS = {"default": stores.channel_layer(REDIS_URL)}
+CACHES = {"default": stores.cache(REDIS_URL)}
 
 INSTALLED_APPS = [
     "daphne",
@@ -455,6 +388,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.auth.HasScope"],
+    "EXCEPTION_HANDLER": "routing_app.core.refusals.answer",
     "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
     "DEFAULT_SCHEMA_CLASS": "routing_app.core.schema.Described",
     "DEFAULT_PARSER_CLASSES": ["routing_app.core.parsers.BoundedJSONParser"],

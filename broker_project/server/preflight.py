@@ -10,7 +10,6 @@ from copy import deepcopy
 from errno import EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import redis
 from django.conf import settings
@@ -109,20 +108,24 @@ def check_redis() -> None:
         )
         with client:
             client.ping()
-    except (redis.RedisError, OSError, ValueError) as error:
+    except (redis.RedisError, OSError) as error:
         raise Problem(
             f"REDIS_URL: cannot reach {without_password(settings.REDIS_URL)}: {_one_line(error)}"
+        ) from None
+    except ValueError:  # its text may hold a part of the password
+        raise Problem(
+            f"REDIS_URL: expected redis://host:port/number, but got {without_password(settings.REDIS_URL)}"
         ) from None
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on the port, for this process and its workers. Raises Problem."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise Problem(f"HOST: {host} is not an address of this machine: {_one_line(error)}") from None
+    # A name that stands for both kinds of address means the IPv4 one, as it did to the original token broker.
+    family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -145,9 +148,9 @@ def database_name() -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL without what stands before the @."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    """A URL without what stands before the last @, however the password is written."""
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]
 
 
 def _make_folder(folder: Path) -> None:

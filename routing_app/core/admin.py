@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -14,7 +15,7 @@ from routing_app.core.address import make
 from routing_app.core.masking import mask
 from routing_app.core.models import ApiKey, ConnectionRecord, Scope, Worker
 from routing_app.core.publishing import disconnect_sync
-from routing_app.core.revocation import revoke
+from routing_app.core.revocation import forget, revoke
 
 admin.site.site_header = "Switchboard"
 admin.site.site_title = "Switchboard"
@@ -51,10 +52,21 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         """Make a new key and show it, this once."""
         if change:
             super().save_model(request, obj, form, change)
+            transaction.on_commit(forget)
             return
         row, plain = keys.issue(obj.name, obj.scopes)
         obj.pk, obj.prefix, obj.digest = row.pk, row.prefix, row.digest
         messages.warning(request, f"The key is {plain} - copy it now, it will not be shown again.")
+
+    def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
+        """Delete one key, and have it refused at once."""
+        super().delete_model(request, obj)
+        transaction.on_commit(forget)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """Delete the selected keys, and have them refused at once."""
+        super().delete_queryset(request, queryset)
+        transaction.on_commit(forget)
 
     @admin.action(description="Revoke selected keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
@@ -68,6 +80,10 @@ class ReadOnly(admin.ModelAdmin[Any]):
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody adds."""
         return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody saves a row: one that has gone meanwhile would be back. Actions ask about the list."""
+        return obj is None and super().has_change_permission(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody deletes."""

@@ -18,6 +18,7 @@ from routing_app.core import metrics, origin
 from routing_app.core.codes import (
     CROWDED,
     INTERNAL,
+    INVALID_TEXT,
     NORMAL,
     ORIGIN,
     RESTART,
@@ -35,6 +36,11 @@ from routing_app.core.writer import EXTENSION, AsgiWriter, DirectWriter, Writer
 
 logger = logging.getLogger(__name__)
 
+NOT_TAKEN: Final = {
+    1007: (INVALID_TEXT, Refusal.MALFORMED),
+    1009: (TOO_BIG, Refusal.TOO_BIG),
+}
+"""Codes with which a server ends a connection over a frame that it never shows the consumer."""
 CLOSE_WAIT_SECONDS: Final = 10.0
 """How long the other end may take to answer our close before the consumer ends all the same."""
 
@@ -208,6 +214,7 @@ class Consumer(AsyncConsumer):
             message = await receive()
             if message["type"] != "websocket.receive":
                 self.left = message.get("code") or 1006, message.get("reason") or ""
+                self._count_not_taken(connection)
                 return
             if connection.state is not State.OPEN:
                 continue
@@ -229,6 +236,10 @@ class Consumer(AsyncConsumer):
             self._too_big()
         else:
             await self.received(text)
+
+    def _count_not_taken(self, connection: Connection) -> None:
+        if self.left[0] in NOT_TAKEN and connection.state is State.OPEN:
+            self.refuse(NOT_TAKEN[self.left[0]][1])
 
     def _too_big(self) -> None:
         self.refuse(Refusal.TOO_BIG)
@@ -252,7 +263,7 @@ class Consumer(AsyncConsumer):
 
     def _clean_up(self) -> None:
         connection, worker = self.connection, self.worker
-        close = connection.close_sent or NORMAL
+        close = connection.close_sent or NOT_TAKEN.get(self.left[0], (NORMAL,))[0]
         connection.on_close = None
         connection.gone()
         worker.hub.drop(connection)

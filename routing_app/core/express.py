@@ -15,6 +15,7 @@ from routing_app.core.address import AddressError
 from routing_app.core.auth import presented_key
 from routing_app.core.lean import PassOn
 from routing_app.core.models import ApiKey, Scope
+from routing_app.core.outage import BACKING_SERVICES
 from routing_app.core.publishing import check_addresses, publish
 from routing_app.core.worker import current_worker
 
@@ -30,8 +31,11 @@ async def publish_express(request: HttpRequest) -> HttpResponse:
 
 
 async def publisher(plain: str) -> ApiKey:
-    """The row of a key that may publish. Raises PassOn."""
-    key = await current_worker().keys.find(plain) if plain else None
+    """The row of a key that may publish. Raises PassOn, also while the database is out."""
+    try:
+        key = await current_worker().keys.find(plain) if plain else None
+    except BACKING_SERVICES:
+        raise PassOn from None
     if key is None or Scope.PUBLISH not in key.scopes:
         raise PassOn
     return key

@@ -101,7 +101,10 @@ class Hub:
             publication = replace(publication, id=secrets.token_hex(8))
         metrics.PUBLISHED.inc()
         delivered = self.deliver(publication)
-        if not self._relay.offer(publication):
+        if self._late:  # what was published soon waits for room, and comes first
+            self._offer_late(publication)
+            await self._caught_up()
+        elif not self._relay.offer(publication):
             await self._relay.offer_later(publication)
         return delivered
 
@@ -115,10 +118,17 @@ class Hub:
         metrics.PUBLISHED.inc()
         delivered = self.deliver(publication)
         if self._late or not self._relay.offer(publication):
-            self._late.append(publication)
-            if self._catching_up is None:
-                self._catching_up = asyncio.ensure_future(self._catch_up())
+            self._offer_late(publication)
         return delivered
+
+    def _offer_late(self, publication: Publication) -> None:
+        self._late.append(publication)
+        if self._catching_up is None:
+            self._catching_up = asyncio.ensure_future(self._catch_up())
+
+    async def _caught_up(self) -> None:
+        if self._catching_up is not None:
+            await asyncio.shield(self._catching_up)
 
     async def _catch_up(self) -> None:
         try:

@@ -1,6 +1,6 @@
 """API keys that this process has just checked, so that not every call asks the database.
 
-A key is remembered for two seconds at most, and forgotten at once when a key is revoked anywhere
+A key is remembered for two seconds at most, and forgotten at once when a key is revoked or changed anywhere
 (`revocation`). Only keys that were found are remembered: a wrong one is always looked up.
 """
 
@@ -25,6 +25,7 @@ class KnownKeys:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._rows: dict[str, tuple[ApiKey, float]] = {}
+        self._forgotten = 0
 
     async def find(self, plain: str) -> ApiKey | None:
         """The row of a key that is valid, or was two seconds ago; None for a wrong or revoked one."""
@@ -32,13 +33,16 @@ class KnownKeys:
         row, until = self._rows.get(digest, (None, 0.0))
         if row is not None and self._clock() < until:
             return row
+        before = self._forgotten
         row = await query(keys.find, plain)
-        self._remember(digest, row)
+        if before == self._forgotten:  # else the row may have been read before the key was revoked
+            self._remember(digest, row)
         return row
 
     def forget(self, publication: Publication) -> int:
-        """Forget everything: some key was revoked. Handles `revocation.REVOKED`."""
+        """Forget everything: some key has changed. Handles `worker.KEYS_REVOKED`."""
         self._rows.clear()
+        self._forgotten += 1
         return 0
 
     def _remember(self, digest: str, row: ApiKey | None) -> None:

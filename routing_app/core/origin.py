@@ -24,6 +24,14 @@ def allowed(origin: str | None, host: str, patterns: Iterable[str]) -> bool:
     return any(_matches(origin, host, pattern) for pattern in patterns)
 
 
+def is_pattern(text: str) -> bool:
+    """Is this something that `allowed` can match? A host without its scheme, say, would admit nobody."""
+    if text in {"self", "*"}:
+        return True
+    parts = _split(text)
+    return parts is not None and "*" not in parts[1].removeprefix("*.")
+
+
 def _matches(origin: str, host: str, pattern: str) -> bool:
     if pattern == "*":
         return True

@@ -9,7 +9,10 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.deprecation import MiddlewareMixin
 
+from routing_app.core import metrics
+from routing_app.core.codes import Refusal
 from routing_app.core.database import Overloaded
+from routing_app.core.refusals import LINE
 from routing_app.core.subscriptions import LayerUnavailable
 
 logger = logging.getLogger(__name__)
@@ -26,6 +29,7 @@ class OutageMiddleware(MiddlewareMixin):
         """The answer for an exception of BACKING_SERVICES; None for any other."""
         if not isinstance(error, BACKING_SERVICES):
             return None
+        metrics.REFUSED.labels(LINE, Refusal.UNAVAILABLE).inc()
         logger.warning("%s %s: a backing service is down: %s", request.method, request.path, error)
         return JsonResponse(
             {"detail": "A backing service is down, try again later."},

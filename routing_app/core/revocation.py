@@ -1,4 +1,4 @@
-"""Makes API keys invalid: in the database, and at once in every process that remembers them."""
+"""Makes API keys invalid, or others: in the database, and at once in every process that remembers them."""
 
 from __future__ import annotations
 
@@ -17,5 +17,10 @@ def revoke(rows: Iterable[ApiKey]) -> int:
     ids = [row.pk for row in rows]
     revoked = ApiKey.objects.filter(pk__in=ids, revoked_at=None).update(revoked_at=timezone.now())
     if revoked:
-        publish_sync((EVERYBODY,), None, event=KEYS_REVOKED)
+        forget()
     return revoked
+
+
+def forget() -> None:
+    """Have every process ask the database again for the keys that it remembers."""
+    publish_sync((EVERYBODY,), None, event=KEYS_REVOKED)

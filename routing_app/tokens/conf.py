@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from routing_app.core.origin import is_pattern
+
 Warn = Callable[[str], object]
 
 UNPRINTABLE: Final = "holds characters that no configuration has"
@@ -125,14 +127,9 @@ def _port(value: str, warn: Warn) -> dict[str, str]:
 
 def _origin(value: str, warn: Warn) -> dict[str, str]:
     origins = [origin.strip() for origin in value.split(",") if origin.strip()]
-    if not all(origin == "*" or _is_origin(origin) for origin in origins):
+    if not all(map(is_pattern, origins)):
         raise BadValue('"*" or origins such as "https://example.com"')
     return {"TOKENS_ORIGINS": ",".join(origins)}
-
-
-def _is_origin(text: str) -> bool:
-    parts = urlsplit(text)
-    return parts.scheme in {"http", "https"} and bool(parts.netloc) and not (parts.path or parts.query)
 
 
 def _gate(value: str, warn: Warn) -> dict[str, str]:

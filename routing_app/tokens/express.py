@@ -6,6 +6,7 @@ Only what is in order is answered here; everything else is passed on to `form_ap
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import add_never_cache_headers
 
 from routing_app.core.auth import presented_key
 from routing_app.core.express import publisher
@@ -26,4 +27,6 @@ async def broadcast_express(request: HttpRequest) -> HttpResponse:
         outcome = await service.broadcast(fields.require("message"))
     except (Denied, wire.WireError):
         raise PassOn from None
-    return reply(broadcast_answer(outcome))
+    answer = reply(broadcast_answer(outcome))
+    add_never_cache_headers(answer)  # whoever kept the answer to a GET would swallow the next broadcast
+    return answer

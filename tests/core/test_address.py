@@ -13,6 +13,8 @@ from routing_app.core import address
 from routing_app.core.address import AddressError, group_name, parse
 from routing_app.core.connection import new_id
 
+pytestmark = pytest.mark.once
+
 any_text = st.text(st.characters(), max_size=300) | st.text(st.characters(categories=["Cs"]), max_size=5)
 
 

@@ -8,6 +8,8 @@ from django.core.checks import Error, run_checks
 
 from broker_project.checks import redis_py_below_8
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("version", ["8.0.0", "8.1.0", "10.0.1", "8.0.0b1"])
 def test_redis_py_8_is_an_error(monkeypatch: pytest.MonkeyPatch, version: str):

@@ -8,6 +8,8 @@ from websockets.frames import Close as CloseFrame
 from routing_app.core import codes
 from routing_app.core.codes import BY_CODE, CLOSES, Advice, Close
 
+pytestmark = pytest.mark.once
+
 RANGES = {Advice.STAY_AWAY: range(4000, 4100), Advice.LATER: range(4100, 4200), Advice.NOW: range(4200, 4300)}
 TOKENS_OWN = codes.TOKEN_UNREGISTERED
 """4403 is the code that the token line has always sent."""

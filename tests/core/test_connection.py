@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,6 +14,8 @@ from routing_app.core.connection import Connection, Limits, Peer, State
 from routing_app.core.frame import Frame
 from routing_app.core.outbox import Flusher
 from tests.core.harness import PLAIN, Recorder, lost
+
+pytestmark = pytest.mark.once
 
 LIMITS = Limits(outbox_bytes=50, outbox_frames=5)
 

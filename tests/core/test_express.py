@@ -9,12 +9,17 @@ from urllib.parse import urlencode
 import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import HttpCommunicator
+from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
+from django.db import OperationalError
+from django.test import Client
+from django.utils import timezone
 
 from routing_app.core import keys, known_keys
 from routing_app.core.known_keys import KnownKeys
 from routing_app.core.lean import Lean
 from routing_app.core.models import ApiKey
+from routing_app.core.publication import Publication
 from routing_app.core.revocation import revoke
 from routing_app.core.worker import current_worker, drop_worker
 
@@ -75,11 +80,17 @@ async def key():
 
 
 async def ask(application: Any, method: str, path: str, body: bytes, headers: list[Any]) -> tuple[int, Any]:
+    answer = await response(application, method, path, body, headers)
+    return answer["status"], json.loads(answer["body"]) if answer["body"] else None
+
+
+async def response(application: Any, method: str, path: str, body: bytes, headers: list[Any]) -> Any:
+    """Status, headers and body as ASGI has them."""
     headers = [(b"host", b"testserver"), (b"content-length", str(len(body)).encode()), *headers]
     communicator = HttpCommunicator(application, method, path, body, headers)
     answer = await communicator.get_response(timeout=10)
     await communicator.wait()
-    return answer["status"], json.loads(answer["body"]) if answer["body"] else None
+    return answer
 
 
 @pytest.mark.parametrize("data", PUBLISH, ids=lambda data: json.dumps(data)[:40])
@@ -118,6 +129,16 @@ async def test_the_form_api_answers_the_same(
     assert await ask(lean, *request) == await ask(django, *request)
 
 
+async def test_no_proxy_may_keep_the_answer_to_a_broadcast_by_get(lean: Lean, django: Counting, key: str):
+    """Whoever asked the same again would be told that it was sent."""
+    path = "/?" + urlencode({"method": "broadcast", "message": "abc1|Hello"})
+    answer = await response(lean, "GET", path, b"", [(b"x-api-key", key.encode())])
+
+    assert answer["status"] == 200
+    assert b"no-store" in dict(answer["headers"])[b"cache-control"]
+    assert django.asked == 0
+
+
 @pytest.mark.parametrize("presented", [b"", b"wrong-wrong-wrong-wrong", b"\xff\xfe"])
 async def test_whoever_has_no_valid_key_is_refused_the_same(
     lean: Lean, django: Counting, key: str, presented: bytes
@@ -145,6 +166,66 @@ async def test_a_revoked_key_is_refused_at_once_although_it_was_just_used(lean: 
     assert (await ask(lean, *request))[0] == 200
     await sync_to_async(lambda: revoke(ApiKey.objects.all()))()
     assert (await ask(lean, *request))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/api/publish", json.dumps(GOOD), JSON),
+        ("/", urlencode({"method": "broadcast", "message": "abc1|Hello"}), FORM),
+    ],
+)
+async def test_while_the_database_is_out_the_answer_is_503(
+    lean: Lean, key: str, monkeypatch: pytest.MonkeyPatch, path: str, body: str, headers: list[Any]
+):
+    def find(plain: str) -> ApiKey:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(keys, "find", find)
+    headers = [*headers, (b"x-api-key", key.encode())]
+    assert (await ask(lean, "POST", path, body.encode(), headers))[0] == 503
+
+
+async def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(
+    key: str, monkeypatch: pytest.MonkeyPatch
+):
+    known = KnownKeys()
+    look_up = keys.find
+
+    def find_then_revoke(plain: str) -> ApiKey | None:
+        row = look_up(plain)
+        ApiKey.objects.update(revoked_at=timezone.now())
+        known.forget(Publication((), None))
+        return row
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "find", find_then_revoke)
+        await known.find(key)
+    assert await known.find(key) is None
+
+
+@pytest.mark.parametrize("way", ["scopes", "delete", "delete_many"])
+async def test_a_key_that_is_changed_in_the_admin_has_no_power_left_from_before(
+    lean: Lean, key: str, way: str
+):
+    request = ("POST", "/api/publish", json.dumps(GOOD).encode(), [*JSON, (b"x-api-key", key.encode())])
+    assert (await ask(lean, *request))[0] == 200
+    await sync_to_async(in_the_admin)(way)
+    assert (await ask(lean, *request))[0] == (403 if way == "scopes" else 401)
+
+
+def in_the_admin(way: str) -> None:
+    """Take power from the only key."""
+    client = Client()
+    client.force_login(User.objects.create(username="boss", is_staff=True, is_superuser=True))
+    pk = ApiKey.objects.get().pk
+    posts = {
+        "scopes": (f"{pk}/change/", {"name": "tester", "scopes": ["read"]}),
+        "delete": (f"{pk}/delete/", {"post": "yes"}),
+        "delete_many": ("", {"action": "delete_selected", "_selected_action": pk, "post": "yes"}),
+    }
+    path, fields = posts[way]
+    assert client.post(f"/admin/core/apikey/{path}", fields).status_code == 302
 
 
 async def test_a_key_that_is_remembered_costs_no_query_and_is_asked_for_again_later(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
@@ -16,7 +18,9 @@ PRESETS = ("DJANGO_SUPERUSER_USERNAME", "DJANGO_SUPERUSER_PASSWORD", "SWITCHBOAR
 
 
 @pytest.fixture(autouse=True)
-def no_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_presets(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    # A password's hash is slow on purpose, and none of these tests is about that.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     for name in PRESETS:
         monkeypatch.delenv(name, raising=False)
 

@@ -11,6 +11,8 @@ from websockets.streams import StreamReader
 
 from routing_app.core.frame import Frame
 
+pytestmark = pytest.mark.once
+
 SIZES = [0, 1, 125, 126, 127, 65535, 65536, 70_000]
 
 

@@ -14,6 +14,8 @@ from routing_app.core.subscriptions import LayerUnavailable
 from tests.core.harness import Encoder, Node, Recorder, heard, received, until
 from tests.core.layers import Cluster, LaggingLayer
 
+pytestmark = pytest.mark.once
+
 
 async def quiet(*nodes: Node) -> None:
     """Wait until all that was published before has arrived: a last message each, from each to each."""

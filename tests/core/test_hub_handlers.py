@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from routing_app.core.hub import Hub
 from routing_app.core.publication import Publication
+
+pytestmark = pytest.mark.once
 
 
 class Silence:

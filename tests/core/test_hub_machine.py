@@ -18,6 +18,8 @@ from routing_app.core.subscriptions import LayerUnavailable
 from tests.core.harness import Node, heard, received, replaced, scaled, until
 from tests.core.layers import Cluster, LaggingLayer, cluster
 
+pytestmark = pytest.mark.once
+
 NAMES = ["token:a", "token:b", "token:c", "user:1"]
 some_addresses = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4)
 

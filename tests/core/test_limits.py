@@ -11,6 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from routing_app.core.limits import Seats, TokenBucket
 
+pytestmark = pytest.mark.once
+
 
 class Clock:
     """Stands still until it is told to go."""

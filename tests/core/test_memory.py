@@ -10,6 +10,8 @@ import pytest
 from tests.core.harness import Node, until
 from tests.core.layers import Cluster
 
+pytestmark = pytest.mark.once
+
 ADDRESSES = 4_000
 CONNECTIONS = 20
 CORE = [tracemalloc.Filter(inclusive=True, filename_pattern=f"*/core/{name}.py") for name in ("hub", "relay")]

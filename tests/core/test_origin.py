@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing_app.core.origin import allowed
+from routing_app.core.origin import allowed, is_pattern
+
+pytestmark = pytest.mark.once
 
 GOOD = ("https://good.example",)
 PORT = ("https://good.example:8443",)
@@ -113,3 +115,27 @@ def test_no_header_is_an_error(origin: str, host: str):
         origin.lower() in ("https://only.good.example", "https://only.good.example:443")
     )
     allowed(origin, host, SELF)
+
+
+@pytest.mark.parametrize(
+    "text", ["self", "*", "https://good.example", "http://[::1]:8000", "https://*.good.example", "HTTP://x"]
+)
+def test_what_admits_somebody_is_a_pattern(text: str):
+    assert is_pattern(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "good.example",
+        "https://good.example/",
+        "https://*",
+        "https://a.*.example",
+        "null",
+        "",
+        "Self",
+        "ftp://x",
+    ],
+)
+def test_what_would_admit_nobody_is_no_pattern(text: str):
+    assert not is_pattern(text)

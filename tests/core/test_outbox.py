@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.core.frame import Frame
 from routing_app.core.outbox import SLICE, Flusher, Outbox, deliver
 from tests.core.harness import Recorder
+
+pytestmark = pytest.mark.once
 
 
 class Box(Outbox):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.core.publication import Publication
 from routing_app.core.redis_layer import RedisLayer
+
+pytestmark = pytest.mark.once
 
 LAYER = RedisLayer()
 

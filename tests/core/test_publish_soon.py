@@ -36,6 +36,19 @@ async def test_order_holds_while_the_backlog_is_full(processes: Cluster):
     assert received(far) == list(range(50))
 
 
+async def test_what_is_published_afterwards_does_not_overtake_what_was_published_soon(processes: Cluster):
+    here, there = processes.node(), processes.node()
+    far = await there.hearing("channel:c")
+    with replaced(outgoing, "BACKLOG", 5):
+        for number in range(10):
+            here.hub.publish_soon(Publication(("channel:c",), number))
+        for number in range(10, 20):
+            await here.publish(number, "channel:c")
+        await heard(far, 20)
+
+    assert received(far) == list(range(20))
+
+
 async def test_synchronous_code_of_a_serving_process_runs_on_its_loop():
     worker = current_worker()
     worker.serving = True

@@ -6,12 +6,15 @@ import asyncio
 from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing_app.core import inbox, relay
 from tests.core.harness import Node, heard, lost, received, replaced, scaled
 from tests.core.layers import LaggingLayer, cluster
+
+pytestmark = pytest.mark.once
 
 SENDERS = 2
 TROUBLES = ["down", "unsure", "cut"]

@@ -20,6 +20,8 @@ from tests.core.harness import Counted, Node, heard, lost, received, replaced, u
 from tests.core.layers import Cluster, LaggingLayer, cluster
 from tests.services.redis import Redis
 
+pytestmark = pytest.mark.once
+
 MANY = 128
 DEEP: list[object] = []
 for _ in range(600):

@@ -9,6 +9,8 @@ from routing_app.core.publication import Publication
 from tests.core.harness import heard, received
 from tests.core.layers import Cluster, LaggingLayer
 
+pytestmark = pytest.mark.once
+
 MANY = tuple(f"token:{number}" for number in range(200))
 
 

@@ -13,6 +13,8 @@ from routing_app.core.codes import INTERNAL, NORMAL, SLOW
 from routing_app.core.frame import Frame
 from routing_app.core.writer import AsgiWriter, DirectWriter
 
+pytestmark = pytest.mark.once
+
 
 class AsgiServer:
     """The server's side of `send`: takes at once while `open`; else waits, as uvicorn does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from broker_project.environment import Environment
+from broker_project import stores
+from broker_project.environment import Environment, is_importable
+
+pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize("value", ["maybe", "2", "ja", "truefalse"])
@@ -56,11 +60,61 @@ def test_an_empty_value_is_the_default() -> None:
     assert Environment({"PORT": ""}).integer("PORT", 8000, "Port.") == 8000
 
 
+def test_words_are_all_of_the_kind_that_is_expected() -> None:
+    environment = Environment({"NAMES": "a, b ,,C"})
+
+    assert environment.words("NAMES", "", "Names.") == ["a", "b", "C"]
+    with pytest.raises(ImproperlyConfigured, match=r"^NAMES: expected small letters, but got 'C'"):
+        environment.words("NAMES", "", "Names.", str.islower, "small letters")
+
+
+@pytest.mark.parametrize(
+    ("name", "importable"),
+    [
+        ("examples.chat", True),
+        ("routing_app.core.apps.CoreConfig", True),
+        ("no.such.app", False),
+        ("examples.no_such", False),
+        ("no_such.apps.Config", False),
+        ("", False),
+        ("..", False),
+    ],
+)
+def test_an_app_is_a_module_or_a_class_in_one(name: str, importable: bool) -> None:
+    assert is_importable(name) is importable
+
+
+@pytest.mark.parametrize("default", [3.0, 0.05, 2592000.0])
+def test_seconds_are_documented_as_people_write_them(default: float) -> None:
+    environment = Environment({})
+
+    assert environment.seconds("WAIT", default, "Wait.") == default
+    assert "e" not in environment.options[0].default
+
+
+@pytest.mark.parametrize("folder", ["a b", "c#", "what?", "100%25"])
+def test_the_folder_of_the_database_may_have_any_name(folder: str, tmp_path: Path) -> None:
+    config = stores.database("", tmp_path / folder, 8)
+
+    assert config["NAME"] == str(tmp_path / folder / "switchboard.sqlite3")
+
+
+@pytest.mark.parametrize("password", ["p/hush", "p?hush"])
+def test_a_database_url_that_cannot_be_read_keeps_its_password(password: str, tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match="^DATABASE_URL: expected") as error:
+        stores.database(f"postgres://user:{password}@host/name", tmp_path, 8)
+    assert "hush" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "not a url"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "postgres://localhost"),
+        ("TOKENS_ORIGINS", "self,example.com"),
+        ("EXTRA_APPS", "no.such.app"),
         ("REDIS_URL", "http://localhost"),
         ("WORKERS", "0"),
         ("TOKENS_WIRE_COMPAT", "perhaps"),
@@ -68,11 +122,22 @@ def test_an_empty_value_is_the_default() -> None:
         ("LOG_LEVEL", "LOUD"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_it(name: str, value: str, tmp_path: Path) -> None:
+def test_a_wrong_setting_is_refused_by_its_name(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
+    monkeypatch.setenv(name, value)
+    settings_file = str(settings.BASE_DIR / "broker_project" / "settings.py")
+
+    with pytest.raises(ImproperlyConfigured, match=rf"^{name}: expected [^\n]+$"):
+        runpy.run_path(settings_file)
+
+
+def test_a_wrong_setting_is_one_line_of_any_command(tmp_path: Path) -> None:
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "check"]
-    environment = {**os.environ, "VAR_DIR": str(tmp_path), name: value}
+    environment = {**os.environ, "VAR_DIR": str(tmp_path), "LOG_LEVEL": "LOUD"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
-    assert lines[0].startswith(f"switchboard: {name}: expected")
+    assert lines[0].startswith("switchboard: LOG_LEVEL: expected")

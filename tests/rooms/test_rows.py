@@ -57,7 +57,7 @@ async def test_nothing_remains_of_a_killed_worker(
     sid = await Site(first.port, 4, SOCKET_IO).open()
     first.kill()
     table = Worker._meta.db_table
-    execute(
+    sql(
         second.database_url,
         f"UPDATE {table} SET renewed_at = '2000-01-01 00:00:00+00:00' WHERE id = '{sid[:WORKER_ID_LENGTH]}'",
     )

@@ -51,6 +51,7 @@ PROGRAMS: Final = (
     Program("redis-server >= 7", find_redis, ("redis-server",)),
     Program("PostgreSQL >= 15", find_postgres, ("postgresql",)),
     Program(f"Node >= {OLDEST_NODE} with npm", _node, ("nodejs", "npm"), lambda: bool(packages())),
+    Program("curl", lambda: shutil.which("curl"), ("curl",)),
     Program("Chromium", find_chromium, ("chromium",), (REPOSITORY / "tests" / "browser").exists),
 )
 

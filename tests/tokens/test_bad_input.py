@@ -33,10 +33,12 @@ def refused(server: Server, reason: str) -> float:
 @pytest.mark.usefixtures("bystander")
 def test_decision_29_oversized_frame(broker: Server, connect: Connect, name: str) -> None:
     client = connect(broker, name)
+    before = refused(broker, "too_big")
 
     client.send(f"{name}|" + "x" * 65536)
 
     assert client.close_code() == TOO_BIG
+    until(lambda: refused(broker, "too_big") == before + 1)
 
 
 @pytest.mark.usefixtures("bystander")
@@ -110,9 +112,11 @@ def test_decision_28_binary_that_is_no_text(broker: Server, connect: Connect, na
 def test_text_frame_that_is_not_utf_8(broker: Server, connect: Connect, name: str) -> None:
     client = connect(broker, name)
 
+    before = refused(broker, "malformed")
     client.socket.send(f"{name}|".encode() + b"\xff\xfe", text=True)
 
     assert client.close_code() == INVALID_TEXT
+    until(lambda: refused(broker, "malformed") == before + 1)
 
 
 @pytest.mark.usefixtures("bystander")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.conftest import ServerFactory
 from tests.services.server import Server
 from tests.tokens.client import form, until
@@ -17,6 +19,7 @@ def test_decision_25_everyone_may_by_default(broker: Server, connect: Connect, n
     assert receiver.hears() == ["x"]
 
 
+@pytest.mark.once
 def test_decision_25_registered_tokens_only(server: ServerFactory, connect: Connect) -> None:
     broker = server(TOKENS_BROADCAST="registered")
     form(broker, "registerToken", token="known")
@@ -47,6 +50,7 @@ def test_decision_25_registered_tokens_only(server: ServerFactory, connect: Conn
     until(is_refused, 5)
 
 
+@pytest.mark.once
 def test_decision_25_nobody(server: ServerFactory, connect: Connect) -> None:
     broker = server(TOKENS_BROADCAST="none")
     client = connect(broker, "abc1")

@@ -18,6 +18,8 @@ from tests.services.ports import free_port
 from tests.tokens.client import refusal
 from tests.tokens.conftest import Connect
 
+pytestmark = pytest.mark.once
+
 # The full example of the original's documentation, word for word.
 EXAMPLE = r"""{
 Host: "localhost",

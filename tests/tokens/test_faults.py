@@ -13,6 +13,9 @@ from tests.services.redis import Redis, find_redis
 from tests.tokens.client import call, form, refusal, until
 from tests.tokens.conftest import Connect
 
+# With a PostgreSQL and a Redis of their own, whatever the pass runs on.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:

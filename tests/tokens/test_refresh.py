@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from http.server import BaseHTTPRequestHandler
 
+import pytest
+
 from tests.conftest import ServerFactory
 from tests.tokens.client import call, form, refusal, until
 from tests.tokens.conftest import Connect
@@ -49,6 +51,7 @@ def test_decision_24_table_is_imported_refreshed_and_kept_when_the_site_fails(
     assert "hidden" not in log
 
 
+@pytest.mark.once
 def test_table_is_there_before_the_first_client(server: ServerFactory) -> None:
     with website(reply(200, b'{"abc1": true}')) as url:
         broker = server(TOKENS_URL=url)
@@ -56,6 +59,7 @@ def test_table_is_there_before_the_first_client(server: ServerFactory) -> None:
         until(lambda: form(broker, "registeredTokenList").json() == {"abc1": True})
 
 
+@pytest.mark.once
 def test_site_that_is_down_at_start_does_not_stop_the_server(server: ServerFactory, connect: Connect) -> None:
     with website(reply(200)) as url:
         pass
@@ -66,6 +70,7 @@ def test_site_that_is_down_at_start_does_not_stop_the_server(server: ServerFacto
     until(lambda: "the last table stays" in broker.log_text())
 
 
+@pytest.mark.once
 def test_wrong_url_stops_the_start_with_one_line(server: ServerFactory) -> None:
     broker = server(start=False, TOKENS_URL="ftp://a.example/t")
 

@@ -8,6 +8,9 @@ from tests.conftest import ServerFactory
 from tests.tokens.client import form, refusal
 from tests.tokens.conftest import Connect
 
+# The core's own test of runners is on both stacks.
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("runner", ["daphne", "uvicorn"])
 def test_plain_asgi_server_speaks_the_line(server: ServerFactory, connect: Connect, runner: str) -> None:

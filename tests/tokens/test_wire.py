@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from routing_app.tokens import wire
 from routing_app.tokens.wire import Broadcast, Echo, Ignored, LimitExceeded, RegisterToken, WireError
 
+pytestmark = pytest.mark.once
+
 LIMIT = 1000
 ANY_TEXT = st.text(st.characters())  # lone surrogates and control characters included
 TOKENS = st.text(st.sampled_from("ab/."), min_size=1, max_size=8)

@@ -95,7 +95,10 @@ def _parse_known(parser: CommandParser, args: Any = None, namespace: Any = None)
 
 
 def _restart_with(config: str) -> None:
-    """Start this command again with the settings of a file; what the environment says already stays."""
+    """Start this command again with the settings of a file; what the environment says already stays.
+
+    A variable that is empty says nothing, as everywhere.
+    """
     from routing_app.tokens.conf import ConfigError, load
 
     try:
@@ -105,7 +108,8 @@ def _restart_with(config: str) -> None:
     arguments = [sys.executable, *sys.orig_argv[1:]]
     place = next(at for at, word in enumerate(arguments) if word.partition("=")[0] == "--config")
     del arguments[place : place + (1 if "=" in arguments[place] else 2)]
-    os.execve(sys.executable, arguments, {**found, **os.environ})  # noqa: S606 - ourselves
+    said = {name: value for name, value in os.environ.items() if value}
+    os.execve(sys.executable, arguments, {**found, **said})  # noqa: S606 - ourselves
 
 
 def _listening(options: dict[str, Any]) -> socket.socket | None:

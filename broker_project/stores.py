@@ -1,0 +1,96 @@
+"""Where things are kept: Django's settings for the database, the channel layer and the cache.
+
+A URL that cannot be understood is an `ImproperlyConfigured` of one line, which never holds a password.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from psycopg import IsolationLevel
+
+
+def database(url: str, folder: Path, threads: int) -> dict[str, Any]:
+    """SQLite in WAL mode, in `folder` where the URL is empty; or PostgreSQL with psycopg's pool."""
+    if not url:
+        file = folder / "switchboard.sqlite3"  # as it is: a path may hold what means something in a URL
+        return _sqlite({"ENGINE": "django.db.backends.sqlite3", "NAME": str(file)}, folder)
+    config = _parsed(url)
+    # SQLite's memory is one thread's own.
+    if not config or config["NAME"] in {"", ":memory:"}:
+        raise ImproperlyConfigured(
+            "DATABASE_URL: expected sqlite:///path or postgres://user:password@host/name"
+        )
+    if config["ENGINE"].endswith("sqlite3"):
+        return _sqlite(config, folder)
+    return _postgresql(config, threads)
+
+
+def channel_layer(redis_url: str) -> dict[str, Any]:
+    """The pub/sub layer on Redis, or the in-memory one of a single process."""
+    if not redis_url:
+        return {"BACKEND": "routing_app.core.layers.ProcessChannelLayer"}
+    if not redis_url.startswith(("redis://", "rediss://", "unix://")):
+        raise ImproperlyConfigured("REDIS_URL: expected redis://host:port/number")
+    return {"BACKEND": "routing_app.core.redis_layer.RedisLayer", "CONFIG": {"hosts": [redis_url]}}
+
+
+def cache(redis_url: str) -> dict[str, Any]:
+    """Redis where there is one, so that all workers count logins together; else this process's memory."""
+    if not redis_url:
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    return {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": redis_url,
+        "KEY_PREFIX": "switchboard",
+    }
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    """What a database's URL says; nothing for a scheme that is not ours."""
+    if not url.startswith(("sqlite:///", "postgres://", "postgresql://")):
+        return {}
+    try:
+        return dict(environ.Env.db_url_config(url))
+    except ValueError:  # its text may hold a part of the password
+        raise ImproperlyConfigured(
+            "DATABASE_URL: expected a URL; in a password / ? # [ ] @ are written %2F %3F %23 %5B %5D %40"
+        ) from None
+
+
+def _sqlite(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    config["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
+    }
+    # Threads use the test database, so it has to be a file.
+    config["TEST"] = {"NAME": str(folder / "test.sqlite3")}
+    return config
+
+
+def _postgresql(config: dict[str, Any], threads: int) -> dict[str, Any]:
+    pool = {
+        "min_size": 1,
+        "max_size": threads + 4,
+        "timeout": 3,
+        # A pool that goes on trying doubles its pauses up to minutes, and is late when the database is back.
+        # One that gives up tries again with the next query.
+        "reconnect_timeout": 1,
+    }
+    # A database whose host is gone answers nothing: without these a thread waits a quarter of an hour.
+    silence = {
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 20_000,
+    }
+    # Who gets a lock has to see what the holder before it has committed, whatever the database's default is.
+    isolation = {"isolation_level": IsolationLevel.READ_COMMITTED}
+    config["OPTIONS"] = {**silence, **config.get("OPTIONS", {}), **isolation, "pool": pool}
+    config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails nobody afterwards
+    return config

@@ -1,0 +1,31 @@
+"""What REST refuses is counted, as what sockets refuse is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from routing_app.core import metrics
+from routing_app.core.codes import Refusal
+
+LINE: Final = "api"
+"""The label that REST has in place of a line."""
+REASONS: Final = {
+    400: Refusal.MALFORMED,
+    401: Refusal.FORBIDDEN,
+    403: Refusal.FORBIDDEN,
+    405: Refusal.MALFORMED,
+    413: Refusal.TOO_BIG,
+    415: Refusal.MALFORMED,
+    429: Refusal.RATE,
+}
+
+
+def answer(error: Exception, context: dict[str, Any]) -> Response | None:
+    """REST Framework's answer to an exception of a view, counted; None for an error of ours."""
+    response = exception_handler(error, context)
+    if response is not None and (reason := REASONS.get(response.status_code)) is not None:
+        metrics.REFUSED.labels(LINE, reason).inc()
+    return response

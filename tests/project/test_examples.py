@@ -1,0 +1,167 @@
+"""README.md's examples as they are printed: snippets in a real browser, commands in a real shell."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from tests.services.browser import Browser, Tab
+from tests.services.databases import REPOSITORY, Databases
+from tests.services.server import Server
+
+# What the README speaks of is the server that `make run` starts, which has a stack of its own.
+# A browser and some processes have to start, which takes a busy machine its time.
+pytestmark = [pytest.mark.once, pytest.mark.timeout(150)]
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+SOCKET_IO = (
+    REPOSITORY / "tests" / "interop" / "node_modules" / "socket.io-client-4.8" / "dist" / "socket.io.js"
+)
+RECORD = """
+var said = [];
+console.log = (...words) => said.push(words.map((word) => word?.at ? word : JSON.stringify(word)).join(" "));
+"""
+PROGRAMS = {
+    ".venv/bin/python": sys.executable,
+    ".venv/bin/switchboard": f"{sys.executable} -m switchboard_client.cli",
+}
+
+
+def blocks(line: str, language: str) -> list[str]:
+    """The examples of one line in one language, in order."""
+    _, _, section = README.partition(f"\n## Try the {line} line\n")
+    return re.findall(rf"^```{language}\n(.*?)^```", section.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
+
+
+class Page:
+    """A tab on the server's console page, and what its scripts have logged."""
+
+    def __init__(self, tab: Tab, server: Server) -> None:
+        self.tab = tab
+        self._server = server
+
+    async def run(self, snippet: str, **blanks: str) -> None:
+        """Run a snippet with its blanks filled in, as a browser's console does."""
+        for name, value in {"KEY": self._server.api_key, **blanks}.items():
+            snippet = snippet.replace(f"<{name}>", value)
+        await self.tab.run(f"(async () => {{\n{_elsewhere(snippet, self._server)}\n}})()")
+
+    async def says(self, text: str) -> None:
+        """Wait until a line that holds a text was logged."""
+        await self.tab.until(f"said.some((line) => line.includes({json.dumps(text)}))")
+
+
+def shell(server: Server, commands: str) -> str:
+    """Run commands in the repository's folder; what they have printed."""
+    commands = "\n".join(line for line in commands.splitlines() if "/pip install" not in line)
+    for program, here in PROGRAMS.items():
+        commands = commands.replace(program, here)
+    env = server.env | {
+        "KEY": server.api_key,
+        "PYTHONPATH": str(REPOSITORY / "clients" / "python"),
+        "SWITCHBOARD_URL": f"{server.ws_url}/connection",
+    }
+    done = subprocess.run(
+        ["sh", "-ec", _elsewhere(commands, server)],
+        cwd=REPOSITORY,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _json_and_rest(output: str) -> tuple[Any, str]:
+    value, end = json.JSONDecoder().raw_decode(output)
+    return value, output[end:].strip()
+
+
+def _elsewhere(example: str, server: Server) -> str:
+    """The example for this server's port."""
+    return example.replace("localhost:8000", server.url.removeprefix("http://"))
+
+
+@pytest.fixture(scope="module")
+def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    url = databases.create()
+    server = Server(tmp_path_factory.mktemp("readme"), {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL})
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+        databases.drop(url)
+
+
+@pytest.fixture
+async def page(browser: Browser, broker: Server) -> Page:
+    """A new tab where the README says that snippets go."""
+    tab = await browser.tab(f"{broker.url}/console/")
+    await tab.run(RECORD)
+    return Page(tab, broker)
+
+
+@pytest.mark.parametrize("line", ["token", "session", "room", "event", "request"])
+async def test_every_line_has_a_snippet_and_a_command(line: str) -> None:
+    assert blocks(line, "js")
+    assert blocks(line, "sh")
+
+
+async def test_the_token_line(page: Page, broker: Server) -> None:
+    await page.run(blocks("token", "js")[0])
+    await page.says("Hello")
+
+    assert json.loads(shell(broker, blocks("token", "sh")[0]))["ok"]
+    await page.says("Hello from a terminal")
+
+
+async def test_the_session_line(page: Page, broker: Server) -> None:
+    [commands] = blocks("session", "sh")
+    answer, token = _json_and_rest(shell(broker, commands))
+    assert answer["sessionName"] == "TV"
+
+    await page.run(blocks("session", "js")[0], TOKEN=token)
+    await page.says('{"action":"OK"}')
+
+    again = commands.replace(commands.splitlines()[0], f"TOKEN={token}")  # a token takes a process to make
+    refused, _ = _json_and_rest(shell(broker, again))
+    assert refused["code"] == "LimitExceeded"
+    assert {one["name"] for one in refused["details"]["activeSessions"]} == {"TV", "Phone"}
+
+
+async def test_the_room_line(page: Page, broker: Server) -> None:
+    plain, socket_io = blocks("room", "js")
+    await page.run(plain)
+    if SOCKET_IO.exists():
+        await page.tab.run(SOCKET_IO.read_text(encoding="utf-8"))
+        await page.run(socket_io)
+        await page.says("I am in")
+
+    assert shell(broker, blocks("room", "sh")[0]) == "OK"
+    await page.says("Hello from a terminal")
+
+
+async def test_the_event_line(page: Page, broker: Server) -> None:
+    await page.run(blocks("event", "js")[0])
+    await page.says('{"text":"Hello"}')
+
+    assert json.loads(shell(broker, blocks("event", "sh")[0]))["delivered_to"] >= 1
+    await page.says("Hello from a terminal")
+
+
+async def test_the_request_line(page: Page, broker: Server) -> None:
+    await page.run(blocks("request", "js")[0])
+    await page.says('"message":"Hello"')
+
+    assert json.loads(shell(broker, blocks("request", "sh")[0]))["delivered_to"] >= 1
+    await page.says("Hello from a terminal")
