@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from tests.server.plain import Plain, PlainFactory, client_frame
+
+pytestmark = pytest.mark.once
 
 MEGABYTE = 2**20
 

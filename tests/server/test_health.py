@@ -94,6 +94,7 @@ async def test_a_layer_that_is_down_is_not_ready_until_it_is_back(
             pytest.fail("not ready although Redis is back")
 
 
+@pytest.mark.once
 async def test_a_service_that_hangs_is_asked_once_and_waited_for_briefly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -116,6 +117,7 @@ async def test_a_service_that_hangs_is_asked_once_and_waited_for_briefly(
     assert asked == 1
 
 
+@pytest.mark.once
 async def test_a_result_is_asked_for_again_when_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes: list[Exception | None] = [ConnectionError("down"), None]
 
