@@ -64,8 +64,8 @@ class Server(daphne.server.Server):
         self.options = options
         self.proxies = options.proxies
         # Daphne's options name the forwarded headers; they are believed by address, in `proxy.py`.
-        self.address_header: str = self.proxy_forwarded_address_header or "X-Forwarded-For"
-        self.port_header: str = self.proxy_forwarded_port_header or ""
+        self.address_header: str = kwargs.get("proxy_forwarded_address_header") or "X-Forwarded-For"
+        self.port_header: str = kwargs.get("proxy_forwarded_port_header") or ""
         self.proxy_forwarded_address_header = None
         self.now = 0.0
         """Loop time of the last heartbeat: a clock that costs nothing to read."""
