@@ -14,6 +14,7 @@ import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
+from psycopg import IsolationLevel
 
 from broker_project import logs
 from broker_project.environment import Environment
@@ -335,7 +336,9 @@ def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
         "keepalives_count": 2,
         "tcp_user_timeout": 20_000,
     }
-    config["OPTIONS"] = {**silence, **config.get("OPTIONS", {}), "pool": pool}
+    # Who gets a lock has to see what the holder before it has committed, whatever the database's default is.
+    isolation = {"isolation_level": IsolationLevel.READ_COMMITTED}
+    config["OPTIONS"] = {**silence, **config.get("OPTIONS", {}), **isolation, "pool": pool}
     config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails nobody afterwards
     return config
 

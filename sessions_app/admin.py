@@ -29,21 +29,19 @@ class KeyForm(forms.ModelForm[PublisherKey]):
 
     class Meta:
         model = PublisherKey
-        fields = ("kind", "algorithm", "kid", "active")
+        fields = ("kind", "algorithm", "kid", "active", "material")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial.pop("material", None)
 
     def clean(self) -> dict[str, Any]:
-        """Put what was typed, or what is stored, where the model checks it."""
+        """Take what was typed or, where nothing was, what is stored."""
         cleaned = super().clean() or {}
-        typed = cleaned.get("material", "").strip()
-        if typed:
-            self.instance.material = typed
-        elif not self.instance.material:
+        material = cleaned.get("material", "").strip() or self.instance.material
+        if not material:
             self.add_error("material", "A new key needs one.")
-        return cleaned
+        return {**cleaned, "material": material}
 
 
 class KeyInline(admin.StackedInline[PublisherKey, Publisher]):

@@ -21,7 +21,8 @@ from routing_app.core.codes import Refusal
 from routing_app.core.worker import current_worker
 from sessions_app import cors, endpoint, service, wire
 from sessions_app.commands import Denied, Granted, Listing, NoSuchPublisher, NoSuchSession, TakeoverOff
-from sessions_app.customers import Customer, KeysUnavailable, Refused, authenticate
+from sessions_app.customers import Customer, Refused, authenticate
+from sessions_app.jwks import KeysUnavailable
 from sessions_app.ledger import Key
 from sessions_app.rate import Rates
 

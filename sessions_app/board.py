@@ -34,9 +34,10 @@ ALIVE: Final = "sessions.alive"
 END: Final = "sessions.end"
 """To `connection:<id>`: send a last frame and close. The message is `[text, close code]`."""
 
-
 PATIENCE_SECONDS: Final = 5.0
 """Longest wait for the database, until an answer is that it is out."""
+APART_SECONDS: Final = 0.025
+"""From the start of one transaction to the next, at least: a create is cheap where a few share one."""
 
 
 class Socket(Protocol):
@@ -69,7 +70,7 @@ class Board:
     worker: Worker
     sockets: dict[str, Socket] = field(default_factory=dict)
     """By connection id."""
-    writes: GroupedWrites = field(default_factory=GroupedWrites)
+    writes: GroupedWrites = field(default_factory=lambda: GroupedWrites(APART_SECONDS))
     """Its own, so that all commands of a batch are applied together and lock accounts in one order."""
     _questions: dict[str, Question] = field(default_factory=dict)
 

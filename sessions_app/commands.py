@@ -33,7 +33,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A slot was taken. `ended` had to make room; `others` says whether the customer has more sessions."""
+    """A slot was taken. `ended` had to make room; `others` says whether the customer has players to ask."""
 
     session: Listing
     ended: tuple[Listing, ...] = ()
@@ -84,7 +84,7 @@ class Create:
         self._end_silent(book)
         if self.victims is not None and not takeover_allowed(book.rules, self.wanted, self.key.customer):
             return TakeoverOff()
-        victims = [book.sessions.get(id) for id in self.victims or ()]
+        victims = [book.sessions.get(id) for id in dict.fromkeys(self.victims or ())]
         if None in victims:
             return NoSuchSession()
         own = self._of_this_device(book, victims)
@@ -133,7 +133,8 @@ class Create:
         for full in decision.observed:
             book.record(Kind.DENIED, self.wanted, "customer", str(full), observed=True)
         session = self._take(book) if own is None else self._take_again(book, own)
-        return Granted(Listing.of(session), ended, others=len(book.sessions) > 1)
+        others = any(one.connection_id for one in book.sessions.values() if one is not session)
+        return Granted(Listing.of(session), ended, others)
 
     def _take(self, book: Book) -> Session:
         session = Session(

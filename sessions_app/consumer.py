@@ -138,11 +138,12 @@ class SessionConsumer(Consumer):
     async def _finished(self) -> None:
         if self._gone:
             return
+        bound = self.bound_to is not None
         self._gone = True
         self.bound_to = None
         self._pulse.stop()
         self._wait_for_session()
-        await service.finish(self._key, self._ticket.session, self.connection.id)
+        await service.finish(self._key, self._ticket.session, self.connection.id, bound)
 
     # --- liveness ----------------------------------------------------------------------------------------
 
@@ -190,5 +191,7 @@ class SessionConsumer(Consumer):
 
     def _wait_for_session(self) -> None:
         """Without a session a connection is of no use, and ends after a while."""
+        if self._idle is not None:
+            self._idle.cancel()
         loop = asyncio.get_running_loop()
         self._idle = loop.call_later(settings.SESSIONS_IDLE_SECONDS, self.connection.close, NORMAL)

@@ -11,21 +11,19 @@ from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import jwt
 import orjson
 
+from sessions_app.jwks import key_set
 from sessions_app.keys import KeyKind
-from sessions_app.publishers import Key, Known, publisher
+from sessions_app.publishers import Known, publisher
 from sessions_app.wire import MAX_TEXT, is_clean
 
 MAX_TOKEN: Final = 8192
 LEEWAY_SECONDS: Final = 5
 """How far the publisher's clock may be off."""
-JWKS_TIMEOUT_SECONDS: Final = 3.0
-JWKS_KEPT_SECONDS: Final = 300.0
 CLAIMS: Final = ("exp", "nbf", "iat", "aud", "iss")
 EVERYTHING: Final[dict[str, Any]] = {f"verify_{part}": True for part in ("signature", *CLAIMS)} | {
     "require": ["exp"]
@@ -39,10 +37,6 @@ class Refused(Exception):
         super().__init__(f"{claim}: {why}")
         self.claim = claim
         self.why = why
-
-
-class KeysUnavailable(Exception):
-    """The publisher's JWKS cannot be fetched, so no token of it can be checked now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,27 +188,9 @@ def _candidates(unverified: Unverified, known: Known) -> Iterator[tuple[str, Any
         if key.algorithm != algorithm:
             continue
         if key.kind is KeyKind.JWKS:
-            yield from ((key.algorithm, found) for found in _from_jwks(key, kid))
+            yield from ((key.algorithm, found) for found in key_set(key.material).keys(kid))
         elif kid is None or kid == key.kid:
             yield key.algorithm, key.material
-
-
-def _from_jwks(key: Key, kid: Any) -> list[Any]:
-    client = _jwks_client(key.material)
-    try:
-        if isinstance(kid, str):
-            return [client.get_signing_key(kid).key]
-        return [one.key for one in client.get_signing_keys()] if kid is None else []
-    except jwt.PyJWKClientConnectionError as error:
-        raise KeysUnavailable(str(error)) from None
-    except (jwt.PyJWTError, ValueError, RecursionError):
-        return []
-
-
-@lru_cache(maxsize=256)
-def _jwks_client(url: str) -> jwt.PyJWKClient:
-    """It keeps the set for a while, and asks again early for an unknown `kid`, but not often."""
-    return jwt.PyJWKClient(url, timeout=JWKS_TIMEOUT_SECONDS, lifespan=JWKS_KEPT_SECONDS)
 
 
 def _json_object(part: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, FilteredRelation, Q
 from django.db.models.functions import Now
 
 from routing_app.core.models import LEASE_SECONDS
@@ -184,8 +184,7 @@ def _open(keys: Collection[Key]) -> dict[Key, Book]:
     accounts = _lock(keys) if keys else []
     if not accounts:
         return {}
-    now = _clock(accounts[0])
-    rules = _rules(accounts)
+    now, rules = _clock_and_rules(accounts)
     books = {}
     for account in accounts:
         key = _key_of(account)
@@ -232,13 +231,16 @@ def _key_of(account: Account) -> Key:
 def _make(keys: Collection[Key]) -> None:
     if not keys:
         return
-    names = {key.publisher for key in keys}
-    publishers = dict(Publisher.objects.filter(name__in=names).values_list("name", "pk"))
-    stored = {Key(*pair) for pair in _named(keys).values_list("publisher__name", "customer")}
+    wanted = Q(accounts__customer__in={key.customer for key in keys})
+    named = Publisher.objects.filter(name__in={key.publisher for key in keys}).order_by()
+    named = named.annotate(account=FilteredRelation("accounts", condition=wanted))
+    stored = list(named.values_list("name", "account__customer", "pk"))
+    publishers = {name: pk for name, _, pk in stored}
+    known = {Key(name, customer) for name, customer, _ in stored}
     new = [
         Account(publisher_id=publishers[key.publisher], customer=key.customer)
         for key in sorted(keys)
-        if key.publisher in publishers and key not in stored
+        if key.publisher in publishers and key not in known
     ]
     Account.objects.bulk_create(new, CHUNK, ignore_conflicts=True)
     transaction.on_commit(lambda: _remember(key for key in keys if key.publisher in publishers))
@@ -260,19 +262,19 @@ def _named(keys: Collection[Key]) -> Any:
     return Account.objects.filter(condition)
 
 
-def _clock(account: Account) -> datetime:
-    """The database's time, asked for after the lock was granted."""
-    now: datetime = Account.objects.filter(pk=account.pk).values_list(Now(), flat=True).get()
-    return now
-
-
-def _rules(accounts: Iterable[Account]) -> dict[int, list[Rule]]:
+def _clock_and_rules(accounts: Iterable[Account]) -> tuple[datetime, dict[int, list[Rule]]]:
+    """The database's time, and the limits that may concern accounts, by publisher: one statement, sent after
+    the locks were granted."""
     publishers = {account.publisher_id for account in accounts}
-    customers = {account.customer for account in accounts}
+    customers = ["", *{account.customer for account in accounts}]
+    of_these = FilteredRelation("limits", condition=Q(limits__customer__in=customers))
+    rows = Publisher.objects.filter(pk__in=publishers).annotate(now=Now(), rule=of_these).order_by()
+    read = list(rows.values_list("now", "pk", *(f"rule__{name}" for name in Limit.RULE)))
     rules = defaultdict(list)
-    for limit in Limit.objects.filter(publisher__in=publishers, customer__in=["", *customers]):
-        rules[limit.publisher_id].append(limit.as_rule())
-    return rules
+    for _, publisher, *fields in read:
+        if fields[0] is not None:
+            rules[publisher].append(Limit.rule(*fields))
+    return read[0][0], rules
 
 
 def _write(books: Collection[Book]) -> None:

@@ -126,11 +126,13 @@ class Limit(models.Model):
         if self.scope == Scope.ACCOUNT and self.value:
             raise ValidationError({"value": "A limit on the account has no value."})
 
-    def as_rule(self) -> Rule:
-        """The limit as `rules` decide by it."""
-        return Rule(
-            Scope(self.scope), self.value, self.maximum, Policy(self.policy), self.customer, self.observe_only
-        )
+    RULE: ClassVar = ("scope", "value", "maximum", "policy", "customer", "observe_only")
+    """The fields that make a rule."""
+
+    @staticmethod
+    def rule(scope: str, value: str, maximum: int, policy: str, customer: str, observe_only: bool) -> Rule:
+        """A limit as `rules` decide by it, of its fields RULE."""
+        return Rule(Scope(scope), value, maximum, Policy(policy), customer, observe_only)
 
 
 class Account(models.Model):

@@ -35,6 +35,8 @@ from sessions_app.models import Kind, Session
 
 OUTAGE: Final = (OperationalError, InterfaceError, Overloaded, LayerUnavailable, TimeoutError)
 """What is raised here when the database or the channel layer is out."""
+KILLED_AT_ONCE: Final = 100
+"""Sessions that an operator ends in one transaction, so that creates do not wait long behind it."""
 OPERATOR: Final = "operator"
 """The session name that a player sees whose session an operator ended."""
 
@@ -86,9 +88,13 @@ async def terminate(connection: str) -> None:
     await end_connection(connection, wire.TERMINATE, TERMINATED)
 
 
-async def finish(key: Key, session: UUID, connection: str) -> bool:
-    """FINISHED from `connection`: the slot is free. False when the session does not live. Raises OUTAGE."""
-    ended: Listing | None = await current_board().run(End(key, session, Kind.FINISHED, "player"))
+async def finish(key: Key, session: UUID, connection: str, bound: bool) -> bool:
+    """FINISHED from `connection`: the slot is free. False when the session does not live, or when a
+    connection that was `bound` to it has lost it to another meanwhile. Raises OUTAGE.
+    """
+    only_if_bound_to = connection if bound else ""
+    command = End(key, session, Kind.FINISHED, "player", connection=only_if_bound_to)
+    ended: Listing | None = await current_board().run(command)
     if ended is not None and ended.connection not in ("", connection):
         await terminate(ended.connection)
     return ended is not None
@@ -108,14 +114,17 @@ async def end_own(key: Key, session: UUID) -> bool:
 
 
 async def kill(sessions: Iterable[tuple[Key, UUID]], operator: str) -> int:
-    """An operator ends sessions; how many lived. Raises OUTAGE."""
+    """An operator ends sessions, many in a transaction; how many lived. Raises OUTAGE."""
     board = current_board()
+    commands = [End(key, session, Kind.KILLED, operator) for key, session in sessions]
     killed = 0
-    for key, session in sessions:
-        ended: Listing | None = await board.run(End(key, session, Kind.KILLED, operator))
-        if ended is not None:
-            killed += 1
-            await _stop(filter(None, [ended.connection]), wire.take_over(OPERATOR), KICKED)
+    for start in range(0, len(commands), KILLED_AT_ONCE):
+        some = commands[start : start + KILLED_AT_ONCE]
+        outcomes: list[Listing | None] = await asyncio.gather(*map(board.run, some))
+        ended = [listing for listing in outcomes if listing is not None]
+        killed += len(ended)
+        connections = [listing.connection for listing in ended if listing.connection]
+        await _stop(connections, wire.take_over(OPERATOR), KICKED)
     return killed
 
 

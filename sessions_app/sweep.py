@@ -28,7 +28,10 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS: Final = 5.0
 RECONCILE_SECONDS: Final = 5.0
 PURGE_SECONDS: Final = 3600.0
-ACCOUNTS_AT_ONCE: Final = 1000
+ACCOUNTS: Final = 1000
+"""Accounts of one sweep."""
+ACCOUNTS_AT_ONCE: Final = 50
+"""Accounts in one transaction: whoever creates meanwhile waits for no more than that."""
 EVENTS_AT_ONCE: Final = 10_000
 
 
@@ -64,12 +67,13 @@ async def _try(job: Callable[[Board], Awaitable[None]], board: Board) -> None:
 async def end_lapsed(board: Board) -> None:
     """End sessions whose deadline has passed, or whose worker no longer vouches for them."""
     keys = await query(_lapsed_accounts)
-    await asyncio.gather(*[board.run(Sweep(key)) for key in keys])
+    for start in range(0, len(keys), ACCOUNTS_AT_ONCE):
+        await asyncio.gather(*[board.run(Sweep(key)) for key in keys[start : start + ACCOUNTS_AT_ONCE]])
 
 
 def _lapsed_accounts() -> list[Key]:
     rows = Session.objects.lapsed().values_list("account__publisher__name", "account__customer").distinct()
-    return [Key(*row) for row in rows[:ACCOUNTS_AT_ONCE]]
+    return [Key(*row) for row in rows[:ACCOUNTS]]
 
 
 async def reconcile(board: Board) -> None:

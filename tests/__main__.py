@@ -1,7 +1,8 @@
 """`make test`: every test on SQLite with the in-memory layer, and on PostgreSQL with Redis.
 
-The two passes run side by side, one process each, so that two cores are busy and no test shares a process
-with a test of the other stack. The first one's output is shown as it comes, the second one's when it is done.
+The two passes run side by side, so that no test shares a process with a test of the other stack, and each is
+spread over two processes, file by file, because most tests wait. The first one's output is shown as it comes,
+the second one's when it is done.
 Arguments go to pytest: `python -m tests tests/tokens -k broadcast`.
 """
 
@@ -17,12 +18,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from tests.services.databases import REPOSITORY
 from tests.services.javascript import install_packages
 from tests.services.postgres import Postgres
 from tests.services.programs import Missing, ensure
 from tests.services.redis import Redis
+
+PROCESSES: Final = 2
+"""In each pass."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,11 @@ def _stacks() -> Iterator[list[Stack]]:
     """Start the servers of the second stack; both stacks keep their files in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="switchboard-tests-") as name, ExitStack() as services:
         folder = Path(name)
-        redis = services.enter_context(Redis(folder))
+        layers = [services.enter_context(Redis(folder)).url for _ in range(PROCESSES)]
         postgres = services.enter_context(Postgres())
-        embedded = {"DATABASE_URL": f"sqlite:///{folder}/switchboard.sqlite3", "REDIS_URL": ""}
-        scaled = {"DATABASE_URL": postgres.url(), "REDIS_URL": redis.url}
+        sqlite = f"sqlite:///{folder}/switchboard.sqlite3"
+        embedded = {"DATABASE_URL": sqlite, "REDIS_URL": "", "REDIS_URLS": ""}
+        scaled = {"DATABASE_URL": postgres.url(), "REDIS_URL": layers[0], "REDIS_URLS": " ".join(layers)}
         yield [
             Stack("SQLite + in-memory", embedded | {"VAR_DIR": f"{folder}/embedded"}),
             Stack("PostgreSQL + Redis", scaled | {"VAR_DIR": f"{folder}/scaled"}, folder / "output"),
@@ -83,7 +89,8 @@ def _run(stacks: Sequence[Stack], arguments: Sequence[str]) -> int:
 def _pytest(stack: Stack, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """One pass in a session of its own; interrupted when we are, with time to end its servers."""
     colour = "--color=yes" if sys.stdout.isatty() else "--color=no"
-    command = [sys.executable, "-m", "pytest", colour, "-p", "no:cacheprovider", *arguments]
+    spread = ["-p", "tests.services.share", "-n", str(PROCESSES), "--dist", "loadfile"]
+    command = [sys.executable, "-m", "pytest", colour, "-p", "no:cacheprovider", *spread, *arguments]
     with open(stack.output or sys.stdout.fileno(), "wb", closefd=stack.output is not None) as output:
         process = subprocess.Popen(
             command,

@@ -7,7 +7,7 @@ DATABASE_URL and REDIS_URL pointing at a PostgreSQL and a Redis that it started.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import hypothesis
 import pytest
@@ -16,6 +16,8 @@ from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
 from pytest_django import DjangoDbBlocker
 
+from tests.requests.serving import serving
+from tests.services.browser import Browser, Chromium, find_chromium
 from tests.services.databases import Databases, PostgresDatabases, SQLiteDatabases
 from tests.services.postgres import OLDEST as OLDEST_POSTGRES
 from tests.services.postgres import Postgres, find_postgres
@@ -128,3 +130,26 @@ def server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
         one.close()
     for url in created:
         databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def asked_server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server with the handlers of `tests.requests.app`, for the requests line and its clients."""
+    with serving(databases, tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """One browser process for all tests."""
+    if find_chromium() is None:
+        pytest.skip("Chromium is not installed (make test installs it)")
+    with Chromium(tmp_path_factory.mktemp("chromium")) as chromium:
+        yield chromium
+
+
+@pytest.fixture
+async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
+    """A visitor of this test alone, whose stores are empty."""
+    async with Browser(chromium) as browser:
+        yield browser

@@ -1,6 +1,6 @@
 """What a message can be sent to: `<kind>:<name>`, the same text in every API, client and admin page.
 
-Kinds and what they reach: DESIGN.md, "Addresses, and one publish for all lines"; docs/addresses.md.
+Kinds and what they reach: docs/addresses.md.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
+from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar
 
 from django.conf import settings
@@ -81,9 +82,13 @@ class GroupedWrites:
 
     Every waiter is told after the commit. When a transaction fails, its jobs are tried one by one, so that
     only those which fail by themselves are told so; while the database is out, all of them at once.
+
+    Transactions start at least `apart` seconds one after the other, so that under load many jobs share what
+    each costs by itself. A job that comes when nothing was written lately does not wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, apart: float = 0.0) -> None:
+        self._apart = apart
         self._pending: list[Job] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -119,7 +124,10 @@ class GroupedWrites:
         try:
             while self._pending:
                 batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
+                next_start = monotonic() + self._apart
                 _tell(batch, await self._write(batch))
+                if self._apart:
+                    await asyncio.sleep(max(0.0, next_start - monotonic()))
         finally:
             self._task = None
 

@@ -18,8 +18,9 @@ from routing_app.requests.pending import ConnectionClosed, Request, RequestError
 from routing_app.requests.rights import NOBODY, Rights
 from routing_app.requests.wire import RECEIPT, Codec, Direction, Inbound
 
-POLL_SECONDS: Final = 0.005
-"""How often a full outbox is looked at again."""
+LOOK_SECONDS: Final = 0.005
+LONGEST_LOOK_SECONDS: Final = 0.1
+"""How soon a full outbox is looked at again: ever later, while the client does not read."""
 
 
 class Connection:
@@ -38,6 +39,7 @@ class Connection:
         self._presence: Presence | None = None
         self._recorded: asyncio.Future[None] | None = None
         self._record_again = False
+        self._look: asyncio.Task[None] | None = None
 
     @property
     def id(self) -> str:
@@ -60,7 +62,8 @@ class Connection:
         Raises ConnectionClosed, TimeoutError, and TypeError or ValueError for what cannot be sent.
         """
         if not self.receipts:
-            await self.write(self.codec.message(message))
+            async with asyncio.timeout(timeout):
+                await self.write(self.codec.message(message))
             return
         self.codec.message(message)
         key = self._key(message)
@@ -84,10 +87,20 @@ class Connection:
 
     async def drained(self) -> None:
         """Wait until the client has read most of what it was sent, or is gone."""
-        if self._backlogged():
-            await asyncio.sleep(0)
+        while self._backlogged():
+            if self._look is None:
+                self._look = asyncio.ensure_future(self._look_until_drained())
+            await asyncio.shield(self._look)
+
+    async def _look_until_drained(self) -> None:
+        """Look for all that wait: a client may have a hundred handlers, and never read."""
+        try:
+            pause = 0.0
             while self._backlogged():
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(pause)
+                pause = min(pause + LOOK_SECONDS, LONGEST_LOOK_SECONDS)
+        finally:
+            self._look = None
 
     def answered(self, inbound: Inbound) -> bool:
         """Give an answer to the request it belongs to; False when there is none."""

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from routing_app.core.codes import POLICY, Refusal
 from routing_app.core.consumer import Consumer
+from routing_app.core.outage import BACKING_SERVICES
 from routing_app.core.publication import MESSAGE, Publication
 from routing_app.requests import handlers, wire
 from routing_app.requests.connection import Connection
@@ -137,6 +138,10 @@ class RequestsConsumer(Consumer):
         except Denied as denied:
             self.refuse(Refusal.FORBIDDEN)
             await _fail(context, denied.code, str(denied))
+        except BACKING_SERVICES as error:
+            self.refuse(Refusal.UNAVAILABLE)
+            logger.warning("requests: a backing service is down: %s", error)
+            await _fail(context, "unavailable", "a backing service is down; try again")
         except Exception as error:
             if self.client.is_closed:
                 return

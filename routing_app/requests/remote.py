@@ -21,7 +21,7 @@ from routing_app.core.models import Worker as WorkerRow
 from routing_app.core.publication import Publication
 from routing_app.core.worker import Worker, current_worker, drop_worker, on_start
 from routing_app.requests import wire
-from routing_app.requests.connection import Connection
+from routing_app.requests.connection import Connection, TooManyPending
 from routing_app.requests.directory import connections_of
 from routing_app.requests.pending import Answer, ConnectionClosed, Request, RequestError
 
@@ -172,7 +172,7 @@ class Desk:
             entry[1].partial(content)
             return 1
         del self._asked[number]
-        _finish(entry[1], kind, content)
+        finish(entry[1], kind, content)
         return 1
 
     async def _look_after_workers(self) -> None:
@@ -230,13 +230,14 @@ class Desk:
                 await client.close(**message)
             await tell("reply", {})
         except Exception as error:
-            await tell(*_as_answer(error))
+            await tell(*as_answer(error))
 
     async def _publish(self, address: str, event: str, content: list[Any]) -> None:
         await self._worker.hub.publish(Publication((address,), [self._worker.id, *content], event))
 
 
-def _as_answer(error: Exception) -> tuple[str, Any]:
+def as_answer(error: Exception) -> tuple[str, Any]:
+    """An error as kind and content of an answer to another process."""
     match error:
         case RequestError():
             return "error", dict(error.message)
@@ -244,11 +245,14 @@ def _as_answer(error: Exception) -> tuple[str, Any]:
             return "closed", [error.code, error.reason]
         case TimeoutError():
             return "timeout", None
+        case TooManyPending():
+            return "crowded", str(error)
         case _:
             return "refused", str(error)
 
 
-def _finish(request: Request, kind: str, content: Any) -> None:
+def finish(request: Request, kind: str, content: Any) -> None:
+    """End a request by the answer of another process; the inverse of `as_answer`."""
     match kind:
         case "reply":
             request.reply(content)
@@ -258,6 +262,8 @@ def _finish(request: Request, kind: str, content: Any) -> None:
             request.fail(ConnectionClosed(*content))
         case "timeout":
             request.fail(TimeoutError("no reply in time"))
+        case "crowded":
+            request.fail(TooManyPending(content))
         case _:
             request.fail(ValueError(content))
 

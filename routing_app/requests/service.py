@@ -14,7 +14,6 @@ from routing_app.core.database import query
 from routing_app.core.models import ConnectionRecord, Scope
 from routing_app.core.publishing import check_addresses
 from routing_app.core.publishing import publish as publish_to
-from routing_app.core.subscriptions import LayerUnavailable
 from routing_app.core.worker import Worker, current_worker, on_start
 from routing_app.requests import rights
 from routing_app.requests.connection import Connection
@@ -40,7 +39,7 @@ async def publish(client: Connection, message: Message) -> Message:
 
 
 async def subscribe(client: Connection, message: Message) -> Message:
-    """Hear addresses from now on. Raises Denied."""
+    """Hear addresses from now on. Raises Denied, or LayerUnavailable."""
     client.rights.require(Scope.READ)
     addresses = _addresses(message)
     if len(client.inner.addresses.union(addresses)) > settings.REQUESTS_MAX_SUBSCRIPTIONS:
@@ -49,8 +48,6 @@ async def subscribe(client: Connection, message: Message) -> Message:
         await current_worker().hub.subscribe(client.inner, *addresses)
     except AddressError as error:
         raise Denied("invalid", str(error)) from None
-    except LayerUnavailable:
-        raise Denied("unavailable", "the channel layer is down; try again") from None
     client.record()
     return {"addresses": list(addresses)}
 

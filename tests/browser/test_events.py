@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,12 +129,6 @@ PLACEHOLDERS = {
     "root": "target root_id from connection event",
     "context": '"context": {}',
 }
-
-
-@pytest.fixture
-async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
-    async with Browser(tmp_path) as one:
-        yield one
 
 
 @pytest.fixture

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 from switchboard_client import connect
 
-from tests.conftest import ServerFactory
+from tests.requests.serving import serving
 from tests.services.browser import Browser
-from tests.services.databases import REPOSITORY
+from tests.services.databases import Databases
+from tests.services.javascript import require_packages
+from tests.services.server import Server
 
-CLIENT = REPOSITORY / "clients" / "js"
+# What is tested is the client; what it asks of the server is tested on both stacks without a browser.
+pytestmark = pytest.mark.once
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -25,27 +29,32 @@ class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None: ...
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The example and a fresh bundle, as a web site of its own."""
-    import shutil
-    import subprocess
-
-    shutil.copytree(CLIENT / "example", tmp_path / "example")
+    client = require_packages("clients/js")
+    tmp_path = tmp_path_factory.mktemp("site")
+    shutil.copytree(client / "example", tmp_path / "example")
     bundle = f"--outfile={tmp_path / 'dist' / 'switchboard.js'}"
     command = ["npx", "--no-install", "esbuild", "src/index.js", "--bundle", "--format=iife"]
     flags = ["--global-name=switchboard", "--target=es2020", "--log-level=warning", bundle]
-    subprocess.run([*command, *flags], cwd=CLIENT, check=True)
+    subprocess.run([*command, *flags], cwd=client, check=True)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{http.server_port}"
         http.shutdown()
 
 
-async def test_the_example_in_a_browser(server: ServerFactory, site: str, tmp_path: Path) -> None:
-    broker = server(REQUESTS_ORIGINS=f"self,{site}", EXTRA_APPS="tests.requests.app")
+@pytest.fixture(scope="module")
+def broker(site: str, databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that admits the site by its one name, not by another."""
+    with serving(databases, tmp_path_factory, REQUESTS_ORIGINS=f"self,{site}") as server:
+        yield server
+
+
+async def test_the_example_in_a_browser(browser: Browser, broker: Server, site: str) -> None:
     url = f"{broker.ws_url}/connection"
-    async with Browser(tmp_path) as browser, await connect(url, key=broker.api_key) as other:
+    async with await connect(url, key=broker.api_key) as other:
         page = await browser.tab(f"{site}/example/index.html")
         await page.run(f"""
             document.querySelector("[name=url]").value = "{url}";
@@ -64,8 +73,7 @@ async def test_the_example_in_a_browser(server: ServerFactory, site: str, tmp_pa
         assert await page.run(heard) == ['{"from":"python"}', '"from the page"']
 
 
-async def test_the_client_in_a_browser(server: ServerFactory, site: str, tmp_path: Path) -> None:
-    broker = server(REQUESTS_ORIGINS=site, EXTRA_APPS="tests.requests.app")
+async def test_the_client_in_a_browser(browser: Browser, broker: Server, site: str) -> None:
     url = f"{broker.ws_url}/connection"
     script = """(async () => {
         const connection = await switchboard.connect(URL);
@@ -85,17 +93,12 @@ async def test_the_client_in_a_browser(server: ServerFactory, site: str, tmp_pat
         const { code } = await connection.closed;
         return [partials, reply.message.answer, error.code, back.message.got.twice, binary.message.n, code];
     })()""".replace("URL", repr(url))
-    async with Browser(tmp_path) as browser:
-        page = await browser.tab(f"{site}/example/index.html")
-        assert await page.run(script) == [[1, 2], "ok", 7, 42, 1, 4999]
+    page = await browser.tab(f"{site}/example/index.html")
+    assert await page.run(script) == [[1, 2], "ok", 7, 42, 1, 4999]
 
 
-async def test_a_page_of_another_site_cannot_connect(
-    server: ServerFactory, site: str, tmp_path: Path
-) -> None:
-    broker = server()
-    async with Browser(tmp_path) as browser:
-        page = await browser.tab(f"{site}/example/index.html")
-        script = f"switchboard.connect('{broker.ws_url}/connection').then(() => 0, (error) => error.code)"
-        assert await page.run(script) == 1006
+async def test_a_page_of_another_site_cannot_connect(browser: Browser, broker: Server, site: str) -> None:
+    page = await browser.tab(f"{site.replace('127.0.0.1', 'localhost')}/example/index.html")
+    script = f"switchboard.connect('{broker.ws_url}/connection').then(() => 0, (error) => error.code)"
+    assert await page.run(script) == 1006
     assert "REQUESTS_ORIGINS would admit it" in broker.log_text()

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
-from django.conf import settings
 
+from tests.requests.serving import serving
 from tests.services.databases import Databases
 from tests.services.server import Server
 
 Launch = Callable[..., Server]
 
 
-@contextmanager
-def serving(databases: Databases, paths: pytest.TempPathFactory, **options: str) -> Iterator[Server]:
-    """A server with the handlers that the cases ask."""
-    url = options.get("DATABASE_URL") or databases.create()
-    basic = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, "EXTRA_APPS": "tests.requests.app"}
-    server = Server(paths.mktemp("clients"), basic | options)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
-        if "DATABASE_URL" not in options:
-            databases.drop(url)
-
-
 @pytest.fixture(scope="session")
-def one_worker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(databases, tmp_path_factory) as server:
-        yield server
+def one_worker(asked_server: Server) -> Server:
+    return asked_server
 
 
 @pytest.fixture(scope="session")

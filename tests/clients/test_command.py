@@ -7,28 +7,34 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import pytest
+from switchboard_client.cli import main
 
 from tests.clients.test_python import url_of
 from tests.services.databases import REPOSITORY
+from tests.services.ports import free_port
 from tests.services.server import Server
+
+Run = Callable[..., tuple[int, str, str]]
 
 PYTHON = REPOSITORY / "clients" / "python"
 
 
-def environment(server: Server, key: str | None = None) -> dict[str, str]:
+def environment(server: Server) -> dict[str, str]:
     return os.environ | {
         "PYTHONPATH": str(PYTHON),
         "SWITCHBOARD_URL": url_of(server),
-        "SWITCHBOARD_API_KEY": server.api_key if key is None else key,
+        "SWITCHBOARD_API_KEY": server.api_key,
     }
 
 
-def switchboard(server: Server, *arguments: str, key: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+def switchboard(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, in a process of its own."""
     command = [sys.executable, "-m", "switchboard_client.cli", *arguments]
-    env = environment(server, key)
+    env = environment(server)
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=40, check=False)
 
 
@@ -67,30 +73,46 @@ def test_listen_ends_by_ctrl_c(one_worker: Server) -> None:
         assert listener.wait(20) == 130
 
 
-def test_request_prints_partials_and_the_reply(one_worker: Server) -> None:
-    outcome = switchboard(one_worker, "request", '{"type": "question"}')
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process: exit code, stdout and stderr."""
 
-    assert [json.loads(line) for line in outcome.stdout.splitlines()] == [
+    def run(server: Server, *arguments: str, key: str | None = None) -> tuple[int, str, str]:
+        monkeypatch.setenv("SWITCHBOARD_URL", url_of(server))
+        monkeypatch.setenv("SWITCHBOARD_API_KEY", server.api_key if key is None else key)
+        return main(arguments), *capsys.readouterr()
+
+    return run
+
+
+def test_request_prints_partials_and_the_reply(one_worker: Server, run: Run) -> None:
+    _, output, _ = run(one_worker, "request", '{"type": "question"}')
+
+    assert [json.loads(line) for line in output.splitlines()] == [
         {"n": 1},
         {"n": 2},
         {"answer": "ok"},
     ]
 
 
-def test_failures_have_an_exit_code_and_a_line(one_worker: Server) -> None:
+def test_failures_have_an_exit_code_and_a_line(one_worker: Server, run: Run) -> None:
     for arguments, key, text in (
         (["request", '{"type": "fail"}'], None, "nope"),
         (["request", "not json"], None, "JSON object"),
-        (["--timeout", "0.3", "request", '{"type": "late", "seconds": 5}'], None, "in time"),
+        (["--timeout", "0.1", "request", '{"type": "late", "seconds": 5}'], None, "in time"),
         (["listen", "nonsense"], None, "kind:name"),
         (["send", "token:x", "m"], "", "API key"),
         (["send", "token:x", "m"], "swk_wrong_key_that_nobody_has", "403"),
+        (["--url", "nonsense", "request", "{}"], None, "nonsense"),
+        (["--url", f"ws://127.0.0.1:{free_port()}", "request", "{}"], None, "failed"),
     ):
-        outcome = switchboard(one_worker, *arguments, key=key)
-        assert outcome.returncode == 1, arguments
-        assert text in outcome.stderr
-        assert "Traceback" not in outcome.stderr
-    assert switchboard(one_worker, "nonsense").returncode == 2
+        code, _, error = run(one_worker, *arguments, key=key)
+        assert code == 1, arguments
+        assert text in error
+        assert len(error.splitlines()) == 1
+    with pytest.raises(SystemExit) as exit:
+        run(one_worker, "nonsense")
+    assert exit.value.code == 2
 
 
 def test_the_example(broker: Server) -> None:

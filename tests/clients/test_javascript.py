@@ -16,6 +16,7 @@ from routing_app.core.codes import CLOSES
 from tests.clients.cases import CASES
 from tests.clients.test_python import url_of
 from tests.services.databases import REPOSITORY
+from tests.services.javascript import require_packages
 from tests.services.server import Server
 
 CLIENT = REPOSITORY / "clients" / "js"
@@ -23,6 +24,7 @@ CLIENT = REPOSITORY / "clients" / "js"
 
 def run(command: list[str], input: str = "", **env: str) -> str:
     """Run a program in the client's folder; its stdout."""
+    require_packages("clients/js")
     result = subprocess.run(
         command, cwd=CLIENT, env=os.environ | env, input=input, capture_output=True, text=True, check=False
     )
@@ -72,6 +74,7 @@ async def test_the_two_clients_talk_to_each_other(two_workers: Server) -> None:
         await connection.subscribe("channel:both");
         console.log("ready");
     """
+    require_packages("clients/js")
     env = os.environ | {"URL": url_of(two_workers), "KEY": two_workers.api_key}
     node = await asyncio.create_subprocess_exec(
         "node", "--input-type=module", "-e", script, cwd=CLIENT, env=env, stdout=subprocess.PIPE

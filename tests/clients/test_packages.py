@@ -40,13 +40,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `npm pack` makes, unpacked."""
+    """What `npm pack` makes, unpacked where `npm install` would, beside the `ws` of older Nodes."""
     folder = tmp_path_factory.mktemp("npm")
     run(["npm", "pack", "--silent", "--pack-destination", str(folder)])
     (packed,) = folder.glob("*.tgz")
     with tarfile.open(packed) as archive:
         archive.extractall(folder, filter="data")
-    return folder / "package"
+    modules = folder / "node_modules"
+    modules.mkdir()
+    (modules / "ws").symlink_to(JAVASCRIPT / "node_modules" / "ws")
+    return (folder / "package").rename(modules / "switchboard-client")
+
+
+def example(readme: Path, language: str, server: Server) -> str:
+    """The first example of a README as it is printed, with the address and a key of a server."""
+    text = readme.read_text().partition(f"```{language}\n")[2].partition("```")[0]
+    assert "sb_..." in text
+    return text.replace("ws://localhost:8000", server.ws_url).replace("sb_...", server.api_key)
 
 
 @pytest.mark.once
@@ -57,6 +67,7 @@ def test_the_wheel_holds_the_module_its_types_and_its_command(wheel: Path) -> No
         entry_points = archive.read("switchboard_client-0.1.0.dist-info/entry_points.txt").decode()
     modules = {f"switchboard_client/{path.name}" for path in (PYTHON / "switchboard_client").glob("*.py")}
     assert modules | {"switchboard_client/py.typed"} <= names
+    assert any(name.endswith("/LICENSE") for name in names)
     assert "switchboard=switchboard_client.cli:main" in entry_points.replace(" ", "")
 
 
@@ -74,14 +85,24 @@ def test_the_installed_wheel_asks_the_server(wheel: Path, one_worker: Server, tm
         "SWITCHBOARD_URL": url_of(one_worker),
     }
     output = call(python, "-m", "switchboard_client.cli", "request", '{"type": "whoami"}', env=env)
+    printed = call(python, "-c", example(PYTHON / "README.md", "python", one_worker), env=env)
 
     assert json.loads(output)["scopes"] == ["manage", "publish", "read"]
+    assert printed.splitlines()[:4] == ["token:abc1 hello", "0", "1", "2"]
+    assert "'done': True" in printed
 
 
 @pytest.mark.once
 def test_the_npm_package_holds_module_bundle_and_types(tarball: Path) -> None:
     files = {str(path.relative_to(tarball)) for path in tarball.rglob("*") if path.is_file()}
-    assert {"package.json", "README.md", "src/index.js", "src/index.d.ts", "dist/switchboard.js"} <= files
+    assert {
+        "package.json",
+        "README.md",
+        "LICENSE",
+        "src/index.js",
+        "src/index.d.ts",
+        "dist/switchboard.js",
+    } <= files
     assert not [name for name in files if name.startswith(("test", "node_modules", "example"))]
     manifest = json.loads((tarball / "package.json").read_text())
     assert not manifest.get("dependencies")
@@ -89,22 +110,26 @@ def test_the_npm_package_holds_module_bundle_and_types(tarball: Path) -> None:
 
 def test_the_packed_module_and_bundle_ask_the_server(tarball: Path, one_worker: Server) -> None:
     script = """
+        import { createRequire } from "node:module";
         import { readFileSync } from "node:fs";
         import { runInThisContext } from "node:vm";
         import { WebSocket } from "ws";
-        const [folder, url] = process.argv.slice(-2);
-        const module = await import(`${folder}/src/index.js`);
-        const source = readFileSync(`${folder}/dist/switchboard.js`, "utf8");
-        const bundle = runInThisContext(`${source}; switchboard`);
-        for (const { connect } of [module, bundle]) {
-          const connection = await connect(url, { WebSocket });
-          const reply = await connection.request({ type: "echo", n: 1 });
-          console.log(reply.message.n);
+        const source = createRequire(import.meta.url).resolve("switchboard-client/bundle");
+        const bundle = runInThisContext(`${readFileSync(source, "utf8")}; switchboard`);
+        for (const { connect } of [await import("switchboard-client"), bundle]) {
+          const connection = await connect(process.argv[2], { WebSocket });
+          console.log((await connection.request({ type: "echo", n: 1 })).message.n);
           await connection.close();
         }
     """
-    command = ["node", "--input-type=module", "-e", script, "--", str(tarball), url_of(one_worker)]
-    assert run(command).split() == ["1", "1"]
+    folder = tarball.parents[1]
+    (folder / "both.mjs").write_text(script)
+    (folder / "readme.mjs").write_text(example(tarball / "README.md", "js", one_worker))
+
+    assert call("node", folder / "both.mjs", url_of(one_worker)).split() == ["1", "1"]
+    printed = call("node", folder / "readme.mjs", timeout=30)
+    assert printed.splitlines()[:4] == ["token:abc1 hello", "0", "1", "2"]
+    assert "done: true" in printed
 
 
 @pytest.mark.once

@@ -157,17 +157,20 @@ async def test_replies_are_for_their_requests(connection: Connection) -> None:
 
 
 async def test_a_cancelled_request_is_forgotten(connection: Connection) -> None:
-    task = asyncio.ensure_future(asyncio.wait_for(connection.request({"type": "late", "seconds": 0.2}), 5))
-    await asyncio.sleep(0.05)
+    task = asyncio.ensure_future(asyncio.wait_for(connection.request({"type": "late", "seconds": 0.1}), 5))
+    await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await connection.request({"type": "late", "seconds": 0.4})
+    assert not connection._pending
+    await connection.request({"type": "late", "seconds": 0.2})
 
 
 async def test_partials_that_nobody_reads_end_the_request(connection: Connection) -> None:
     request = connection.request({"type": "partials", "count": 1500})
-    await connection.request({"type": "late", "seconds": 1})
+    async with asyncio.timeout(30):
+        while not request.done:
+            await asyncio.sleep(0.01)
     with pytest.raises(RequestError, match="not read"):
         async for _ in request:
             pass
@@ -192,6 +195,7 @@ async def test_a_right_that_is_missing_is_an_error(one_worker: Server) -> None:
         await connection.subscribe("token:x")
 
 
+@pytest.mark.once
 async def test_after_a_restart_it_is_back_with_its_rights_and_its_addresses(
     launch: Launch, databases: Any
 ) -> None:
@@ -258,7 +262,38 @@ def test_the_facade_for_synchronous_code(one_worker: Server) -> None:
             connection.request({"type": "late", "seconds": 5}, timeout=0.1)
         connection.subscribe("channel:sync")
         connection.publish(["channel:sync"], "heard")
-        connection.request({"type": "late", "seconds": 0.1})
+        assert connection.request({"type": "whoami"})["addresses"] == ["channel:sync"]
         assert heard == ["heard"]
+        for answer in connection.stream({"type": "partials", "count": 3}):
+            assert answer["n"] == 0
+            break
+        assert "read" in connection.authenticate(one_worker.api_key)["scopes"]
+        connection.opened()
+        assert connection.is_open
     with pytest.raises(Refused):
         connect_sync(url_of(one_worker), key="swk_wrong_key_that_nobody_has")
+
+
+def test_a_handler_that_would_block_its_own_connection_is_told(one_worker: Server) -> None:
+    with connect_sync(url_of(one_worker), key=one_worker.api_key) as connection:
+        told: list[str] = []
+
+        def ask(context: Context) -> None:
+            with pytest.raises(RuntimeError, match="may not block"):
+                connection.request({"type": "whoami"})
+            told.append("told")
+
+        async def answer(context: Context) -> None:
+            await context.reply({"who": (await connection.inner.request({"type": "whoami"}))["name"]})
+
+        connection.on("message", "told", ask)
+        connection.on("request", "who", answer)
+        connection.request({"type": "send me", "send": {"type": "told"}})
+        assert connection.request({"type": "ask me", "ask": {"type": "who"}})["got"]["who"]
+        assert told == ["told"]
+
+
+@pytest.mark.once
+async def test_a_wrong_url_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        await connect("nonsense")

@@ -7,6 +7,7 @@ import json
 import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,18 +16,22 @@ from websockets.sync.client import connect as websocket
 
 from tests.clients.test_javascript import run
 from tests.requests.test_transcript import TRANSCRIPT
-from tests.services.databases import REPOSITORY
+from tests.services.javascript import require_packages
 from tests.services.ports import answers, free_port
 from tests.services.process import Process
 from tests.services.server import Server
 
-ORIGINAL = REPOSITORY / "tests" / "clients" / "wyre"
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    """The original and the packages that it stands on."""
+    return require_packages("tests/clients/wyre")
 
 
-def test_the_original_as_client_of_our_server(one_worker: Server) -> None:
+def test_the_original_as_client_of_our_server(one_worker: Server, folder: Path) -> None:
     url = f"{one_worker.ws_url}/connection"
     result = subprocess.run(
-        ["node", "client.js", url], cwd=ORIGINAL, capture_output=True, text=True, timeout=30, check=False
+        ["node", "client.js", url], cwd=folder, capture_output=True, text=True, timeout=30, check=False
     )
     assert result.returncode == 0, result.stderr
     seen = json.loads(result.stdout.splitlines()[-1])
@@ -46,11 +51,11 @@ def test_the_original_as_client_of_our_server(one_worker: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def original(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server of the original."""
     port = free_port()
     log = tmp_path_factory.mktemp("wyre") / "log"
-    process = Process(["node", str(ORIGINAL / "server.js"), str(port)], log=log)
+    process = Process(["node", str(folder / "server.js"), str(port)], log=log)
     try:
         process.wait_until(lambda: answers(port))
         yield f"ws://127.0.0.1:{port}"

@@ -312,3 +312,17 @@ async def test_writes_and_queries_side_by_side_lock_nobody_out(writes: GroupedWr
 
 
 MANY = Many()
+
+
+async def test_writes_that_come_shortly_after_a_transaction_share_the_next(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(database, "monotonic", lambda: 0.0)  # however long the first one takes
+    writes, many = GroupedWrites(apart=0.2), Many()
+    await writes.submit_item(many, "first")
+
+    futures = []
+    for name in ("b", "c", "d"):
+        futures.append(writes.submit_item(many, name))
+        await asyncio.sleep(0)
+    await asyncio.gather(*futures)
+
+    assert many.calls == [["first"], ["b", "c", "d"]]

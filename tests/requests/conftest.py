@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
-from django.conf import settings
 
 from tests.requests.peer import Peer
+from tests.requests.serving import serving
 from tests.services.databases import Databases
 from tests.services.server import Server
 
 Connect = Callable[..., Peer]
 
 
-@contextmanager
-def serving(databases: Databases, paths: pytest.TempPathFactory, **options: str) -> Iterator[Server]:
-    """A server with the tests' handlers and a database of its own, unless options name one."""
-    url = options.get("DATABASE_URL") or databases.create()
-    basic = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, "EXTRA_APPS": "tests.requests.app"}
-    server = Server(paths.mktemp("requests"), basic | options)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
-        if "DATABASE_URL" not in options:
-            databases.drop(url)
-
-
 @pytest.fixture(scope="session")
-def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def broker(asked_server: Server) -> Server:
     """A server as it comes, with the tests' handlers."""
-    with serving(databases, tmp_path_factory) as server:
-        yield server
+    return asked_server
 
 
 @pytest.fixture(scope="session")

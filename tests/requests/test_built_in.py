@@ -11,6 +11,7 @@ from websockets.sync.client import connect as websocket
 
 from tests.requests.conftest import Connect
 from tests.requests.peer import Peer, call, until
+from tests.services.databases import sql
 from tests.services.server import Server
 
 
@@ -27,17 +28,45 @@ KEYS = {
     "revoked": ["read"],
     "narrowed": ["publish", "read"],
 }
+USERS = {"staff": True, "visitor": False}
+PREPARE = f"""
+import json
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.contrib.sessions.backends.db import SessionStore
+from routing_app.core.keys import issue
+
+keys = {{name: issue(name, scopes)[1] for name, scopes in {KEYS}.items()}}
+sessions = {{}}
+for name, staff in {USERS}.items():
+    user = get_user_model().objects.create_user(name, is_staff=staff)
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.save()
+    sessions[name] = session.session_key
+print("PREPARED", json.dumps([keys, sessions]))
+"""
 
 
 @pytest.fixture(scope="session")
-def issued(broker: Server) -> dict[str, str]:
+def prepared(broker: Server) -> tuple[dict[str, str], dict[str, str]]:
+    """API keys by what they are for, and the session cookies of users who have logged in."""
+    output = broker.manage("shell", "-v0", "-c", PREPARE)
+    keys, sessions = json.loads(output.rpartition("PREPARED ")[2])
+    return keys, sessions
+
+
+@pytest.fixture
+def issued(prepared: tuple[dict[str, str], dict[str, str]]) -> dict[str, str]:
     """API keys by what they are for."""
-    code = (
-        "import json; from routing_app.core.keys import issue;"
-        f"print('KEYS', json.dumps({{name: issue(name, scopes)[1] for name, scopes in {KEYS}.items()}}))"
-    )
-    keys: dict[str, str] = json.loads(broker.manage("shell", "-v0", "-c", code).rpartition("KEYS ")[2])
-    return keys
+    return prepared[0]
+
+
+@pytest.fixture
+def sessions(prepared: tuple[dict[str, str], dict[str, str]]) -> dict[str, str]:
+    """Session cookies by user."""
+    return prepared[1]
 
 
 def test_publish_reaches_the_token_line(broker: Server, keyed: Connect, name: str) -> None:
@@ -200,9 +229,11 @@ WRONG = [
     ("publish", {"addresses": ["token:x"]}),
     ("publish", {"addresses": ["session:x"], "message": 1}),
     ("publish", {"addresses": ["nonsense"], "message": 1}),
+    ("publish", {"addresses": ["worker:0123456789abcdef"], "message": 1}),
     ("publish", {"addresses": [f"token:{n}" for n in range(1001)], "message": 1}),
     ("subscribe", {"addresses": [{}]}),
     ("subscribe", {"addresses": ["customer:a/b"]}),
+    ("subscribe", {"addresses": ["worker:0123456789abcdef"]}),
     ("subscribe", {"addresses": ["connection:0123456789abcdef000000000000"]}),
     ("unsubscribe", {}),
     ("presence", {}),
@@ -228,62 +259,38 @@ def test_subscriptions_of_one_connection_are_bounded(strict: Server, keyed: Conn
     assert peer.ask("subscribe", addresses=["token:4"])["code"] == "too_many"
 
 
-def change_key(server: Server, name: str, change: str) -> None:
-    """Change the row of a key by its name."""
-    code = f"from routing_app.core.models import *; ApiKey.objects.filter(name={name!r}).update({change})"
-    server.manage("shell", "-v0", "-c", code)
-
-
-def test_a_revoked_key_ends_the_connection(broker: Server, connect: Connect, issued: dict[str, str]) -> None:
-    peer = connect(broker, f"?key={issued['revoked']}")
-    peer.ask("subscribe", addresses=["token:x"])
-    change_key(broker, "revoked", "revoked_at=Now()")
-
-    assert peer.close_code()[0] == 4005
-
-
-def test_a_key_that_loses_a_scope_hears_no_more(
+def test_rights_that_are_taken_away_end_the_connection_or_what_it_hears(
     broker: Server, connect: Connect, issued: dict[str, str]
 ) -> None:
-    peer = connect(broker, f"?key={issued['narrowed']}")
-    peer.ask("subscribe", addresses=["token:x"])
-    change_key(broker, "narrowed", "scopes=['publish']")
+    revoked = connect(broker, f"?key={issued['revoked']}")
+    narrowed = connect(broker, f"?key={issued['narrowed']}")
+    for peer in (revoked, narrowed):
+        peer.ask("subscribe", addresses=["token:x"])
 
-    until(lambda: peer.ask("whoami")["scopes"] == ["publish"])
-    assert peer.ask("whoami")["addresses"] == []
+    change = "UPDATE core_apikey SET {} WHERE name = %s"
+    sql(broker.database_url, change.format("revoked_at = CURRENT_TIMESTAMP"), "revoked")
+    sql(broker.database_url, change.format("""scopes = '["publish"]'"""), "narrowed")
 
-
-STAFF = """
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
-from django.contrib.sessions.backends.db import SessionStore
-user = get_user_model().objects.create_user({name!r}, password="x", is_staff={staff})
-session = SessionStore()
-session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(user.pk), "django.contrib.auth.backends.ModelBackend"
-session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-session.save()
-print("SESSION", session.session_key)
-"""
-
-
-def session_of(server: Server, name: str, staff: bool) -> str:
-    """The session cookie of a new user who has logged in."""
-    output = server.manage("shell", "-v0", "-c", STAFF.format(name=name, staff=staff))
-    return output.rpartition("SESSION ")[2].strip()
+    assert revoked.close_code()[0] == 4005
+    until(lambda: narrowed.ask("whoami")["scopes"] == ["publish"])
+    assert narrowed.ask("whoami")["addresses"] == []
 
 
 def test_staff_may_do_everything_from_a_page_of_the_server(
-    broker: Server, connect: Connect, name: str
+    broker: Server, connect: Connect, sessions: dict[str, str]
 ) -> None:
-    cookie = {"Cookie": f"sessionid={session_of(broker, name, True)}"}
+    cookie = {"Cookie": f"sessionid={sessions['staff']}"}
     page = connect(broker, origin=broker.url, additional_headers=cookie)
     assert page.ask("whoami")["scopes"] == ["manage", "publish", "read"]
-    assert page.ask("whoami")["name"] == name
+    assert page.ask("whoami")["name"] == "staff"
     no_page = connect(broker, additional_headers=cookie)
     assert no_page.ask("whoami")["scopes"] == []
 
 
-def test_a_user_who_is_not_staff_has_no_rights(broker: Server, connect: Connect, name: str) -> None:
-    cookie = {"Cookie": f"sessionid={session_of(broker, name, False)}"}
+def test_a_user_who_is_not_staff_has_no_rights(
+    broker: Server, connect: Connect, sessions: dict[str, str]
+) -> None:
+    cookie = {"Cookie": f"sessionid={sessions['visitor']}"}
     peer = connect(broker, origin=broker.url, additional_headers=cookie)
 
     assert peer.ask("whoami")["scopes"] == []

@@ -21,8 +21,13 @@ pytestmark = pytest.mark.once
 codec = Codec()
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 leaves = st.none() | st.booleans() | numbers | st.text()
-values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
-messages = st.dictionaries(st.text() | st.sampled_from(["key", "direction", "type", "receipt"]), values)
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+names = st.sampled_from(["key", "direction", "type", "receipt"]) | st.text(max_size=9)
+messages = st.dictionaries(names, values, max_size=5)
 directions = st.sampled_from(list(Direction))
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 from itertools import count
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, Self
 
 from websockets.asyncio.client import connect
@@ -33,17 +34,60 @@ class BrowserError(RuntimeError):
     """The browser refused a command, or a script in it failed."""
 
 
+def find_chromium() -> str | None:
+    """The browser's program, or None."""
+    return shutil.which("chromium")
+
+
+class Chromium:
+    """One browser process, its profile in `folder`; a context manager. `url` is its DevTools socket's."""
+
+    def __init__(self, folder: Path) -> None:
+        program = find_chromium()
+        assert program is not None, "Chromium is not installed (make test installs it)"
+        profile = folder / "profile"
+        command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        self._process = Process(command, log=folder / "chromium.log")
+        try:
+            self.url = self._wait_for_url(profile / "DevToolsActivePort")
+        except BaseException:
+            self._process.kill_session()
+            raise
+
+    def _wait_for_url(self, file: Path) -> str:
+        """Port and path of the socket, which Chromium writes into a file of two lines."""
+        self._process.wait_until(lambda: file.exists() and len(file.read_text().splitlines()) >= 2)
+        port, path = file.read_text().splitlines()[:2]
+        return f"ws://127.0.0.1:{port}{path}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill_session()
+
+
 class Tab:
     """One page."""
 
-    def __init__(self, browser: Browser, session: str) -> None:
+    def __init__(self, browser: Browser, target: str, session: str) -> None:
         self._browser = browser
+        self._target = target
         self._session = session
 
     async def go(self, url: str) -> None:
-        """Load a page, and wait until it is complete."""
-        await self._browser.command("Page.navigate", self._session, url=url)
-        await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        """Load a page, and wait until its scripts have run."""
+        await self._leave("Page.navigate", url=url)
+
+    async def reload(self) -> None:
+        """Load the page again; its sessionStorage stays."""
+        await self._leave("Page.reload")
+
+    async def close(self) -> None:
+        """Close the tab, as a user would."""
+        await self._browser.command("Target.closeTarget", targetId=self._target)
 
     async def run(self, script: str) -> Any:
         """Run a script; the JSON value of its last expression, a promise's once it is settled."""
@@ -66,46 +110,41 @@ class Tab:
                 await asyncio.sleep(0.02)
         return value
 
+    async def _leave(self, method: str, **parameters: Any) -> None:
+        """The page of before is marked, so that it is not taken for the new one."""
+        await self.run("void (window.stale = true)")
+        await self._browser.command(method, self._session, **parameters)
+        await self.until("window.stale === undefined && document.readyState === 'complete'")
+
 
 class Browser:
-    """One browser with a fresh profile in `folder`; an asynchronous context manager."""
+    """A visitor: tabs that share cookies and stores with each other and nobody else.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    An asynchronous context manager; its tabs are closed in the end.
+    """
+
+    def __init__(self, chromium: Chromium) -> None:
+        self._connecting = connect(chromium.url, max_size=None, proxy=None)
         self._numbers = count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
 
     async def __aenter__(self) -> Self:
-        program = shutil.which("chromium")
-        assert program is not None, "Chromium is not installed (make test installs it)"
-        profile = self._folder / "profile"
-        command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        self._process = Process(command, log=self._folder / "chromium.log")
-        try:
-            port, path = self._wait_for_port(profile / "DevToolsActivePort")
-            self._connecting = connect(f"ws://127.0.0.1:{port}{path}", max_size=None)
-            self._socket = await self._connecting.__aenter__()
-        except BaseException:
-            self._process.kill_session()
-            raise
+        self._socket = await self._connecting.__aenter__()
         self._reader = asyncio.ensure_future(self._read())
+        self._context = (await self.command("Target.createBrowserContext"))["browserContextId"]
         return self
 
-    def _wait_for_port(self, file: Path) -> list[str]:
-        """Port and path of the DevTools socket, which Chromium writes into a file of two lines."""
-        self._process.wait_until(lambda: file.exists() and len(file.read_text().splitlines()) >= 2)
-        return file.read_text().splitlines()[:2]
-
     async def __aexit__(self, *error: object) -> None:
+        await self.command("Target.disposeBrowserContext", browserContextId=self._context)
         await self._connecting.__aexit__(None, None, None)
         await asyncio.gather(self._reader, return_exceptions=True)
-        self._process.kill_session()
 
     async def tab(self, url: str = "") -> Tab:
         """A new tab, on a page or empty."""
-        target = (await self.command("Target.createTarget", url="about:blank"))["targetId"]
+        created = await self.command("Target.createTarget", url="about:blank", browserContextId=self._context)
+        target = created["targetId"]
         attached = await self.command("Target.attachToTarget", targetId=target, flatten=True)
-        tab = Tab(self, attached["sessionId"])
+        tab = Tab(self, target, attached["sessionId"])
         if url:
             await tab.go(url)
         return tab

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import psycopg
 
@@ -67,6 +69,20 @@ class PostgresDatabases:
     def _run(self, statement: str) -> None:
         with psycopg.connect(f"{self._cluster}/postgres", autocommit=True) as connection:
             connection.execute(statement.encode())
+
+
+def sql(url: str, statement: str, *values: object) -> Sequence[Any]:
+    """Run one statement, its values marked `%s`, in a database that `create` made; the rows it returns."""
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20)
+        try:
+            with connection:
+                return connection.execute(statement.replace("%s", "?"), values).fetchall()
+        finally:
+            connection.close()
+    with psycopg.connect(url, autocommit=True) as link:
+        cursor = link.execute(statement.encode(), values)
+        return cursor.fetchall() if cursor.description else []
 
 
 def _migrate(url: str, folder: Path) -> None:

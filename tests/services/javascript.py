@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.services.databases import REPOSITORY
 
 _FOLDERS: Final = ("tests/interop", "tests/clients/wyre", "clients/js")
@@ -39,6 +41,14 @@ def install_packages() -> None:
                 return
             installed.parent.mkdir(exist_ok=True)
             installed.write_bytes(wanted)
+
+
+def require_packages(name: str) -> Path:
+    """The folder of a `package.json`, such as `clients/js`; skips the test where it is not installed."""
+    folder = REPOSITORY / name
+    if not (folder / "node_modules").exists():
+        pytest.skip(f"npm could not install the packages of {name} (make test does)")
+    return folder
 
 
 def _reachable() -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.services.browser import find_chromium
 from tests.services.databases import REPOSITORY
 from tests.services.javascript import packages
 from tests.services.postgres import find_postgres
@@ -46,15 +47,11 @@ def _node() -> bool:
     return match is not None and int(match[1]) >= OLDEST_NODE
 
 
-def _browser() -> bool:
-    return shutil.which("chromium") is not None and shutil.which("chromedriver") is not None
-
-
 PROGRAMS: Final = (
     Program("redis-server >= 7", find_redis, ("redis-server",)),
     Program("PostgreSQL >= 15", find_postgres, ("postgresql",)),
     Program(f"Node >= {OLDEST_NODE} with npm", _node, ("nodejs", "npm"), lambda: bool(packages())),
-    Program("Chromium", _browser, ("chromium", "chromium-driver"), (REPOSITORY / "tests" / "browser").exists),
+    Program("Chromium", find_chromium, ("chromium",), (REPOSITORY / "tests" / "browser").exists),
 )
 
 

@@ -29,6 +29,16 @@ def test_layer():
     assert settings.REDIS_URL == ""
 """
 
+REDIS_OF_ITS_OWN = """
+import os
+from django.conf import settings
+
+def test_redis(worker_id):
+    urls = os.environ["REDIS_URLS"].split()
+    assert len(set(urls)) == len(urls)
+    assert settings.REDIS_URL == (urls[int(worker_id.removeprefix("gw"))] if urls else "")
+"""
+
 FOREVER = """
 import time
 
@@ -46,9 +56,21 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def command(test_file: Path) -> list[str]:
-    """Run one test file on both stacks."""
-    return [sys.executable, "-m", "tests", "-c", str(REPOSITORY / "pyproject.toml"), str(test_file)]
+def command(*arguments: str | Path) -> list[str]:
+    """Run test files, with other arguments of pytest, on both stacks."""
+    return [sys.executable, "-m", "tests", "-c", str(REPOSITORY / "pyproject.toml"), *map(str, arguments)]
+
+
+def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The same, to the end."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=REPOSITORY,
+        env=os.environ | {"TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -69,14 +91,7 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_a_failure_on_one_stack_fails_the_whole(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "test_stack.py").write_text(ONLY_ON_SQLITE)
-    result = subprocess.run(
-        command(tmp_path / "test_stack.py"),
-        cwd=REPOSITORY,
-        env=os.environ | {"TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run(folder, tmp_path / "test_stack.py", "-n0")
 
     assert result.returncode == 1, result.stdout + result.stderr
     assert "2 passed" in result.stdout
@@ -88,7 +103,16 @@ def test_a_failure_on_one_stack_fails_the_whole(folder: Path, tmp_path: Path) ->
     assert leftovers(folder) == []
 
 
-@pytest.mark.timeout(100)
+def test_each_process_of_a_pass_has_a_redis_of_its_own(folder: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "test_one.py", tmp_path / "test_two.py"]
+    for file in files:
+        file.write_text(REDIS_OF_ITS_OWN)
+    result = run(folder, *files)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("2 passed") == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_what_it_started(
     folder: Path, tmp_path: Path, number: signal.Signals
@@ -101,7 +125,7 @@ def test_an_interrupted_run_ends_what_it_started(
         cwd=REPOSITORY,
     )
     try:
-        process.wait_until(lambda: "collected 1 item" in process.log_text(), seconds=50)
+        process.wait_until(lambda: "[1 item]" in process.log_text(), seconds=50)
         before = processes_of(folder)
         code = process.stop(number, seconds=40)
     finally:

@@ -14,6 +14,7 @@ import jwt
 import psycopg
 import pytest
 from django.conf import settings
+from psycopg import sql
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.services.databases import Databases
@@ -128,13 +129,23 @@ class Broker:
 BrokerFactory = Callable[..., Broker]
 
 
+def _stubborn(url: str) -> str:
+    """Have a PostgreSQL database show its transactions what was there when they began, unless they ask for
+    more: a lock alone does not help them to see what its last holder did."""
+    if url.startswith("postgres"):
+        with psycopg.connect(url, autocommit=True) as link:
+            statement = sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'")
+            link.execute(statement.format(sql.Identifier(link.info.dbname)))
+    return url
+
+
 @pytest.fixture(scope="session")
 def start_broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerFactory]:
     """Start brokers for the rest of the run: two workers where the stack allows, one on SQLite."""
     started: list[Server] = []
 
     def start(*arguments: str, **options: str) -> Broker:
-        options.setdefault("DATABASE_URL", databases.create())
+        options.setdefault("DATABASE_URL", _stubborn(databases.create()))
         options.setdefault("REDIS_URL", settings.REDIS_URL)
         options.setdefault("WORKERS", "2" if settings.REDIS_URL else "1")
         server = Server(tmp_path_factory.mktemp("sessions"), options, "serve", *arguments)

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import subprocess
+from html.parser import HTMLParser
 from http.cookiejar import CookieJar
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, Request, build_opener
@@ -35,6 +36,28 @@ class Operator:
         data = urlencode({**fields, "csrfmiddlewaretoken": token}, doseq=True).encode()
         with self._opener.open(Request(self._url + path, data), timeout=30) as answer:
             return answer.read().decode()
+
+
+class Form(HTMLParser):
+    """What a browser would send of a page's form, as it was filled in by the server."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self._select = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        name = given.get("name", "")
+        if tag == "select":
+            self._select = name
+        elif tag == "option" and "selected" in given:
+            self.fields[self._select] = given["value"]
+        elif tag == "textarea" or (tag == "input" and given.get("type") in ("text", "number", "hidden")):
+            self.fields[name] = given.get("value", "")
+        elif tag == "input" and "checked" in given:
+            self.fields[name] = "on"
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +123,24 @@ def test_secret_is_never_shown_again(operator: Operator, broker: Broker) -> None
 
     assert broker.kid in page
     assert broker.secret not in page
+
+
+async def test_operator_adds_a_limit_and_the_key_stays(
+    operator: Operator, customer: Customer, broker: Broker
+) -> None:
+    [[publisher]] = broker.sql("SELECT id FROM sessions_app_publisher WHERE name = 'demo'")
+    path = f"/admin/sessions_app/publisher/{publisher}/change/"
+    fields = Form(operator.get(path)).fields
+    number = int(fields["limits-TOTAL_FORMS"])
+    limit = {"scope": "tag", "value": "", "maximum": "1", "policy": "block", "customer": customer.id}
+    new = {f"limits-{number}-{name}": value for name, value in limit.items()}
+
+    page = operator.post(path, **{**fields, **new, "limits-TOTAL_FORMS": str(number + 1)})
+
+    assert "was changed successfully" in page
+    assert [(await customer.create(tag="live")).status for _ in range(2)] == [200, 409]
+    [[secret]] = broker.sql("SELECT material FROM sessions_app_publisherkey WHERE kid = %s", broker.kid)
+    assert secret == broker.secret, "nothing was typed, so nothing changes"
 
 
 @pytest.mark.parametrize("page", ["publisher", "account", "session", "sessionevent"])

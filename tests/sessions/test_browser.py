@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.chromium import Chromium, Tab, find_chromium
+from tests.services.browser import Browser, Tab
 from tests.sessions.conftest import Broker, BrokerFactory, Customer, Visit, eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -55,15 +55,6 @@ def site() -> Iterator[str]:
 def house(start_broker: BrokerFactory) -> Broker:
     """A broker with a short grace and frequent PINGs, and the page's time for a probe."""
     return start_broker(SESSIONS_GRACE_SECONDS="4", SESSIONS_PING_SECONDS="3", SESSIONS_PONG_SECONDS="2.5")
-
-
-@pytest.fixture
-async def chromium(tmp_path: Path) -> AsyncIterator[Chromium]:
-    """A fresh browser."""
-    if find_chromium() is None:
-        pytest.skip("Chromium is not installed (make test installs it)")
-    async with Chromium(tmp_path) as browser:
-        yield browser
 
 
 class Page:
@@ -105,11 +96,11 @@ async def customer(house: Broker, visit: Visit) -> Customer:
 
 
 @pytest.fixture
-async def open_page(chromium: Chromium, site: str, customer: Customer) -> Open:
+async def open_page(browser: Browser, site: str, customer: Customer) -> Open:
     """Open pages, each in a tab of its own, so with a sessionStorage of its own."""
 
     async def open_page(name: str) -> Page:
-        tab = await chromium.tab()
+        tab = await browser.tab()
         await tab.go(site)
         return Page(tab, customer, {"sessionName": name, "offerId": "film"})
 
@@ -212,12 +203,12 @@ async def test_second_tab_with_the_same_endpoint_stops_the_first(open_page: Open
 
 
 async def test_player_plays_where_tracking_is_disabled(
-    chromium: Chromium, site: str, start_broker: BrokerFactory, visit: Visit
+    browser: Browser, site: str, start_broker: BrokerFactory, visit: Visit
 ) -> None:
     broker = start_broker()
     broker.sql("UPDATE sessions_app_publisher SET tracking_enabled = %s", False)
     customer = visit(broker)
-    tab = await chromium.tab()
+    tab = await browser.tab()
     await tab.go(site)
     page = Page(tab, customer, {"sessionName": "TV", "tag": "live"})
 

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_app import customers
-from sessions_app.customers import KeysUnavailable, Refused, authenticate, examine
+from sessions_app.customers import Refused, authenticate, examine
+from sessions_app.jwks import KeysUnavailable, key_set
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
 from sessions_app.publishers import Key, Known
 from tests.sessions.conftest import Broker
@@ -137,12 +137,9 @@ def refused_tokens(secret: str) -> dict[str, tuple[str, str]]:
     }
 
 
-REFUSED = refused_tokens(SECRET)
-
-
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", refused_tokens(SECRET))
 async def test_refused_with_the_part_that_is_wrong(case: str) -> None:
-    part, token = REFUSED[case]
+    part, token = refused_tokens(SECRET)[case]
 
     with pytest.raises(Refused) as refused:
         await check(token, known(HS))
@@ -196,13 +193,14 @@ class KeyServer:
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = []
         self.asked = 0
+        self.fails = False
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked += 1
                 body = json.dumps({"keys": outer.keys}).encode()
-                self.send_response(200)
+                self.send_response(500 if outer.fails else 200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -230,7 +228,7 @@ def key_server() -> Iterator[KeyServer]:
     server = KeyServer()
     yield server
     server.stop()
-    customers._jwks_client.cache_clear()
+    key_set.cache_clear()
 
 
 async def test_keys_of_a_jwks_verify_and_are_kept(key_server: KeyServer) -> None:
@@ -261,6 +259,25 @@ async def test_jwks_that_does_not_answer_is_no_verdict(key_server: KeyServer) ->
 
     with pytest.raises(KeysUnavailable):
         await check(token, known(Key(KeyKind.JWKS, "RS256", "", url)))
+
+
+async def test_jwks_that_has_failed_is_left_alone_for_a_while(
+    key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = known(Key(KeyKind.JWKS, "RS256", "", key_server.url))
+    token = jwt.encode(claims(), RSA, "RS256", headers={"kid": "k1"})
+    now = time.monotonic()
+    monkeypatch.setattr("sessions_app.jwks.monotonic", lambda: now)
+    key_server.fails = True
+
+    for _ in range(10):
+        with pytest.raises(KeysUnavailable):
+            await check(token, publisher)
+    assert key_server.asked == 1
+    key_server.fails = False
+    key_server.publish(RSA, "k1")
+    now += 6
+    assert await check(token, publisher) == "alice"
 
 
 async def test_secret_in_a_jwks_does_not_verify_for_a_public_algorithm(key_server: KeyServer) -> None:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from sessions_app import endpoint
 from sessions_app.endpoint import BadToken, Ticket, read, sign
 
+pytestmark = pytest.mark.once
+
 TICKET = Ticket(uuid4(), "demo", "alice")
 
 

@@ -54,6 +54,7 @@ class Modelled:
     offer: str
     born: int
     connection: str = ""
+    device: str = ""
 
 
 @dataclass
@@ -72,22 +73,28 @@ class Model:
         mine = [id for id, one in self.sessions.items() if offer in (None, one.offer) and id not in without]
         return sorted(mine, key=lambda id: self.sessions[id].born)
 
-    def expect(self, offer: str, victims: frozenset[uuid.UUID]) -> tuple[bool, frozenset[uuid.UUID]]:
-        """Whether one more may start, and who ends for it."""
-        ended = set(victims)
+    def expect(
+        self, offer: str, victims: frozenset[uuid.UUID], own: uuid.UUID | None = None
+    ) -> tuple[bool, frozenset[uuid.UUID]]:
+        """Whether one more may start, and who ends for it; `own` is the slot that is asked for again."""
+        ended, spared = set(victims), frozenset({own} if own else ())
         for subject, maximum, policy in self._pools(offer):
             if policy == "evict_oldest":
-                pool = self.pool(subject, frozenset(ended))
+                pool = self.pool(subject, frozenset(ended) | spared)
                 ended.update(pool[: max(0, len(pool) - maximum + 1)])
         full = [
             subject
             for subject, maximum, _ in self._pools(offer)
-            if len(self.pool(subject, frozenset(ended))) >= maximum
+            if len(self.pool(subject, frozenset(ended) | spared)) >= maximum
         ]
         return not full, frozenset(ended)
 
     def _pools(self, offer: str) -> list[tuple[str | None, int, str]]:
         return [(None, self.per_account, self.account_policy), (offer, self.per_offer, self.offer_policy)]
+
+    def counts(self, offer: str) -> list[tuple[int, int]]:
+        """How many there are and how many there may be, in each pool that an offer is in."""
+        return [(len(self.pool(subject, frozenset())), maximum) for subject, maximum, _ in self._pools(offer)]
 
     def end(self, id: uuid.UUID) -> None:
         del self.sessions[id]
@@ -114,7 +121,7 @@ class LedgerMachine(RuleBasedStateMachine):
         ids = [*self.model.sessions, uuid.UUID(int=0)]
         return data.draw(st.sampled_from(ids), "session")
 
-    def _settle(self, outcome: object, offer: str, victims: frozenset[uuid.UUID]) -> None:
+    def _settle(self, outcome: object, offer: str, victims: frozenset[uuid.UUID], device: str = "") -> None:
         """Compare one outcome with the model, and let the model follow."""
         granted, ended = self.model.expect(offer, victims)
         if not granted:
@@ -124,8 +131,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {listing.id for listing in outcome.ended} == ended
         for id in ended:
             self.model.end(id)
-        self.model.sessions[outcome.session.id] = Modelled(offer, next(self.births))
+        before = self.model.counts(offer)
+        self.model.sessions[outcome.session.id] = Modelled(offer, next(self.births), device=device)
         self.model.created += 1
+        assert all(count < maximum for count, maximum in before), "never one more than a limit"
 
     @rule(offers=st.lists(OFFERS, min_size=1, max_size=5))
     def create(self, offers: list[str]) -> None:
@@ -133,16 +142,40 @@ class LedgerMachine(RuleBasedStateMachine):
         for offer, outcome in zip(offers, outcomes, strict=True):
             self._settle(outcome, offer, frozenset())
 
-    @rule(offer=OFFERS, data=st.data())
-    def take_over(self, offer: str, data: st.DataObject) -> None:
-        victim = self._pick(data)
-        [outcome] = apply(Create(ALICE, Wanted(offer_id=offer), (victim,)))
+    @rule(offer=OFFERS, device=st.sampled_from("ab"))
+    def create_on_a_device(self, offer: str, device: str) -> None:
+        """The same device gets its slot again, as long as that one counts: it is not one more."""
+        own = [id for id, one in self.model.sessions.items() if (one.offer, one.device) == (offer, device)]
+        [outcome] = apply(Create(ALICE, Wanted(offer_id=offer, device_id=device)))
+        if not own:
+            self._settle(outcome, offer, frozenset(), device)
+            return
+        [mine] = own
+        granted, ended = self.model.expect(offer, frozenset(), mine)
+        assert isinstance(outcome, Granted if granted else Denied)
+        if isinstance(outcome, Granted):
+            assert outcome.session.id == mine
+            assert {listing.id for listing in outcome.ended} == ended
+            for id in ended:
+                self.model.end(id)
+
+    @rule(offer=OFFERS, data=st.data(), more=st.booleans())
+    def take_over(self, offer: str, data: st.DataObject, more: bool) -> None:
+        victims = (self._pick(data), self._pick(data)) if more else (self._pick(data),)
+        [outcome] = apply(Create(ALICE, Wanted(offer_id=offer), victims))
         if {self.model.account_policy, self.model.offer_policy} == {"block"}:
             assert isinstance(outcome, TakeoverOff)
-        elif victim not in self.model.sessions:
+        elif not self.model.sessions.keys() >= set(victims):
             assert isinstance(outcome, NoSuchSession)
         else:
-            self._settle(outcome, offer, frozenset({victim}))
+            self._settle(outcome, offer, frozenset(victims))
+
+    @rule(per_account=st.integers(0, 4), per_offer=st.integers(0, 3))
+    def operator_changes_the_limits(self, per_account: int, per_offer: int) -> None:
+        """The next create goes by them; who plays already is left in peace."""
+        Limit.objects.filter(scope="account").update(maximum=per_account)
+        Limit.objects.filter(scope="offer").update(maximum=per_offer)
+        self.model.per_account, self.model.per_offer = per_account, per_offer
 
     @rule(data=st.data())
     def bind(self, data: st.DataObject) -> None:
@@ -213,8 +246,6 @@ class LedgerMachine(RuleBasedStateMachine):
         endings = SessionEvent.objects.filter(kind__in=ENDINGS).values_list("session_id", flat=True)
         assert len(endings) == len(set(endings)) == model.ended
         assert SessionEvent.objects.filter(kind=Kind.CREATED).count() == model.created
-        assert len(rows) <= model.per_account
-        assert all(len(model.pool(offer, frozenset())) <= model.per_offer for offer in ("film", "series"))
 
 
 @pytest.mark.django_db(transaction=True)

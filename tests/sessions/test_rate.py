@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sessions_app.rate import Rates
+
+pytestmark = pytest.mark.once
 
 
 class Clock:

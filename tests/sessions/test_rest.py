@@ -152,6 +152,17 @@ async def test_takeover_of_several_ends_them_all_or_none(customer: Customer) -> 
     assert customer.events("taken_over") == ["taken_over"] * 3
 
 
+async def test_victim_that_is_named_twice_ends_once(customer: Customer) -> None:
+    customer.limit("offer", 1)
+    id = (await customer.create()).json["sessionId"]
+
+    won = await customer.take_over(sessionIds=[id, id.upper(), id.replace("-", "")])
+
+    assert won.status == 200
+    assert customer.events("taken_over") == ["taken_over"]
+    assert customer.rows() == 1
+
+
 async def test_takeover_that_would_still_be_over_the_limit_changes_nothing(customer: Customer) -> None:
     customer.limit("offer", 1)
     film = (await customer.create(offerId="film")).json["sessionId"]

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from sessions_app.rules import FIELD, Policy, Rule, Scope, applicable, decide, takeover_allowed
 from sessions_app.wire import Wanted
 
+pytestmark = pytest.mark.once
+
 
 @dataclass(frozen=True)
 class Held:

@@ -53,6 +53,24 @@ async def test_finished_before_requested_ends_the_session_and_stops_whoever_play
     assert customer.events("finished") == ["finished"]
 
 
+async def test_finished_of_a_connection_that_has_lost_its_session_frees_nothing(
+    customer: Customer, play: Play
+) -> None:
+    """As when its FINISHED and the TERMINATE to it meet half-way."""
+    stale = await play(await customer.create())
+    customer.broker.sql(
+        "UPDATE sessions_app_session SET connection_id = 'another'"
+        " WHERE account_id = (SELECT id FROM sessions_app_account WHERE customer = %s)",
+        customer.id,
+    )
+
+    await stale.say("FINISHED")
+
+    assert await stale.requested() == EXPIRED
+    assert customer.rows() == 1
+    assert customer.events("finished") == []
+
+
 async def test_second_connection_is_bound_and_the_first_terminated(customer: Customer, play: Play) -> None:
     reply = await customer.create()
     first = await play(reply)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from sessions_app import wire
 from sessions_app.wire import Action, BadRequest, Malformed, parse, parse_create, parse_takeover
 
+pytestmark = pytest.mark.once
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda children: st.lists(children) | st.dictionaries(st.text(), children),

@@ -3,7 +3,14 @@
 import { Context, RequestContext, settle } from "./context.js";
 import { open, staysAway, waits, webSocketClass } from "./dialing.js";
 import { ConnectionClosed, Request, RequestError } from "./pending.js";
-import { RECEIPTS, checkClose, checkMessage, decode, encode, isKey, uuid } from "./wire.js";
+import { RECEIPTS, batches, checkClose, checkMessage, decode, encode, isKey, uuid } from "./wire.js";
+
+/** Codes of errors that may be gone at the next attempt. */
+const PASSING = new Set(["unavailable", "internal"]);
+
+/** What this end closes with when it cannot resume: to come back later, or not at all. */
+const LATER = 4100;
+const GIVEN_UP = 4000;
 
 /** Connect to `ws://host/connection`. Rejects with ConnectionClosed, or RequestError for a wrong key. */
 export function connect(url, options = {}, callback = undefined) {
@@ -27,6 +34,8 @@ export class Connection {
     this._addresses = new Set();
     this._handlers = new Map();
     this._wait = null;
+    this._pauses = null;
+    this._over = false;
     /** Resolves with a ConnectionClosed when the connection has ended for good. */
     this.closed = new Promise((resolve) => (this._ended = resolve));
   }
@@ -76,14 +85,14 @@ export class Connection {
 
   /** Hear addresses from now on, also after a reconnect. */
   async subscribe(...addresses) {
-    await this.request({ type: "subscribe", addresses });
+    await this._askOf("subscribe", addresses);
     addresses.forEach((address) => this._addresses.add(address));
   }
 
   /** Hear addresses no longer. */
   async unsubscribe(...addresses) {
     addresses.forEach((address) => this._addresses.delete(address));
-    await this.request({ type: "unsubscribe", addresses });
+    await this._askOf("unsubscribe", addresses);
   }
 
   /** Take the rights of an API key, also after a reconnect. */
@@ -91,6 +100,11 @@ export class Connection {
     const reply = await this.request({ type: "authenticate", api_key: key });
     this._apiKey = key;
     return reply;
+  }
+
+  /** Ask in as many requests as it takes for each to be within the server's bounds. */
+  async _askOf(type, addresses) {
+    await Promise.all(batches(addresses).map((some) => this.request({ type, addresses: some })));
   }
 
   // --- handlers and state ---
@@ -173,40 +187,45 @@ export class Connection {
     this._socket = null;
     for (const request of [...this._pending.values()]) request.fail(closed);
     if (!this._reconnect || staysAway(closed.code)) this._end(closed);
-    else this._comeBack(waits(closed.code));
+    else this._comeBack(closed.code);
   }
 
-  _comeBack(pauses) {
+  _comeBack(code) {
+    this._pauses ??= waits(code);
     this._wait = setTimeout(async () => {
       try {
         await this._dial();
       } catch {
-        if (this._reconnect) this._comeBack(pauses);
+        if (this._reconnect) this._comeBack(code);
         return;
       }
       if (this._reconnect) this._resumeAgain();
       else this._socket?.close(1000);
-    }, pauses.next().value);
+    }, this._pauses.next().value);
   }
 
   async _resumeAgain() {
     try {
       await this._resume();
-      this._call("reconnect", this);
     } catch (error) {
       if (error instanceof ConnectionClosed) return; // on to the next attempt
       this._call("error", error);
-      this._socket?.close(4000, "could not subscribe again");
+      this._socket?.close(PASSING.has(error.code) ? LATER : GIVEN_UP, "could not subscribe again");
+      return;
     }
+    this._pauses = null;
+    this._call("reconnect", this);
   }
 
   /** Take the rights and hear the addresses of before. */
   async _resume() {
     if (this._apiKey) await this.request({ type: "authenticate", api_key: this._apiKey });
-    if (this._addresses.size) await this.request({ type: "subscribe", addresses: [...this._addresses] });
+    await this._askOf("subscribe", [...this._addresses]);
   }
 
   _end(closed) {
+    if (this._over) return; // closed while it was coming back
+    this._over = true;
     this._ended(closed);
     this._call("close", closed.code, closed.reason, this);
   }
@@ -235,7 +254,7 @@ export class Connection {
   }
 
   _takeMessage(message) {
-    if (this.receipts && message.receipt === true && "key" in message) {
+    if (this.receipts && this._socket.readyState === 1 && message.receipt === true && "key" in message) {
       this._write(encode({}, { key: message.key, direction: "REPLY", receipt: true }));
     }
     if (message.type === "delivery" && this._handlers.has("delivery/")) {

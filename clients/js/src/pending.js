@@ -63,7 +63,7 @@ export class Request {
   }
 
   finally(settled) {
-    return this._promise.finally(settled);
+    return this.then().finally(settled);
   }
 
   /** Have `listener` called for each partial, in place of iterating. */

@@ -8,6 +8,9 @@ export const RECEIPTS = "wyre.receipt";
 
 const DIRECTIONS = new Set(["MESSAGE", "REQUEST", "REPLY", "PARTIAL", "ERROR"]);
 const MAX_REASON_BYTES = 123;
+/** Addresses in one request at most: a server takes 1,000, and frames of 64 KiB. */
+const BATCH = 500;
+const BATCH_BYTES = 2 ** 15;
 const text = new TextDecoder("utf-8", { fatal: true });
 const bytes = new TextEncoder();
 
@@ -38,6 +41,22 @@ export function checkMessage(message) {
 /** The control fields of an answer: the request's key, if it has one. */
 export function answerTo(request, direction) {
   return { key: request.key, direction };
+}
+
+/** Addresses for several requests, each within a server's bounds for a frame and for a list. */
+export function batches(addresses) {
+  const all = [];
+  let size = 0;
+  for (const address of addresses) {
+    const length = bytes.encode(JSON.stringify(address)).length;
+    if (!all.length || size + length > BATCH_BYTES || all.at(-1).length === BATCH) {
+      all.push([]);
+      size = 0;
+    }
+    all.at(-1).push(address);
+    size += length;
+  }
+  return all;
 }
 
 /** A version 4 uuid; `crypto.randomUUID` is for secure pages only. */

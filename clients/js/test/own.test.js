@@ -59,9 +59,11 @@ test("a request is cancelled, and partials that nobody reads end it", async () =
   cancelled.cancel();
   await assert.rejects(cancelled, Unanswered);
   const unread = connection.request({ type: "partials", count: 1500 });
-  await connection.request({ type: "late", seconds: 1 });
+  while (!unread.done) await new Promise((resolve) => setTimeout(resolve, 10));
   await assert.rejects(unread, RequestError);
   assert.equal((await connection.request({ type: "partials", count: 1500 })).message.done, true);
+  const settled = await connection.request({ type: "partials", count: 1500 }).finally(() => {});
+  assert.equal(settled.message.done, true);
   await connection.close();
 });
 

@@ -24,6 +24,12 @@ logger = logging.getLogger(__name__)
 MAX_RUNNING: Final = 1000
 """Handlers that run before reading pauses."""
 
+PASSING: Final = frozenset({"unavailable", "internal"})
+"""Codes of errors that may be gone at the next attempt."""
+LATER: Final = 4100
+GIVEN_UP: Final = 4000
+"""What this end closes with when it cannot resume: to come back later, or not at all."""
+
 Handler = Callable[[Any], Any]
 
 
@@ -39,7 +45,7 @@ class Delivery:
 class Connection:
     """One connection to the server."""
 
-    def __init__(self, dialer: Dialer, reconnect: bool) -> None:
+    def __init__(self, dialer: Dialer, reconnect: bool, api_key: str = "") -> None:
         self.id = str(uuid.uuid4())
         """A version 4 uuid of this end; the server's own id for it is in the answer to `whoami`."""
         self._dialer = dialer
@@ -49,7 +55,7 @@ class Connection:
         self._ended: asyncio.Future[ConnectionClosed] = asyncio.get_running_loop().create_future()
         self._pending: dict[str, Request] = {}
         self._addresses: dict[str, None] = {}
-        self._api_key = ""
+        self._api_key = api_key
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._writes: set[asyncio.Task[None]] = set()
@@ -100,20 +106,29 @@ class Connection:
 
     async def subscribe(self, *addresses: str) -> None:
         """Hear addresses from now on, also after a reconnect. Raises RequestError without the right to."""
-        await self.request({"type": "subscribe", "addresses": list(addresses)})
+        await self._ask_of("subscribe", addresses)
         self._addresses.update(dict.fromkeys(addresses))
 
     async def unsubscribe(self, *addresses: str) -> None:
         """Hear addresses no longer."""
         for address in addresses:
             self._addresses.pop(address, None)
-        await self.request({"type": "unsubscribe", "addresses": list(addresses)})
+        await self._ask_of("unsubscribe", addresses)
 
     async def authenticate(self, key: str) -> Answer:
         """Take the rights of an API key, also after a reconnect. Raises RequestError for a wrong one."""
-        answer = await self.request({"type": "authenticate", "api_key": key})
+        answer = await self._ask_for_rights(key)
         self._api_key = key
         return answer
+
+    def _ask_for_rights(self, key: str) -> Request:
+        return self.request({"type": "authenticate", "api_key": key})
+
+    async def _ask_of(self, type: str, addresses: Iterable[str]) -> None:
+        """Ask in as many requests as it takes for each to be within the server's bounds."""
+        requests = [self.request({"type": type, "addresses": some}) for some in wire.batches(addresses)]
+        for request in requests:
+            await request
 
     # --- handlers ----------------------------------------------------------------------------------------
 
@@ -178,7 +193,7 @@ class Connection:
 
     async def start(self) -> None:
         """Open the first socket; `connect` calls it."""
-        self._socket = await self._dialer.dial()
+        self._socket = await self._dialer.dial_first()
         self._open.set()
         self._reader = asyncio.ensure_future(self._live(self._socket))
 
@@ -221,8 +236,10 @@ class Connection:
                 self._end(closed)
                 return
             self._socket = socket = again
+            # Before anybody else can send on the new socket: what they ask may need the rights.
+            rights = self._ask_for_rights(self._api_key) if self._api_key else None
             self._open.set()
-            self._spawn(self._resume(again))
+            self._spawn(self._resume(again, rights))
 
     async def _read(self, socket: ClientConnection) -> ConnectionClosed:
         try:
@@ -246,19 +263,20 @@ class Connection:
             self._open.set()  # nobody waits in vain
             self._call("close", "", closed)
 
-    async def _resume(self, socket: ClientConnection) -> None:
+    async def _resume(self, socket: ClientConnection, rights: Request | None) -> None:
         """After a reconnect: take the rights and hear the addresses of before, then say so."""
         try:
-            if self._api_key:
-                await self.request({"type": "authenticate", "api_key": self._api_key})
-            if self._addresses:
-                await self.request({"type": "subscribe", "addresses": list(self._addresses)})
+            if rights is not None:
+                await rights
+            await self._ask_of("subscribe", self._addresses)
         except ConnectionClosed:
             return
         except RequestError as error:
             self._call("error", "", error)
-            await socket.close(4000, "could not subscribe again")
+            code = LATER if error.code in PASSING else GIVEN_UP
+            await socket.close(code, "could not subscribe again")
             return
+        self._dialer.settled()
         self._call("reconnect", "", self)
 
     # --- frames ------------------------------------------------------------------------------------------
@@ -369,18 +387,15 @@ async def connect(
 ) -> Connection:
     """Connect to `ws://host/connection`; `key` is an API key, `options` go to websockets' `connect`.
 
-    Raises Refused, or OSError or TimeoutError when there is no answer. Only what was open once reconnects.
+    Raises Refused, ValueError for a wrong URL, and OSError or TimeoutError when there is no answer. Only what
+    was open once reconnects.
     """
-    headers = dict(options.pop("additional_headers", None) or {})
-    if key:
-        headers["X-API-Key"] = key
     if receipts:
         options["subprotocols"] = [
             *map(Subprotocol, (wire.PLAIN, wire.RECEIPTS)),
             *options.get("subprotocols", ()),
         ]
-    dialer = Dialer(url, {**options, "additional_headers": headers})
-    connection = Connection(dialer, reconnect)
+    connection = Connection(Dialer(url, options, key or ""), reconnect, key or "")
     await connection.start()
     return connection
 

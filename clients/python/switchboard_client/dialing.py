@@ -26,39 +26,55 @@ class Refused(ConnectionError):
 
 
 class Dialer:
-    """Knows where the server is, and how to wait between attempts."""
+    """Knows where the server is, and how to wait between attempts.
 
-    def __init__(self, url: str, options: dict[str, Any]) -> None:
+    The first handshake carries the API key, so that a wrong one is refused at once. Later ones do not: with
+    the same 403 a server refuses what is wrong and what is out for a moment; its answer to `authenticate`
+    tells them apart.
+    """
+
+    def __init__(self, url: str, options: dict[str, Any], api_key: str = "") -> None:
         self._url = url
         self._options = {"compression": None, "max_size": 2**24, **options}
+        self._api_key = api_key
+        self._waits: Iterator[float] | None = None
 
-    async def dial(self) -> ClientConnection:
-        """Open a socket. Raises Refused, OSError or TimeoutError."""
-        try:
-            return await open_websocket(self._url, **self._options)
-        except InvalidStatus as error:
-            status = error.response.status_code
-            if status in (401, 403, 404):
-                raise Refused(f"the server has refused the connection: HTTP {status}") from None
-            raise ConnectionError(f"the server answered HTTP {status}") from None
-        except InvalidURI:
-            raise
-        except InvalidHandshake as error:
-            raise ConnectionError(str(error)) from None
+    async def dial_first(self) -> ClientConnection:
+        """Open the first socket. Raises Refused, ValueError, OSError or TimeoutError."""
+        headers = dict(self._options.get("additional_headers") or {})
+        if self._api_key:
+            headers["X-API-Key"] = self._api_key
+        return await self._dial(**{**self._options, "additional_headers": headers})
 
     async def dial_again(self, code: int) -> ClientConnection | None:
         """Open a socket anew after a close with `code`; None when the server has said to stay away."""
         if code in STAY_AWAY:
             return None
-        for wait in waits(code):
+        self._waits = self._waits or waits(code)
+        for wait in self._waits:
             await asyncio.sleep(wait)
             try:
-                return await self.dial()
-            except Refused:
-                return None
+                return await self._dial(**self._options)
             except (OSError, TimeoutError):
                 continue
         return None
+
+    def settled(self) -> None:
+        """All is as before the loss: the next one is waited for anew."""
+        self._waits = None
+
+    async def _dial(self, **options: Any) -> ClientConnection:
+        try:
+            return await open_websocket(self._url, **options)
+        except InvalidStatus as error:
+            status = error.response.status_code
+            if status in (401, 403, 404):
+                raise Refused(f"the server has refused the connection: HTTP {status}") from None
+            raise ConnectionError(f"the server answered HTTP {status}") from None
+        except InvalidURI as error:
+            raise ValueError(str(error)) from None
+        except InvalidHandshake as error:
+            raise ConnectionError(str(error)) from None
 
 
 def waits(code: int) -> Iterator[float]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 from switchboard_client.connection import Connection, connect
-from switchboard_client.pending import Answer
+from switchboard_client.pending import Answer, ConnectionClosed, Request
 
 T = TypeVar("T")
 
@@ -19,7 +19,11 @@ def connect_sync(url: str, *, key: str | None = None, **options: Any) -> SyncCon
 
 
 class SyncConnection:
-    """The four members of a Connection, blocking; handlers run in the connection's thread."""
+    """The members of a Connection, blocking.
+
+    Handlers run in the connection's thread, where nothing may block: those that answer or ask are coroutine
+    functions, and await their context or `inner`.
+    """
 
     def __init__(self, url: str, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
@@ -35,6 +39,11 @@ class SyncConnection:
     def id(self) -> str:
         """A version 4 uuid of this end."""
         return self.inner.id
+
+    @property
+    def is_open(self) -> bool:
+        """True while there is a socket."""
+        return self.inner.is_open
 
     def send(self, message: Mapping[str, Any], *, timeout: float | None = None) -> None:
         """`Connection.send`, blocking."""
@@ -62,10 +71,14 @@ class SyncConnection:
             return answer
 
         request = self._call(begin())
-        partials = aiter(request)
-        while (partial := self._call(following(partials))) is not None:
-            yield partial
-        yield self._call(reply(request))
+        try:
+            partials = aiter(request)
+            while (partial := self._call(following(partials))) is not None:
+                yield partial
+            yield self._call(reply(request))
+        finally:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(_forget, request)
 
     def publish(self, addresses: Iterable[str], message: Any) -> Answer:
         """`Connection.publish`, blocking."""
@@ -78,6 +91,18 @@ class SyncConnection:
     def unsubscribe(self, *addresses: str) -> None:
         """`Connection.unsubscribe`, blocking."""
         self._call(self.inner.unsubscribe(*addresses))
+
+    def authenticate(self, key: str) -> Answer:
+        """`Connection.authenticate`, blocking."""
+        return self._call(self.inner.authenticate(key))
+
+    def opened(self) -> None:
+        """Wait until there is a socket again. Raises ConnectionClosed when there will be none."""
+        self._call(self.inner.opened())
+
+    def closed(self) -> ConnectionClosed:
+        """Wait until the connection has ended for good; how it ended."""
+        return self._call(self.inner.closed())
 
     def on(self, event: str, *args: Any) -> Any:
         """`Connection.on`."""
@@ -99,6 +124,9 @@ class SyncConnection:
         self.close()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("a handler may not block: make it a coroutine function, and await there")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _stop(self) -> None:
@@ -106,3 +134,8 @@ class SyncConnection:
         self._loop.call_soon_threadsafe(stop)
         self._thread.join()
         self._loop.close()
+
+
+def _forget(request: Request) -> None:
+    if not request.done:
+        request.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 PLAIN: Final = "wyre"
@@ -13,6 +13,9 @@ RECEIPTS: Final = "wyre.receipt"
 """The subprotocol under which `send` is answered by the other end."""
 DIRECTIONS: Final = frozenset({"MESSAGE", "REQUEST", "REPLY", "PARTIAL", "ERROR"})
 MAX_REASON_BYTES: Final = 123
+BATCH: Final = 500
+BATCH_BYTES: Final = 2**15
+"""Addresses in one request at most: a server takes 1,000, and frames of 64 KiB."""
 _FALSE: Final = (None, "", 0, False)
 
 
@@ -56,6 +59,21 @@ def encode_answer(message: Mapping[str, Any], direction: str, request: Mapping[s
     if "key" in request:
         return encode(own, key=request["key"], direction=direction)
     return encode(own, direction=direction)
+
+
+def batches(addresses: Iterable[str]) -> Iterator[list[str]]:
+    """Addresses for several requests, each within a server's bounds for a frame and for a list."""
+    batch: list[str] = []
+    size = 0
+    for address in addresses:
+        bytes = len(json.dumps(address))
+        if batch and (size + bytes > BATCH_BYTES or len(batch) == BATCH):
+            yield batch
+            batch, size = [], 0
+        batch.append(address)
+        size += bytes
+    if batch:
+        yield batch
 
 
 def new_key() -> str:

@@ -20,7 +20,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print one line for each part. Raises CommandError when the token would be refused."""
-        from sessions_app.customers import KeysUnavailable, examine
+        from sessions_app.customers import examine
+        from sessions_app.jwks import KeysUnavailable
         from sessions_app.publishers import load
 
         token = sys.stdin.read() if options["token"] == "-" else options["token"]  # noqa: S105

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from django.db import OperationalError
+
 from routing_app.requests.context import Answered
 from routing_app.requests.handlers import (
     Connection,
@@ -25,6 +27,14 @@ log: list[object] = []
 @on_request("echo")
 async def echo(context: Context) -> None:
     await context.reply(context.message)
+
+
+@on_request("count")
+async def count(context: Context) -> None:
+    """As in README.md of the line, and asked by the examples of both clients."""
+    for n in range(context.message["to"]):
+        await context.partial({"n": n})
+    await context.reply({"done": True})
 
 
 @on_request("question")
@@ -52,6 +62,12 @@ async def untyped(context: Context) -> None:
 @on_request("boom")
 async def boom(context: Context) -> None:
     raise RuntimeError("a secret of the server")
+
+
+@on_request("outage")
+async def outage(context: Context) -> None:
+    """What the ORM raises while the database is out."""
+    raise OperationalError("a secret address of the database")
 
 
 @on_request("silent")

@@ -1,0 +1,251 @@
+"""Both clients come back to a server that is out for a moment, and stay away from one that says no.
+
+The server is a stand-in that fails as it is told to: a broker cannot be made to fail at one attempt alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+from switchboard_client import Connection, connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from tests.clients.test_javascript import CLIENT
+from tests.services.javascript import require_packages
+
+pytestmark = pytest.mark.once
+
+KEY: Final = "swk_a_key"
+ADDRESSES: Final = [f"channel:{n:03}/{'ä' * 200}" for n in range(600)]
+"""More than fit into one frame, and than one list may hold."""
+FRAME_BYTES: Final = 65_536
+HOLD: Final = 0
+
+
+@dataclass
+class Attempt:
+    """One connection, or one that was refused: its key in the handshake, and what it has asked for."""
+
+    key: str | None
+    asked: list[str] = field(default_factory=list)
+    authenticated: list[str] = field(default_factory=list)
+    addresses: set[str] = field(default_factory=set)
+
+
+class StandIn:
+    """A server of the line that knows the built-in requests by name, and `leave`, after which it closes.
+
+    `faults` are by attempt: a status refuses the handshake, HOLD delays it until `released` is set, a code is
+    the answer to `authenticate`.
+    """
+
+    def __init__(self, faults: dict[int, int | str]) -> None:
+        self._faults = faults
+        self.attempts: list[Attempt] = []
+        self.url = ""
+        self.begun = asyncio.Condition()
+        self.released = asyncio.Event()
+
+    async def handshake(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.attempts.append(Attempt(request.headers.get("X-API-Key")))
+        fault = self._faults.get(len(self.attempts))
+        async with self.begun:
+            self.begun.notify_all()
+        if fault == HOLD:
+            await self.released.wait()
+            return None
+        return connection.respond(fault, "no") if isinstance(fault, int) else None
+
+    async def serve(self, socket: ServerConnection) -> None:
+        fault, attempt = self._faults.get(len(self.attempts)), self.attempts[-1]
+        with suppress(ConnectionClosed):
+            async for text in socket:
+                asked = json.loads(text)
+                if asked["type"] == "leave":
+                    await socket.close(4200, "come back")
+                    return
+                answer = self._answer(attempt, asked, fault)
+                await socket.send(json.dumps({**answer, "key": asked["key"]}))
+
+    def _answer(self, attempt: Attempt, asked: dict[str, Any], fault: Any) -> dict[str, Any]:
+        attempt.asked.append(asked["type"])
+        if asked["type"] == "authenticate":
+            attempt.authenticated.append(asked["api_key"])
+            if fault:
+                return {"direction": "ERROR", "code": fault}
+        elif asked["type"] == "subscribe":
+            assert len(asked["addresses"]) <= 500
+            attempt.addresses.update(asked["addresses"])
+        return {"direction": "REPLY"}
+
+    async def attempted(self, number: int) -> None:
+        """Wait for an attempt."""
+        async with asyncio.timeout(30), self.begun:
+            await self.begun.wait_for(lambda: len(self.attempts) >= number)
+
+
+@pytest.fixture
+async def stand_in(request: pytest.FixtureRequest) -> AsyncIterator[StandIn]:
+    stand_in = StandIn(request.param)
+    async with serve(
+        stand_in.serve,
+        "127.0.0.1",
+        0,
+        process_request=stand_in.handshake,
+        subprotocols=[Subprotocol("wyre")],
+        max_size=FRAME_BYTES,
+    ) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        stand_in.url = f"ws://127.0.0.1:{port}"
+        yield stand_in
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: 0)
+
+
+@asynccontextmanager
+async def node(stand_in: StandIn, script: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a script that has a `connection`, which hears all ADDRESSES and has been sent away."""
+    require_packages("clients/js")
+    begin = """
+        import { connect } from "switchboard-client";
+        Math.random = () => 0;
+        const connection = await connect(process.env.URL, { key: process.env.KEY });
+        const ends = [];
+        connection.on("close", (code) => ends.push(code));
+        const errors = [];
+        connection.on("error", (error) => errors.push(error.code));
+        const name = (n) => `channel:${String(n).padStart(3, "0")}/${"ä".repeat(200)}`;
+        await connection.subscribe(...[...Array(600).keys()].map(name));
+        const back = new Promise((resolve) => connection.on("reconnect", resolve));
+        await connection.request({ type: "leave" }).catch(() => {});
+    """
+    env = os.environ | {"URL": stand_in.url, "KEY": KEY}
+    process = await asyncio.create_subprocess_exec(
+        *("node", "--input-type=module", "-e", begin + script),
+        cwd=CLIENT,
+        env=env,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def printed(process: asyncio.subprocess.Process) -> Any:
+    """What a script has printed, as JSON."""
+    assert process.stdout is not None
+    return json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+
+
+async def sent_away(stand_in: StandIn) -> tuple[Connection, asyncio.Event, list[Any]]:
+    """The Python client in the same state; what is set when it is back, and its errors."""
+    connection = await connect(stand_in.url, key=KEY)
+    back, errors = asyncio.Event(), list[Any]()
+    connection.on("reconnect", lambda _: back.set())
+    connection.on("error", lambda error: errors.append(error.code))
+    await connection.subscribe(*ADDRESSES)
+    connection.request({"type": "leave"})
+    return connection, back, errors
+
+
+PASSES: Final[dict[int, int | str]] = {2: 403, 3: 503, 4: "unavailable", 5: "internal"}
+
+
+def resumed(stand_in: StandIn) -> None:
+    *_, last = stand_in.attempts
+    assert len(stand_in.attempts) == 6
+    assert last.authenticated == [KEY]
+    assert last.addresses == set(ADDRESSES)
+
+
+@pytest.mark.parametrize("stand_in", [PASSES], indirect=True, ids=["passing faults"])
+async def test_python_comes_back_with_its_rights_and_all_addresses(stand_in: StandIn) -> None:
+    connection, back, errors = await sent_away(stand_in)
+    await asyncio.wait_for(back.wait(), 30)
+    await connection.close()
+
+    resumed(stand_in)
+    assert errors == ["unavailable", "internal"]
+    # The first handshake fails at once for a wrong key; later ones leave the answer to `authenticate`.
+    assert [attempt.key for attempt in stand_in.attempts] == [KEY] + [None] * 5
+
+
+@pytest.mark.parametrize("stand_in", [PASSES], indirect=True, ids=["passing faults"])
+async def test_javascript_comes_back_with_its_rights_and_all_addresses(stand_in: StandIn) -> None:
+    script = """
+        await back;
+        await connection.close();
+        console.log(JSON.stringify([errors, ends]));
+    """
+    async with node(stand_in, script) as process:
+        assert await printed(process) == [["unavailable", "internal"], [1000]]
+    resumed(stand_in)
+
+
+NO: Final[dict[int, int | str]] = {2: "unauthenticated"}
+
+
+@pytest.mark.parametrize("stand_in", [NO], indirect=True, ids=["a revoked key"])
+async def test_python_stays_away_when_its_key_is_refused(stand_in: StandIn) -> None:
+    connection, _, errors = await sent_away(stand_in)
+
+    assert (await asyncio.wait_for(connection.closed(), 30)).code == 4000
+    assert errors == ["unauthenticated"]
+    assert len(stand_in.attempts) == 2
+
+
+@pytest.mark.parametrize("stand_in", [NO], indirect=True, ids=["a revoked key"])
+async def test_javascript_stays_away_when_its_key_is_refused(stand_in: StandIn) -> None:
+    script = "const { code } = await connection.closed; console.log(JSON.stringify([code, errors]));"
+
+    async with node(stand_in, script) as process:
+        assert await printed(process) == [4000, ["unauthenticated"]]
+    assert len(stand_in.attempts) == 2
+
+
+@pytest.mark.parametrize("stand_in", [{}], indirect=True, ids=["no fault"])
+async def test_python_asks_for_its_rights_before_anybody_else_asks(stand_in: StandIn) -> None:
+    connection, _, _ = await sent_away(stand_in)
+    while connection.is_open:
+        await asyncio.sleep(0)
+    await asyncio.wait_for(connection.opened(), 30)
+    await connection.request({"type": "of somebody who waited"})
+    await connection.close()
+
+    assert stand_in.attempts[1].asked[:2] == ["authenticate", "of somebody who waited"]
+
+
+@pytest.mark.parametrize("stand_in", [{2: HOLD}], indirect=True, ids=["a slow handshake"])
+async def test_javascript_ends_once_when_it_is_closed_while_it_comes_back(stand_in: StandIn) -> None:
+    script = """
+        process.stdin.once("data", async () => {
+          process.stdin.destroy();
+          await connection.close();
+          console.log(JSON.stringify(ends));
+        });
+        process.on("exit", () => console.log(JSON.stringify(ends)));
+    """
+    async with node(stand_in, script) as process:
+        await stand_in.attempted(2)
+        assert process.stdin is not None
+        process.stdin.write(b"close")
+        assert await printed(process) == [1000]
+        stand_in.released.set()
+        assert await printed(process) == [1000], "after the handshake that was under way"

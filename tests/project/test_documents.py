@@ -1,0 +1,44 @@
+"""The documents say what the code says, and name only files that exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from broker_project.management.commands import codes, options
+
+ROOT = Path(settings.BASE_DIR)
+FOLDERS = ("", "docs", "deploy", "routing_app/*", "sessions_app", "clients/*", "tests/compliance")
+DOCUMENTS = [file for folder in FOLDERS for file in ROOT.glob(f"{folder}/*.md".lstrip("/"))]
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.parametrize(
+    ("document", "name", "table"),
+    [("README.md", "options", options.table), ("docs/codes.md", "codes", codes.tables)],
+    ids=["options", "codes"],
+)
+def test_a_table_is_the_one_that_its_command_prints(document, name, table) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    _, _, rest = text.partition(f"<!-- {name} -->\n")
+    held, marker, _ = rest.partition(f"\n<!-- /{name} -->")
+    assert marker, f"{document} has lost its markers"
+    assert held == table(), f"run: manage.py {name}, and paste its tables into {document}"
+
+
+def test_every_setting_says_what_it_does() -> None:
+    assert all(option.help.endswith(".") for option in settings.ENVIRONMENT.options)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_file_that_a_document_names_exists(document: Path) -> None:
+    links = [
+        part.partition(")")[0].partition("#")[0]
+        for part in document.read_text(encoding="utf-8").split("](")[1:]
+    ]
+    files = [link for link in links if link and not link.startswith("http")]
+
+    assert [file for file in files if not (document.parent / file).exists()] == []
