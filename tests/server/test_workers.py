@@ -144,6 +144,7 @@ async def test_workers_that_cannot_start_end_the_supervisor(tmp_path: Path) -> N
     assert await asyncio.to_thread(group.process.wait, 20) == 3
 
 
+@pytest.mark.once
 async def test_the_product_replaces_its_workers(server: ServerFactory, redis_url: str) -> None:
     switchboard = server(WORKERS="2", REDIS_URL=redis_url)
     await eventually(lambda: "Switchboard listens" in switchboard.log_text(), 30)
