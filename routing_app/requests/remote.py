@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import count
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -31,6 +32,8 @@ ASK: Final = "requests.ask"
 ANSWER: Final = "requests.answer"
 LOOK_SECONDS: Final = 5.0
 """How often a process that waits for an answer looks whether the asked worker still lives."""
+STRANGER_SECONDS: Final = 1.0
+"""The same for a worker that it has not seen alive: an id may be made up, or of long ago."""
 NOBODY: Final = (1006, "no such connection")
 
 
@@ -126,6 +129,9 @@ class Desk:
         self._asked: dict[int, tuple[str, Request]] = {}
         self._serving: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._seen: set[str] = set()
+        """Workers that were alive at the last look."""
+        self._stranger = asyncio.Event()
         worker.hub.on(ASK, self._take_question)
         worker.hub.on(ANSWER, self._take_answer)
 
@@ -143,6 +149,8 @@ class Desk:
         self._asked[number] = id, request
         request.on_end(lambda: self._forget(number))
         self._worker.spawn(self._send_question(number, kind, dict(message), timeout))
+        if id[:WORKER_ID_LENGTH] not in self._seen:
+            self._stranger.set()
         if self._watch is None:
             self._watch = self._worker.spawn(self._look_after_workers())
         return request
@@ -180,17 +188,25 @@ class Desk:
         """Fail questions to workers whose lease has ended: nobody is left to answer."""
         try:
             while self._asked:
-                await asyncio.sleep(LOOK_SECONDS)
+                await self._until_next_look()
                 workers = {id[:WORKER_ID_LENGTH] for id, _ in self._asked.values()}
-                await self._fail_those_not_in(await database.query(_alive_among, workers))
+                self._seen = await database.query(_alive_among, workers)
+                self._fail_those_gone(workers - self._seen)
         except Exception as error:
             logger.warning("requests: workers cannot be looked after: %s", type(error).__name__)
         finally:
             self._watch = None
 
-    async def _fail_those_not_in(self, alive: set[str]) -> None:
+    async def _until_next_look(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._stranger.wait()
+                await asyncio.sleep(STRANGER_SECONDS)
+        self._stranger.clear()
+
+    def _fail_those_gone(self, workers: set[str]) -> None:
         for id, request in list(self._asked.values()):
-            if id[:WORKER_ID_LENGTH] not in alive:
+            if id[:WORKER_ID_LENGTH] in workers:
                 request.fail(ConnectionClosed(1006, "its worker is gone"))
 
     # --- being asked -------------------------------------------------------------------------------------
