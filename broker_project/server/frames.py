@@ -53,6 +53,18 @@ def build(opcode: int, payload: bytes = b"") -> bytes:
     return pack("!BBQ", 0x80 | opcode, 127, size) + payload
 
 
+def count(data: bytes) -> int:
+    """How many whole server frames are joined in `data`."""
+    number = at = 0
+    while at < len(data):
+        size, at = data[at + 1], at + 2
+        if size > 125:
+            width = 2 if size == 126 else 8
+            size, at = int.from_bytes(data[at : at + width], "big"), at + width
+        number, at = number + 1, at + size
+    return number
+
+
 def may_close_with(code: int) -> bool:
     """Whether `code` may stand in a close frame (section 7.4 and the IANA registry)."""
     return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, NO_STATUS, ABNORMAL))

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("daphne.websocket")
 
 CLOSE_TIMEOUT: Final = 3.0
-"""Seconds a peer has to answer a close frame."""
-ABORT_TIMEOUT: Final = 1.0
-"""The same for a peer that is too slow; one that reads on gets it again and again, until LATEST."""
+"""Seconds a peer has to answer a close frame, and again while it reads on and has not come to it."""
 LATEST: Final = 10.0
 """Seconds after which a peer is dropped that reads on, but has not come to the close frame."""
 NOT_BEHIND: Final = 0.0, 0
@@ -85,7 +83,7 @@ class WebSocket:
         self._paused = self._discarding = self._denied = False
         self._behind = NOT_BEHIND
         """Of a peer that has not reached our close frame: the time to drop it at the latest, and the bytes
-        that it had not read when it was looked at last."""
+        that it had taken when it was looked at last."""
         self._secure = upgrade.secure
         self.writer: Writer = BufferedWriter(self) if self._secure else Writer(self)
         self.transport: Any = None
@@ -186,16 +184,13 @@ class WebSocket:
             self._upgrade.refuse(403, "Forbidden")
             self._refused()
 
-    def abort(self) -> None:
+    def abort(self) -> int:
         """Drop the connection: at once, or soon where a close frame is on its way and the peer reads on."""
-        if self.state is State.CLOSING:
-            self.writer.discard()
-            if not self._secure:
-                self._behind = _soon(LATEST), self.writer.outstanding()
-            self.deadline = min(self.deadline, _soon(ABORT_TIMEOUT))
-        elif self.transport is not None:
+        thrown = self.writer.discard()
+        if self.state is not State.CLOSING and self.transport is not None:
             self.writer.open = False
             self.transport.abortConnection()
+        return thrown
 
     def overdue(self) -> None:
         """The deadline has passed: no handshake, or no answer to the close frame."""
@@ -213,7 +208,7 @@ class WebSocket:
     def _end_or_wait(self) -> None:
         """End in order once the kernel has the close frame; wait for a peer that reads on, up to a limit."""
         latest, before = self._behind
-        reads_on = self.writer.outstanding() < before and asyncio.get_running_loop().time() < latest
+        reads_on = self.writer.acknowledged() > before and asyncio.get_running_loop().time() < latest
         if reads_on:
             self.writer.push()
         if not self.writer.held():
@@ -221,8 +216,8 @@ class WebSocket:
             # the kernel has room again.
             self.transport.connectionLost(Failure(ConnectionDone()))
         elif reads_on:
-            self._behind = latest, self.writer.outstanding()
-            self.deadline = _soon(ABORT_TIMEOUT)
+            self._behind = latest, self.writer.acknowledged()
+            self.deadline = _soon(CLOSE_TIMEOUT)
         else:
             self.transport.abortConnection()
 
@@ -240,7 +235,7 @@ class WebSocket:
         self.deadline = _soon(CLOSE_TIMEOUT)
         self.writer.finish(frame)
         if self.writer.held() and not self._secure:
-            self._behind = _soon(LATEST), self.writer.outstanding()
+            self._behind = _soon(LATEST), self.writer.acknowledged()
 
     def _fail(self, error: FrameError) -> None:
         """The peer broke the protocol: say so, read on without looking until it has gone."""

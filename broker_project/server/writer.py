@@ -8,9 +8,8 @@ something is held it is the transport's producer, and the transport asks it for 
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import socket
 import struct
-import termios
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -18,12 +17,17 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
+from broker_project.server import frames
+
 if TYPE_CHECKING:
     from broker_project.server.websocket import WebSocket
 
 EXTENSION: Final = "switchboard.writer"
 CHUNK: Final = 64 * 1024
 """Bytes handed to the transport at a time, or one larger write; the rest can still be thrown away."""
+
+BYTES_ACKED: Final = 120
+"""Where `tcpi_bytes_acked`, 8 bytes, stands in `struct tcp_info` since Linux 4.1."""
 
 
 @implementer(IPullProducer)
@@ -42,10 +46,10 @@ class Writer:
         "open",
     )
 
-    def __init__(self, socket: WebSocket) -> None:
+    def __init__(self, owner: WebSocket) -> None:
         self.open = False
         """True between accept and the first close frame or the loss of the connection."""
-        self._socket: WebSocket | None = socket
+        self._socket: WebSocket | None = owner
         self._transport: Any = None
         self._send: Callable[[bytes], int] | None = None
         self._waiting: deque[bytes] | None = None
@@ -79,14 +83,13 @@ class Writer:
         if self._socket is not None:
             self._socket.close(code, reason)
 
-    def abort(self) -> None:
-        """Drop the connection of a peer that does not read.
+    def abort(self) -> int:
+        """Drop the connection of a peer that does not read; how many frames are thrown away.
 
         After `close` the frames that have not been begun are thrown away, so that the close frame is next,
         and the connection is dropped shortly after, unless the peer reads on; else it is dropped now.
         """
-        if self._socket is not None:
-            self._socket.abort()
+        return 0 if self._socket is None else self._socket.abort()
 
     # --- what the socket calls ------------------------------------------------------------------------
 
@@ -104,11 +107,14 @@ class Writer:
             self._last = frame
             self._put(frame)
 
-    def discard(self) -> None:
-        """Throw away every frame that has not been begun, except the close frame."""
-        if self._waiting and self._last is not None:
-            self._held -= sum(map(len, self._waiting)) - len(self._last)
-            self._waiting = deque([self._last])
+    def discard(self) -> int:
+        """Throw away every frame that has not been begun, except the close frame; how many there were."""
+        if not self._waiting:
+            return 0
+        thrown, kept = self._waiting, [] if self._last is None else [self._last]
+        self._waiting = deque(kept)
+        self._held -= sum(map(len, thrown)) - sum(map(len, kept))
+        return sum(map(frames.count, thrown)) - len(kept)
 
     def push(self) -> None:
         """Offer what is held again. The kernel asks for more only when a third of its buffer is free."""
@@ -117,13 +123,17 @@ class Writer:
             before = self._held
             self._transport.doWrite()
 
-    def outstanding(self) -> int:
-        """Bytes that are held, or with the kernel and not acknowledged by the peer's (`tcp(7)`, SIOCOUTQ)."""
+    def acknowledged(self) -> int:
+        """Bytes that the peer's kernel has taken so far (`linux/tcp.h`); 0 where ours does not tell."""
+        if not hasattr(socket, "TCP_INFO"):
+            return 0
         try:
-            answer = fcntl.ioctl(self._transport.getHandle().fileno(), termios.TIOCOUTQ, bytes(4))
+            info = self._transport.getHandle().getsockopt(
+                socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8
+            )
         except OSError:
-            return self._held
-        return self._held + int(struct.unpack("i", answer)[0])
+            return 0
+        return int(struct.unpack_from("Q", info, BYTES_ACKED)[0]) if len(info) == BYTES_ACKED + 8 else 0
 
     def lost(self) -> None:
         """The connection is gone: forget everything."""

@@ -10,7 +10,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
-from routing_app.core.codes import Close
+from routing_app.core import metrics
+from routing_app.core.codes import Close, Loss
 from routing_app.core.frame import Frame
 
 EXTENSION: Final = "switchboard.writer"
@@ -31,8 +32,8 @@ class FrameWriter(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Send a close frame; any code of RFC 6455."""
 
-    def abort(self) -> None:
-        """Drop the connection without waiting for the peer to read."""
+    def abort(self) -> int:
+        """Drop the connection without waiting for the peer to read; how many frames are thrown away."""
 
 
 class Writer(Protocol):
@@ -91,7 +92,11 @@ class DirectWriter:
     def abort(self, close: Close) -> None:
         """Try the close frame, then drop the connection."""
         self._server.close(close.code, close.reason)
-        self._server.abort()
+        self._drop()
+
+    def _drop(self) -> None:
+        """What the server held is lost, and only it knows how many frames that were."""
+        metrics.LOST.labels(Loss.SLOW).inc(self._server.abort())
 
 
 class AsgiWriter:

@@ -661,8 +661,9 @@ async def test_the_servers_own_writer_is_used_where_it_is_offered(probe: type[Pr
         def close(self, code: int, reason: str) -> None:
             calls.append(code)
 
-        def abort(self) -> None:
+        def abort(self) -> int:
             calls.append("abort")
+            return 0
 
     client = Client(probe, extensions={EXTENSION: FrameWriter()})
     await client.opens()

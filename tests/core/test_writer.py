@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from routing_app.core.codes import INTERNAL, NORMAL, SLOW
 from routing_app.core.frame import Frame
 from routing_app.core.writer import AsgiWriter, DirectWriter
+from tests.core.harness import lost
 
 pytestmark = pytest.mark.once
 
@@ -195,8 +196,9 @@ class FrameWriter:
     def close(self, code: int, reason: str) -> None:
         self.calls.append((code, reason))
 
-    def abort(self) -> None:
+    def abort(self) -> int:
         self.calls.append("abort")
+        return 3
 
 
 def test_the_direct_writer_joins_frames_and_sends_any_code():
@@ -206,8 +208,10 @@ def test_the_direct_writer_joins_frames_and_sends_any_code():
     writer.write([one, two])
     writer.write([one])
     writer.close(INTERNAL)
+    thrown_away = lost("slow")
     writer.abort(SLOW)
 
+    assert thrown_away.grown == 3
     assert server.calls == [
         one.wire + two.wire,
         one.wire,

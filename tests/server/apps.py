@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 Scope = dict[str, Any]
 
-COUNTS: dict[str, Any] = {"open": 0, "cleaned": 0, "received": 0, "in_order": 1, "codes": []}
+COUNTS: dict[str, Any] = {"open": 0, "cleaned": 0, "received": 0, "in_order": 1, "thrown": 0, "codes": []}
 GO = asyncio.Event()
 WRITERS: list[Any] = []
 HUGE = b"\x82\x7f" + (100_000).to_bytes(8, "big") + b"x" * 100_000
@@ -152,7 +152,7 @@ async def offer(scope: Scope, receive: Any, send: Any, query: dict[str, str]) ->
         writer.write(HUGE)
         if writer.held() > 2**20:
             writer.close(4100, "reader too slow")
-            writer.abort()
+            COUNTS["thrown"] += writer.abort()
         await asyncio.sleep(0)
     COUNTS["codes"].append((await receive())["code"])
 

@@ -128,6 +128,11 @@ def test_a_wrong_byte_is_refused_before_the_message_ends() -> None:
         )
 
 
+@given(st.lists(st.tuples(st.sampled_from([frames.TEXT, frames.BINARY]), st.integers(0, 70_000)), max_size=5))
+def test_joined_frames_are_counted(sizes: list[tuple[int, int]]) -> None:
+    assert frames.count(b"".join(frames.build(opcode, bytes(size)) for opcode, size in sizes)) == len(sizes)
+
+
 def test_codes_that_may_be_sent() -> None:
     allowed = {code for code in range(6000) if frames.may_close_with(code)}
     assert allowed == {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}

@@ -76,7 +76,7 @@ class OldClientWriter(DirectWriter):
 
     def abort(self, close: Close) -> None:
         """Drop the connection."""
-        self._server.abort()
+        self._drop()
 
 
 def _writer(scope: Any, send: Any, version: int) -> Writer:
