@@ -38,7 +38,7 @@ SOCKETS: Final[dict[Connection, EventConsumer]] = {}
 
 
 class EventEncoder:
-    """The object itself, unwrapped (protocols/events.md, section 1.2)."""
+    """The object itself, unwrapped (README.md, "The socket")."""
 
     per_address = False
 

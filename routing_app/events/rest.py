@@ -1,6 +1,6 @@
 """What the REST endpoints of the events line share: bearer tokens, bodies, and errors in FastAPI's shapes.
 
-The original is a FastAPI application; its clients read `detail` (protocols/events.md, section 2).
+The original is a FastAPI application; its clients read `detail`.
 """
 
 from __future__ import annotations

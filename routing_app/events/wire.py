@@ -1,4 +1,4 @@
-"""The Jac Cloud websocket on the wire: events in, frames out (protocols/events.md, sections 1.1 and 1.2).
+"""The Jac Cloud websocket on the wire: events in, frames out (README.md, "The socket").
 
 Pure: text in, values out, and back. Clocks, sockets and rows are elsewhere.
 """

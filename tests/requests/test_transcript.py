@@ -9,7 +9,7 @@ import pytest
 from tests.requests.conftest import Connect
 from tests.services.server import Server
 
-# (frame to the server, frames from it); protocols/connection.md, section 1, "Transcript".
+# (frame to the server, frames from it), recorded from wyre 1.2.1.
 TRANSCRIPT: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
     ({"hello": 1}, []),
     ({"type": "tweet", "t": 1}, []),

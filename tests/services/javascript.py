@@ -10,7 +10,7 @@ import pytest
 
 from tests.services.databases import REPOSITORY
 
-_FOLDERS: Final = ("tests/interop", "tests/clients/wyre", "clients/js")
+_FOLDERS: Final = ("tests/interop", "clients/js")
 
 
 def packages() -> list[Path]:
