@@ -19,6 +19,7 @@ from routing_app.tokens.form_api import form_api
 from sessions_app.urls import urlpatterns as sessions
 
 rest = SimpleRouter()
+rest.trailing_slash = "/?"  # a POST without it would be lost in the redirect
 rest.register("clients", ClientViewSet, basename="client")
 rest.register("rooms", RoomViewSet, basename="room")
 rest.register("channels", ChannelViewSet, basename="channel")

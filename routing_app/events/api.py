@@ -82,7 +82,7 @@ class ChannelViewSet(ModelViewSet[Channel]):
     serializer_class = ChannelSerializer
     queryset = Channel.objects.prefetch_related("members")
     lookup_field = "channel_id"
-    lookup_value_regex = ".+"
+    lookup_value_regex = ".+?"
 
     def get_object(self) -> Channel:
         """The row; a channel that is only heard has none, but can be read."""

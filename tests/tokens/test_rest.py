@@ -170,3 +170,12 @@ def test_schema_describes_it(api: Client) -> None:
     assert set(schema["paths"][LIST + "{id}/"]) >= {"get", "put", "patch", "delete"}
     parameters = {parameter["name"] for parameter in schema["paths"][LIST]["get"]["parameters"]}
     assert parameters == {"enabled", "source", "search", "page", "page_size"}
+
+
+def test_a_path_without_its_last_slash_is_the_same(api: Client) -> None:
+    created = send(api, "post", LIST.rstrip("/"), token="abc1")
+
+    assert created.status_code == 201
+    path = f"{LIST}{created.json()['id']}"
+    assert send(api, "patch", path, note="new").json()["note"] == "new"
+    assert api.get(path).json() == api.get(f"{path}/").json()
