@@ -33,16 +33,28 @@ REDIS_OF_ITS_OWN = """
 import os
 from django.conf import settings
 
-def test_redis(worker_id):
+def test_{name}(worker_id):
     urls = os.environ["REDIS_URLS"].split()
     assert len(set(urls)) == len(urls)
     assert settings.REDIS_URL == (urls[int(worker_id.removeprefix("gw"))] if urls else "")
 """
 
 FOREVER = """
+import tempfile
 import time
+from pathlib import Path
 
-def test_forever():
+import pytest
+from tests.services.process import Process
+
+@pytest.fixture(scope="session")
+def child():
+    folder = Path(tempfile.gettempdir())
+    process = Process(["sleep", "50"], log=folder / "child", cwd=folder)
+    yield
+    process.kill_session()
+
+def test_forever(child):
     time.sleep(50)
 """
 
@@ -106,7 +118,7 @@ def test_a_failure_on_one_stack_fails_the_whole(folder: Path, tmp_path: Path) ->
 def test_each_process_of_a_pass_has_a_redis_of_its_own(folder: Path, tmp_path: Path) -> None:
     files = [tmp_path / "test_one.py", tmp_path / "test_two.py"]
     for file in files:
-        file.write_text(REDIS_OF_ITS_OWN)
+        file.write_text(REDIS_OF_ITS_OWN.replace("{name}", file.stem))
     result = run(folder, *files)
 
     assert result.returncode == 0, result.stdout + result.stderr
@@ -125,7 +137,7 @@ def test_an_interrupted_run_ends_what_it_started(
         cwd=REPOSITORY,
     )
     try:
-        process.wait_until(lambda: "[1 item]" in process.log_text(), seconds=50)
+        process.wait_until(lambda: processes_of(folder).count("sleep") == 2, seconds=50)
         before = processes_of(folder)
         code = process.stop(number, seconds=40)
     finally:
