@@ -1,4 +1,4 @@
-"""Publishers' keys that are fetched from a URL, and kept; one that does not answer is left alone for a while."""
+"""Publishers' keys that are fetched from a URL, and kept; one that fails is left alone for a while."""
 
 from __future__ import annotations
 
