@@ -21,6 +21,7 @@ from routing_app.core.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker, current_worker
 from sessions_app.ledger import Command, Entry, Key, post
+from sessions_app.wheel import Wheel
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class Board:
     """By connection id."""
     writes: GroupedWrites = field(default_factory=lambda: GroupedWrites(APART_SECONDS))
     """Its own, so that all commands of a batch are applied together and lock accounts in one order."""
+    wheel: Wheel = field(default_factory=Wheel)
+    """Times the PINGs of all sockets."""
     _questions: dict[str, Question] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

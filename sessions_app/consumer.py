@@ -79,7 +79,7 @@ class SessionConsumer(Consumer):
         self._gone = self._ticket.expired
         self._board = current_board()
         self._board.sockets[self.connection.id] = self
-        self._pulse = Pulse(self._send_ping, self._player_is_dead)
+        self._pulse = Pulse(self._board.wheel, self._send_ping, self._player_is_dead)
         self.connection.identity = self._ticket.customer
         await self.worker.hub.subscribe(self.connection, f"session:{self._ticket.session}", self._key.address)
         self.worker.presence.arrive(self.connection)

@@ -9,6 +9,8 @@ from typing import Final
 
 from django.conf import settings
 
+from sessions_app.wheel import Timer, Wheel
+
 MISSES: Final = 2
 """PINGs in a row without a PONG, until a player counts as dead."""
 APART_SECONDS: Final = 1.0
@@ -18,16 +20,17 @@ APART_SECONDS: Final = 1.0
 class Pulse:
     """Times PINGs: one every SESSIONS_PING_SECONDS, each to be answered within SESSIONS_PONG_SECONDS."""
 
-    __slots__ = ("_askers", "_dead", "_misses", "_open", "_send", "_sent_at", "_timer")
+    __slots__ = ("_askers", "_dead", "_misses", "_open", "_send", "_sent_at", "_timer", "_wheel")
 
-    def __init__(self, send: Callable[[], None], dead: Callable[[], None]) -> None:
+    def __init__(self, wheel: Wheel, send: Callable[[], None], dead: Callable[[], None]) -> None:
+        self._wheel = wheel
         self._send = send
         self._dead = dead
         self._askers: set[str] = set()
         self._misses = 0
         self._open = False
         self._sent_at = float("-inf")
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
 
     def start(self) -> None:
         """Begin; the first PING comes at a random time, so that those of many players spread."""
@@ -78,4 +81,4 @@ class Pulse:
         self._send()
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, then)
+        self._timer = self._wheel.call_later(seconds, then)
