@@ -76,12 +76,12 @@ async def probe(addresses: int) -> dict[str, float]:
 async def _publish(times: int, address: str) -> float:
     """µs of one publish."""
     hub = current_worker().hub
-    start = time.perf_counter()
+    start = time.process_time()
     for number in range(times):
         await hub.publish(Publication((address,), "a message"))
         if number % 100 == 0:
             await asyncio.sleep(0)
-    return (time.perf_counter() - start) * 1e6 / times
+    return (time.process_time() - start) * 1e6 / times
 
 
 if __name__ == "__main__":

@@ -185,6 +185,7 @@ ROOMS_MAX_PAYLOAD = _env.integer(
     "ROOMS_MAX_PAYLOAD", 1_000_000, "Largest body of a Socket.IO polling request; larger: 413.", 1024
 )
 ROOMS_MAX_PACKETS = _env.integer("ROOMS_MAX_PACKETS", 5000, "Packets in one polling request.", 16)
+ROOMS_MAX_ROOMS = _env.integer("ROOMS_MAX_ROOMS", 1000, "Rooms one client may be in at once.", 1)
 ROOMS_BUS_TOKEN = _env.text(
     "ROOMS_BUS_TOKEN",
     "",

@@ -28,6 +28,8 @@ logger = logging.getLogger("daphne.http")
 ROOT_PATH = b"daphne-root-path"
 TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 LINGER_SECONDS = 3.0
+MAX_HEAD_BYTES = 65536
+"""Of request line and headers, as uvicorn has it; Twisted drops what has more than 16 KB without a word."""
 COMMON_NAMES = {
     name: name
     for name in (
@@ -50,6 +52,7 @@ class WebRequest(daphne.http_protocol.WebRequest):
     def __init__(self, channel: Any, queued: Any = None) -> None:
         self.websocket: WebSocket | None = None
         self._body_size = 0
+        self._came = asyncio.get_running_loop().time()
         # Django parses forms itself: without this Twisted would do it a second time.
         super().__init__(channel, parsePOSTFormSubmission=False)
 
@@ -132,6 +135,10 @@ class WebRequest(daphne.http_protocol.WebRequest):
         if self.websocket is not None:
             self.websocket.connectionLost(reason)
 
+    def duration(self) -> float:
+        """Seconds since the request came, whatever the clock of the host does meanwhile."""
+        return asyncio.get_running_loop().time() - self._came
+
     def isSecure(self) -> bool:  # noqa: N802 - Twisted's name
         """Whether the client's own connection is encrypted, as far as a trusted proxy says."""
         if self.forwarded_scheme:
@@ -145,9 +152,11 @@ class WebRequest(daphne.http_protocol.WebRequest):
             self.requestHeaders.removeHeader(ROOT_PATH)
             return
         values = self.requestHeaders.getRawHeaders
-        client = self.server.proxies.client(peer, values(b"x-forwarded-for", []))
+        client = self.server.proxies.client(peer, values(self.server.address_header.encode(), []))
         if client != peer:
-            self.client = IPv4Address("TCP", client, 0)
+            name = self.server.port_header.encode()
+            port = self.server.proxies.port(values(name, [])) if name else 0
+            self.client = IPv4Address("TCP", client, port)
         self.forwarded_scheme = self.server.proxies.scheme(values(b"x-forwarded-proto", []))
 
     def _check_characters(self, headers: Iterable[Header]) -> None:
@@ -166,6 +175,8 @@ class HttpFactory(daphne.http_protocol.HTTPFactory):
         """Twisted: a connection was accepted."""
         protocol = super().buildProtocol(addr)
         protocol.requestFactory = WebRequest
+        channel = getattr(protocol, "_channel", protocol)
+        channel.MAX_LENGTH = channel.totalHeadersSize = MAX_HEAD_BYTES
         return protocol
 
 

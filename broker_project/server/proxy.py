@@ -44,14 +44,20 @@ class Proxies:
                 break
         return client
 
+    def port(self, forwarded_port: Sequence[bytes]) -> int:
+        """The client's port as the nearest proxy says; 0 when it does not say."""
+        word = _nearest(forwarded_port)
+        return int(word) if word.isascii() and word.isdecimal() and len(word) <= 5 else 0
+
     def scheme(self, forwarded_proto: Sequence[bytes]) -> str:
         """The scheme the nearest proxy was spoken to with; empty when it does not say."""
-        word = (
-            forwarded_proto[-1].decode("latin-1").rpartition(",")[2].strip().lower()
-            if forwarded_proto
-            else ""
-        )
+        word = _nearest(forwarded_proto).lower()
         return word if word in ("http", "https", "ws", "wss") else ""
+
+
+def _nearest(values: Sequence[bytes]) -> str:
+    """The last word of a header: what the nearest proxy has said."""
+    return values[-1].decode("latin-1").rpartition(",")[2].strip() if values else ""
 
 
 def _without_port(word: str) -> str:

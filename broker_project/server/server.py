@@ -63,7 +63,9 @@ class Server(daphne.server.Server):
         super().__init__(*args, **kwargs)
         self.options = options
         self.proxies = options.proxies
-        # Forwarded headers are believed by address, in `proxy.py`.
+        # Daphne's options name the forwarded headers; they are believed by address, in `proxy.py`.
+        self.address_header: str = kwargs.get("proxy_forwarded_address_header") or "X-Forwarded-For"
+        self.port_header: str = kwargs.get("proxy_forwarded_port_header") or ""
         self.proxy_forwarded_address_header = None
         self.now = 0.0
         """Loop time of the last heartbeat: a clock that costs nothing to read."""

@@ -11,7 +11,9 @@ import logging
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from broker_project.server import frames
@@ -28,7 +30,10 @@ logger = logging.getLogger("daphne.websocket")
 CLOSE_TIMEOUT: Final = 3.0
 """Seconds a peer has to answer a close frame."""
 ABORT_TIMEOUT: Final = 1.0
-"""The same for a peer that is dropped because it does not read."""
+"""The same for a peer that is too slow; one that reads on gets it again and again, until LATEST."""
+LATEST: Final = 10.0
+"""Seconds after which a peer is dropped that reads on, but has not come to the close frame."""
+NOT_BEHIND: Final = 0.0, 0
 HIGH_WATER: Final = 64 * 1024
 """Held bytes above which `await send()` waits."""
 PING: Final = frames.build(frames.PING)
@@ -49,6 +54,7 @@ class WebSocket:
     """Connects one application instance with one client."""
 
     __slots__ = (
+        "_behind",
         "_denied",
         "_details",
         "_discarding",
@@ -77,6 +83,9 @@ class WebSocket:
         self._inbox.put({"type": "websocket.connect"}, 0)
         self._reader = FrameReader(server.websocket_max_frame_size, server.websocket_max_message_size)
         self._paused = self._discarding = self._denied = False
+        self._behind = NOT_BEHIND
+        """Of a peer that has not reached our close frame: the time to drop it at the latest, and the bytes
+        that it had not read when it was looked at last."""
         self._secure = upgrade.secure
         self.writer: Writer = BufferedWriter(self) if self._secure else Writer(self)
         self.transport: Any = None
@@ -178,9 +187,11 @@ class WebSocket:
             self._refused()
 
     def abort(self) -> None:
-        """Drop the connection: at once, or soon where a close frame is on its way."""
+        """Drop the connection: at once, or soon where a close frame is on its way and the peer reads on."""
         if self.state is State.CLOSING:
             self.writer.discard()
+            if not self._secure:
+                self._behind = _soon(LATEST), self.writer.outstanding()
             self.deadline = min(self.deadline, _soon(ABORT_TIMEOUT))
         elif self.transport is not None:
             self.writer.open = False
@@ -194,11 +205,26 @@ class WebSocket:
             if self._upgrade is not None and not self._denied:
                 self._upgrade.refuse(503, "No answer from the application")
             self._refused()
-        elif self.writer.held() or self._secure:
+        elif self._secure:
             self.transport.abortConnection()
         else:
-            # An orderly end: a reset could overtake the close frame.
-            self._lose()
+            self._end_or_wait()
+
+    def _end_or_wait(self) -> None:
+        """End in order once the kernel has the close frame; wait for a peer that reads on, up to a limit."""
+        latest, before = self._behind
+        reads_on = self.writer.outstanding() < before and asyncio.get_running_loop().time() < latest
+        if reads_on:
+            self.writer.push()
+        if not self.writer.held():
+            # An orderly end: a reset could overtake the close frame. Not `loseConnection`, which waits until
+            # the kernel has room again.
+            self.transport.connectionLost(Failure(ConnectionDone()))
+        elif reads_on:
+            self._behind = latest, self.writer.outstanding()
+            self.deadline = _soon(ABORT_TIMEOUT)
+        else:
+            self.transport.abortConnection()
 
     def ended(self, error: BaseException | None) -> None:
         """The application has returned, or raised `error`."""
@@ -213,6 +239,8 @@ class WebSocket:
         self.state = State.CLOSING
         self.deadline = _soon(CLOSE_TIMEOUT)
         self.writer.finish(frame)
+        if self.writer.held() and not self._secure:
+            self._behind = _soon(LATEST), self.writer.outstanding()
 
     def _fail(self, error: FrameError) -> None:
         """The peer broke the protocol: say so, read on without looking until it has gone."""

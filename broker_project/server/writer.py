@@ -8,6 +8,9 @@ something is held it is the transport's producer, and the transport asks it for 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import struct
+import termios
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -80,7 +83,7 @@ class Writer:
         """Drop the connection of a peer that does not read.
 
         After `close` the frames that have not been begun are thrown away, so that the close frame is next,
-        and the connection is dropped shortly after; else it is dropped now.
+        and the connection is dropped shortly after, unless the peer reads on; else it is dropped now.
         """
         if self._socket is not None:
             self._socket.abort()
@@ -106,6 +109,21 @@ class Writer:
         if self._waiting and self._last is not None:
             self._held -= sum(map(len, self._waiting)) - len(self._last)
             self._waiting = deque([self._last])
+
+    def push(self) -> None:
+        """Offer what is held again. The kernel asks for more only when a third of its buffer is free."""
+        before = 0
+        while self._held and self._held != before:
+            before = self._held
+            self._transport.doWrite()
+
+    def outstanding(self) -> int:
+        """Bytes that are held, or with the kernel and not acknowledged by the peer's (`tcp(7)`, SIOCOUTQ)."""
+        try:
+            answer = fcntl.ioctl(self._transport.getHandle().fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return self._held
+        return self._held + int(struct.unpack("i", answer)[0])
 
     def lost(self) -> None:
         """The connection is gone: forget everything."""

@@ -58,6 +58,8 @@ def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def _give_back() -> None:
     """Return the thread's connection to the pool; SQLite's stays open unless it is broken."""
     if connection.vendor == "sqlite":
+        # CONN_MAX_AGE is for the threads of requests, which end; to open a file anew costs two queries.
+        connection.close_at = None
         connection.close_if_unusable_or_obsolete()
     else:
         connection.close()

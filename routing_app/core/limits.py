@@ -27,6 +27,10 @@ class TokenBucket:
         self._last = now
         return max(0.0, -self._tokens / self._rate)
 
+    def is_full(self) -> bool:
+        """Whether it allows as much at once as a new one."""
+        return not self._rate or self._tokens + (self._clock() - self._last) * self._rate >= self._burst
+
     def try_take(self) -> float:
         """The same for what is refused rather than delayed: an event that has to wait is not counted."""
         wait = self.take()

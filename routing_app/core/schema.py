@@ -25,6 +25,14 @@ ERRORS: Final = {
 class Described(AutoSchema):
     """Describes errors too; a view whose errors are others sets `describes_own_errors`."""
 
+    def _get_filter_parameters(self) -> list[dict[str, Any]]:
+        """Those of REST Framework, whose search refuses NUL."""
+        parameters: list[dict[str, Any]] = super()._get_filter_parameters()  # type: ignore[no-untyped-call]
+        for parameter in parameters:
+            if parameter["name"] == "search":
+                parameter["schema"] |= {"pattern": "^[^\\u0000]*$"}
+        return parameters
+
     def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         if getattr(self.view, "describes_own_errors", False):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
+from django.core.validators import MaxLengthValidator, validate_email
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
@@ -20,10 +20,14 @@ from routing_app.events.rest import Detail, EventsView, Invalid, Message, Proble
 from routing_app.events.throttle import LoginThrottle
 from routing_app.events.visit import Visitor
 
+EMAIL_LENGTH: Final = 150
+"""Of Django's user names; some letters are longer in lower case."""
+
 
 def _checked_email(text: str) -> str:
     try:
         validate_email(text)
+        MaxLengthValidator(EMAIL_LENGTH)(text.lower())
     except ValidationError:
         raise PydanticCustomError("value_error", "value is not a valid email address") from None
     return text
@@ -32,7 +36,7 @@ def _checked_email(text: str) -> str:
 Email = Annotated[
     str,
     AfterValidator(_checked_email),
-    Field(max_length=150, json_schema_extra={"format": "email"}, examples=["ann@example.com"]),
+    Field(max_length=EMAIL_LENGTH, json_schema_extra={"format": "email"}, examples=["ann@example.com"]),
 ]
 Password = Annotated[str, Field(max_length=1024)]
 

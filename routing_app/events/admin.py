@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -27,11 +27,27 @@ class SendForm(forms.Form):
     )
 
 
+class Verbatim(forms.CharField):
+    """A text whose blanks count."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs | {"strip": False})
+
+
 class SendToChannelForm(SendForm):
     """The same to any channel, whether it has a row or not."""
 
-    channel_id = forms.CharField(max_length=255, strip=False)
+    channel_id = Verbatim(max_length=255)
     field_order = ("channel_id", "message")
+
+
+class ChannelForm(forms.ModelForm[Channel]):
+    """A channel's id is what sockets ask for, blanks at its ends included."""
+
+    class Meta:
+        model = Channel
+        fields = ("channel_id", "who_may_send", "who_may_listen", "members", "note")
+        field_classes: ClassVar = {"channel_id": Verbatim}
 
 
 def _send_page(request: HttpRequest, form: forms.Form, title: str, explanation: str) -> HttpResponse:
@@ -139,6 +155,7 @@ class LoginTokenAdmin(OfUser):
 class ChannelAdmin(admin.ModelAdmin[Channel]):
     """Rules of channels; a channel without a row is as the settings say."""
 
+    form = ChannelForm
     list_display = ("channel_id", "who_may_send", "who_may_listen", "sockets", "note")
     list_filter = ("who_may_send", "who_may_listen")
     search_fields = ("channel_id", "note")

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
 
 from routing_app.events import live
-from routing_app.events.models import Channel, Root
+from routing_app.events.models import Channel, Root, acceptable_channel_id
 from routing_app.events.wire import ROOT_PATTERN, BadReference, root_of
 
 
@@ -47,6 +47,7 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
     class Meta:
         model = Channel
         fields = ("channel_id", "who_may_send", "who_may_listen", "members", "note", "sockets")
+        extra_kwargs: ClassVar = {"channel_id": {"trim_whitespace": False}}
 
     def to_representation(self, instance: Channel) -> dict[str, Any]:
         """A channel without a row has no members."""
@@ -86,8 +87,9 @@ class ChannelViewSet(ModelViewSet[Channel]):
     def get_object(self) -> Channel:
         """The row; a channel that is only heard has none, but can be read."""
         channel_id = self.kwargs["channel_id"]
-        row = self.get_queryset().filter(channel_id=channel_id).first() if channel_id.isprintable() else None
-        if row is not None:
+        if not acceptable_channel_id(channel_id):
+            raise NotFound
+        if (row := self.get_queryset().filter(channel_id=channel_id).first()) is not None:
             return row
         if self.action == "retrieve" and live.count_by_channel([channel_id]):
             return Channel(channel_id=channel_id)

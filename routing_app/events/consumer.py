@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs
 
@@ -27,7 +28,7 @@ from routing_app.events.entries import NoAccess
 from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
 from routing_app.events.rates import Rates
 from routing_app.events.running import WalkerFailed, run
-from routing_app.events.visit import PUBLIC, Visit, Visitor
+from routing_app.events.visit import PUBLIC, Visit, Visitor, largest_message
 from routing_app.events.walkers import WALKERS, Walker
 
 logger = logging.getLogger(__name__)
@@ -176,7 +177,6 @@ class EventConsumer(Consumer):
     # --- what it is told ---------------------------------------------------------------------------------
 
     def _introduce(self) -> None:
-        self.connection.identity = self.visitor.root_id
         self.connection.send(wire.connection(self.client_id, self.visitor.root_id, self.channel_id))
 
     def _fail(self, error: list[Any], id: Any = None) -> None:
@@ -188,9 +188,9 @@ class EventConsumer(Consumer):
 
     def _answer(self, reports: list[Any], id: Any) -> None:
         text = wire.envelope(reports, id)
-        if len(text) > settings.MAX_OUTBOX_BYTES // 2:
-            # It would fill the outbox, and a reader with a full outbox is taken for a slow one.
-            self._fail([f"ValueError: the response has {len(text)} characters, too many to send\n"], id)
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        if size > largest_message():
+            self._fail([f"ValueError: the response has {size} bytes, too many to send\n"], id)
         else:
             self.connection.send(text)
 
@@ -209,20 +209,34 @@ class EventConsumer(Consumer):
 
     async def _become(self, visitor: Visitor) -> None:
         """Belong to another visitor, and say so once that visitor's messages arrive here."""
-        try:
-            async with self._moving:
-                self.visitor = visitor
-                self.rates.belong_to(visitor)
-                await self._settle()
+        async with self._moving:
+            self.visitor = visitor
+            self.rates.belong_to(visitor)
+            if await self._resettle():
                 self._introduce()
                 self._say_if_unheard()
+
+    async def obey_rules(self) -> None:
+        """Hear the channel, or no longer, as its row says now; who no longer may is told."""
+        async with self._moving:
+            as_before = rules.RULES.may_listen(self.visitor, self.channel_id) is self._hears_channel()
+            if not as_before and self.connection in SOCKETS and await self._resettle():
+                self._say_if_unheard()
+
+    async def _resettle(self) -> bool:
+        """Settle an open socket; False when the layer is out and the socket closes."""
+        try:
+            await self._settle()
         except LayerUnavailable:
             self.connection.close(UNAVAILABLE)
+            return False
         self.worker.presence.change(self.connection)
+        return True
 
     async def _settle(self) -> None:
         """Hear what the visitor may hear and nothing else, and watch the token. Raises LayerUnavailable."""
         hub, visitor = self.worker.hub, self.visitor
+        self.connection.identity = visitor.root_id
         wanted = {make("client", self.client_id), make("user", visitor.root_id)}
         if rules.RULES.may_listen(visitor, self.channel_id):
             wanted.add(make("channel", self.channel_id))
@@ -245,7 +259,7 @@ class EventConsumer(Consumer):
 
     def _watch_expiry(self, visitor: Visitor) -> None:
         self._forget_expiry()
-        if visitor.jti:
+        if visitor.jti and self.connection in SOCKETS:
             delay = max(0.0, visitor.expires_at - time.time())
             loop = asyncio.get_running_loop()
             self._expiry = loop.call_later(delay, self.token_ended, visitor.jti, EXPIRED)
@@ -265,7 +279,7 @@ async def _visitor(token: str) -> Visitor:
 @on_start
 async def _start(worker: Worker) -> None:
     worker.hub.on(credentials.REVOKED_EVENT, lambda publication: _revoke(worker.hub, publication))
-    await rules.follow(worker)
+    await rules.follow(worker, partial(_read_rules, worker))
     worker.spawn(_recheck(worker))
 
 
@@ -273,8 +287,8 @@ async def _recheck(worker: Worker) -> None:
     """See now and then what no message has told: it was lost, or the row was changed behind our back."""
     while True:
         await asyncio.sleep(settings.EVENTS_RECHECK_SECONDS)
-        await rules.RULES.read()
-        mine = [socket for socket in SOCKETS.values() if socket.worker is worker]
+        await _read_rules(worker)
+        mine = _sockets_of(worker)
         try:
             jtis = [socket.visitor.jti for socket in mine if socket.visitor.jti]
             void = await query(credentials.void_among, jtis)
@@ -284,6 +298,17 @@ async def _recheck(worker: Worker) -> None:
         for socket in mine:
             if socket.visitor.jti in void:
                 socket.token_ended(socket.visitor.jti, REVOKED)
+
+
+async def _read_rules(worker: Worker) -> None:
+    """Know the rows of channels anew, and have every socket obey them."""
+    await rules.RULES.read()
+    for socket in _sockets_of(worker):
+        await socket.obey_rules()
+
+
+def _sockets_of(worker: Worker) -> list[EventConsumer]:
+    return [socket for socket in SOCKETS.values() if socket.worker is worker]
 
 
 def _revoke(hub: Hub, publication: Publication) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, get_origin
+from types import UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin
 
 from asgiref.sync import async_to_sync
 from django.urls import URLPattern, path, re_path
@@ -97,8 +98,15 @@ def _in(walker: Walker, place: str, method: str) -> list[str]:
 
 
 def _is_many(walker: Walker, name: str) -> bool:
-    annotation = walker.fields.model_fields[name].annotation
-    return (get_origin(annotation) or annotation) in {list, set, tuple, frozenset}
+    return _takes_many(walker.fields.model_fields[name].annotation)
+
+
+def _takes_many(annotation: Any) -> bool:
+    """Whether a type is a list or the like, or may be one."""
+    origin = get_origin(annotation)
+    if origin in {Union, UnionType}:
+        return any(map(_takes_many, get_args(annotation)))
+    return (origin or annotation) in {list, set, tuple, frozenset}
 
 
 # --- views and their paths -------------------------------------------------------------------------------
@@ -146,10 +154,11 @@ def _handler(walker: Walker, method: str, at_node: bool) -> Callable[..., Respon
 
 def _parameters(walker: Walker, method: str, at_node: bool) -> list[OpenApiParameter]:
     schema = walker.fields.model_json_schema()
+    properties = _inlined(schema.get("properties", {}), schema.get("$defs", {}))
     found = [
         OpenApiParameter(
             name,
-            type=schema["properties"][name],
+            type=properties[name],
             location=place,
             required=place == "path" or name in schema.get("required", ()),
         )
@@ -160,6 +169,18 @@ def _parameters(walker: Walker, method: str, at_node: bool) -> list[OpenApiParam
         note = "Reference of the entry node, `n:<name>:<24 hex digits>`."
         found.append(OpenApiParameter("node", str, OpenApiParameter.PATH, description=note))
     return found
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A schema with what it refers to in place: a parameter has no `$defs` of its own."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if name := schema.get("$ref"):
+        rest = {key: value for key, value in schema.items() if key != "$ref"}
+        return _inlined(definitions[name.rpartition("/")[2]] | rest, definitions)
+    return {key: _inlined(value, definitions) for key, value in schema.items()}
 
 
 def _body_model(walker: Walker, method: str) -> type[BaseModel] | None:

@@ -1,8 +1,9 @@
 """Notify sockets of the events line: from a walker, a view, a command, a signal or a shell, in any process.
 
 Each function takes ids and any value with a JSON form, which the sockets get as it is, unwrapped. Unknown ids
-are skipped; a repeated id is notified repeatedly. In a process without sockets (a command, a shell, a task
-queue) REDIS_URL must be set, as for several workers. On a running loop outside the server, call these through
+are skipped; a repeated id is notified repeatedly. What has no JSON form raises TypeError, too large a one
+TooLarge, and nobody is notified. In a process without sockets (a command, a shell, a task queue) REDIS_URL
+must be set, as for several workers. On a running loop outside the server, call these through
 `asgiref.sync.sync_to_async`.
 """
 
@@ -17,7 +18,7 @@ from routing_app.core.address import make
 from routing_app.core.publication import Publication
 from routing_app.core.publishing import from_sync, publish
 from routing_app.core.worker import current_worker
-from routing_app.events.visit import plain, running
+from routing_app.events.visit import largest_message, plain, running
 from routing_app.events.wire import root_of
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def notify_clients(client_ids: Iterable[str], data: Any) -> None:
 
 
 def _notify(addresses: Sequence[str], data: Any) -> None:
-    message = plain(data)
+    message = plain(data, largest_message())
     if (visit := running.get()) is not None:
         visit.count_notifications(len(addresses))
     if _on_a_loop():

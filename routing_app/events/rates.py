@@ -10,14 +10,36 @@ from django.conf import settings
 from routing_app.core.limits import TokenBucket
 from routing_app.events.visit import Visitor
 
+SWEEP: Final = 1024
+"""Buckets kept without a look at whether they are full again."""
+
 
 class SharedBucket(TokenBucket):
-    """One bucket for all sockets of a user in this process; it goes with the last of them."""
+    """One bucket for all sockets of a user in this process."""
 
     __slots__ = ("__weakref__",)
 
 
+class Spent:
+    """Buckets that somebody took from, kept until they are full again: nobody fills one by reconnecting."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, SharedBucket] = {}
+        self._sweep_at = SWEEP
+
+    def keep(self, name: str, bucket: SharedBucket) -> None:
+        """Keep a bucket; now and then, forget those that are full."""
+        self._buckets[name] = bucket
+        if len(self._buckets) >= self._sweep_at:
+            self._buckets = {name: kept for name, kept in self._buckets.items() if not kept.is_full()}
+            self._sweep_at = SWEEP + 2 * len(self._buckets)
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+
 _by_user: Final[WeakValueDictionary[str, SharedBucket]] = WeakValueDictionary()
+_spent: Final = Spent()
 
 
 class Rates:
@@ -37,8 +59,13 @@ class Rates:
         bucket = _by_user.get(name)
         if bucket is None:
             bucket = _by_user[name] = SharedBucket(settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST)
-        self._shared = bucket
+        self._name, self._shared = name, bucket
 
     def take(self) -> float:
         """Count one event; seconds after which it may be tried again, 0.0 when it may go on now."""
-        return self._own.try_take() or self._shared.try_take()
+        return self._own.try_take() or self._take_shared()
+
+    def _take_shared(self) -> float:
+        if settings.EVENTS_USER_RATE:
+            _spent.keep(self._name, self._shared)
+        return self._shared.try_take()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
+from django.core.exceptions import RequestDataTooBig
 from pydantic import BaseModel, ValidationError
 from rest_framework import status
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
@@ -23,6 +24,7 @@ from rest_framework.views import APIView
 from routing_app.events import credentials
 from routing_app.events.models import LoginToken
 from routing_app.events.visit import Visitor
+from routing_app.events.wire import excess
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -113,15 +115,21 @@ class NotFoundView(EventsView):
 
 
 def read_body(request: Request) -> Any:
-    """The decoded JSON body; None when it is empty. Raises Problem: 422, as FastAPI does."""
-    raw = request._request.body
+    """The decoded JSON body; None when it is empty. Raises Problem: 422, as FastAPI does; 413."""
+    try:
+        raw = request._request.body
+    except RequestDataTooBig:
+        raise Problem.detail(413, "Payload Too Large") from None
     if not raw:
         return None
     try:
-        return orjson.loads(raw)
+        value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         facts = {"type": "json_invalid", "loc": ["body", error.pos], "msg": "JSON decode error", "input": {}}
         raise Problem.invalid([{**facts, "ctx": {"error": error.msg}}]) from None
+    if wrong := excess(raw.decode(), value):
+        raise Problem.invalid(bad_value(["body"], [wrong]))
+    return value
 
 
 def read_fields(request: Request) -> Mapping[str, Any]:

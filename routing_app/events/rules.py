@@ -6,9 +6,12 @@ publication says that one has changed, and again every EVENTS_RECHECK_SECONDS, i
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.db import transaction
@@ -16,7 +19,7 @@ from django.db import transaction
 from routing_app.core.address import Address, make
 from routing_app.core.database import query
 from routing_app.core.publication import Publication
-from routing_app.core.publishing import publish_sync
+from routing_app.core.publishing import from_sync, publish
 from routing_app.core.worker import Worker, current_worker
 from routing_app.events.models import Channel, Who
 from routing_app.events.visit import Visitor
@@ -44,6 +47,8 @@ class Rules:
 
     def __init__(self) -> None:
         self._rows: dict[str, Rule] = {}
+        self._asked = 0
+        self._known = 0
 
     def may_listen(self, visitor: Visitor, channel_id: str) -> bool:
         """May the visitor hear this channel?"""
@@ -66,19 +71,26 @@ class Rules:
         self._rows = rows
 
     async def read(self) -> None:
-        """Read the rows anew; a database that is out leaves the former ones in force."""
+        """Read the rows anew; a database that is out leaves the former ones in force.
+
+        Of two readings at once, the one that began later counts, whichever ends first.
+        """
+        self._asked += 1
+        number = self._asked
         try:
-            self.replace(await query(_read))
+            rows = await query(_read)
         except Exception as error:
             logger.warning("events: the rules of channels could not be read: %s", error)
-
-    def read_soon(self) -> None:
-        """Read the rows anew, in a task."""
-        current_worker().spawn(self.read())
+            return
+        if number > self._known:
+            self._known = number
+            self.replace(rows)
 
 
 RULES: Final = Rules()
 """Those of this process."""
+_readings: Final[WeakKeyDictionary[Worker, asyncio.Task[None]]] = WeakKeyDictionary()
+"""The reading that each worker began last."""
 
 
 def may_target(kind: str, visitor: Visitor) -> bool:
@@ -105,18 +117,27 @@ def _read() -> dict[str, Rule]:
     }
 
 
-async def follow(worker: Worker) -> None:
-    """Know the rows from the start of a worker on."""
-    worker.hub.on(CHANGED, _on_change)
+async def follow(worker: Worker, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Know the rows from the start of a worker on, and `read` them anew whenever one has changed."""
+
+    def on_change(publication: Publication) -> int:
+        _readings[worker] = worker.spawn(read())
+        return 0
+
+    worker.hub.on(CHANGED, on_change)
     await worker.relay.want([ADDRESS])
-    await RULES.read()
-
-
-def _on_change(publication: Publication) -> int:
-    RULES.read_soon()
-    return 0
+    await read()
 
 
 def announce() -> None:
-    """Have every worker read the rows anew, after the commit."""
-    transaction.on_commit(lambda: publish_sync((ADDRESS,), None, event=CHANGED))
+    """Have every worker read the rows anew after the commit; where this one serves, they hold on return."""
+    transaction.on_commit(_tell_workers)
+
+
+async def _tell() -> None:
+    await publish((ADDRESS,), None, event=CHANGED)
+    if reading := _readings.get(current_worker()):
+        await asyncio.wait([reading])
+
+
+_tell_workers = from_sync(_tell)

@@ -17,7 +17,7 @@ from django.db import DatabaseError, close_old_connections
 from routing_app.core.database import query
 from routing_app.events import metrics
 from routing_app.events.entries import enter
-from routing_app.events.visit import TooManyNotifications, Visit, running
+from routing_app.events.visit import TooLarge, TooManyNotifications, Visit, running
 from routing_app.events.walkers import Walker
 from routing_app.events.wire import INTERNAL_ERROR
 
@@ -37,6 +37,10 @@ class WalkerFailed(Exception):
         self.lines = lines
 
 
+class WalkerLeft(RuntimeError):
+    """A walker ended with what neither a future nor an event loop can carry: an exit, a cancellation."""
+
+
 async def run(walker: Walker, context: Mapping[str, Any], visit: Visit) -> list[Any]:
     """Run a walker with unchecked fields, and return what it reported.
 
@@ -51,6 +55,7 @@ async def run(walker: Walker, context: Mapping[str, Any], visit: Visit) -> list[
         async with limit:
             await (_on_the_loop if walker.is_async else _in_a_thread)(walker, values, visit)
     except Exception as error:
+        visit.late = limit.expired()
         metrics.WALKERS.labels("late" if limit.expired() else "failed").inc()
         raise WalkerFailed(_late(walker) if limit.expired() else _lines(walker, error)) from None
     metrics.WALKERS.labels("done").inc()
@@ -65,8 +70,18 @@ async def _on_the_loop(walker: Walker, values: dict[str, Any], visit: Visit) -> 
         # Async ORM calls share one thread, whose connection nobody looks after between events.
         await sync_to_async(close_old_connections)()
         raise
+    except (asyncio.CancelledError, SystemExit) as end:
+        if _is_cancelled():
+            raise
+        raise WalkerLeft(f"ended with {end!r}") from end
     finally:
         running.reset(token)
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is to end, by the time limit or with its socket; else the walker did it itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _in_a_thread(walker: Walker, values: dict[str, Any], visit: Visit) -> None:
@@ -82,7 +97,11 @@ async def _in_a_thread(walker: Walker, values: dict[str, Any], visit: Visit) -> 
 def _call(function: Callable[..., Any], values: dict[str, Any], visit: Visit) -> None:
     context = contextvars.copy_context()
     context.run(running.set, visit)
-    context.run(function, **values)
+    try:
+        context.run(function, **values)
+    except (StopIteration, SystemExit) as end:
+        # A future that waits for the first never ends, and the second ends the event loop.
+        raise WalkerLeft(f"ended with {end!r}") from end
 
 
 def _ended(slots: asyncio.Semaphore, task: asyncio.Task[Any]) -> None:
@@ -98,8 +117,8 @@ def _late(walker: Walker) -> list[str]:
 
 def _lines(walker: Walker, error: Exception) -> list[str]:
     """What the caller may know: with DEBUG the traceback; else our own errors by name, and no other."""
-    if isinstance(error, TooManyNotifications):
+    if isinstance(error, TooManyNotifications | TooLarge):
         logger.warning("walker %s: %s", walker.name, error)
-        return [f"TooManyNotifications: {error}\n"]
+        return [f"{type(error).__name__}: {error}\n"]
     logger.error("walker %s failed", walker.name, exc_info=error)
     return traceback.format_exception(error) if settings.DEBUG else [INTERNAL_ERROR]

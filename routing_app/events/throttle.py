@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from django.conf import settings
 from django.core.cache import cache
+from django.core.exceptions import RequestDataTooBig
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -56,7 +57,7 @@ def _count(key: str) -> int:
 def _email(request: Request) -> str:
     try:
         body = orjson.loads(request._request.body)
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, RequestDataTooBig):
         return ""
     email = body.get("email") if isinstance(body, dict) else None
     return email.lower() if isinstance(email, str) else ""

@@ -25,6 +25,14 @@ class TooManyNotifications(RuntimeError):
     """One run of a walker has notified more often than EVENTS_WALKER_NOTIFICATIONS allows."""
 
 
+class TooLarge(ValueError):
+    """One notification is larger than any socket could take."""
+
+
+class TooLate(RuntimeError):
+    """A walker has notified after its time limit, when its caller had been told that it has failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """Who is on the other end: a user with a valid token, or the public."""
@@ -62,9 +70,13 @@ class Visit:
     """What the node's finder returned (`entries.node`); None at a root."""
     reports: list[Any] = field(default_factory=list)
     notifications: int = 0
+    late: bool = False
+    """True once the walker has run longer than it may."""
 
     def count_notifications(self, number: int) -> None:
-        """Raises TooManyNotifications."""
+        """Raises TooManyNotifications, TooLate."""
+        if self.late:
+            raise TooLate("the walker has run too long, and notifies nobody any more")
         self.notifications += number
         if self.notifications > settings.EVENTS_WALKER_NOTIFICATIONS:
             raise TooManyNotifications(f"more than {settings.EVENTS_WALKER_NOTIFICATIONS} notifications")
@@ -89,9 +101,17 @@ def report(value: Any) -> None:
     current().reports.append(plain(value))
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, largest: int | None = None) -> Any:
     """A value as JSON holds it: dates and UUIDs become text, Decimals numbers, dataclasses objects.
 
-    Raises TypeError for what has no JSON form.
+    Raises TypeError for what has no JSON form, TooLarge for what has one of more than `largest` bytes.
     """
-    return orjson.loads(orjson.dumps(value, default=_encode_other, option=orjson.OPT_NON_STR_KEYS))
+    encoded = orjson.dumps(value, default=_encode_other, option=orjson.OPT_NON_STR_KEYS)
+    if largest is not None and len(encoded) > largest:
+        raise TooLarge(f"a notification of {len(encoded)} bytes; at most {largest}")
+    return orjson.loads(encoded)
+
+
+def largest_message() -> int:
+    """Bytes of one message; more would fill an outbox, and whoever has a full one counts as a slow reader."""
+    return int(settings.MAX_OUTBOX_BYTES) // 2

@@ -149,14 +149,21 @@ def parse(text: str, max_ids: int) -> Event:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise BadEvent([f"json.decoder.JSONDecodeError: {error}\n"]) from None
-    if _MANY_DIGITS.search(text) and _has_huge_integer(text):
-        raise BadEvent(["ValueError: an integer has more than 64 bits\n"])
-    if text.count("[") + text.count("{") > MAX_DEPTH and depth_exceeds(value, MAX_DEPTH):
-        raise BadEvent([f"ValueError: nested deeper than {MAX_DEPTH} levels\n"])
+    if wrong := excess(text, value):
+        raise BadEvent([f"ValueError: {wrong}\n"])
     try:
         return _Received.model_validate({"event": value}, context={"max_ids": max_ids}).event
     except ValidationError as error:
         raise BadEvent(items(error), value.get("id") if isinstance(value, dict) else None) from None
+
+
+def excess(text: str, value: Any) -> str:
+    """What is too much about a JSON text and its decoded value, "" when nothing is."""
+    if _MANY_DIGITS.search(text) and _has_huge_integer(text):
+        return "an integer has more than 64 bits"
+    if text.count("[") + text.count("{") > MAX_DEPTH and depth_exceeds(value, MAX_DEPTH):
+        return f"nested deeper than {MAX_DEPTH} levels"
+    return ""
 
 
 def _has_huge_integer(text: str) -> bool:

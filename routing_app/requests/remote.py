@@ -135,7 +135,8 @@ class Desk:
         """Ask a connection of another process. Raises TypeError or ValueError."""
         wire.dumps(message)
         request = Request(timeout)
-        if id.startswith(self._worker.id) or not self._worker.relay.reaches_others:
+        nowhere = len(id) <= WORKER_ID_LENGTH or id.startswith(self._worker.id)
+        if nowhere or not self._worker.relay.reaches_others:
             request.fail(ConnectionClosed(*NOBODY))
             return request
         number = next(self._numbers)

@@ -109,7 +109,9 @@ class RoomViewSet(ModelViewSet[Room]):
         """Rooms with their counts; a list is narrowed by `?namespace=`."""
         rows = Room.objects.with_member_count()
         namespace = self.request.query_params.get("namespace")
-        return rows.filter(namespace=namespace) if namespace and self.action == "list" else rows
+        if not namespace or self.action != "list":
+            return rows
+        return rows.filter(namespace=namespace) if namespace in Namespace.values else rows.none()
 
     def perform_destroy(self, instance: Room) -> None:
         """Delete and empty."""

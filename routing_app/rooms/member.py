@@ -61,6 +61,10 @@ class Roll:
         else:
             self.open.add(room)
 
+    def rooms(self) -> set[Key]:
+        """The rooms that have a member here."""
+        return {room for member in self._members.values() for room in member.rooms}
+
     def entries(self) -> Iterator[Entry]:
         """All memberships of this worker."""
         for member in self._members.values():

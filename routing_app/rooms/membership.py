@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
@@ -37,6 +38,9 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
     """
     entry = _entry(member, room, nickname, *more_addresses)
     before = member.rooms.get(entry.room)
+    if before is None and len(member.rooms) >= settings.ROOMS_MAX_ROOMS:
+        ignore(member, "it is in too many rooms", Refusal.CROWDED)
+        return False
     known_to_be_open = entry.room in roll(member.worker).open
     if not known_to_be_open and not await _granted(member, Verb.ASK, entry):
         return False

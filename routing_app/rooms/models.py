@@ -98,6 +98,10 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         """Members of workers whose lease holds, in the order in which they joined."""
         return self.filter(connection__worker__renewed_at__gte=lease_start()).order_by("joined_at", "id")
 
+    def lapsed(self) -> MembershipQuerySet:
+        """Members of workers whose lease has ended, until they are swept."""
+        return self.filter(connection__worker__renewed_at__lt=lease_start())
+
 
 class Membership(models.Model):
     """A connection in a room; it counts only while the lease of the connection's worker holds."""

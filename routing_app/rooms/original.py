@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from routing_app.core.auth import presented_key
 from routing_app.core.publication import MESSAGE
@@ -26,7 +26,7 @@ class BadBody(ValueError):
     """The body is not what the original's parser takes."""
 
 
-@require_GET
+@require_safe
 def healthcheck(request: HttpRequest) -> HttpResponse:
     """200 `OK`, as a load balancer of the original asks for it."""
     return HttpResponse("OK")

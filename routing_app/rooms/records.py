@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from routing_app.core import database
 from routing_app.core.models import ConnectionRecord, Subscription
 from routing_app.core.worker import Worker
+from routing_app.rooms import wire
 from routing_app.rooms.models import Membership, Room
 
 CHUNK: Final = 200
@@ -78,6 +79,11 @@ async def nicknames(room: Key) -> list[Any]:
     return await database.query(lambda: list(_present(room).values_list("nickname", flat=True)))
 
 
+async def lapsed_peers(lobbies: Collection[str], here: str) -> set[tuple[str, str]]:
+    """Lobby and id of members whose worker's lease has lapsed; the worker that asks, `here`, is alive."""
+    return await database.query(_lapsed_peers, list(lobbies), here)
+
+
 async def touch(worker: Worker, rooms: Iterable[Key]) -> None:
     """Say that rooms are in use."""
     keys = list(rooms)
@@ -91,6 +97,15 @@ async def forget_unused(worker: Worker, seconds: float) -> int:
 
 def _present(room: Key) -> Any:
     return Membership.objects.present().filter(room__namespace=room[0], room__name=room[1])
+
+
+def _lapsed_peers(lobbies: Sequence[str], here: str) -> set[tuple[str, str]]:
+    members = Membership.objects.lapsed().exclude(connection__worker_id=here)
+    found: set[tuple[str, Any]] = set()
+    for start in range(0, len(lobbies), CHUNK):
+        named = members.filter(room__namespace=wire.LOBBY, room__name__in=lobbies[start : start + CHUNK])
+        found.update(named.values_list("room__name", "nickname"))
+    return found
 
 
 def _apply(requests: list[Request]) -> Verdict:

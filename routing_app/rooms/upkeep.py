@@ -1,4 +1,4 @@
-"""What runs beside the sockets of a worker: rows after an outage, deleted rooms, last use, unused rooms."""
+"""What runs beside the sockets of a worker: rows after an outage, deleted and unused rooms, absent peers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.conf import settings
 from routing_app.core.publication import Publication
 from routing_app.core.worker import Worker, on_start
 from routing_app.rooms import records
+from routing_app.rooms.absence import Absences
 from routing_app.rooms.member import Roll, roll
 from routing_app.rooms.service import forget_room
 
@@ -28,6 +29,7 @@ async def begin(worker: Worker) -> None:
     worker.presence.on_copy.append(lambda: records.restore(worker, list(mine.entries())))
     worker.hub.on(EVICT, lambda publication: _evict(worker, mine, publication))
     worker.spawn(_keep_on(worker))
+    worker.spawn(Absences(worker).watch())
 
 
 def _evict(worker: Worker, mine: Roll, publication: Publication) -> int:

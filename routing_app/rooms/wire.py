@@ -147,10 +147,7 @@ def _first(arguments: list[Any]) -> Any:
 def _object(argument: Any) -> dict[str, Any]:
     """An object, or a string of JSON that holds one, as clients send it."""
     if isinstance(argument, str):
-        try:
-            argument = json.loads(argument)
-        except (ValueError, RecursionError):
-            raise Ignored("the argument is not JSON") from None
+        argument = _json(argument, "the argument is not JSON")
     if not isinstance(argument, dict):
         raise Ignored("the argument is no object")
     return argument
@@ -171,10 +168,31 @@ def _nickname(value: Any) -> Any:
     """Any JSON value that JavaScript holds for true."""
     if value in (None, False, 0, ""):
         raise Ignored("no name")
-    text = json.dumps(value)
+    text = _written(value)
     if len(text) > MAX_NAME or not _storable(text) or not _storable(str(value)) or "\\u0000" in text:
         raise Ignored("the name is too long, or holds control characters")
     return value
+
+
+def _written(value: Any) -> str:
+    """A value as JSON. A number beyond all bounds (1e999) can be read, but not written."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise Ignored("the name holds what JSON cannot") from None
+
+
+def _json(text: str, wrong: str) -> Any:
+    """Decode strict JSON. Raises Ignored."""
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise Ignored(wrong) from None
+
+
+def _no_number(name: str) -> Any:
+    """NaN and Infinity are no JSON."""
+    raise ValueError(name)
 
 
 def _storable(text: str) -> bool:
@@ -188,10 +206,7 @@ def _storable(text: str) -> bool:
 
 def parse_frame(text: str) -> tuple[Any, list[Any]]:
     """The name and the arguments of a frame of a plain socket. Raises Ignored."""
-    try:
-        array = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Ignored("the frame is not JSON") from None
+    array = _json(text, "the frame is not JSON")
     if not isinstance(array, list) or not array:
         raise Ignored("the frame is no array")
     return array[0], array[1:]

@@ -17,6 +17,7 @@ NON_STRICT = {"6.4.3", "6.4.4"}
 LARGEST = "20000000"
 
 
+@pytest.mark.once
 @pytest.mark.timeout(360)
 async def test_no_case_fails(tmp_path: Path) -> None:
     try:

@@ -105,6 +105,16 @@ async def test_a_query_passes_arguments_result_and_exception():
         await query(Worker.objects.get, id="nobody")
 
 
+async def test_a_thread_keeps_its_sqlite_connection_and_gives_that_to_postgresql_back():
+    def used() -> Any:
+        connection.ensure_connection()
+        return connection.connection
+
+    first = await query_apart(used)
+    kept = await asyncio.wrap_future(database._apart.submit(lambda: connection.connection))
+    assert kept is (first if connection.vendor == "sqlite" else None)
+
+
 @pytest.mark.skipif(
     not settings.DATABASE_URL.startswith("postgres"), reason="SQLite has no connections on a server"
 )

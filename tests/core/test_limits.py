@@ -46,6 +46,17 @@ def test_never_more_than_burst_and_rate_in_any_window(rate, burst, gaps):
             assert last - first + 1 <= allowed + 1e-6
 
 
+def test_a_bucket_is_full_until_something_is_taken_and_again_when_that_has_come_back():
+    clock = Clock()
+    bucket = TokenBucket(2, 3, clock)
+    assert bucket.is_full()
+    bucket.take()
+    assert not bucket.is_full()
+    clock.now += 0.5
+    assert bucket.is_full()
+    assert TokenBucket(0, 3, clock).is_full()
+
+
 @given(st.integers(1, 1000), st.integers(1, 200))
 def test_whoever_keeps_to_the_rate_never_waits(rate, burst):
     clock = Clock()

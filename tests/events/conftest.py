@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 from django.conf import settings
 
-from tests.events.client import User, people
+from tests.events.client import TOKEN_SECRET, User, people
 from tests.services.databases import Databases
 from tests.services.server import Server
 
@@ -25,7 +25,12 @@ def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> La
     @contextmanager
     def start(runner: str = "serve", **options: str) -> Iterator[Server]:
         url = databases.create()
-        basic = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, "EXTRA_APPS": APPS}
+        basic = {
+            "DATABASE_URL": url,
+            "REDIS_URL": settings.REDIS_URL,
+            "EXTRA_APPS": APPS,
+            "EVENTS_TOKEN_SECRET": TOKEN_SECRET,
+        }
         server = Server(tmp_path_factory.mktemp("events"), basic | options, runner)
         try:
             server.start()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.events.client import PASSWORD, Socket, User, call, log_in, register
+from tests.events.client import PASSWORD, Socket, User, call, log_in, make_user, register
 from tests.events.conftest import NewUser
 from tests.services.server import Server
 
@@ -52,7 +52,10 @@ def test_of_many_who_register_at_once_one_succeeds(events: Server):
     assert sorted(answers) == [201, 409, 409, 409]
 
 
-@pytest.mark.parametrize("wrong", [{"password": "wrong"}, {"email": "nobody@example.com"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"password": "wrong"}, {"email": "nobody@example.com"}, {"email": "a\x00b"}, {"password": "\x00"}],
+)
 def test_a_login_that_does_not_fit_does_not_say_why(events: Server, ann: User, wrong: dict[str, str]):
     answer = call(events, "POST", "/user/login", {"email": ann.email, "password": PASSWORD} | wrong)
 
@@ -68,11 +71,20 @@ def test_a_login_that_does_not_fit_does_not_say_why(events: Server, ann: User, w
         ({"email": "no address", "password": PASSWORD}, [["body", "email"]]),
         ({"email": "a@example.com", "password": 1}, [["body", "password"]]),
         ({"email": f"{'a' * 150}@example.com", "password": PASSWORD}, [["body", "email"]]),
+        ({"email": f"a@{'İ' * 60}.{'İ' * 60}.com", "password": PASSWORD}, [["body", "email"]]),
         (b"{", [["body", 1]]),
+        (b'{"email": %d}' % 2**70, [["body"]]),
+        (b"[" * 200 + b"]" * 200, [["body"]]),
     ],
 )
 def test_a_wrong_registration_says_where(events: Server, body: Any, where: list[list[Any]]):
     assert locations(call(events, "POST", "/user/register", body)) == where
+
+
+def test_a_body_that_is_too_large_is_a_413(events: Server):
+    for path in ("/user/register", "/user/login"):
+        answer = call(events, "POST", path, {"email": "x" * 3 * 2**20, "password": PASSWORD})
+        assert (answer.status, answer.body) == (413, {"detail": "Payload Too Large"})
 
 
 @pytest.mark.parametrize("password", ["short", "12345678901", "password123"])
@@ -84,10 +96,7 @@ def test_django_s_validators_have_their_say(events: Server, password: str):
 
 
 def test_a_user_of_the_admin_logs_in_with_the_e_mail_address(events: Server):
-    name, email = secrets.token_hex(6), f"{secrets.token_hex(6)}@example.com"
-    arguments = f"{name!r}, {email!r}, {PASSWORD!r}"
-    code = f"from django.contrib.auth.models import User; User.objects.create_user({arguments})"
-    events.manage("shell", "-v", "0", "-c", code)
+    email = make_user(events, named_by_address=False).email
 
     with Socket(events, token=log_in(events, email).token) as socket:
         assert socket.root_id != "n::000000000000000000000001"

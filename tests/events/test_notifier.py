@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,9 +17,11 @@ from django.core.exceptions import ImproperlyConfigured
 from routing_app.events import walkers
 from routing_app.events.entries import FINDERS
 from routing_app.events.notifier import notify_channels, notify_self, notify_users
+from routing_app.events.running import WalkerFailed, run
 from routing_app.events.visit import (
     PUBLIC,
     NoWalker,
+    TooLate,
     TooManyNotifications,
     Visit,
     current,
@@ -203,3 +206,29 @@ def test_a_node_name_can_be_taken_once():
     for name in ("Thing", "", "a:b"):
         with pytest.raises(ImproperlyConfigured):
             node(name)(lambda hex_id: hex_id)
+
+
+# --- running -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_walker_that_goes_on_after_its_time_limit_notifies_nobody(settings):
+    settings.EVENTS_WALKER_SECONDS = 0.05
+    may_go_on, has_ended = threading.Event(), threading.Event()
+    raised: list[Exception] = []
+
+    @walker
+    def dawdle() -> None:
+        may_go_on.wait(20)
+        try:
+            notify_channels(["c"], {})
+        except TooLate as error:
+            raised.append(error)
+        has_ended.set()
+
+    with pytest.raises(WalkerFailed, match="TimeoutError"):
+        await run(WALKERS["dawdle"], {}, Visit(PUBLIC))
+    may_go_on.set()
+    await asyncio.to_thread(has_ended.wait, 20)
+
+    assert len(raised) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any
 
@@ -169,6 +170,36 @@ def test_the_document_describes_every_walker_as_it_is(events: Server):
     assert paths["/walker/public"]["get"].get("security", [{}]) == [{}]
 
 
+def test_a_parameter_of_an_enumeration_or_of_several_values_is_one_in_the_document_too(
+    events: Server, ann: User
+):
+    got = call(events, "GET", "/walker/choose/red?sizes=1&sizes=2", None, ann.token)
+    assert got.body["reports"] == [{"colour": "red", "sizes": [1, 2]}]
+    assert call(events, "GET", "/walker/choose/red", None, ann.token).body["reports"][0]["sizes"] is None
+
+    document = call(events, "GET", "/api/schema?format=json").body
+    parameters = document["paths"]["/walker/choose/{colour}"]["get"]["parameters"]
+    (colour,) = [parameter for parameter in parameters if parameter["name"] == "colour"]
+    assert colour["schema"]["enum"] == ["red", "blue"]
+    assert "#/$defs/" not in json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "clients/?line=%00",
+        "clients/?address=%00",
+        "rooms/?namespace=%00",
+        "tokens/?source=%00",
+        "channels/%00/",
+        "channels/?page=%00",
+    ],
+)
+def test_nul_in_a_url_is_no_server_error(events: Server, path: str):
+    """PostgreSQL takes none in a query."""
+    assert call(events, "GET", f"/api/{path}", token=events.api_key).status < 500
+
+
 # --- channels --------------------------------------------------------------------------------------------
 
 
@@ -199,6 +230,19 @@ def test_channels_are_listed_with_rules_and_live_sockets(events: Server, ann: Us
     assert changed.body["members"] == []
     assert call(events, "DELETE", path_of(ruled), headers=key).status == 204
     assert call(events, "GET", path_of(ruled), headers=key).status == 404
+
+
+def test_blanks_at_the_ends_of_a_channel_id_count(events: Server):
+    name = f" {secrets.token_hex(4)} "
+    made = call(
+        events, "POST", "/api/channels/", {"channel_id": name, "who_may_send": "nobody"}, events.api_key
+    )
+    assert (made.status, made.body["channel_id"]) == (201, name)
+    with Socket(events, name) as socket:
+        answer = socket.ask({"type": "channel", "channel_ids": [name], "data": {}})
+        assert answer["error"].startswith("You don't have access")
+        socket.send({"type": "channel", "channel_ids": [name.strip()], "data": {}})
+        assert socket.pending() == []
 
 
 def path_of(channel_id: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import secrets
+import threading
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
-from routing_app.events import rules
+from routing_app.events import rates, rules
 from routing_app.events.rates import Rates
 from routing_app.events.rules import Rule, Rules
 from routing_app.events.visit import PUBLIC as THE_PUBLIC
@@ -121,6 +125,45 @@ def test_a_change_of_rules_holds_on_every_worker(pair: Server):
         socket.close()
 
 
+def test_who_may_no_longer_listen_hears_no_more_on_every_worker_and_again_when_it_may(pair: Server):
+    room = secrets.token_hex(4)
+    denied = {"type": "channel", "error": f"You don't have access on target channel {room}!"}
+    sockets = [Socket(pair, room) for _ in range(8)]
+    allow(pair, room, who_may_listen="members")
+    assert [socket.receive() for socket in sockets] == [denied] * 8
+    body = {"addresses": [f"channel:{room}"], "message": {"for": "members"}}
+    call(pair, "POST", "/api/publish", body, pair.api_key)
+    assert [socket.pending() for socket in sockets] == [[]] * 8
+
+    call(pair, "DELETE", f"/api/channels/{room}/", token=pair.api_key)
+    for socket in sockets:
+        while {"x": 1} not in (frames := socket.pending()):
+            assert frames == []
+            socket.send(to("channel", room))  # the change is on its way
+        socket.close()
+
+
+async def test_of_two_readings_of_the_rules_the_later_one_counts(monkeypatch: pytest.MonkeyPatch):
+    known, first_may_end = Rules(), threading.Event()
+    rule = Rule("nobody", "nobody", frozenset())
+    number = itertools.count()
+
+    def read() -> dict[str, Rule]:
+        if next(number):
+            return {"room": rule}
+        first_may_end.wait(20)
+        return {}
+
+    monkeypatch.setattr(rules, "_read", read)
+    first = asyncio.ensure_future(known.read())
+    await asyncio.sleep(0)
+    await known.read()
+    first_may_end.set()
+    await first
+
+    assert not known.may_listen(MEMBER, "room")
+
+
 @pytest.mark.parametrize(
     ("who", "public", "user", "member"),
     [
@@ -199,15 +242,44 @@ def wait_for_refusal(socket: Socket) -> None:
         pass
 
 
-def test_a_bucket_of_a_user_goes_with_the_last_socket(settings):
+@pytest.fixture
+def spent(monkeypatch: pytest.MonkeyPatch) -> rates.Spent:
+    """No bucket of another test."""
+    monkeypatch.setattr(rates, "_by_user", WeakValueDictionary())
+    monkeypatch.setattr(rates, "_spent", kept := rates.Spent())
+    return kept
+
+
+@pytest.mark.usefixtures("spent")
+def test_a_user_s_sockets_share_a_bucket_and_a_new_socket_does_not_fill_it(settings):
     settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 2
     one, two = Rates(USER, "host"), Rates(USER, "other host")
 
     assert [one.take() > 0, two.take() > 0, one.take() > 0, two.take() > 0] == [False, False, True, True]
     del one, two
-    assert Rates(USER, "host").take() == 0
+    assert Rates(USER, "host").take() > 0
 
 
+@pytest.mark.usefixtures("spent")
+def test_changing_the_user_and_back_fills_no_bucket(settings):
+    settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 1
+    socket = Rates(USER, "host")
+    assert socket.take() == 0
+    socket.belong_to(MEMBER)
+    socket.belong_to(USER)
+
+    assert socket.take() > 0
+
+
+def test_buckets_that_are_full_again_are_forgotten(settings, spent: rates.Spent):
+    settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 10**9, 1  # full again at once
+    for number in range(rates.SWEEP):
+        Rates(THE_PUBLIC, f"host {number}").take()
+
+    assert len(spent) < 10
+
+
+@pytest.mark.usefixtures("spent")
 def test_the_public_counts_by_network_address(settings):
     settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 1
     here, also_here, there = (Rates(THE_PUBLIC, host) for host in ("1.1.1.1", "1.1.1.1", "2.2.2.2"))

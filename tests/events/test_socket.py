@@ -67,6 +67,13 @@ def test_a_bad_token_makes_the_socket_public_without_an_error(events: Server, to
         assert socket.pending() == []
 
 
+@pytest.mark.parametrize("where", ["token", "auth"])
+def test_a_token_of_16_kb_at_the_handshake_makes_the_socket_public(events: Server, where: str):
+    with Socket(events, **{where: "x" * 16_384}) as socket:
+        assert socket.root_id == PUBLIC
+        assert socket.pending() == []
+
+
 @pytest.mark.parametrize("kind", ["channel", "user", "client"])
 def test_data_arrives_verbatim_and_at_the_sender_too(events: Server, ann: User, kind: str):
     name = channel()

@@ -135,7 +135,9 @@ def test_every_kind_of_notification_reaches_its_sockets_once_per_id(
             "client_ids": [two.client_id],
             "data": {"mark": room},
         }
-        one.walk(name, context)
+        one.send({"type": "walker", "walker": name, "response": True, "context": context})
+
+        assert [one.receive(), one.receive()] == [{"mark": room}, {"status": 200, "reports": []}]
         assert two.pending().count({"mark": room}) == 4
 
 
@@ -158,6 +160,16 @@ def test_a_walker_that_raises_is_an_internal_error_without_a_traceback(events: S
     with Socket(events, token=ann.token) as socket:
         assert socket.walk(name) == INTERNAL
         assert socket.pending() == []
+
+
+@pytest.mark.parametrize("name", ["stop_iteration", "leave", "leave_async", "await_cancelled"])
+def test_a_walker_that_ends_as_no_walker_should_leaves_server_socket_and_thread(
+    events: Server, ann: User, name: str
+):
+    with Socket(events, token=ann.token) as socket:
+        for _ in range(12):  # more than there are threads
+            assert socket.walk(name) == INTERNAL
+        assert socket.walk("typed", {"val": 1})["status"] == 200
 
 
 def test_a_division_by_zero_is_one_too(events: Server, ann: User):
@@ -200,7 +212,21 @@ def test_a_walker_that_floods_is_stopped_and_the_socket_stays(events: Server, an
 def test_a_response_too_large_to_send_is_an_error_and_the_socket_stays(events: Server, ann: User):
     with Socket(events, token=ann.token) as socket:
         assert "too many to send" in socket.walk("report_much", {"size": 2**20})["error"][0]
+        assert "too many to send" in socket.walk("report_much", {"size": 2**18, "letter": "€"})["error"][0]
         assert socket.walk("report_much", {"size": 2**18})["status"] == 200
+
+
+@pytest.mark.parametrize("name", ["notify_much", "notify_much_async"])
+def test_a_notification_too_large_to_send_is_an_error_and_every_socket_stays(
+    events: Server, ann: User, name: str
+):
+    room = secrets.token_hex(4)
+    with Socket(events, room, ann.token) as socket, Socket(events, room) as other:
+        error = socket.walk(name, {"channel_id": room, "size": 2**19})["error"][0]
+        assert error == "TooLarge: a notification of 524296 bytes; at most 524288\n"
+        assert other.pending() == []
+        socket.walk(name, {"channel_id": room, "size": 2**18})
+        assert len(other.receive()["x"]) == 2**18
 
 
 @pytest.mark.parametrize("name", ["make_group", "make_group_async"])

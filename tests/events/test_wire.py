@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from routing_app.events import wire
 
+pytestmark = pytest.mark.once
+
 HEX = "672b35cec309e5ef8469c372"
 
 floats = st.floats(allow_nan=False, allow_infinity=False)

@@ -30,9 +30,9 @@ def old_python() -> Path:
         pytest.skip(f"SOCKETIO-CLIENT-2 IS NOT TESTED: the package registry is unreachable: {error}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that the tests of a module share; rooms keep them apart."""
+    """A server that the tests share; rooms keep them apart."""
     url = databases.create()
     options = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL}
     server = Server(tmp_path_factory.mktemp("broker"), options)

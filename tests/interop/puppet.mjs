@@ -14,8 +14,17 @@ const require = createRequire(import.meta.url);
 const NAMES = "EVENT CLIENTS JOINED PEERS LEFT MESSAGE RTCSIGNAL EVENTS UPDATES STATUS".split(" ");
 const sockets = new Map();
 
+// One write for what happens in a turn of the loop: thousands of events a second come this way.
+let told = "";
+
 function tell(what) {
-  process.stdout.write(JSON.stringify(what) + "\n");
+  if (told === "") setImmediate(write);
+  told += JSON.stringify(what) + "\n";
+}
+
+function write() {
+  process.stdout.write(told);
+  told = "";
 }
 
 function open({ client, library, url, options }) {

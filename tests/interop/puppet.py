@@ -47,7 +47,7 @@ class Puppet:
         """A new client that connects to a namespace; returns once it has."""
         client = self._clients[name] = Client(self, name)
         self.command(do="open", client=name, library=library, url=url, options=options)
-        await client.heard("connect")
+        [client.id] = await client.heard("connect")
         return client
 
     def command(self, **what: Any) -> None:
@@ -68,6 +68,8 @@ class Client:
     def __init__(self, puppet: Puppet, name: str) -> None:
         self._puppet = puppet
         self.name = name
+        self.id = ""
+        """What the library calls `socket.id`."""
         self._numbers = itertools.count(1)
         self._acks: dict[int, asyncio.Future[list[Any]]] = {}
         self._heard: dict[str, asyncio.Queue[list[Any]]] = {}
@@ -85,7 +87,14 @@ class Client:
 
     async def heard(self, event: str) -> list[Any]:
         """Wait for the next event of a name; its arguments."""
-        return await asyncio.wait_for(self._queue(event).get(), SECONDS)
+        async with asyncio.timeout(SECONDS):
+            return await self._queue(event).get()
+
+    async def heard_many(self, event: str, count: int) -> list[list[Any]]:
+        """Wait for so many events of a name; the arguments of each."""
+        queue = self._queue(event)
+        async with asyncio.timeout(SECONDS):
+            return [await queue.get() for _ in range(count)]
 
     def unread(self, event: str) -> list[list[Any]]:
         """What has come of a name and was not asked for yet."""
@@ -121,10 +130,10 @@ def node() -> Puppet:
 
 
 def python_socketio() -> Puppet:
-    """python-socketio's client; one in a process."""
+    """python-socketio's clients."""
     return Puppet([sys.executable, FOLDER / "puppet_socketio.py"])
 
 
 def socketio_client_2(python: Path) -> Puppet:
-    """socketIO-client-2 in its own virtual environment; one in a process."""
+    """socketIO-client-2's clients, in their own virtual environment."""
     return Puppet([python, "-W", "ignore", FOLDER / "puppet_socketio_client_2.py"])

@@ -1,9 +1,11 @@
-"""python-socketio's client as a puppet: the commands and answers of `puppet.mjs`, for one client."""
+"""python-socketio's clients as puppets: the commands and answers of `puppet.mjs`."""
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
+from collections import defaultdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,9 +25,13 @@ NAMES = (
 )
 
 
+stdout = threading.Lock()
+
+
 def tell(**what: Any) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
+    with stdout:
+        sys.stdout.write(json.dumps(what) + "\n")
+        sys.stdout.flush()
 
 
 class Puppet:
@@ -73,8 +79,8 @@ class Puppet:
         return lambda *args: tell(client=name, event=event, args=args)
 
 
-puppet = Puppet()
+puppets: dict[str, Puppet] = defaultdict(Puppet)
 tell(event="ready")
 for line in sys.stdin:
     received = json.loads(line)
-    getattr(puppet, received["do"])(received)
+    getattr(puppets[received["client"]], received["do"])(received)

@@ -1,4 +1,4 @@
-"""socketIO-client-2 0.7.5 as a puppet: the commands and answers of `puppet.mjs`, for one client.
+"""socketIO-client-2 0.7.5 as puppets: the commands and answers of `puppet.mjs`.
 
 Runs in a virtual environment of its own; the library needs setuptools' `pkg_resources`. It reads what comes
 only within `wait`, so a thread does nothing else, as in the programs that use it.
@@ -10,16 +10,20 @@ import json
 import sys
 import threading
 import warnings
+from collections import defaultdict
 from typing import Any
 from urllib.parse import urlsplit
 
 warnings.simplefilter("ignore")
 from socketIO_client import SocketIO, SocketIONamespace  # noqa: E402
 
+stdout = threading.Lock()
+
 
 def tell(**what: Any) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
+    with stdout:
+        sys.stdout.write(json.dumps(what) + "\n")
+        sys.stdout.flush()
 
 
 class Namespace(SocketIONamespace):  # type: ignore[misc]
@@ -49,12 +53,12 @@ class Puppet:
 
     def open(self, command: dict[str, Any]) -> None:
         url = urlsplit(command["url"])
-        Namespace.name = command["client"]
+        named = type("Named", (Namespace,), {"name": command["client"]})
         options = command["options"]
         self._client = SocketIO(
             url.hostname, url.port, params=options.get("query", {}), **_transports(options)
         )
-        self._namespace = self._client.define(Namespace, url.path)
+        self._namespace = self._client.define(named, url.path)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def emit(self, command: dict[str, Any]) -> None:
@@ -67,20 +71,21 @@ class Puppet:
         tell(client=command["client"], event="transport", args=[transport])
 
     def close(self, command: dict[str, Any]) -> None:
-        self._client.disconnect()
-        self._client = None
+        client, self._client = self._client, None
+        client.disconnect()
 
     def _listen(self) -> None:
+        client = self._client
         while self._client is not None:
-            self._client.wait(seconds=1)
+            client.wait(seconds=1)
 
 
 def _transports(options: dict[str, Any]) -> dict[str, Any]:
     return {"transports": options["transports"]} if "transports" in options else {}
 
 
-puppet = Puppet()
+puppets: dict[str, Puppet] = defaultdict(Puppet)
 tell(event="ready")
 for line in sys.stdin:
     received = json.loads(line)
-    getattr(puppet, received["do"])(received)
+    getattr(puppets[received["client"]], received["do"])(received)

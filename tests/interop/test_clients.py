@@ -4,60 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
+import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.interop import puppet
-from tests.interop.puppet import Client, Puppet
+from tests.interop.cast import KINDS, Cast, Kind
+from tests.interop.puppet import Client
 from tests.services.server import Server
 
+# The processes of the clients serve all tests here.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 TEXTS = ["ascii", "é€ßü", "日本語 𝄞 \u2028", "Ã©", "\x7f\x80\u00ff", '"\\/\b\f\n\r\t']
-JS = ("1.4", "1.7", "2.5", "3.1", "4.8")
+Open = Callable[[str], Awaitable[Client]]
+"""A client of the test's kind in a namespace; it is closed with the test."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A client and how it connects."""
-
-    name: str
-    library: str
-    options: dict[str, Any] = field(default_factory=dict)
-    transport: str = "websocket"
-    """What it ends on."""
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def modern(self) -> bool:
-        """Speaks Socket.IO protocol 5."""
-        return self.library in ("socket.io-client-3.1", "socket.io-client-4.8", "python-socketio")
-
-
-KINDS = [
-    *(Kind(f"{version}-default", f"socket.io-client-{version}") for version in JS),
-    *(
-        Kind(f"{version}-websocket", f"socket.io-client-{version}", {"transports": ["websocket"]})
-        for version in JS
-    ),
-    *(
-        Kind(f"{version}-polling", f"socket.io-client-{version}", {"transports": ["polling"]}, "polling")
-        for version in JS
-    ),
-    Kind("python-socketio-default", "python-socketio"),
-    Kind("python-socketio-websocket", "python-socketio", {"transports": ["websocket"]}),
-    Kind("python-socketio-polling", "python-socketio", {"transports": ["polling"]}, "polling"),
-    Kind("socketio-client-2-default", "socketIO-client-2"),
-    Kind("socketio-client-2-polling", "socketIO-client-2", {"transports": ["xhr-polling"]}, "polling"),
-]
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cast(request: pytest.FixtureRequest) -> AsyncIterator[Cast]:
+    """Clients of all kinds."""
+    async with Cast(partial(request.getfixturevalue, "old_python")) as clients:
+        yield clients
 
 
 @pytest.fixture(params=KINDS, ids=str)
@@ -66,34 +43,35 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return request.param
 
 
-@pytest.fixture
-async def stage(kind: Kind, request: pytest.FixtureRequest) -> AsyncIterator[Puppet]:
-    """The process that holds the clients of a kind."""
-    async with make_puppet(kind, request) as process:
-        yield process
+@pytest_asyncio.fixture(loop_scope="module")
+async def open_client(cast: Cast, kind: Kind, broker: Server) -> AsyncIterator[Open]:
+    opened: list[Client] = []
 
+    async def open_one(namespace: str) -> Client:
+        name = f"{kind}-{secrets.token_hex(4)}"
+        client = await cast.open(kind, name, f"{broker.url}/{namespace}")
+        opened.append(client)
+        return client
 
-def make_puppet(kind: Kind, request: pytest.FixtureRequest) -> Puppet:
-    if kind.library == "python-socketio":
-        return puppet.python_socketio()
-    if kind.library == "socketIO-client-2":
-        python: Path = request.getfixturevalue("old_python")
-        return puppet.socketio_client_2(python)
-    return puppet.node()
+    yield open_one
+    for client in opened:
+        client.close()
 
 
 async def plain(stack: AsyncExitStack, broker: Server, namespace: str) -> ClientConnection:
     return await stack.enter_async_context(connect(f"{broker.ws_url}/{namespace}"))
 
 
-async def in_room(broker: Server, namespace: str, room: str, count: int) -> None:
+async def in_room(
+    broker: Server, namespace: str, room: str, count: int, ssl: SSLContext | None = None
+) -> None:
     """Wait until a room has so many members, as the REST API sees it."""
     query = urlencode({"namespace": namespace, "search": room})
     request = Request(f"{broker.url}/api/rooms/?{query}", headers={"X-API-Key": broker.api_key})
     async with asyncio.timeout(puppet.SECONDS):
         found = 0
         while found != count:
-            with await asyncio.to_thread(urlopen, request) as response:
+            with await asyncio.to_thread(urlopen, request, context=ssl) as response:
                 rooms = json.load(response)["results"]
             found = sum(row["member_count"] for row in rooms if row["name"] == room)
 
@@ -117,17 +95,12 @@ def texts(kind: Kind) -> list[str]:
     return [text for text in TEXTS if text != "Ã©" or not ambiguous]
 
 
-async def join_layout(stage: Puppet, kind: Kind, broker: Server, room: str, name: str) -> Client:
-    client = await stage.open(name, kind.library, f"{broker.url}/layout", **kind.options)
-    assert await client.ask("JOIN", json.dumps({"room": room, "name": name})) == []
-    return client
-
-
-async def test_layout_from_join_to_leave(kind: Kind, stage: Puppet, broker: Server) -> None:
+async def test_layout_from_join_to_leave(kind: Kind, open_client: Open, broker: Server) -> None:
     room = f"room-{kind}"
     async with AsyncExitStack() as stack:
         other = await plain(stack, broker, "layout")
-        client = await join_layout(stage, kind, broker, room, "device[é€]")
+        client = await open_client("layout")
+        assert await client.ask("JOIN", json.dumps({"room": room, "name": "device[é€]"})) == []
         await say(other, "JOIN", {"room": room, "name": "other"})
 
         await in_room(broker, "layout", room, 2)
@@ -155,12 +128,13 @@ async def test_layout_from_join_to_leave(kind: Kind, stage: Puppet, broker: Serv
         assert client.unread("EVENT") == []
 
 
-async def test_text_of_all_kinds_as_it_is(kind: Kind, stage: Puppet, broker: Server) -> None:
+@pytest.mark.once
+async def test_text_of_all_kinds_as_it_is(kind: Kind, open_client: Open, broker: Server) -> None:
     """In arguments that are no JSON strings, the characters themselves are on the wire."""
     room = f"document-{kind}"
     async with AsyncExitStack() as stack:
         other = await plain(stack, broker, "trigger")
-        client = await stage.open("client", kind.library, f"{broker.url}/trigger", **kind.options)
+        client = await open_client("trigger")
         assert await client.ask("JOIN", room) == []
         await say(other, "JOIN", room)
         await in_room(broker, "trigger", room, 2)
@@ -172,7 +146,8 @@ async def test_text_of_all_kinds_as_it_is(kind: Kind, stage: Puppet, broker: Ser
             assert await hear(other) == ["UPDATES", {"generation": 1, "operations": [text]}]
 
 
-async def test_it_ends_on_the_transport_it_wants(kind: Kind, stage: Puppet, broker: Server) -> None:
-    client = await stage.open("client", kind.library, f"{broker.url}/bus", **kind.options)
+@pytest.mark.once
+async def test_it_ends_on_the_transport_it_wants(kind: Kind, open_client: Open) -> None:
+    client = await open_client("bus")
     await client.ends_on(kind.transport)
     assert await client.ask("JOIN", json.dumps({"room": f"bus-{kind}", "name": "me"})) == []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
 from tests.conftest import ServerFactory
-from tests.interop import puppet
+from tests.interop.cast import KINDS, Cast
 from tests.interop.puppet import Client
-from tests.interop.test_clients import KINDS, hear, in_room, make_puppet, plain, say
+from tests.interop.test_clients import hear, in_room, plain, say
 
 ROOM = "all.contexts"
 
@@ -21,13 +22,8 @@ async def test_all_clients_come_back_after_a_restart(
 ) -> None:
     broker = server(ROOMS_PING_INTERVAL="2", ROOMS_PING_TIMEOUT="2", ROOMS_PING_TIMEOUT_V3="2")
     async with AsyncExitStack() as stack:
-        node = await stack.enter_async_context(puppet.node())
-        clients: list[Client] = []
-        for kind in KINDS:
-            js = kind.library.startswith("socket.io-client")
-            stage = node if js else await stack.enter_async_context(make_puppet(kind, request))
-            client = await stage.open(str(kind), kind.library, f"{broker.url}/layout", **kind.options)
-            clients.append(client)
+        cast = await stack.enter_async_context(Cast(partial(request.getfixturevalue, "old_python")))
+        clients = [await cast.open(kind, str(kind), f"{broker.url}/layout") for kind in KINDS]
         await asyncio.gather(*(join(client) for client in clients))
 
         assert await asyncio.to_thread(broker.stop) == 0

@@ -10,14 +10,14 @@ from urllib.request import Request, urlopen
 
 from tests.conftest import ServerFactory
 from tests.interop import puppet
+from tests.interop.cast import JS_KINDS
 from tests.interop.puppet import Client
-from tests.interop.test_clients import KINDS, in_room
+from tests.interop.test_clients import in_room
 from tests.services.server import Server
 
 ROOM = "all.contexts"
 MEMBERS = 20
 MESSAGES = 1000
-JS_KINDS = [kind for kind in KINDS if kind.library.startswith("socket.io-client")]
 
 
 async def test_every_member_hears_everything_once_and_in_order(server: ServerFactory, redis_url: str) -> None:
@@ -65,8 +65,7 @@ async def publish(publisher: Client) -> None:
 async def heard_by(client: Client, count: int) -> dict[str, list[int]]:
     """The numbers that a client heard, by their sender, in the order in which they came."""
     heard: dict[str, list[int]] = {}
-    for _ in range(count):
-        [event] = await client.heard("EVENT")
+    for [event] in await client.heard_many("EVENT", count):
         heard.setdefault(event["sender"], []).append(event["message"])
     return heard
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -16,12 +17,11 @@ from tests.services.server import Server
 Pair = tuple[Server, Server]
 
 
-@pytest.fixture(scope="session")
-def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server as it comes."""
+@contextmanager
+def running(databases: Databases, folder: Path, **options: str) -> Iterator[Server]:
+    """A server on a database of its own."""
     url = databases.create()
-    options = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL}
-    server = Server(tmp_path_factory.mktemp("rooms"), options)
+    server = Server(folder, {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, **options})
     try:
         server.start()
         yield server
@@ -31,9 +31,16 @@ def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="session")
+def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server as it comes."""
+    with running(databases, tmp_path_factory.mktemp("rooms")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Two processes that share a database and a Redis."""
-    options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url}
+    """Two processes that share a database and a Redis; a client that does not read is slow soon."""
+    options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url, "MAX_OUTBOX_BYTES": "65536"}
     owner, other = (Server(tmp_path_factory.mktemp("pair"), options) for _ in range(2))
     try:
         owner.start()

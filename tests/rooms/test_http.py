@@ -1,9 +1,9 @@
-"""The HTTP side: the original's two paths, REST, the prefix, origins, TLS."""
+"""The HTTP side: the original's two paths, REST, the prefix, origins."""
 
 from __future__ import annotations
 
 import json
-import ssl
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,10 +13,24 @@ from websockets.exceptions import InvalidStatus
 
 from tests.compliance.engineio.client import Answer, Site
 from tests.conftest import ServerFactory
-from tests.rooms.client import SOCKET_IO, Api, Plain, plain, socketio, until
+from tests.rooms.client import SOCKET_IO, Api, plain, socketio
+from tests.rooms.conftest import running
+from tests.services.databases import Databases
 from tests.services.server import Server
 
 JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def chosen(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with settings of its operator's choice."""
+    options = {
+        "ROOMS_BUS_TOKEN": "shared secret",
+        "ROOMS_ORIGINS": "https://good.example",
+        "ROOMS_PATHS": "/socket.io/,/prefix/socket.io/",
+    }
+    with running(databases, tmp_path_factory.mktemp("chosen"), **options) as server:
+        yield server
 
 
 async def post_bus(broker: Server, room: str, body: str | bytes, **headers: str) -> Answer:
@@ -26,9 +40,11 @@ async def post_bus(broker: Server, room: str, body: str | bytes, **headers: str)
 
 async def test_healthcheck(broker: Server) -> None:
     answer = await Site(broker.port).request("GET", "/healthcheck")
+    head = await Site(broker.port).request("HEAD", "/healthcheck")
 
     assert (answer.status, answer.body) == (200, b"OK")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert (head.status, head.body) == (200, b"")
 
 
 async def in_bus(stack: AsyncExitStack, broker: Server, room: str) -> list[Any]:
@@ -91,13 +107,11 @@ async def test_bus_message_rooms_are_decoded(broker: Server, stack: AsyncExitSta
     assert (await member.hear())[1]["room"] == f"{room}/é ü"
 
 
-async def test_bus_message_can_ask_for_a_secret(server: ServerFactory) -> None:
-    broker = server(ROOMS_BUS_TOKEN="shared secret")
-
-    assert (await post_bus(broker, "x", "{}", **JSON)).status == 401
-    assert (await post_bus(broker, "x", "{}", **JSON, X_API_Key="wrong")).status == 401
-    assert (await post_bus(broker, "x", "{}", **JSON, X_API_Key="shared secret")).status == 200
-    assert (await post_bus(broker, "x", "{}", **JSON, Authorization="Bearer shared secret")).status == 200
+async def test_bus_message_can_ask_for_a_secret(chosen: Server) -> None:
+    assert (await post_bus(chosen, "x", "{}", **JSON)).status == 401
+    assert (await post_bus(chosen, "x", "{}", **JSON, X_API_Key="wrong")).status == 401
+    assert (await post_bus(chosen, "x", "{}", **JSON, X_API_Key="shared secret")).status == 200
+    assert (await post_bus(chosen, "x", "{}", **JSON, Authorization="Bearer shared secret")).status == 200
 
 
 # --- REST ------------------------------------------------------------------------------------------------
@@ -170,20 +184,17 @@ async def test_rest_needs_a_key(broker: Server) -> None:
 # --- where it is mounted, and who may come ---------------------------------------------------------------
 
 
-async def test_the_endpoint_is_mountable_under_a_prefix(server: ServerFactory, stack: AsyncExitStack) -> None:
+async def test_the_endpoint_is_mountable_under_a_prefix(chosen: Server, stack: AsyncExitStack) -> None:
     """Client URLs of the originals may be `https://host/{prefix}/`, which means `prefix/socket.io`."""
-    broker = server(ROOMS_PATHS="/socket.io/,/prefix/socket.io/", ROOMS_ORIGINS="https://good.example")
     for path in ("/socket.io/", "/prefix/socket.io/"):
-        site = Site(broker.port, 4, path)
+        site = Site(chosen.port, 4, path)
         assert (await site.get()).status == 200
         assert (await (await site.socket(stack)).hear())[0] == "0"
-    assert (await Site(broker.port, 4, "/other/socket.io/").get()).status == 404
-
-    await check_origins(broker)
+    assert (await Site(chosen.port, 4, "/other/socket.io/").get()).status == 404
 
 
-async def check_origins(broker: Server) -> None:
-    site = Site(broker.port, 4, SOCKET_IO)
+async def test_other_origins_are_refused_and_not_logged(chosen: Server) -> None:
+    site = Site(chosen.port, 4, SOCKET_IO)
     target = site.query("polling")
     wrong, good = {"Origin": "https://bad.example"}, {"Origin": "https://good.example"}
 
@@ -191,12 +202,12 @@ async def check_origins(broker: Server) -> None:
     assert (refused.status, json.loads(refused.body)) == (403, {"code": 4, "message": "Forbidden"})
     assert (await site.request("GET", target, headers=good)).status == 200
     with pytest.raises(InvalidStatus):
-        await connect(f"{broker.ws_url}/layout", origin="https://bad.example", proxy=None)  # type: ignore[arg-type]
+        await connect(f"{chosen.ws_url}/layout", origin="https://bad.example", proxy=None)  # type: ignore[arg-type]
     query = site.query("websocket")
     with pytest.raises(InvalidStatus):
-        await connect(f"{broker.ws_url}{query}", origin="https://bad.example", proxy=None)  # type: ignore[arg-type]
-    assert "ROOMS_ORIGINS would admit it" in broker.log_text()
-    assert "bad.example" not in broker.log_text()
+        await connect(f"{chosen.ws_url}{query}", origin="https://bad.example", proxy=None)  # type: ignore[arg-type]
+    assert "ROOMS_ORIGINS would admit it" in chosen.log_text()
+    assert "bad.example" not in chosen.log_text()
 
 
 @pytest.mark.parametrize("runner", ["daphne", "uvicorn"])
@@ -217,21 +228,3 @@ async def test_plain_asgi_servers_serve_it(
     while "EVENT" not in heard:
         heard += (await site.get(sid)).text
     assert '"message":"\\u00e9"' in heard
-
-
-async def test_rooms_over_tls(server: ServerFactory, stack: AsyncExitStack, room: str) -> None:
-    """`--https` makes a certificate on first use; clients are told not to verify it, as with the original."""
-    broker = server("serve", "--https")
-    trusting = ssl.create_default_context()
-    trusting.check_hostname = False
-    trusting.verify_mode = ssl.CERT_NONE
-    url = f"wss://127.0.0.1:{broker.port}/layout"
-    sockets = [
-        Plain(await stack.enter_async_context(connect(url, ssl=trusting, proxy=None))) for _ in range(2)
-    ]
-    await sockets[0].join(room, "n")
-
-    await sockets[1].say("NOTIFY", {"room": room, "message": "x" * 50_000})
-
-    assert (await sockets[0].hear())[1]["message"] == "x" * 50_000
-    await until(["n"], lambda: sockets[1].clients(room))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -9,18 +11,34 @@ import pytest
 from tests.compliance.engineio.client import Site
 from tests.conftest import ServerFactory
 from tests.rooms.client import SOCKET_IO, Api, plain, socketio, until
+from tests.rooms.conftest import running
+from tests.services.databases import Databases
+from tests.services.server import Server
+
+
+@pytest.fixture(scope="module")
+def tight(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with narrow bounds."""
+    options = {
+        "MAX_OUTBOX_BYTES": "65536",
+        "MESSAGE_BURST": "5",
+        "MESSAGE_RATE": "500",
+        "ROOMS_MAX_ROOMS": "2",
+    }
+    with running(databases, tmp_path_factory.mktemp("tight"), **options) as server:
+        yield server
 
 
 @pytest.mark.parametrize("version", [3, 4])
 async def test_who_does_not_poll_is_dropped_alone(
-    server: ServerFactory, stack: AsyncExitStack, room: str, version: int
+    tight: Server, stack: AsyncExitStack, room: str, version: int
 ) -> None:
-    broker = server(MAX_OUTBOX_BYTES="65536")
-    site = Site(broker.port, version, SOCKET_IO)
+    site = Site(tight.port, version, SOCKET_IO)
+    before = await lost(tight)
     sid = await site.open(b64="1")
     join = f'42/layout,["JOIN",{{"room":"{room}","name":"deaf"}}]'
     await site.post(f"10:40/layout,{len(join)}:{join}" if version == 3 else f"40/layout,\x1e{join}", sid)
-    reader, sender = await socketio(stack, broker, "layout"), await plain(stack, broker, "layout")
+    reader, sender = await socketio(stack, tight, "layout"), await plain(stack, tight, "layout")
     await reader.ask("JOIN", {"room": room, "name": "reader"})
     assert await sender.clients(room) == ["deaf", "reader"]
 
@@ -31,13 +49,19 @@ async def test_who_does_not_poll_is_dropped_alone(
         assert (await reader.hear())[1]["message"][0] == number
     await until(["reader"], lambda: sender.clients(room))
     assert (await site.get(sid)).status == 400
-    assert 'switchboard_lost_total{reason="slow"}' in (await Api(broker).call("GET", "/metrics")).text
+    assert await lost(tight) >= before + 50
+
+
+async def lost(server: Server) -> float:
+    """Messages to slow readers that were thrown away."""
+    text = (await Api(server).call("GET", "/metrics")).text
+    wanted = 'switchboard_lost_total{reason="slow"} '
+    return sum(float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))
 
 
 async def test_a_thousand_small_messages_are_one_poll(
-    server: ServerFactory, stack: AsyncExitStack, room: str
+    broker: Server, stack: AsyncExitStack, room: str
 ) -> None:
-    broker = server()
     site = Site(broker.port, 4, SOCKET_IO)
     sid = await site.open()
     await site.post(f'40/layout,\x1e42/layout,["JOIN",{{"room":"{room}","name":"p"}}]', sid)
@@ -51,6 +75,30 @@ async def test_a_thousand_small_messages_are_one_poll(
 
     packets = (await site.get(sid)).text.split("\x1e")
     assert [int(packet.rpartition(":")[2].rstrip("]}")) for packet in packets] == list(range(3000))
+
+
+async def test_two_posts_at_once_end_the_session(tight: Server, room: str) -> None:
+    """The rate holds the first one up for a second, while the other comes."""
+    site = Site(tight.port, 4, SOCKET_IO)
+    sid = await site.open()
+    notify = f'42/layout,["NOTIFY",{{"room":"{room}","message":1}}]'
+    first = await site.begin_post("\x1e".join(["40/layout,", *[notify] * 500]), sid)
+
+    second = await site.post(notify, sid)
+
+    assert [(second.status, json.loads(second.body)["code"]), (await first).status] == [(400, 3), 400]
+    assert (await site.get(sid)).status == 400
+
+
+async def test_a_client_is_in_so_many_rooms_at_once(tight: Server, stack: AsyncExitStack, room: str) -> None:
+    client = await socketio(stack, tight, "layout")
+    for name in (room, f"{room}-2", room):
+        await client.ask("JOIN", {"room": name, "name": "n"})
+
+    await client.emit("JOIN", {"room": f"{room}-3", "name": "n"}, id=1)
+    assert await client.settled() == []
+    await client.ask("LEAVE", {"room": room})
+    await client.ask("JOIN", {"room": f"{room}-3", "name": "n"})
 
 
 async def test_sessions_take_seats_and_give_them_back(server: ServerFactory, stack: AsyncExitStack) -> None:
@@ -69,11 +117,8 @@ async def test_sessions_take_seats_and_give_them_back(server: ServerFactory, sta
     await until(200, again)
 
 
-async def test_a_rate_slows_down_and_loses_nothing(
-    server: ServerFactory, stack: AsyncExitStack, room: str
-) -> None:
-    broker = server(MESSAGE_RATE="200", MESSAGE_BURST="5")
-    member, sender = await plain(stack, broker, "layout"), await socketio(stack, broker, "layout")
+async def test_a_rate_slows_down_and_loses_nothing(tight: Server, stack: AsyncExitStack, room: str) -> None:
+    member, sender = await plain(stack, tight, "layout"), await socketio(stack, tight, "layout")
     await member.join(room, "n")
     for number in range(100):
         await sender.emit("NOTIFY", {"room": room, "message": number})

@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from routing_app.core.codes import RESTART
 from tests.compliance.engineio.client import Site, handshake
+from tests.compliance.engineio.client import Socket as Frames
 from tests.conftest import ServerFactory
-from tests.rooms.client import SOCKET_IO, Api, plain, until
+from tests.rooms.client import SOCKET_IO, Api, plain, socketio, until
 from tests.rooms.conftest import Pair
 
 
@@ -51,8 +53,7 @@ async def test_polls_and_posts_land_anywhere(
     await other.join(room, "other")
 
     for number in range(10):
-        waiting = asyncio.create_task((there if number % 2 else here).get(sid))
-        await asyncio.sleep(0.02)
+        waiting = await (there if number % 2 else here).begin_poll(sid)
         await other.say("NOTIFY", {"room": room, "message": number})
         assert f'"message":{number}}}' in (await waiting).text
         post = there if number % 3 else here
@@ -71,10 +72,7 @@ async def test_a_websocket_anywhere_carries_the_session_after_its_upgrade(
     await other.say("NOTIFY", {"room": room, "message": "before"})
     await other.settled()
 
-    socket = await there.socket(stack, sid)
-    await socket.send("2probe")
-    assert await socket.hear() == "3probe"
-    await socket.send("5")
+    socket = await moved(there, sid, stack)
 
     assert '"message":"before"' in await socket.hear()
     for number in range(100):
@@ -111,13 +109,11 @@ async def test_the_end_crosses_as_well(sites: tuple[Site, Site], stack: AsyncExi
     here, there = sites
     first, second, third = [await joined(here, room, name) for name in ("first", "second", "third")]
 
-    poll = asyncio.create_task(here.get(first))
-    await asyncio.sleep(0.05)
+    poll = await here.begin_poll(first)
     assert (await there.post(packets(here, "1"), first)).status == 200
     assert (await poll).text == packets(here, "6")
     assert (await there.post("no payload", second)).status == 400
-    poll = asyncio.create_task(here.get(third))
-    await asyncio.sleep(0.05)
+    poll = await here.begin_poll(third)
     assert (await there.get(third)).status == 400
     assert (await poll).text == packets(here, "1")
 
@@ -133,25 +129,56 @@ async def test_a_poll_given_up_elsewhere_loses_nothing(
     _, writer = await asyncio.open_connection("127.0.0.1", there.port)
     writer.write(f"GET {there.query('polling', sid)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     await writer.drain()
-    await asyncio.sleep(0.2)
-    writer.close()
-    await asyncio.sleep(0.2)
-
     other = await plain(stack, pair[1], "layout")
+    await other.settled()
+    writer.close()
+    await writer.wait_closed()
+
+    await other.settled()
     await other.say("NOTIFY", {"room": room, "message": "kept"})
     assert '"message":"kept"' in (await there.get(sid)).text
 
 
-async def test_sessions_of_a_dead_owner_are_unknown(
-    server: ServerFactory, pair: Pair, redis_url: str, room: str
+async def test_a_worker_that_stops_sends_clients_of_others_on(
+    server: ServerFactory, pair: Pair, redis_url: str, stack: AsyncExitStack, room: str
 ) -> None:
-    owner = server(REDIS_URL=redis_url)
-    sid = await joined(Site(owner.port, 4, SOCKET_IO), room)
-    owner.kill()
+    """Polls are answered and lose nothing, sockets end as each client understands, lobbies hear LEFT."""
+    owner = pair[0]
+    holder = server(REDIS_URL=redis_url, DATABASE_URL=owner.database_url)
+    stays = await socketio(stack, owner, "lobby", lobbyId=room)
+    goes = await socketio(stack, holder, "lobby", lobbyId=room)
+    await until(2, lambda: member_count(Api(owner), room))
+    polls, sockets = {}, {}
+    for version in (3, 4):
+        here, there = (Site(one.port, version, SOCKET_IO) for one in (owner, holder))
+        sid = await joined(here, room, f"polls{version}")
+        polls[here, sid] = await there.begin_poll(sid)
+        sockets[version] = await moved(there, await joined(here, room, f"moved{version}"), stack)
 
-    answer = await Site(pair[1].port, 4, SOCKET_IO).get(sid)
+    assert await asyncio.to_thread(holder.stop) == 0
 
-    assert (answer.status, json.loads(answer.body)["code"]) == (400, 1)
+    assert "did not end within the limit" not in holder.log_text()
+    assert [await sockets[version].closed() for version in (3, 4)] == [None, RESTART.code]
+    for (here, sid), poll in polls.items():
+        assert (await poll).text == packets(here, "6")
+        other = await plain(stack, owner, "layout")
+        await other.say("NOTIFY", {"room": room, "message": "kept"})
+        assert '"message":"kept"' in (await here.get(sid)).text
+    assert ["LEFT", goes.sid] in [json.loads(text.partition(",")[2]) for text in await stays.settled()]
+    await until(["polls3", "polls4"], lambda: other.clients(room))
+
+
+async def member_count(api: Api, lobby: str) -> int:
+    return int((await api.room("lobby", lobby)).get("member_count", 0))
+
+
+async def moved(site: Site, sid: str, stack: AsyncExitStack) -> Frames:
+    """A polling session on its WebSocket."""
+    socket = await site.socket(stack, sid)
+    await socket.send("2probe")
+    assert await socket.hear() == "3probe"
+    await socket.send("5")
+    return socket
 
 
 async def test_operators_reach_clients_wherever_they_are(
@@ -159,10 +186,7 @@ async def test_operators_reach_clients_wherever_they_are(
 ) -> None:
     here, there = sites
     sid = await joined(here, room)
-    socket = await there.socket(stack, sid)
-    await socket.send("2probe")
-    await socket.hear()
-    await socket.send("5")
+    socket = await moved(there, sid, stack)
     api = Api(pair[1])
     number = (await api.room("layout", room))["id"]
     [member] = (await api.json("GET", f"/api/rooms/{number}/members/"))["results"]
@@ -173,16 +197,12 @@ async def test_operators_reach_clients_wherever_they_are(
 
 
 async def test_a_reader_that_does_not_read_is_dropped_by_the_worker_that_holds_it(
-    server: ServerFactory, redis_url: str, stack: AsyncExitStack, room: str
+    pair: Pair, stack: AsyncExitStack, room: str
 ) -> None:
-    owner = server(REDIS_URL=redis_url, MAX_OUTBOX_BYTES="65536", MAX_FRAME_BYTES="65536")
-    holder = server(REDIS_URL=redis_url, DATABASE_URL=owner.database_url, MAX_OUTBOX_BYTES="65536")
+    owner, holder = pair
     here, there = Site(owner.port, 4, SOCKET_IO), Site(holder.port, 4, SOCKET_IO)
     sid = await joined(here, room, "deaf")
-    socket = await there.socket(stack, sid)
-    await socket.send("2probe")
-    await socket.hear()
-    await socket.send("5")
+    socket = await moved(there, sid, stack)
     other = await plain(stack, owner, "layout")
     await until(["deaf"], lambda: other.clients(room))
     socket.connection.transport.pause_reading()

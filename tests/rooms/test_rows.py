@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+from django.utils import timezone
 from websockets.exceptions import ConnectionClosed
 
+from routing_app.core import database
+from routing_app.core.address import WORKER_ID_LENGTH
+from routing_app.core.engineio.session import Fault
+from routing_app.core.models import ConnectionRecord, Subscription, Worker
+from routing_app.core.worker import current_worker, drop_worker
+from routing_app.rooms import upkeep
+from routing_app.rooms.member import roll
+from routing_app.rooms.models import Membership, Room
+from tests.compliance.engineio.client import Site
 from tests.conftest import ServerFactory
-from tests.rooms.client import Api, plain, socketio, until
+from tests.rooms.client import SOCKET_IO, Api, plain, socketio, until
 from tests.rooms.conftest import Pair
+from tests.services.databases import sql
 from tests.services.server import Server
 
 
@@ -28,38 +41,43 @@ async def test_join_is_acked_after_its_row_is_committed(pair: Pair, stack: Async
         assert await asker.clients(room) == []
 
 
-async def test_rows_of_a_killed_worker_do_not_show(
+async def test_nothing_remains_of_a_killed_worker(
     server: ServerFactory, pair: Pair, redis_url: str, stack: AsyncExitStack, room: str
 ) -> None:
-    """At once when it stops in order; when it is killed, as soon as its lease of 15 s has run out."""
+    """Its rows do not show once its lease of 15 s has run out; the database is told here that it has.
+
+    Who asks another worker for a session that it owned learns that there is none.
+    """
     second = pair[0]
     first = server(REDIS_URL=redis_url, DATABASE_URL=second.database_url)
     killed = await socketio(stack, first, "layout")
     await killed.ask("JOIN", {"room": room, "name": "killed"})
     asker = await plain(stack, second, "layout")
     assert await asker.clients(room) == ["killed"]
+    sid = await Site(first.port, 4, SOCKET_IO).open()
     first.kill()
+    table = Worker._meta.db_table
+    sql(
+        second.database_url,
+        f"UPDATE {table} SET renewed_at = '2000-01-01 00:00:00+00:00' WHERE id = '{sid[:WORKER_ID_LENGTH]}'",
+    )
 
-    await until([], lambda: asker.clients(room))
-    api = Api(second)
-    assert (await api.room("layout", room))["member_count"] == 0
+    assert await asker.clients(room) == []
+    assert (await Api(second).room("layout", room))["member_count"] == 0
+    answer = await Site(second.port, 4, SOCKET_IO).get(sid)
+    assert (answer.status, json.loads(answer.body)["code"]) == (400, Fault.UNKNOWN_SID)
 
 
 async def test_memberships_are_written_again_when_the_database_lost_them(
-    server: ServerFactory, stack: AsyncExitStack, room: str
+    broker: Server, stack: AsyncExitStack, room: str
 ) -> None:
     """Another worker may sweep this one after an outage; its next renewal brings everything back."""
-    broker = server()
     client = await socketio(stack, broker, "layout")
     lobby = await socketio(stack, broker, "lobby", lobbyId=room)
     await lobby.settled()
     await client.ask("JOIN", {"room": room, "name": "back again"})
-    await asyncio.to_thread(
-        broker.manage,
-        "shell",
-        "-c",
-        "from routing_app.core.models import Worker; Worker.objects.all().delete()",
-    )
+    for model in (Membership, Subscription, ConnectionRecord, Worker):
+        sql(broker.database_url, f"DELETE FROM {model._meta.db_table}")
     asker = await plain(stack, broker, "layout")
 
     await until(["back again"], lambda: asker.clients(room))
@@ -168,25 +186,31 @@ async def hearing(api: Api, room: str) -> int:
     return int((await api.json("GET", f"/api/clients/?address=room:layout/{room}"))["count"])
 
 
-async def test_rooms_that_nobody_needs_are_deleted(server: ServerFactory, stack: AsyncExitStack) -> None:
-    broker = server(ROOMS_KEEP_SECONDS="1")
-    api = Api(broker)
-    client = await plain(stack, broker, "layout")
-    for name in ("left", "kept"):
-        await client.join(name, "n")
-    await client.say("LEAVE", {"room": "left"})
-    await client.settled()
-    await restricted(api, "described", note="keep me")
-    await asyncio.sleep(1.1)
+@pytest.mark.django_db(transaction=True)
+async def test_rooms_that_nobody_needs_are_deleted(settings: Any) -> None:
+    settings.ROOMS_KEEP_SECONDS = 3600
+    worker = current_worker()
+    await database.query(old_rooms, timezone.now() - timedelta(hours=2))
+    await database.query(Room.objects.create, namespace="layout", name="new")
+    roll(worker).used.add(("layout", "used just now"))
 
-    script = (
-        "import asyncio\n"
-        "from routing_app.core.worker import current_worker\n"
-        "from routing_app.rooms import upkeep\n"
-        "async def main(): await upkeep.keep(current_worker())\n"
-        "asyncio.run(main())"
-    )
-    await asyncio.to_thread(broker.manage, "shell", "-c", script)
+    await upkeep.keep(worker)
 
-    rooms = (await api.json("GET", "/api/rooms/"))["results"]
-    assert {row["name"] for row in rooms} == {"kept", "described"}
+    rooms = await database.query(lambda: set(Room.objects.values_list("name", flat=True)))
+    assert rooms == {"new", "used just now", "noted", "limited", "listed", "occupied"}
+    drop_worker()
+
+
+def old_rooms(then: datetime) -> None:
+    """Rooms that were used last at a time."""
+    described: dict[str, dict[str, Any]] = {
+        **{name: {} for name in ("unused", "used just now", "occupied")},
+        "noted": {"note": "n"},
+        "limited": {"member_limit": 5},
+        "listed": {"allowed": ["alice"]},
+    }
+    for name, fields in described.items():
+        Room.objects.create(namespace="layout", name=name, last_used_at=then, **fields)
+    worker = Worker.objects.create(id="w", host="h", pid=1)
+    member = ConnectionRecord.objects.create(id="c", worker=worker, line="rooms", connected_at=then)
+    Membership.objects.create(room=Room.objects.get(name="occupied"), connection=member, joined_at=then)

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from routing_app.rooms import wire
 from routing_app.rooms.wire import Broadcast, Clients, Ignored, Join, Leave, Notify, Signal
 
+pytestmark = pytest.mark.once
+
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
@@ -110,10 +112,30 @@ def test_names_that_rooms_have(name: str) -> None:
     assert wire.room_name(name) == name
 
 
-@pytest.mark.parametrize("nickname", [None, False, 0, "", "\x00", "\ud800", ["\x00"], "x" * 300])
+@pytest.mark.parametrize(
+    "nickname",
+    [
+        *(None, False, 0, "", "\x00", "\ud800", ["\x00"], ["\ud800"], "x" * 300),
+        *(float("nan"), float("inf"), {"n": [float("-inf")]}),
+    ],
+    ids=lambda name: repr(name)[:12],
+)
 def test_nicknames_that_are_none(nickname: Any) -> None:
     with pytest.raises(Ignored):
         wire.parse("layout", "JOIN", [{"room": "r", "name": nickname}])
+
+
+@pytest.mark.parametrize("nickname", ["x" * 253, "é" * 253, "日本" * 100, "a b", {"n": 1}, [], 1.5, True])
+def test_nicknames_that_are(nickname: Any) -> None:
+    assert wire.parse("layout", "JOIN", [{"room": "r", "name": nickname}]) == Join("r", nickname)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_javascript_does_not_read_as_json_is_ignored(number: str) -> None:
+    with pytest.raises(Ignored):
+        wire.parse("layout", "NOTIFY", [f'{{"room":"r","message":{number}}}'])
+    with pytest.raises(Ignored):
+        wire.parse_frame(f'["NOTIFY",{{"room":"r","message":{number}}}]')
 
 
 @pytest.mark.parametrize("text", ["", "null", "{}", '"x"', "[]", "[1", "[" * 100_000, "JOIN"])

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from tests.server.plain import Plain, PlainFactory, client_frame
+
+pytestmark = pytest.mark.once
 
 MEGABYTE = 2**20
 
@@ -29,6 +33,20 @@ async def test_a_slow_reader_that_wakes_up_is_told_the_code(shared: Plain) -> No
     raw = await shared.raw("/offer?frames=200")
     await asyncio.sleep(0.3)
     assert await raw.read_close() == 4100
+    await raw.close()
+
+
+async def test_a_slow_reader_that_reads_on_is_told_the_code_however_late(shared: Plain) -> None:
+    raw = await shared.raw("/offer?frames=200")
+    heard = 0
+    for _ in range(25):  # longer than one that does not read is given
+        heard += len(data := await raw.reader.read(20_000))
+        await asyncio.sleep(0.1)
+    while more := await raw.reader.read(MEGABYTE):
+        heard += len(more)
+        data = (data + more)[-100:]
+    assert data.endswith(b"\x88\x11" + (4100).to_bytes(2, "big") + b"reader too slow")
+    assert heard < 200 * 100_000
     await raw.close()
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.server.plain import Plain, client_frame, closed_with
 
+pytestmark = pytest.mark.once
+
 CODES = [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4100, 4999]
 
 

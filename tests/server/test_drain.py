@@ -13,6 +13,8 @@ from websockets.exceptions import InvalidStatus
 
 from tests.server.plain import Plain, PlainFactory, closed_with
 
+pytestmark = pytest.mark.once
+
 CLIENTS = 500
 
 

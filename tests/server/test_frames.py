@@ -16,6 +16,8 @@ from broker_project.server import frames
 from broker_project.server.frames import Frame, FrameError, FrameReader
 from tests.server.plain import client_frame
 
+pytestmark = pytest.mark.once
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
 

@@ -11,6 +11,8 @@ from websockets.exceptions import InvalidStatus
 from tests.server.plain import Plain, PlainFactory, handshake
 from tests.services.ports import LOOPBACK
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("changes", "status"),

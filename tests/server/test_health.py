@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from broker_project import health
 from broker_project.health import Probe
@@ -65,7 +65,9 @@ async def test_ready_falls_first_and_health_is_answered_to_the_end(server: Serve
 async def test_the_product_drains_500_clients(server: ServerFactory) -> None:
     switchboard = server()
     url = f"{switchboard.ws_url}/ws?RegisterToken=drained"
-    clients = [await connect(url, compression=None) for _ in range(500)]
+    clients: list[ClientConnection] = []
+    while len(clients) < 500:
+        clients += await asyncio.gather(*(connect(url, compression=None) for _ in range(50)))
     assert await asyncio.to_thread(switchboard.stop, 10) == 0
     assert [await closed_with(client) for client in clients] == [1012] * 500
     count = "from routing_app.core import models; print(models.ConnectionRecord.objects.count())"
@@ -94,6 +96,7 @@ async def test_a_layer_that_is_down_is_not_ready_until_it_is_back(
             pytest.fail("not ready although Redis is back")
 
 
+@pytest.mark.once
 async def test_a_service_that_hangs_is_asked_once_and_waited_for_briefly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -116,6 +119,7 @@ async def test_a_service_that_hangs_is_asked_once_and_waited_for_briefly(
     assert asked == 1
 
 
+@pytest.mark.once
 async def test_a_result_is_asked_for_again_when_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes: list[Exception | None] = [ConnectionError("down"), None]
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.server.plain import Plain, PlainFactory, client_frame
 
+pytestmark = pytest.mark.once
+
 SHORT = ("--ping-interval", "1", "--ping-timeout", "1")
 
 

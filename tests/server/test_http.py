@@ -10,6 +10,8 @@ import pytest
 from tests.server.plain import Plain, PlainFactory
 from tests.services.ports import LOOPBACK
 
+pytestmark = pytest.mark.once
+
 
 async def test_the_access_log_holds_no_query_string(plain: PlainFactory, tmp_path: Path) -> None:
     log = tmp_path / "access"

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from broker_project.server.proxy import Proxies
 from tests.server.plain import Plain, PlainFactory
 
+pytestmark = pytest.mark.once
+
 TRUSTED = Proxies(["127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "unix"])
 
 

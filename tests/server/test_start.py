@@ -12,6 +12,8 @@ from tests.conftest import ServerFactory
 from tests.services.ports import LOOPBACK, free_port
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once
+
 
 def fails_with(server: Server) -> str:
     """Start a server that must fail, and return the one line it says."""

@@ -42,6 +42,7 @@ def open_secure(server: Plain, context: ssl.SSLContext, path: str) -> connect:
     return connect(url, ssl=context, compression=None, max_size=None, ping_interval=None, max_queue=1)
 
 
+@pytest.mark.once
 async def test_sockets_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
     async with open_secure(secure, context, "/echo") as client:
         for message in ("", "hello", "x" * 65_536, b"\x00" * 500_000):
@@ -55,6 +56,7 @@ async def test_sockets_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
         assert await client.recv() == "True 0"
 
 
+@pytest.mark.once
 async def test_memory_is_bounded_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
     before = secure.memory()
     async with open_secure(secure, context, "/offer?frames=1000"):
@@ -75,6 +77,7 @@ async def ask(server: Plain, context: ssl.SSLContext, path: str) -> Any:
     return await asyncio.to_thread(get)
 
 
+@pytest.mark.once
 async def test_a_flood_is_held_back_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
     before = secure.memory()
     async with open_secure(secure, context, "/wait_to_read") as client:
@@ -93,6 +96,7 @@ async def test_a_flood_is_held_back_over_tls(secure: Plain, context: ssl.SSLCont
         assert await client.recv() == "50000"
 
 
+@pytest.mark.once
 async def test_the_product_makes_its_certificate_and_keeps_it(server: ServerFactory) -> None:
     first = server(HTTPS="yes")
     pem = first.folder / "tls" / "self-signed.pem"
@@ -106,6 +110,7 @@ async def test_the_product_makes_its_certificate_and_keeps_it(server: ServerFact
     assert pem.read_bytes() == certificate
 
 
+@pytest.mark.once
 def test_a_certificate_is_made_again_for_other_names(tmp_path: Path) -> None:
     cert, key = self_signed(tmp_path, ["localhost"])
     before = cert.read_bytes()
@@ -115,6 +120,7 @@ def test_a_certificate_is_made_again_for_other_names(tmp_path: Path) -> None:
     assert cert.read_bytes() != before
 
 
+@pytest.mark.once
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     cert, _ = self_signed(tmp_path / "one", ["localhost"])
     _, key = self_signed(tmp_path / "two", ["localhost"])

@@ -73,6 +73,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.once
 async def test_both_workers_serve_and_a_signal_ends_all_in_order(group: Group) -> None:
     clients = [await group.open_and_ask() for _ in range(60)]
     workers = group.workers()
@@ -83,6 +84,7 @@ async def test_both_workers_serve_and_a_signal_ends_all_in_order(group: Group) -
     assert not any(map(runs, workers))
 
 
+@pytest.mark.once
 async def test_a_crashed_worker_is_replaced_and_the_other_ones_clients_stay(group: Group) -> None:
     clients = [await group.open_and_ask() for _ in range(40)]
     victim = clients[0][1]
@@ -98,6 +100,7 @@ async def test_a_crashed_worker_is_replaced_and_the_other_ones_clients_stay(grou
     assert await asyncio.to_thread(group.process.wait, 10) == 0
 
 
+@pytest.mark.once
 async def test_every_worker_is_replaced_without_a_failed_connect(group: Group) -> None:
     before = group.workers()
     old, _ = await group.open_and_ask()
@@ -126,6 +129,7 @@ async def test_every_worker_is_replaced_without_a_failed_connect(group: Group) -
     assert await asyncio.to_thread(group.process.wait, 10) == 0
 
 
+@pytest.mark.once
 async def test_workers_end_when_their_supervisor_is_killed(group: Group) -> None:
     client, _ = await group.open_and_ask()
     workers = group.workers()
@@ -134,11 +138,13 @@ async def test_workers_end_when_their_supervisor_is_killed(group: Group) -> None
     await eventually(lambda: not any(map(runs, workers)))
 
 
+@pytest.mark.once
 async def test_workers_that_cannot_start_end_the_supervisor(tmp_path: Path) -> None:
     group = Group(tmp_path, "tests.server.no_such_module:app")
     assert await asyncio.to_thread(group.process.wait, 20) == 3
 
 
+@pytest.mark.once
 async def test_the_product_replaces_its_workers(server: ServerFactory, redis_url: str) -> None:
     switchboard = server(WORKERS="2", REDIS_URL=redis_url)
     await eventually(lambda: "Switchboard listens" in switchboard.log_text(), 30)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -72,16 +73,15 @@ class PostgresDatabases:
 
 
 def sql(url: str, statement: str, *values: object) -> Sequence[Any]:
-    """Run one statement, its values marked `%s`, in a database that `create` made; the rows it returns."""
+    """Run one statement behind a server's back, its values marked `%s`; the rows it returns.
+
+    A script of `manage.py` would take seconds.
+    """
     if url.startswith("sqlite"):
-        connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20)
-        try:
-            with connection:
-                return connection.execute(statement.replace("%s", "?"), values).fetchall()
-        finally:
-            connection.close()
-    with psycopg.connect(url, autocommit=True) as link:
-        cursor = link.execute(statement.encode(), values)
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20)) as database, database:
+            return database.execute(statement.replace("%s", "?"), values).fetchall()
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), values)
         return cursor.fetchall() if cursor.description else []
 
 

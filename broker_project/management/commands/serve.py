@@ -35,7 +35,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options that are ours."""
-        parser.add_argument("-b", "--host", default=settings.HOST, help=f"address ({settings.HOST})")
+        parser.add_argument(
+            "-b", "--host", "--bind", default=settings.HOST, help=f"address ({settings.HOST})"
+        )
         parser.add_argument("-p", "--port", type=int, default=settings.PORT, help=f"port ({settings.PORT})")
         parser.add_argument("--workers", type=int, default=settings.WORKERS, help="worker processes")
         parser.add_argument(

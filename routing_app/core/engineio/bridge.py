@@ -95,6 +95,7 @@ class Bridges:
         courier.offers("receive", _receive)
         courier.listen(FRAMES, self._write)
         courier.listen(END, self._end)
+        courier.worker.on_drain.append(self._drain)
 
     # --- the holder --------------------------------------------------------------------------------------
 
@@ -134,6 +135,11 @@ class Bridges:
         if (channel := self._channels.get(number)) is not None:
             close = BY_CODE.get(code, NORMAL)
             (channel.writer.abort if abort else channel.writer.close)(close)
+
+    def _drain(self, close: Close) -> None:
+        """The holder stops: end what it carries, in the way that each client understands."""
+        for channel in self._channels.values():
+            channel.close(close)
 
     # --- the owner ---------------------------------------------------------------------------------------
 

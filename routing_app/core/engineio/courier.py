@@ -12,6 +12,7 @@ import json
 import logging
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from routing_app.core.codes import BY_CODE, NORMAL, Close
@@ -53,8 +54,11 @@ def unpack(text: str) -> list[Packet]:
 class Call:
     """One call that waits for its answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, sid: str, version: int, verb: str) -> None:
         loop = asyncio.get_running_loop()
+        self.sid = sid
+        self.version = version
+        self.verb = verb
         self.taken: asyncio.Future[None] = loop.create_future()
         self.answer: asyncio.Future[str] = loop.create_future()
 
@@ -79,9 +83,15 @@ class Courier:
         self._numbers = itertools.count(1)
         self._calls: dict[int, Call] = {}
         self._serving: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._verbs: dict[str, Verb] = {"poll": _poll, "post": _post, "close": _close}
+        self._verbs: dict[str, Verb] = {
+            "poll": _poll,
+            "release": _release,
+            "post": _post,
+            "close": _close,
+        }
         self.listen(CALL, self._called)
         self.listen(ANSWER, self._answered)
+        worker.on_drain.append(self._drain)
 
     def offers(self, verb: str, action: Verb) -> None:
         """Serve one more verb to other workers."""
@@ -109,7 +119,7 @@ class Courier:
 
     async def call(self, sid: str, version: int, verb: str, payload: str = "") -> str:
         """Have the owner do something with a session. Raises RequestRefused, also when there is no owner."""
-        number, call = next(self._numbers), Call()
+        number, call = next(self._numbers), Call(sid, version, verb)
         self._calls[number] = call
         head = [number, self.worker.id, sid, version]
         try:
@@ -130,6 +140,20 @@ class Courier:
         number, stage, payload = message
         if (call := self._calls.get(number)) is not None:
             call.step(stage, payload)
+
+    def _drain(self, close: Close) -> None:
+        """This worker stops: polls that wait here are answered, so that clients ask elsewhere."""
+        for call in self._calls.values():
+            if call.verb == "poll":
+                self.release(call.sid, call.version)
+
+    def release(self, sid: str, version: int) -> None:
+        """Have the owner end the poll that is open there."""
+        self.worker.spawn(self._release(sid, version))
+
+    async def _release(self, sid: str, version: int) -> None:
+        with suppress(RequestRefused):
+            await self.call(sid, version, "release")
 
     # --- the owner's side --------------------------------------------------------------------------------
 
@@ -187,8 +211,10 @@ class RemoteSession:
         self._poll: asyncio.Future[str] | None = None
 
     def begin_poll(self) -> asyncio.Future[Any]:
-        """See Session.begin_poll; a refusal comes with the future."""
+        """See Session.begin_poll; a refusal comes with the future. A worker that stops lets none wait."""
         self._poll = asyncio.ensure_future(self._courier.call(self._sid, self._version, "poll"))
+        if self._courier.worker.draining:
+            self._courier.release(self._sid, self._version)
         return self._poll
 
     def end_poll(self) -> Payload:
@@ -218,6 +244,11 @@ async def _poll(session: Session, caller: str, payload: str) -> str:
         raise
     answer = session.end_poll()
     return json.dumps([b64encode(answer.body).decode(), answer.content_type.decode()])
+
+
+async def _release(session: Session, caller: str, payload: str) -> str:
+    session.release()
+    return ""
 
 
 async def _post(session: Session, caller: str, payload: str) -> str:

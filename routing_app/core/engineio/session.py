@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Protocol
 
-from routing_app.core.codes import INTERNAL, MALFORMED, NORMAL, SILENT, Advice, Close
+from routing_app.core import metrics
+from routing_app.core.codes import INTERNAL, MALFORMED, NORMAL, SILENT, SLOW, Advice, Close, Loss
 from routing_app.core.connection import Peer
 from routing_app.core.engineio import wire
 from routing_app.core.engineio.wire import Packet, Payload
@@ -93,6 +94,8 @@ class Session:
         self.application: Application | None = None
         self.closed_with: Close | None = None
         self.upgrading = False
+        self._probed = False
+        self._shut = False
         self._forget = forget
         self._loop = asyncio.get_running_loop()
         self._writer: Writer | None = None
@@ -111,6 +114,11 @@ class Session:
     def open(self) -> bool:
         """Until either end closes."""
         return self.closed_with is None
+
+    @property
+    def writable(self) -> bool:
+        """Whether what is sent can reach the client; last words of the application still do."""
+        return not self._shut
 
     @property
     def on_websocket(self) -> bool:
@@ -142,7 +150,7 @@ class Session:
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Send frames that hold one packet each."""
-        if not self.open:
+        if not self.writable:
             return
         if self._writer is not None:
             self._writer.write(list(frames))
@@ -150,7 +158,7 @@ class Session:
         for frame in frames:
             self._queue.append(frame.data if isinstance(frame, BinaryFrame) else frame.text)
             self._held += frame.size
-        self._release()
+        self.release()
 
     def held_bytes(self) -> int:
         """Bytes that wait for a poll, or that the WebSocket has not written."""
@@ -175,7 +183,7 @@ class Session:
             self.close(MALFORMED)
             raise RequestRefused(Fault.BAD_REQUEST)
         self._poll = self._loop.create_future()
-        if self._queue or self.upgrading:
+        if self._queue or self._probed:
             self._poll.set_result(None)
         return self._poll
 
@@ -187,6 +195,8 @@ class Session:
     def drop_poll(self) -> None:
         """The client went away before its answer."""
         self._poll = None
+        if not self.open:
+            self._lose(Loss.CLOSED)
 
     def encode(self, packets: Sequence[Packet]) -> Payload:
         """A polling payload in the form that this client reads.
@@ -240,7 +250,8 @@ class Session:
             packets.append(wire.CLOSE)
         return packets or [wire.NOOP]
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Have the open poll end, if there is one; its client asks again."""
         if self._poll is not None and not self._poll.done():
             self._poll.set_result(None)
 
@@ -260,23 +271,24 @@ class Session:
         return True
 
     def probed(self) -> None:
-        """The WebSocket works: let the client's poll end, so that it can move."""
-        self._release()
+        """The WebSocket works: let the client's poll end, and no other wait, so that it can move."""
+        self._probed = self.upgrading
+        self.release()
 
     def upgraded(self, writer: Writer) -> None:
         """The client has moved: what waited goes over the WebSocket."""
-        self.upgrading = False
+        self.upgrading = self._probed = False
         if not self.open:
             return
         waiting, self._queue, self._held = self._queue, [], 0
         self._writer = writer
         for packet in waiting:
             self.send(packet)
-        self._release()
+        self.release()
 
     def upgrade_failed(self) -> None:
         """The WebSocket went away before the client moved; the session goes on with polling."""
-        self.upgrading = False
+        self.upgrading = self._probed = False
 
     # --- from the client ---------------------------------------------------------------------------------
 
@@ -336,18 +348,27 @@ class Session:
 
     def close(self, close: Close = NORMAL) -> None:
         """End the session: a poll gets the rest, a WebSocket the close. A second call does nothing."""
-        if self._end(close):
-            if self._writer is not None:
-                self._writer.close(close)
-            self._release()
+        if not self._end(close):
+            return
+        if self._writer is not None:
+            self._writer.close(close)
+        elif self._poll is None:
+            self._lose(Loss.CLOSED)
+        self.release()
+
+    def left(self) -> None:
+        """The client has closed its WebSocket: nothing reaches it any more."""
+        self._shut = True
+        self.close(NORMAL)
 
     def abort(self, close: Close) -> None:
         """End the session of a client that does not read: what it has not taken is thrown away."""
+        self._shut = True
         if self._end(close):
-            self._queue, self._held = [], 0
+            self._lose(Loss.SLOW if close is SLOW else Loss.CLOSED)
             if self._writer is not None:
                 self._writer.abort(close)
-            self._release()
+            self.release()
 
     def _end(self, close: Close) -> bool:
         if not self.open:
@@ -360,4 +381,11 @@ class Session:
                 self.application.closed(close)
             except Exception:
                 logger.exception("the clean-up of an Engine.IO session failed")
+        self._shut = True
         return True
+
+    def _lose(self, reason: Loss) -> None:
+        """No poll will take what is queued."""
+        lost = sum(isinstance(packet, bytes) or packet[:1] == wire.MESSAGE for packet in self._queue)
+        metrics.LOST.labels(reason).inc(lost)
+        self._queue, self._held = [], 0

@@ -130,7 +130,7 @@ async def _serve(session: Session, channel: Channel) -> None:
         while session.open:
             await session.receive(await channel.packet())
     except Gone:
-        session.close(NORMAL)
+        session.left()
         return
     except wire.WireError:
         session.close(MALFORMED)

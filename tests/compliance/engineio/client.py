@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from urllib.parse import urlencode
@@ -60,16 +60,24 @@ class Site:
         payload = body.encode() if isinstance(body, str) else body
         return await asyncio.to_thread(self._request, method, target, payload, headers)
 
+    async def begin_poll(self, sid: str) -> asyncio.Task[Answer]:
+        """A poll whose request has been sent: it is with the server before whatever is sent next."""
+        return await self._begin("GET", sid)
+
+    async def begin_post(self, body: str, sid: str) -> asyncio.Task[Answer]:
+        """The same with packets to the server."""
+        return await self._begin("POST", sid, body.encode())
+
+    async def _begin(self, method: str, sid: str, body: bytes = b"") -> asyncio.Task[Answer]:
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=SECONDS)
+        await asyncio.to_thread(connection.request, method, self.query("polling", sid), body)
+        return asyncio.create_task(asyncio.to_thread(_answer, connection))
+
     def _request(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=SECONDS)
-        try:
-            dashed = {name.replace("_", "-"): text for name, text in headers.items()}
-            connection.request(method, target, body, dashed)
-            response = connection.getresponse()
-            lowered = {name.lower(): text for name, text in response.getheaders()}
-            return Answer(response.status, response.read(), lowered)
-        finally:
-            connection.close()
+        dashed = {name.replace("_", "-"): text for name, text in headers.items()}
+        connection.request(method, target, body, dashed)
+        return _answer(connection)
 
     async def open(self, **more: str) -> str:
         """A new polling session; its id."""
@@ -90,6 +98,13 @@ class Site:
                 return 101
         except InvalidStatus as error:
             return error.response.status_code
+
+
+def _answer(connection: http.client.HTTPConnection) -> Answer:
+    with closing(connection):
+        response = connection.getresponse()
+        lowered = {name.lower(): text for name, text in response.getheaders()}
+        return Answer(response.status, response.read(), lowered)
 
 
 class Socket:

@@ -13,6 +13,8 @@ import pytest
 from routing_app.core.codes import MALFORMED, UNSUPPORTED_DATA
 from tests.compliance.engineio.client import Site, Socket
 
+pytestmark = pytest.mark.once  # nothing here is stored or published
+
 
 async def test_it_stands_on_the_same_engine(socketio: Site) -> None:
     sid = await socketio.open()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from datetime import date
+from enum import Enum
 from typing import Any
 
-from django.contrib.auth.models import Group
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
+from routing_app.events.credentials import issue
 from routing_app.events.walkers import (
     RootId,
     current,
@@ -46,6 +50,38 @@ def raise_secret() -> None:
 @walker(methods=SOCKET)
 async def raise_secret_async() -> None:
     raise LookupError("the secret text of an exception")
+
+
+@walker(auth=False)
+def make_user(name: str, email: str, password: str) -> None:
+    """Make a user with a token; hashing the password as usual would be slow."""
+    encoded = PBKDF2PasswordHasher().encode(password, "salt", iterations=1)
+    user = User.objects.create(username=name, email=email, password=encoded)
+    issued = issue(user)
+    assert issued
+    report([email, user.root.reference, issued[0], str(user.pk)])
+
+
+@walker(methods=SOCKET)
+def stop_iteration() -> None:
+    next(iter(()))
+
+
+@walker(methods=SOCKET)
+def leave() -> None:
+    sys.exit(3)
+
+
+@walker(methods=SOCKET)
+async def leave_async() -> None:
+    sys.exit(3)
+
+
+@walker(methods=SOCKET)
+async def await_cancelled() -> None:
+    task = asyncio.create_task(asyncio.sleep(3600))
+    task.cancel()
+    await task
 
 
 @walker(methods=SOCKET)
@@ -172,9 +208,35 @@ def store(shelf: str, slot: int, note: str = "", weight: float = 0.0, tags: list
     report({"shelf": shelf, "slot": slot, "note": note, "weight": weight, "tags": tags})
 
 
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@walker(methods=("get",), path="{colour}")
+def choose(colour: Colour, sizes: list[int] | None = None) -> None:
+    report({"colour": colour, "sizes": sizes})
+
+
+@walker(auth=False)
+def deactivate_silently(user_id: int) -> None:
+    """As after a message that was lost: neither signal nor publication tells of it."""
+    User.objects.filter(pk=user_id).update(is_active=False)
+
+
 @walker(methods=SOCKET)
-def report_much(size: int) -> None:
-    report("x" * size)
+def report_much(size: int, letter: str = "x") -> None:
+    report(letter * size)
+
+
+@walker(methods=SOCKET)
+def notify_much(channel_id: str, size: int) -> None:
+    notify_channels([channel_id], {"x": "x" * size})
+
+
+@walker(methods=SOCKET)
+async def notify_much_async(channel_id: str, size: int) -> None:
+    notify_channels([channel_id], {"x": "x" * size})
 
 
 @walker(methods=SOCKET)

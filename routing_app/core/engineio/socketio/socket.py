@@ -142,7 +142,7 @@ class Socket:
         self._open = False
         connection = self.connection
         close = connection.close_sent or self.session.closed_with or NORMAL
-        if self.session.open:
+        if self.session.writable:
             connection.outbox.flush()
         connection.gone()
         self.worker.hub.drop(connection)
