@@ -10,6 +10,8 @@ from typing import Any, Final, TypeVar
 
 import orjson
 from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ValidationError
 from rest_framework import status
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
@@ -21,7 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from routing_app.events import credentials
+from routing_app.events import cors, credentials
 from routing_app.events.models import LoginToken
 from routing_app.events.visit import Visitor
 from routing_app.events.wire import excess
@@ -90,6 +92,15 @@ class EventsView(APIView):
     authentication_classes: Sequence[type[BaseAuthentication]] = (BearerAuthentication,)
     permission_classes: Sequence[type[BasePermission]] = (HasToken,)
     parser_classes = (JSONParser,)
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """A preflight carries no token, and is answered before anybody asks for one."""
+        response = (
+            HttpResponse(status=204)
+            if request.method == "OPTIONS"
+            else super().dispatch(request, *args, **kwargs)
+        )
+        return cors.allow(request, response, ", ".join(self.allowed_methods))
 
     def handle_exception(self, exc: Exception) -> Response:
         """Problems and DRF's own exceptions as responses; anything else goes on to Django."""

@@ -70,6 +70,22 @@ def test_a_walker_needs_a_token_unless_it_is_public(events: Server, ann: User):
         assert call(events, "POST", "/walker/public", None, token).body["reports"] == [{"root_id": PUBLIC}]
 
 
+def test_a_page_may_call_walkers_where_it_may_open_a_socket(strict: Server, events: Server):
+    asks = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    for path, methods in {"/user/login": {"POST", "OPTIONS"}, "/walker/typed": {"POST", "OPTIONS"}}.items():
+        preflight = call(strict, "OPTIONS", path, headers=asks)
+        assert preflight.status == 204
+        assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        assert set(preflight.headers["Access-Control-Allow-Methods"].split(", ")) == methods
+        assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
+        assert "Access-Control-Allow-Origin" not in call(events, "OPTIONS", path, headers=asks).headers
+    walked = call(strict, "POST", "/walker/typed", {"val": 1}, headers=asks)
+    assert (walked.status, walked.headers["Access-Control-Allow-Origin"]) == (403, "https://app.example")
+    assert "Access-Control-Allow-Credentials" not in walked.headers
+    with Socket(strict, origin="https://app.example"):
+        pass
+
+
 @pytest.mark.parametrize("path", ["/walker/nope", "/walker/", "/walker/nope/at/all"])
 def test_an_unknown_walker_is_not_found(events: Server, ann: User, path: str):
     for method in ("GET", "POST", "DELETE"):
