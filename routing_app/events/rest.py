@@ -26,7 +26,7 @@ from rest_framework.views import APIView
 from routing_app.events import cors, credentials
 from routing_app.events.models import LoginToken
 from routing_app.events.visit import Visitor
-from routing_app.events.wire import excess
+from routing_app.events.wire import dumps, exact, excess
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -138,9 +138,15 @@ def read_body(request: Request) -> Any:
     except orjson.JSONDecodeError as error:
         facts = {"type": "json_invalid", "loc": ["body", error.pos], "msg": "JSON decode error", "input": {}}
         raise Problem.invalid([{**facts, "ctx": {"error": error.msg}}]) from None
-    if wrong := excess(raw.decode(), value):
+    return exact(raw.decode(), value)
+
+
+def bounded(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fields that can be passed on, as on the socket; what is ignored is not looked at. Raises Problem."""
+    wrong = excess("", fields) or excess(dumps(fields), fields)
+    if wrong:
         raise Problem.invalid(bad_value(["body"], [wrong]))
-    return value
+    return fields
 
 
 def read_fields(request: Request) -> Mapping[str, Any]:

@@ -78,8 +78,6 @@ def test_a_login_that_does_not_fit_does_not_say_why(events: Server, ann: User, w
         ({"email": f"{'a' * 150}@example.com", "password": PASSWORD}, [["body", "email"]]),
         ({"email": f"a@{'İ' * 60}.{'İ' * 60}.com", "password": PASSWORD}, [["body", "email"]]),
         (b"{", [["body", 1]]),
-        (b'{"email": %d}' % 2**70, [["body"]]),
-        (b"[" * 200 + b"]" * 200, [["body"]]),
     ],
 )
 def test_a_wrong_registration_says_where(events: Server, body: Any, where: list[list[Any]]):

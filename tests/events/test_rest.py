@@ -59,6 +59,18 @@ def test_wrong_fields_are_a_422_that_says_where(
     assert "url" not in item
 
 
+@pytest.mark.parametrize("value", [b"1%s" % (b"0" * 40), b"[" * 101 + b"]" * 101, b"[" * 900 + b"]" * 900])
+def test_what_is_too_large_or_too_deep_to_pass_on_is_refused_where_it_is_a_field(
+    events: Server, ann: User, value: bytes
+):
+    def walk(body: bytes) -> Any:
+        return call(events, "POST", "/walker/typed", body, ann.token)
+
+    assert walk(b'{"val": 1, "text": "x", "tags": %s}' % value).status == 422
+    assert walk(b'{"val": %s}' % value).status == 422
+    assert walk(b'{"val": 1, "ignored": %s}' % value).body["reports"][0]["val"] == 1
+
+
 def test_a_walker_needs_a_token_unless_it_is_public(events: Server, ann: User):
     none = call(events, "POST", "/walker/typed", {"val": 1})
     bad = call(events, "POST", "/walker/typed", {"val": 1}, "nonsense")
