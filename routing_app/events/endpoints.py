@@ -23,6 +23,7 @@ from routing_app.events.rest import (
     Invalid,
     NotFoundView,
     Problem,
+    bounded,
     items,
     read_fields,
 )
@@ -90,7 +91,8 @@ def _context(walker: Walker, method: str, request: Request, variables: Mapping[s
         if values := request.query_params.getlist(name):
             query[name] = values if _is_many(walker, name) else values[-1]
     known = set(_in(walker, "body", method))
-    return {name: value for name, value in body.items() if name in known} | query | dict(variables)
+    fields = bounded({name: value for name, value in body.items() if name in known})
+    return {**fields, **query, **variables}
 
 
 def _in(walker: Walker, place: str, method: str) -> list[str]:

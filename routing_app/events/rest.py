@@ -10,6 +10,8 @@ from typing import Any, Final, TypeVar
 
 import orjson
 from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ValidationError
 from rest_framework import status
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
@@ -21,10 +23,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from routing_app.events import credentials
+from routing_app.events import cors, credentials
 from routing_app.events.models import LoginToken
 from routing_app.events.visit import Visitor
-from routing_app.events.wire import excess
+from routing_app.events.wire import dumps, exact, excess
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -91,6 +93,15 @@ class EventsView(APIView):
     permission_classes: Sequence[type[BasePermission]] = (HasToken,)
     parser_classes = (JSONParser,)
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """A preflight carries no token, and is answered before anybody asks for one."""
+        response = (
+            HttpResponse(status=204)
+            if request.method == "OPTIONS"
+            else super().dispatch(request, *args, **kwargs)
+        )
+        return cors.allow(request, response, ", ".join(self.allowed_methods))
+
     def handle_exception(self, exc: Exception) -> Response:
         """Problems and DRF's own exceptions as responses; anything else goes on to Django."""
         if isinstance(exc, Problem):
@@ -127,9 +138,15 @@ def read_body(request: Request) -> Any:
     except orjson.JSONDecodeError as error:
         facts = {"type": "json_invalid", "loc": ["body", error.pos], "msg": "JSON decode error", "input": {}}
         raise Problem.invalid([{**facts, "ctx": {"error": error.msg}}]) from None
-    if wrong := excess(raw.decode(), value):
+    return exact(raw.decode(), value)
+
+
+def bounded(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fields that can be passed on, as on the socket; what is ignored is not looked at. Raises Problem."""
+    wrong = excess("", fields) or excess(dumps(fields), fields)
+    if wrong:
         raise Problem.invalid(bad_value(["body"], [wrong]))
-    return value
+    return fields
 
 
 def read_fields(request: Request) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Bounds logins: so many a minute from one network address, and so many for one user.
+"""Bounds logins and changes of password: so many a minute from one network address, and for one user.
 
 The counters are in Django's cache: Redis where REDIS_URL is set, so that all workers count together, else the
 memory of the one process. Counting is one atomic step, so that guesses made at the same moment all count.
@@ -16,6 +16,8 @@ from django.core.cache import cache
 from django.core.exceptions import RequestDataTooBig
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
+
+from routing_app.events.visit import Visitor
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -40,7 +42,9 @@ class LoginThrottle(BaseThrottle):
 
     def _names(self, request: Request) -> list[str]:
         names = [f"from:{self.get_ident(request)}"]
-        if email := _email(request):
+        if isinstance(request.auth, Visitor):
+            names.append(f"for:{request.auth.root_id}")
+        elif email := _email(request):
             names.append(f"for:{sha256(email.encode()).hexdigest()}")
         return names
 

@@ -158,12 +158,26 @@ def parse(text: str, max_ids: int) -> Event:
 
 
 def excess(text: str, value: Any) -> str:
-    """What is too much about a JSON text and its decoded value, "" when nothing is."""
+    """What is too much about a JSON text and its decoded value, "" when nothing is.
+
+    Without the text, only depth is looked at.
+    """
     if _MANY_DIGITS.search(text) and _has_huge_integer(text):
         return "an integer has more than 64 bits"
-    if text.count("[") + text.count("{") > MAX_DEPTH and depth_exceeds(value, MAX_DEPTH):
+    may_be_deep = not text or text.count("[") + text.count("{") > MAX_DEPTH
+    if may_be_deep and depth_exceeds(value, MAX_DEPTH):
         return f"nested deeper than {MAX_DEPTH} levels"
     return ""
+
+
+def exact(text: str, value: Any) -> Any:
+    """A decoded value with its integers as they stand in the text: orjson rounds those beyond 64 bits."""
+    if not _MANY_DIGITS.search(text):
+        return value
+    try:
+        return json.loads(text, parse_int=lambda digits: int(digits[:30]))
+    except RecursionError:
+        return value
 
 
 def _has_huge_integer(text: str) -> bool:

@@ -111,7 +111,9 @@ class RoomViewSet(ModelViewSet[Room]):
         namespace = self.request.query_params.get("namespace")
         if not namespace or self.action != "list":
             return rows
-        return rows.filter(namespace=namespace) if namespace in Namespace.values else rows.none()
+        if namespace not in Namespace.values:
+            raise ValidationError({"namespace": [f"one of {', '.join(Namespace.values)}"]})
+        return rows.filter(namespace=namespace)
 
     def perform_destroy(self, instance: Room) -> None:
         """Delete and empty."""

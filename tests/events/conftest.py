@@ -62,6 +62,7 @@ def strict(launch: Launch) -> Iterator[Server]:
         REDIS_URL=database_of(settings.REDIS_URL, 1),
         EVENTS_LOGIN_RATE="5",
         EVENTS_REGISTER="no",
+        EVENTS_ORIGINS="https://app.example",
         EVENTS_EXPIRED_SOCKETS="public",
         EVENTS_RECHECK_SECONDS="1",
         EVENTS_PUBLIC_WALKERS="everyone",

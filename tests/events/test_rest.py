@@ -59,6 +59,18 @@ def test_wrong_fields_are_a_422_that_says_where(
     assert "url" not in item
 
 
+@pytest.mark.parametrize("value", [b"1%s" % (b"0" * 40), b"[" * 101 + b"]" * 101, b"[" * 900 + b"]" * 900])
+def test_what_is_too_large_or_too_deep_to_pass_on_is_refused_where_it_is_a_field(
+    events: Server, ann: User, value: bytes
+):
+    def walk(body: bytes) -> Any:
+        return call(events, "POST", "/walker/typed", body, ann.token)
+
+    assert walk(b'{"val": 1, "text": "x", "tags": %s}' % value).status == 422
+    assert walk(b'{"val": %s}' % value).status == 422
+    assert walk(b'{"val": 1, "ignored": %s}' % value).body["reports"][0]["val"] == 1
+
+
 def test_a_walker_needs_a_token_unless_it_is_public(events: Server, ann: User):
     none = call(events, "POST", "/walker/typed", {"val": 1})
     bad = call(events, "POST", "/walker/typed", {"val": 1}, "nonsense")
@@ -68,6 +80,22 @@ def test_a_walker_needs_a_token_unless_it_is_public(events: Server, ann: User):
     for token in ("", "nonsense", ann.token):
         # A public walker takes a token, and runs as the public all the same.
         assert call(events, "POST", "/walker/public", None, token).body["reports"] == [{"root_id": PUBLIC}]
+
+
+def test_a_page_may_call_walkers_where_it_may_open_a_socket(strict: Server, events: Server):
+    asks = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    for path, methods in {"/user/login": {"POST", "OPTIONS"}, "/walker/typed": {"POST", "OPTIONS"}}.items():
+        preflight = call(strict, "OPTIONS", path, headers=asks)
+        assert preflight.status == 204
+        assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        assert set(preflight.headers["Access-Control-Allow-Methods"].split(", ")) == methods
+        assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
+        assert "Access-Control-Allow-Origin" not in call(events, "OPTIONS", path, headers=asks).headers
+    walked = call(strict, "POST", "/walker/typed", {"val": 1}, headers=asks)
+    assert (walked.status, walked.headers["Access-Control-Allow-Origin"]) == (403, "https://app.example")
+    assert "Access-Control-Allow-Credentials" not in walked.headers
+    with Socket(strict, origin="https://app.example"):
+        pass
 
 
 @pytest.mark.parametrize("path", ["/walker/nope", "/walker/", "/walker/nope/at/all"])
