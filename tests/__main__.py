@@ -1,8 +1,8 @@
 """`make test`: every test on SQLite with the in-memory layer, and on PostgreSQL with Redis.
 
 The two passes run side by side, so that no test shares a process with a test of the other stack, and each is
-spread over two processes, file by file, because most tests wait. The first one's output is shown as it comes,
-the second one's when it is done.
+spread over some processes, file by file, because most tests wait. The first one's output is shown as it
+comes, the second one's when it is done.
 Arguments go to pytest: `python -m tests tests/tokens -k broadcast`.
 """
 
@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final
 
 from tests.services.databases import REPOSITORY
 from tests.services.javascript import install_packages
@@ -26,8 +25,8 @@ from tests.services.postgres import Postgres
 from tests.services.programs import Missing, ensure
 from tests.services.redis import Redis
 
-PROCESSES: Final = 2
-"""In each pass."""
+FIRST, SECOND = 3, 2
+"""Processes in each pass; the first one has more to do, since `once` leaves tests to it."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Stack:
     """What the tests run on: its name, the settings that choose it, and the file its output waits in."""
 
     name: str
+    processes: int
     env: Mapping[str, str]
     output: Path | None = None
 
@@ -60,14 +60,14 @@ def _stacks() -> Iterator[list[Stack]]:
     """Start the servers of the second stack; both stacks keep their files in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="switchboard-tests-") as name, ExitStack() as services:
         folder = Path(name)
-        layers = [services.enter_context(Redis(folder)).url for _ in range(PROCESSES)]
+        layers = [services.enter_context(Redis(folder)).url for _ in range(SECOND)]
         postgres = services.enter_context(Postgres())
         sqlite = f"sqlite:///{folder}/switchboard.sqlite3"
         embedded = {"DATABASE_URL": sqlite, "REDIS_URL": "", "REDIS_URLS": ""}
         scaled = {"DATABASE_URL": postgres.url(), "REDIS_URL": layers[0], "REDIS_URLS": " ".join(layers)}
         yield [
-            Stack("SQLite + in-memory", embedded | {"VAR_DIR": f"{folder}/embedded"}),
-            Stack("PostgreSQL + Redis", scaled | {"VAR_DIR": f"{folder}/scaled"}, folder / "output"),
+            Stack("SQLite + in-memory", FIRST, embedded | {"VAR_DIR": f"{folder}/embedded"}),
+            Stack("PostgreSQL + Redis", SECOND, scaled | {"VAR_DIR": f"{folder}/scaled"}, folder / "output"),
         ]
 
 
@@ -89,7 +89,7 @@ def _run(stacks: Sequence[Stack], arguments: Sequence[str]) -> int:
 def _pytest(stack: Stack, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """One pass in a session of its own; interrupted when we are, with time to end its servers."""
     colour = "--color=yes" if sys.stdout.isatty() else "--color=no"
-    spread = ["-p", "tests.services.share", "-n", str(PROCESSES), "--dist", "loadfile"]
+    spread = ["-p", "tests.services.share", "-n", str(stack.processes), "--dist", "loadfile"]
     command = [sys.executable, "-m", "pytest", colour, "-p", "no:cacheprovider", *spread, *arguments]
     with open(stack.output or sys.stdout.fileno(), "wb", closefd=stack.output is not None) as output:
         process = subprocess.Popen(

@@ -134,5 +134,5 @@ def test_the_packed_module_and_bundle_ask_the_server(tarball: Path, one_worker: 
 
 @pytest.mark.once
 def test_no_lock_file_names_a_registry() -> None:
-    for folder in (JAVASCRIPT, REPOSITORY / "tests" / "clients" / "wyre"):
+    for folder in (JAVASCRIPT, REPOSITORY / "tests" / "interop"):
         assert '"resolved"' not in (folder / "package-lock.json").read_text()

@@ -143,6 +143,7 @@ def test_who_may_no_longer_listen_hears_no_more_on_every_worker_and_again_when_i
         socket.close()
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_of_two_readings_of_the_rules_the_later_one_counts(monkeypatch: pytest.MonkeyPatch):
     known, first_may_end = Rules(), threading.Event()
     rule = Rule("nobody", "nobody", frozenset())
