@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.services.databases import REPOSITORY
+from tests.services.databases import ADMIN_PASSWORD, REPOSITORY
 from tests.services.ports import LOOPBACK, answers, free_port
 from tests.services.process import Process
 
@@ -123,7 +123,7 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
     }
     return inherited | {
         "DJANGO_SETTINGS_MODULE": "broker_project.settings",
-        "DJANGO_SUPERUSER_PASSWORD": "correct horse battery staple",
+        "DJANGO_SUPERUSER_PASSWORD": ADMIN_PASSWORD,
         "DJANGO_SUPERUSER_USERNAME": "admin",
         "HOST": LOOPBACK,
         "PORT": str(port),

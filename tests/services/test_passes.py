@@ -29,16 +29,6 @@ def test_layer():
     assert settings.REDIS_URL == ""
 """
 
-REDIS_OF_ITS_OWN = """
-import os
-from django.conf import settings
-
-def test_{name}(worker_id):
-    urls = os.environ["REDIS_URLS"].split()
-    assert len(set(urls)) == len(urls)
-    assert settings.REDIS_URL == (urls[int(worker_id.removeprefix("gw"))] if urls else "")
-"""
-
 FOREVER = """
 import tempfile
 import time
@@ -69,20 +59,10 @@ def folder() -> Iterator[Path]:
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """Run test files, with other arguments of pytest, on both stacks."""
-    return [sys.executable, "-m", "tests", "-c", str(REPOSITORY / "pyproject.toml"), *map(str, arguments)]
-
-
-def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The same, to the end."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=REPOSITORY,
-        env=os.environ | {"TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run test files, with other arguments of pytest, on both stacks, and without plugins slow to load."""
+    lean = ["-p", "no:schemathesis", "-p", "no:hypothesispytest"]
+    run = [sys.executable, "-m", "tests", "-c", str(REPOSITORY / "pyproject.toml")]
+    return [*run, *lean, *map(str, arguments)]
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -103,7 +83,14 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_a_failure_on_one_stack_fails_the_whole(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "test_stack.py").write_text(ONLY_ON_SQLITE)
-    result = run(folder, tmp_path / "test_stack.py", "-n0")
+    result = subprocess.run(
+        command(tmp_path / "test_stack.py", "-n0"),
+        cwd=REPOSITORY,
+        env=os.environ | {"TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert result.returncode == 1, result.stdout + result.stderr
     assert "2 passed" in result.stdout
@@ -115,14 +102,15 @@ def test_a_failure_on_one_stack_fails_the_whole(folder: Path, tmp_path: Path) ->
     assert leftovers(folder) == []
 
 
-def test_each_process_of_a_pass_has_a_redis_of_its_own(folder: Path, tmp_path: Path) -> None:
-    files = [tmp_path / "test_one.py", tmp_path / "test_two.py"]
-    for file in files:
-        file.write_text(REDIS_OF_ITS_OWN.replace("{name}", file.stem))
-    result = run(folder, *files)
+@pytest.mark.parametrize(("name", "expected"), [("gw0", "one"), ("gw1", "two"), ("gw2", "one"), ("", "none")])
+def test_each_process_of_a_pass_has_a_redis_of_its_own(name: str, expected: str) -> None:
+    env = {"PYTEST_XDIST_WORKER": name, "REDIS_URLS": "one two", "REDIS_URL": "none"}
+    script = "import os, tests.services.share; print(os.environ['REDIS_URL'])"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, env=env, capture_output=True, text=True, check=True
+    )
 
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count("2 passed") == 2
+    assert result.stdout == f"{expected}\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -131,7 +119,7 @@ def test_an_interrupted_run_ends_what_it_started(
 ) -> None:
     (tmp_path / "test_forever.py").write_text(FOREVER)
     process = Process(
-        command(tmp_path / "test_forever.py"),
+        command(tmp_path / "test_forever.py", "-n1"),
         log=tmp_path / "log",
         env=os.environ | {"TMPDIR": str(folder)},
         cwd=REPOSITORY,

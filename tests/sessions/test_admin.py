@@ -13,6 +13,7 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
 
+from tests.services.databases import ADMIN_PASSWORD
 from tests.sessions.conftest import Broker, Customer, Play
 from tests.sessions.http import Http
 
@@ -25,7 +26,7 @@ class Operator:
         self._cookies = CookieJar()
         self._opener = build_opener(HTTPCookieProcessor(self._cookies))
         self.get("/admin/login/")
-        self.post("/admin/login/", username="admin", password="correct horse battery staple", next="/admin/")
+        self.post("/admin/login/", username="admin", password=ADMIN_PASSWORD, next="/admin/")
 
     def get(self, path: str) -> str:
         with self._opener.open(self._url + path, timeout=30) as answer:
