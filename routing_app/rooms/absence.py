@@ -1,6 +1,6 @@
 """Peers whose worker has died: it cannot say LEFT any more, so every other worker says it to its own members.
 
-A member whose worker's lease has lapsed counts as gone (DESIGN: presence is a lease). After an outage of the
+A member whose worker's lease has lapsed counts as gone: presence is a lease. After an outage of the
 database every lease has lapsed until it is renewed, so a member has to be missing in two looks.
 """
 
