@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from routing_app.core.worker import Worker, current_worker, drop_worker
 from tests.core.layers import Cluster, cluster
+from tests.core.sockets import LINE, Ledger, Probe
 
 KINDS = ["process", "redis", "lagging"]
 
@@ -24,3 +26,24 @@ async def lagging() -> AsyncIterator[Cluster]:
     """Processes on a layer that can be made to fail."""
     async with cluster("lagging") as one:
         yield one
+
+
+@pytest.fixture
+async def worker(settings) -> AsyncIterator[Worker]:
+    """This process's worker, with its database and layer as the settings say."""
+    settings.ORIGINS = {**settings.ORIGINS, LINE: ["self", "https://good.example"]}
+    one = current_worker()
+    yield one
+    await one.stop()
+    drop_worker()
+
+
+@pytest.fixture
+def probe() -> type[Probe]:
+    """A line of its own for each test."""
+    return type("Fresh", (Probe,), {"act": {}, "log": [], "seen": []})
+
+
+@pytest.fixture
+def ledger(worker: Worker) -> Ledger:
+    return Ledger(worker)
