@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
+from sessions_app.evictions import fewest
+
 
 class Scope(StrEnum):
     """What a limit counts by, always within one customer; the order is the order of checking."""
@@ -100,11 +102,12 @@ def decide(rules: Collection[Rule], wanted: object, customer: str, held: Sequenc
     observed = [_full(rule, wanted, held) for rule in applicable(rules, wanted, customer, observe_only=True)]
     would_refuse = tuple(full for full in observed if full is not None)
     evicted = _evictions(enforced, wanted, held)
-    kept = [stream for stream in held if stream not in evicted]
+    kept = [stream for position, stream in enumerate(held) if position not in evicted]
     for rule in enforced:
-        if (full := _full(rule, wanted, kept)) is not None:
-            return Decision(full, observed=would_refuse)
-    return Decision(None, tuple(evicted), would_refuse)
+        if _full(rule, wanted, kept) is not None:
+            # Refused, so nobody ends, and all who are there count.
+            return Decision(_full(rule, wanted, held), observed=would_refuse)
+    return Decision(None, tuple(held[position] for position in sorted(evicted)), would_refuse)
 
 
 def takeover_allowed(rules: Collection[Rule], wanted: object, customer: str) -> bool:
@@ -134,11 +137,21 @@ def _full(rule: Rule, wanted: object, held: Iterable[S]) -> Full[S] | None:
     return Full(rule, subject_of(rule.scope, wanted) or "", tuple(counted))
 
 
-def _evictions(rules: Iterable[Rule], wanted: object, held: Sequence[S]) -> list[S]:
-    """The oldest of each pool that evicts, as many as make room for one."""
-    evicted: list[S] = []
-    for rule in rules:
-        if rule.policy is Policy.EVICT_OLDEST:
-            counted = _counted(rule, wanted, [stream for stream in held if stream not in evicted])
-            evicted += counted[: max(0, len(counted) - rule.maximum + 1)]
-    return evicted
+def _evictions(rules: Iterable[Rule], wanted: object, held: Sequence[S]) -> set[int]:
+    """Positions of the fewest that make room for one in every limit that evicts, the oldest where there is a
+    choice. Other limits have no say in whom it is."""
+    full = [
+        one
+        for rule in rules
+        if rule.policy is Policy.EVICT_OLDEST and (one := _full(rule, wanted, held)) is not None
+    ]
+    if not full:
+        return set()
+    places = [(one.rule.scope, subject_of(one.rule.scope, wanted)) for one in full]
+    counts_in = [tuple(subject_of(scope, stream) == it for scope, it in places) for stream in held]
+    return set(fewest([min(len(one.counted), _excess(one)) for one in full], counts_in))
+
+
+def _excess(full: Full[S]) -> int:
+    """How many have to end so that one may start; for a maximum of none, more than there are."""
+    return len(full.counted) - full.rule.maximum + 1

@@ -6,7 +6,7 @@ import os
 import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import count
+from itertools import combinations, count
 
 import pytest
 from django.db import transaction
@@ -77,17 +77,18 @@ class Model:
         self, offer: str, victims: frozenset[uuid.UUID], own: uuid.UUID | None = None
     ) -> tuple[bool, frozenset[uuid.UUID]]:
         """Whether one more may start, and who ends for it; `own` is the slot that is asked for again."""
-        ended, spared = set(victims), frozenset({own} if own else ())
-        for subject, maximum, policy in self._pools(offer):
-            if policy == "evict_oldest":
-                pool = self.pool(subject, frozenset(ended) | spared)
-                ended.update(pool[: max(0, len(pool) - maximum + 1)])
-        full = [
-            subject
-            for subject, maximum, _ in self._pools(offer)
-            if len(self.pool(subject, frozenset(ended) | spared)) >= maximum
-        ]
-        return not full, frozenset(ended)
+        spared = frozenset({own} if own else ())
+        evicting = [pool for pool in self._pools(offer) if pool[2] == "evict_oldest"]
+        held = self.pool(None, victims | spared)
+        for size in range(len(held) + 1):
+            for evicted in combinations(held, size):
+                ended = victims.union(evicted)
+                if not self._full(evicting, ended | spared):
+                    return not self._full(self._pools(offer), ended | spared), ended
+        return False, victims
+
+    def _full(self, pools: list[tuple[str | None, int, str]], without: frozenset[uuid.UUID]) -> bool:
+        return any(len(self.pool(subject, without)) >= maximum for subject, maximum, _ in pools)
 
     def _pools(self, offer: str) -> list[tuple[str | None, int, str]]:
         return [(None, self.per_account, self.account_policy), (offer, self.per_offer, self.offer_policy)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -81,6 +83,35 @@ def test_eviction_for_one_limit_makes_room_in_another() -> None:
     assert decide(rules, FILM, "alice", held).evicted == (held[0],)
 
 
+EVICT = {"policy": Policy.EVICT_OLDEST}
+
+
+def test_all_who_count_are_named_when_nobody_is_evicted_after_all() -> None:
+    """Or a player would take one over, and then be told of the other."""
+    rules = [rule(Scope.ACCOUNT, 3, **EVICT), rule(Scope.OFFER, 1, policy=Policy.ASK)]
+    held = [Held(1, "film"), Held(2, "film"), Held(3, "series")]
+
+    decision = decide(rules, FILM, "alice", held)
+
+    assert decision.full is not None
+    assert decision.full.counted == (held[0], held[1])
+
+
+@pytest.mark.parametrize("scopes", [2, 3, 4, 5])
+def test_thousands_are_evicted_without_a_search(scopes: int) -> None:
+    """Limits of thousands that were lowered to 1, all at once: any search would not come back."""
+    values = ("x", "y")
+    held = [Held(number, *(values[number >> bit & 1] for bit in range(4))) for number in range(16_000)]
+    rules = [rule(scope, 1, **EVICT) for scope in list(Scope)[:scopes]]
+
+    decision = decide(rules, Held(-1, "x", "x", "x", "x"), "alice", held)
+
+    assert len(decision.evicted) == 16_000
+    limits = [rule(scope, 7_000, **EVICT) for scope in list(Scope)[1:scopes]]
+    evicted = decide(limits, Held(-1, "x", "x", "x", "x"), "alice", held).evicted
+    assert len(evicted) == {2: 1_001, 3: 1_001, 4: 1_001, 5: 1_002}[scopes]
+
+
 @pytest.mark.parametrize(
     ("policies", "allowed"),
     [([], True), (["block"], False), (["ask", "block"], True), (["evict_oldest"], True)],
@@ -132,3 +163,41 @@ def test_granted_streams_leave_no_enforced_limit_passed(
     else:
         assert counts[decision.full.rule] >= decision.full.rule.maximum
         assert decision.evicted == ()
+
+
+def makes_room(rules: Sequence[Rule], wanted: Held, kept: Sequence[Held]) -> bool:
+    for one in rules:
+        field = FIELD.get(one.scope)
+        mine = getattr(wanted, field) if field else "account"
+        if mine and sum(not field or getattr(stream, field) == mine for stream in kept) >= one.maximum:
+            return False
+    return True
+
+
+@given(
+    RULES,
+    st.lists(st.tuples(SUBJECTS, SUBJECTS, SUBJECTS, SUBJECTS), max_size=9),
+    st.tuples(SUBJECTS, SUBJECTS, SUBJECTS, SUBJECTS),
+)
+def test_fewest_end_and_the_oldest_of_these(
+    rules: list[Rule], streams: list[tuple[str, ...]], wish: tuple[str, ...]
+) -> None:
+    """Against every choice there is: by size, and within a size by age."""
+    held = [Held(number, *stream) for number, stream in enumerate(streams)]
+    wanted = Held(99, *wish)
+    enforced = [one for one in rules if not one.observe_only]
+    evicting = [one for one in enforced if one.policy is Policy.EVICT_OLDEST]
+    expected = None
+    for size in range(len(held) + 1):
+        for choice in combinations(held, size):
+            if expected is None and makes_room(evicting, wanted, [one for one in held if one not in choice]):
+                expected = choice
+
+    decision = decide(rules, wanted, "alice", held)
+
+    if expected is None or not makes_room(enforced, wanted, [one for one in held if one not in expected]):
+        assert decision.full is not None
+        assert decision.evicted == ()
+    else:
+        assert decision.full is None
+        assert decision.evicted == expected
