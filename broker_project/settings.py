@@ -391,7 +391,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "routing_app.core.refusals.answer",
     "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
     "DEFAULT_SCHEMA_CLASS": "routing_app.core.schema.Described",
-    "DEFAULT_PARSER_CLASSES": ["routing_app.core.parsers.BoundedJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["routing_app.core.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "PAGE_SIZE": 100,
     # The server itself reads X-Forwarded-For, from TRUSTED_PROXIES alone; here it would be anybody's word.

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import orjson
 
+from routing_app.core.json import NotJSON, loads
+
 MAX_NAME: Final = 100
 """Characters of a session's name ("Initiate Session")."""
 MAX_TEXT: Final = 255
@@ -50,8 +52,8 @@ def take_over(session_name: str) -> str:
 def parse(text: str) -> Action:
     """The action of a frame; other members of the object are ignored. Raises Malformed."""
     try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        message = loads(text, surrogates=False)
+    except NotJSON:
         raise Malformed("not JSON") from None
     action: Any = message.get("action") if isinstance(message, dict) else None
     try:
@@ -103,8 +105,8 @@ def parse_takeover(body: bytes) -> tuple[Wanted, tuple[str, ...]]:
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        members = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        members = loads(body, surrogates=False)
+    except NotJSON:
         raise BadRequest("The body is not JSON.") from None
     if not isinstance(members, dict):
         raise BadRequest("The body is not a JSON object.")

@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from routing_app.core.address import AddressError, make
+from routing_app.core.fields import StringField
 from routing_app.core.models import ConnectionRecord, Scope
 from routing_app.core.publishing import check_addresses, disconnect_sync, publish_sync
 
@@ -33,7 +34,7 @@ class PublishSerializer(serializers.Serializer[Any]):
     """`{"addresses": ["token:abc1", ...], "message": <any JSON>}`."""
 
     addresses = serializers.ListField(
-        child=serializers.CharField(max_length=512, trim_whitespace=False), allow_empty=False, min_length=1
+        child=StringField(max_length=512, trim_whitespace=False), allow_empty=False, min_length=1
     )
     message = serializers.JSONField(allow_null=True)
 

@@ -8,15 +8,17 @@ from typing import IO, Any
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
+from routing_app.core.json import NotJSON, loads
 
-class BoundedJSONParser(JSONParser):
-    """JSON; nesting that the parser cannot follow is the client's error, not the server's."""
+
+class StrictJSONParser(JSONParser):
+    """JSON by the rule of `core.json`."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
         """The value of a body. Raises ParseError."""
         try:
-            return super().parse(stream, media_type, parser_context)
-        except RecursionError:
-            raise ParseError("JSON parse error - nested too deeply") from None
+            return loads(stream.read())
+        except NotJSON as error:
+            raise ParseError(f"JSON parse error - {error}") from None

@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from routing_app.core.admin import ReadOnly
+from routing_app.core.json import Decoder
 from routing_app.events import live
 from routing_app.events.credentials import revoke
 from routing_app.events.models import Channel, LoginToken, Root
@@ -23,7 +24,9 @@ class SendForm(forms.Form):
     """What is sent, as JSON."""
 
     message = forms.JSONField(
-        widget=forms.Textarea(attrs={"rows": 6, "cols": 80}), help_text='JSON, {"type": "chat"} say.'
+        decoder=Decoder,
+        widget=forms.Textarea(attrs={"rows": 6, "cols": 80}),
+        help_text='JSON, {"type": "chat"} say.',
     )
 
 

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
 
+from routing_app.core.fields import StrictModelSerializer
 from routing_app.events import live
 from routing_app.events.models import Channel, Root, acceptable_channel_id
 from routing_app.events.wire import ROOT_PATTERN, BadReference, root_of
@@ -38,7 +39,7 @@ class RootField(serializers.RelatedField[Root, str, Any]):
         return reference
 
 
-class ChannelSerializer(serializers.ModelSerializer[Channel]):
+class ChannelSerializer(StrictModelSerializer[Channel]):
     """Rules of a channel, and how many sockets hear it."""
 
     members = RootField(many=True, queryset=Root.objects.all(), required=False)

@@ -17,16 +17,17 @@ from rest_framework import status
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import APIException, MethodNotAllowed, PermissionDenied
 from rest_framework.exceptions import NotAuthenticated as NoCredentials
-from rest_framework.parsers import JSONParser
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from routing_app.core.json import NotJSON, loads
+from routing_app.core.parsers import StrictJSONParser
 from routing_app.events import cors, credentials
 from routing_app.events.models import LoginToken
 from routing_app.events.visit import Visitor
-from routing_app.events.wire import dumps, exact, excess
+from routing_app.events.wire import excess
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -91,7 +92,7 @@ class EventsView(APIView):
     describes_own_errors = True
     authentication_classes: Sequence[type[BaseAuthentication]] = (BearerAuthentication,)
     permission_classes: Sequence[type[BasePermission]] = (HasToken,)
-    parser_classes = (JSONParser,)
+    parser_classes = (StrictJSONParser,)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """A preflight carries no token, and is answered before anybody asks for one."""
@@ -134,17 +135,15 @@ def read_body(request: Request) -> Any:
     if not raw:
         return None
     try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        return loads(raw, surrogates=False)
+    except NotJSON as error:
         facts = {"type": "json_invalid", "loc": ["body", error.pos], "msg": "JSON decode error", "input": {}}
         raise Problem.invalid([{**facts, "ctx": {"error": error.msg}}]) from None
-    return exact(raw.decode(), value)
 
 
 def bounded(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """Fields that can be passed on, as on the socket; what is ignored is not looked at. Raises Problem."""
-    wrong = excess("", fields) or excess(dumps(fields), fields)
-    if wrong:
+    if wrong := excess(fields):
         raise Problem.invalid(bad_value(["body"], [wrong]))
     return fields
 

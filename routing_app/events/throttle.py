@@ -10,13 +10,13 @@ import time
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-import orjson
 from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import RequestDataTooBig
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from routing_app.core.json import NotJSON, loads
 from routing_app.events.visit import Visitor
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def _count(key: str) -> int:
 
 def _email(request: Request) -> str:
     try:
-        body = orjson.loads(request._request.body)
-    except (orjson.JSONDecodeError, RequestDataTooBig):
+        body = loads(request._request.body, surrogates=False)
+    except (NotJSON, RequestDataTooBig):
         return ""
     email = body.get("email") if isinstance(body, dict) else None
     return email.lower() if isinstance(email, str) else ""

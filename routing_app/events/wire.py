@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Union
 
 import orjson
 from pydantic import AfterValidator, BaseModel, FailFast, Field, ValidationError, ValidationInfo
 from pydantic_core import PydanticKnownError
+
+from routing_app.core.json import NotJSON, children, deeper, depth_exceeds, loads, may_hold_large_integers
 
 PUBLIC_ROOT: Final = "n::000000000000000000000001"
 """The root of everybody who is not authenticated; the system's own is `…000000`. No user gets either."""
@@ -25,7 +26,6 @@ MAX_ITEMS: Final = 20
 """Validation items in one answer."""
 
 _REFERENCE: Final = re.compile(r"(?ai)([newo]):([^:]*):([a-f\d]{24})")
-_MANY_DIGITS: Final = re.compile(r"[0-9]{19}")
 _BEARER: Final = re.compile(r"(?i)\s*bearer\s+")
 
 UNKNOWN_WALKER: Final = "Invalid request! Please use valid walker event!"
@@ -146,10 +146,11 @@ class _Received(BaseModel):
 def parse(text: str, max_ids: int) -> Event:
     """Read one text frame; it may name at most `max_ids` receivers. Raises BadEvent."""
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        value = loads(text, surrogates=False)
+    except NotJSON as error:
         raise BadEvent([f"json.decoder.JSONDecodeError: {error}\n"]) from None
-    if wrong := excess(text, value):
+    raw = text.encode()
+    if (may_hold_large_integers(raw) or deeper(raw, value, MAX_DEPTH)) and (wrong := excess(value)):
         raise BadEvent([f"ValueError: {wrong}\n"])
     try:
         return _Received.model_validate({"event": value}, context={"max_ids": max_ids}).event
@@ -157,56 +158,20 @@ def parse(text: str, max_ids: int) -> Event:
         raise BadEvent(items(error), value.get("id") if isinstance(value, dict) else None) from None
 
 
-def excess(text: str, value: Any) -> str:
-    """What is too much about a JSON text and its decoded value, "" when nothing is.
-
-    Without the text, only depth is looked at.
-    """
-    if _MANY_DIGITS.search(text) and _has_huge_integer(text):
-        return "an integer has more than 64 bits"
-    may_be_deep = not text or text.count("[") + text.count("{") > MAX_DEPTH
-    if may_be_deep and depth_exceeds(value, MAX_DEPTH):
+def excess(value: Any) -> str:
+    """What is too much about a decoded value for other processes and clients, "" when nothing is."""
+    if depth_exceeds(value, MAX_DEPTH):
         return f"nested deeper than {MAX_DEPTH} levels"
+    if _holds_huge_integer(value):
+        return "an integer has more than 64 bits"
     return ""
 
 
-def exact(text: str, value: Any) -> Any:
-    """A decoded value with its integers as they stand in the text: orjson rounds those beyond 64 bits."""
-    if not _MANY_DIGITS.search(text):
-        return value
-    try:
-        return json.loads(text, parse_int=lambda digits: int(digits[:30]))
-    except RecursionError:
-        return value
-
-
-def _has_huge_integer(text: str) -> bool:
-    """Whether a number would come out rounded; neither orjson nor the channel layer holds it."""
-    huge: list[str] = []
-
-    def note(digits: str) -> int:
-        if not -(2**63) <= (number := int(digits[:30])) < 2**64:
-            huge.append(digits)
-        return number
-
-    json.loads(text, parse_int=note)
-    return bool(huge)
-
-
-def depth_exceeds(value: Any, levels: int) -> bool:
-    """Whether a decoded JSON value is nested deeper than so many levels."""
-    layer = [value]
-    for _ in range(levels):
-        layer = [child for one in layer for child in _children(one) if isinstance(child, dict | list)]
-        if not layer:
-            return False
-    return True
-
-
-def _children(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _holds_huge_integer(value: Any) -> bool:
+    """Whether orjson and the channel layer would have no form for a number. The depth is bounded already."""
+    if isinstance(value, int):
+        return not -(2**63) <= value < 2**64
+    return any(map(_holds_huge_integer, children(value)))
 
 
 def items(error: ValidationError) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema
@@ -21,6 +22,12 @@ class AskSerializer(serializers.Serializer[Any]):
 
     message = serializers.DictField()
     timeout = serializers.FloatField(default=10, min_value=0.01, max_value=60)
+
+    def validate_timeout(self, value: float) -> float:
+        """Neither bound holds for the string "nan", which is a float for the field."""
+        if not isfinite(value):
+            raise serializers.ValidationError("a number of seconds")
+        return value
 
 
 class AnswerSerializer(serializers.Serializer[Any]):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from routing_app.core import json
 from routing_app.rooms import control
 from routing_app.rooms.models import Membership, Room
 
@@ -26,7 +27,7 @@ class MessageForm(forms.Form):
         text = self.cleaned_data["message"]
         try:
             return json.loads(text)
-        except ValueError:
+        except json.NotJSON:
             return text
 
 
@@ -63,6 +64,7 @@ class RoomAdmin(admin.ModelAdmin[Room]):
     search_fields = ("name", "note")
     actions = ("send_message", "disconnect_members")
     inlines = (MemberInline,)
+    formfield_overrides: ClassVar = {models.JSONField: {"decoder": json.Decoder}}
     fields = ("namespace", "name", "note", "member_limit", "allowed", "created_at", "last_used_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Room]:

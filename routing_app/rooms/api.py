@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
 
 from routing_app.core.api import OutcomeSerializer
+from routing_app.core.fields import StrictModelSerializer, StringField
 from routing_app.core.models import Scope
 from routing_app.rooms import control
 from routing_app.rooms.models import Membership, Namespace, Room, check_allowed
@@ -26,7 +27,7 @@ class AllowedField(serializers.JSONField):
     """A list of texts."""
 
 
-class RoomSerializer(serializers.ModelSerializer[Room]):
+class RoomSerializer(StrictModelSerializer[Room]):
     """A room. Namespace and name are set when it is created; `member_count` is of this moment."""
 
     member_count = serializers.SerializerMethodField()
@@ -81,7 +82,7 @@ class MessageSerializer(serializers.Serializer[Any]):
     """`{"message": <any JSON>, "sender": "..."}`; the sender is the name of the key unless it is given."""
 
     message = serializers.JSONField(allow_null=True)
-    sender = serializers.CharField(required=False, max_length=255)
+    sender = StringField(required=False, max_length=255)
 
 
 @extend_schema_view(

@@ -33,6 +33,8 @@ def check_allowed(value: object) -> None:
     """A list of texts. Raises ValidationError."""
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise ValidationError('a list of texts, like ["alice", "10.0.0.7"]')
+    if not all(map(wire.storable, value)):
+        raise ValidationError("a text with control characters, or with half of a surrogate pair")
 
 
 class RoomQuerySet(models.QuerySet["Room"]):

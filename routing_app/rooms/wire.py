@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from routing_app.core.json import NotJSON, loads
+
 LAYOUT: Final = "layout"
 BUS: Final = "bus"
 LOBBY: Final = "lobby"
@@ -159,7 +161,7 @@ def room_name(value: Any) -> str:
         value = str(value)
     if not isinstance(value, str) or not value:
         raise Ignored("no room")
-    if len(value) > MAX_ROOM or not _storable(value):
+    if len(value) > MAX_ROOM or not storable(value):
         raise Ignored("the name of the room is too long, or holds control characters")
     return value
 
@@ -169,7 +171,7 @@ def _nickname(value: Any) -> Any:
     if value in (None, False, 0, ""):
         raise Ignored("no name")
     text = _written(value)
-    if len(text) > MAX_NAME or not _storable(text) or not _storable(str(value)) or "\\u0000" in text:
+    if len(text) > MAX_NAME or not storable(text) or not storable(str(value)) or "\\u0000" in text:
         raise Ignored("the name is too long, or holds control characters")
     return value
 
@@ -185,17 +187,12 @@ def _written(value: Any) -> str:
 def _json(text: str, wrong: str) -> Any:
     """Decode strict JSON. Raises Ignored."""
     try:
-        return json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+        return loads(text)
+    except NotJSON:
         raise Ignored(wrong) from None
 
 
-def _no_number(name: str) -> Any:
-    """NaN and Infinity are no JSON."""
-    raise ValueError(name)
-
-
-def _storable(text: str) -> bool:
+def storable(text: str) -> bool:
     """No control characters, and nothing that has no UTF-8: neither survives every database."""
     try:
         text.encode()

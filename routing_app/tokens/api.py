@@ -11,11 +11,12 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.filters import SearchFilter
 from rest_framework.viewsets import ModelViewSet
 
+from routing_app.core.fields import StrictModelSerializer
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import RegisteredToken, Source
 
 
-class TokenSerializer(serializers.ModelSerializer[RegisteredToken]):
+class TokenSerializer(StrictModelSerializer[RegisteredToken]):
     """A registered token. `token` is set when it is created; to change it, delete it and create another."""
 
     disabled_by = serializers.CharField(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.authentication import CSRFCheck
 
-from routing_app.core import keys, metrics
+from routing_app.core import json, keys, metrics
 from routing_app.core.auth import presented_key
 from routing_app.core.codes import Refusal
 from routing_app.core.models import Scope
@@ -149,7 +148,7 @@ def _json_body(request: HttpRequest) -> dict[str, str]:
         return {}
     try:
         fields = json.loads(request.body)
-    except (ValueError, RecursionError):
+    except json.NotJSON:
         raise Denied(400, "the body is not JSON") from None
     if not isinstance(fields, dict):
         raise Denied(400, "the body is not a JSON object")

@@ -6,7 +6,6 @@ nothing, so the last good table stays (decision 24).
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from django.db import transaction
 from django.db.models.functions import Now
 
+from routing_app.core.json import NotJSON, loads
 from routing_app.core.masking import mask
 from routing_app.tokens import wire
 from routing_app.tokens.models import RegisteredToken, Source
@@ -154,8 +154,8 @@ def _bounded(file: Any) -> bytes:
 
 def _decode(data: bytes) -> dict[str, Any]:
     try:
-        table = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+        table = loads(data)
+    except NotJSON:
         raise TableError("the table is not JSON") from None
     if not isinstance(table, dict):
         raise TableError('expected a JSON object such as {"abc1": true}')

@@ -68,9 +68,6 @@ def test_create_read_change_delete(api: Client) -> None:
 def test_impossible_token_is_a_400_that_names_the_field(api: Client, token: Any) -> None:
     reply = send(api, "post", LIST, token=token)
 
-    if token == 5:  # DRF takes a number for its digits
-        assert reply.json()["token"] == "5"
-        return
     assert reply.status_code == 400
     assert list(reply.json()) == ["token"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from typing import Any, Final
 
 PLAIN: Final = "wyre"
@@ -19,10 +20,28 @@ BATCH_BYTES: Final = 2**15
 _FALSE: Final = (None, "", 0, False)
 
 
+def _number(digits: str) -> float:
+    if not isfinite(number := float(digits)):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _integer(digits: str) -> int:
+    _number(digits)
+    return int(digits)
+
+
+def _constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_number, parse_int=_integer, parse_constant=_constant)
+
+
 def decode(data: str | bytes) -> tuple[str, dict[str, Any]]:
     """Direction in upper case, and the whole object. Raises ValueError for what is no frame."""
     try:
-        message = json.loads(data)
+        message = _DECODER.decode(data if isinstance(data, str) else data.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(message, dict):

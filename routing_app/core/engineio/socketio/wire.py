@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from routing_app.core.json import NotJSON
+from routing_app.core.json import loads as load_json
+
 CONNECT: Final = 0
 DISCONNECT: Final = 1
 EVENT: Final = 2
@@ -100,13 +103,9 @@ def dumps(value: Any) -> str:
 def loads(text: str) -> Any:
     """Strict JSON. Raises WireError."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        return load_json(text)
+    except NotJSON:
         raise WireError("data that is not JSON") from None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)
 
 
 def _prefix(namespace: str) -> str:

@@ -1,0 +1,30 @@
+"""Fields of REST bodies."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+from django.db import models
+from rest_framework import serializers
+
+M = TypeVar("M", bound=models.Model)
+
+
+class StringField(serializers.CharField):
+    """A string, and no number: `1.0` and `1e0` have no one spelling that would be the text meant."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The string. Raises ValidationError."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class StrictModelSerializer(serializers.ModelSerializer[M]):
+    """A row whose texts are strings in JSON, too."""
+
+    serializer_field_mapping: ClassVar = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        models.CharField: StringField,
+        models.TextField: StringField,
+    }
