@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import F, QuerySet
@@ -13,9 +12,12 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+from routing_app.core.synchronous import from_sync
 from sessions_app import service
 from sessions_app.ledger import Key
 from sessions_app.models import Account, Limit, Publisher, PublisherKey, Session, SessionEvent
+
+_kill = from_sync(service.kill)
 
 
 class KeyForm(forms.ModelForm[PublisherKey]):
@@ -162,7 +164,7 @@ class SessionAdmin(WrittenByServer):
         """Free the slots; players that are connected are told to stop."""
         rows = queryset.values_list("account__publisher__name", "account__customer", "pk")
         doomed = [(Key(publisher, customer), id) for publisher, customer, id in rows]
-        killed = async_to_sync(service.kill)(doomed, request.user.get_username())
+        killed = _kill(doomed, request.user.get_username())
         messages.success(request, f"{killed} sessions ended.")
 
 

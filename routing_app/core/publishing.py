@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.conf import settings
 
 from routing_app.core.address import AddressError, parse
 from routing_app.core.codes import KICKED, Close
 from routing_app.core.publication import MESSAGE, Publication
-from routing_app.core.worker import Worker, current_worker, serving_loop
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-WAIT_SECONDS: Final = 30.0
-"""How long a synchronous caller waits for the serving loop before TimeoutError."""
+from routing_app.core.synchronous import from_sync
+from routing_app.core.worker import Worker, current_worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +63,6 @@ async def _outcome(worker: Worker, here: int) -> Outcome:
     if not worker.serving:
         await worker.relay.settled()
     return Outcome(None if worker.relay.reaches_others else here)
-
-
-def from_sync(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """A coroutine function for callers in synchronous code, in whatever thread.
-
-    In a process that serves sockets it runs on their loop, which alone may touch the hub; elsewhere on a loop
-    of its own. Raises RuntimeError when called on a running loop: await the function there.
-    """
-    alone = async_to_sync(function)
-
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        loop = serving_loop()
-        if loop is None or _on_a_loop():
-            return alone(*args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), loop).result(WAIT_SECONDS)
-
-    return call
-
-
-def _on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 publish_sync = from_sync(publish)

@@ -151,9 +151,29 @@ def serving_loop() -> asyncio.AbstractEventLoop | None:
     return None
 
 
+async def end_worker() -> None:
+    """Stop the running loop's worker, if there is one: the loop was made for one call, and serves nobody.
+
+    Nobody else may: sockets that a loop serves, or is about to, are lost with its worker.
+    """
+    if (worker := _workers.get(asyncio.get_running_loop())) is None:
+        return
+    await worker.relay.settled()
+    await worker.stop()
+    drop_worker()
+
+
 def drop_worker() -> None:
     """Forget the running loop's worker, so that the next call makes a new one."""
     _workers.pop(asyncio.get_running_loop(), None)
 
 
-__all__ = ["LayerUnavailable", "Worker", "current_worker", "drop_worker", "on_start", "serving_loop"]
+__all__ = [
+    "LayerUnavailable",
+    "Worker",
+    "current_worker",
+    "drop_worker",
+    "end_worker",
+    "on_start",
+    "serving_loop",
+]

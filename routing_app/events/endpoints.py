@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin
 
-from asgiref.sync import async_to_sync
 from django.urls import URLPattern, path, re_path
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pydantic import BaseModel, ValidationError, create_model
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from routing_app.core.synchronous import from_sync
 from routing_app.events.entries import NoAccess
 from routing_app.events.rest import (
     NOT_FOUND,
@@ -32,7 +32,7 @@ from routing_app.events.visit import PUBLIC, Visit, Visitor
 from routing_app.events.walkers import METHODS_WITH_BODY, WALKERS, Walker
 from routing_app.events.wire import BadReference
 
-_run = async_to_sync(run)
+_run = from_sync(run, wait=None)
 
 
 class Envelope(BaseModel):

@@ -9,14 +9,14 @@ must be set, as for several workers. On a running loop outside the server, call 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from routing_app.core.address import make
 from routing_app.core.publication import Publication
-from routing_app.core.publishing import from_sync, publish
+from routing_app.core.publishing import publish
+from routing_app.core.synchronous import from_sync, on_a_loop
 from routing_app.core.worker import current_worker
 from routing_app.events.visit import largest_message, plain, running
 from routing_app.events.wire import root_of
@@ -50,7 +50,7 @@ def _notify(addresses: Sequence[str], data: Any) -> None:
     message = plain(data, largest_message())
     if (visit := running.get()) is not None:
         visit.count_notifications(len(addresses))
-    if _on_a_loop():
+    if on_a_loop():
         hub = current_worker().hub
         for address in addresses:
             hub.publish_soon(Publication((address,), message))
@@ -69,11 +69,3 @@ async def _publish(addresses: Sequence[str], message: Any) -> None:
 
 
 _publish_from_sync = from_sync(_publish)
-
-
-def _on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

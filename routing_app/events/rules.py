@@ -19,7 +19,8 @@ from django.db import transaction
 from routing_app.core.address import Address, make
 from routing_app.core.database import query
 from routing_app.core.publication import Publication
-from routing_app.core.publishing import from_sync, publish
+from routing_app.core.publishing import publish
+from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker
 from routing_app.events.models import Channel, Who
 from routing_app.events.visit import Visitor

@@ -14,13 +14,12 @@ from itertools import count
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import async_to_sync
-
 from routing_app.core import database
 from routing_app.core.address import WORKER_ID_LENGTH, make
 from routing_app.core.models import Worker as WorkerRow
 from routing_app.core.publication import Publication
-from routing_app.core.worker import Worker, current_worker, drop_worker, on_start
+from routing_app.core.synchronous import from_sync
+from routing_app.core.worker import Worker, current_worker, on_start
 from routing_app.requests import wire
 from routing_app.requests.connection import Connection, TooManyPending
 from routing_app.requests.directory import connections_of
@@ -70,37 +69,15 @@ class RemoteConnection:
         self, message: Mapping[str, Any], *, timeout: float | None = 30.0
     ) -> tuple[Answer, list[Answer]]:
         """The reply and the partials before it, for synchronous code."""
-        return async_to_sync(self._request_all)(message, timeout)
+        return _request_sync(self, message, timeout)
 
     def send_sync(self, message: Mapping[str, Any], *, timeout: float | None = 30.0) -> None:
         """`send` for synchronous code."""
-        async_to_sync(self._send_and_leave)(message, timeout)
+        _send_sync(self, message, timeout)
 
     def close_sync(self, code: int = 1000, reason: str = "") -> None:
         """`close` for synchronous code."""
-        async_to_sync(self._close_and_leave)(code, reason)
-
-    async def _request_all(
-        self, message: Mapping[str, Any], timeout: float | None
-    ) -> tuple[Answer, list[Answer]]:
-        try:
-            request = self.request(message, timeout=timeout)
-            partials = [partial async for partial in request]
-            return await request, partials
-        finally:
-            await _leave()
-
-    async def _send_and_leave(self, message: Mapping[str, Any], timeout: float | None) -> None:
-        try:
-            await self.send(message, timeout=timeout)
-        finally:
-            await _leave()
-
-    async def _close_and_leave(self, code: int, reason: str) -> None:
-        try:
-            await self.close(code, reason)
-        finally:
-            await _leave()
+        _close_sync(self, code, reason)
 
     def _here(self) -> Connection | None:
         return connections_of(current_worker()).get(self.id)
@@ -111,13 +88,21 @@ def connection(id: str) -> RemoteConnection:
     return RemoteConnection(id)
 
 
-async def _leave() -> None:
-    """A loop that was made for one call leaves nothing behind."""
-    worker = current_worker()
-    if not worker.serving:
-        await worker.relay.settled()
-        await worker.stop()
-        drop_worker()
+async def _request_all(
+    to: RemoteConnection, message: Mapping[str, Any], timeout: float | None
+) -> tuple[Answer, list[Answer]]:
+    request = to.request(message, timeout=timeout)
+    partials = [partial async for partial in request]
+    return await request, partials
+
+
+async def _send(to: RemoteConnection, message: Mapping[str, Any], timeout: float | None) -> None:
+    await to.send(message, timeout=timeout)
+
+
+_request_sync = from_sync(_request_all, wait=None)
+_send_sync = from_sync(_send, wait=None)
+_close_sync = from_sync(RemoteConnection.close)
 
 
 class Desk:

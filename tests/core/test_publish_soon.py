@@ -6,12 +6,14 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from routing_app.core import outgoing
 from routing_app.core.publication import Publication
-from routing_app.core.publishing import from_sync, publish_sync
-from routing_app.core.worker import current_worker, drop_worker, serving_loop
-from tests.core.harness import heard, received, replaced
+from routing_app.core.publishing import publish_sync
+from routing_app.core.synchronous import from_sync
+from routing_app.core.worker import Worker, current_worker, drop_worker, serving_loop
+from tests.core.harness import heard, received, replaced, until
 from tests.core.layers import Cluster
 
 
@@ -63,6 +65,47 @@ async def test_synchronous_code_of_a_serving_process_runs_on_its_loop():
     finally:
         worker.serving = False
         drop_worker()
+
+
+async def _where() -> tuple[asyncio.AbstractEventLoop, Worker]:
+    return asyncio.get_running_loop(), current_worker()
+
+
+async def test_a_view_of_a_process_that_has_served_nobody_yet_leaves_its_worker_alone(worker: Worker):
+    """Sockets may come at this very moment: they and the view have one worker."""
+    assert not worker.serving
+
+    loop, theirs = await sync_to_async(from_sync(_where))()
+    await worker.start()
+
+    assert (loop, theirs) == (asyncio.get_running_loop(), worker)
+    assert current_worker() is worker
+
+
+async def test_a_loop_that_was_made_for_one_call_leaves_nothing_behind(worker: Worker):
+    with ThreadPoolExecutor(1) as pool:
+        loop, theirs = await asyncio.get_running_loop().run_in_executor(pool, from_sync(_where))
+
+    assert loop.is_closed()
+    assert theirs is not worker
+    assert theirs.relay._sender is None
+
+
+async def test_a_call_that_takes_too_long_is_cancelled_on_the_serving_loop(worker: Worker):
+    await worker.start()
+    ended: list[BaseException] = []
+
+    async def dawdle() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            ended.append(error)
+            raise
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(TimeoutError):
+        await asyncio.get_running_loop().run_in_executor(pool, from_sync(dawdle, wait=0.05))
+
+    await until(lambda: ended)
 
 
 async def test_on_a_running_loop_the_synchronous_form_is_refused():
