@@ -19,7 +19,7 @@ values = st.recursive(
     max_leaves=20,
 )
 namespaces = st.sampled_from(["/", "/layout", "/a/b", "/é"])
-ids = st.integers(0, 10**12)
+ids = st.integers(0, 2**64).map(str)
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,10 @@ ids = st.integers(0, 10**12)
         ("1", Packet(wire.DISCONNECT)),
         ("1/layout", Packet(wire.DISCONNECT, "/layout")),
         ('2["x"]', Packet(wire.EVENT, "/", ["x"])),
-        ('2/bus,17["x",{"a":[1]}]', Packet(wire.EVENT, "/bus", ["x", {"a": [1]}], 17)),
-        ("3/bus,17[]", Packet(wire.ACK, "/bus", [], 17)),
+        ('2/bus,17["x",{"a":[1]}]', Packet(wire.EVENT, "/bus", ["x", {"a": [1]}], "17")),
+        ("3/bus,17[]", Packet(wire.ACK, "/bus", [], "17")),
+        ('29007199254740993["x"]', Packet(wire.EVENT, "/", ["x"], "9007199254740993")),
+        ("2" + "9" * 5000 + '["x"]', Packet(wire.EVENT, "/", ["x"], "9" * 5000)),
     ],
 )
 def test_packets_of_clients(text: str, packet: Packet) -> None:
@@ -52,7 +54,7 @@ def test_events_come_back_and_are_ascii(namespace: str, name: str, arguments: li
 
 
 @given(namespaces, ids, st.lists(values, max_size=3))
-def test_acks_come_back(namespace: str, id: int, arguments: list[object]) -> None:
+def test_acks_come_back(namespace: str, id: str, arguments: list[object]) -> None:
     packet = wire.decode(wire.ack(namespace, id, *arguments))
 
     assert packet == Packet(wire.ACK, namespace, json.loads(json.dumps(arguments)), id)
@@ -84,7 +86,7 @@ BROKEN = [
         "0[1]",
         "1{}",
     ),
-    *("4", '2["x",NaN]', '2["x",Infinity]', "2" + "[" * 100_000, "2" + "9" * 20 + '["x"]', '2["x"]y'),
+    *("4", '2["x",NaN]', '2["x",Infinity]', "2" + "[" * 100_000, '2["x"]y'),
 ]
 
 
@@ -110,7 +112,7 @@ def test_what_the_server_says() -> None:
     assert wire.refuse("/nope", "Invalid namespace", 4) == '4/nope,{"message":"Invalid namespace"}'
     assert wire.disconnect("/lobby") == "1/lobby,"
     assert wire.event("/layout", "EVENT", {"sender": "é"}) == '2/layout,["EVENT",{"sender":"\\u00e9"}]'
-    assert wire.ack("/layout", 0) == "3/layout,0[]"
+    assert wire.ack("/layout", "0") == "3/layout,0[]"
 
 
 def test_infinity_is_not_written() -> None:

@@ -152,7 +152,7 @@ class Socket:
         self._forget(self)
         self._handler.closed()
 
-    def _ack(self, id: int | None) -> Ack:
+    def _ack(self, id: str | None) -> Ack:
         def ack(*arguments: Any) -> None:
             if id is not None:
                 self._send(wire.ack(self.name, id, *arguments))

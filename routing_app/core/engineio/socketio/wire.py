@@ -27,8 +27,6 @@ BINARY_ACK: Final = 6
 
 MAIN: Final = "/"
 """The namespace that a packet without one is for."""
-MAX_ACK_DIGITS: Final = 15
-"""Largest ack id that JavaScript counts to exactly has 16 digits."""
 
 _HEAD: Final = re.compile(r"([0-6])(?:([0-9]{1,3})-)?(?:(/[^,]*)(?:,|$))?([0-9]*)", re.ASCII | re.DOTALL)
 
@@ -43,12 +41,15 @@ class BinaryRefused(WireError):
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet. `data` is decoded JSON, None without any; `id` asks for an ack, or is the ack's."""
+    """One packet. `data` is decoded JSON, None without any.
+
+    `id` asks for an ack, or is the ack's: its digits as they came, which may be more than a number holds.
+    """
 
     type: int
     namespace: str = MAIN
     data: Any = None
-    id: int | None = None
+    id: str | None = None
     query: dict[str, str] = field(default_factory=dict)
 
 
@@ -63,7 +64,7 @@ def decode(text: str) -> Packet:
     if head[2] is not None:
         raise WireError("attachments on a text packet")
     namespace, _, query = (head[3] or MAIN).partition("?")
-    packet = Packet(type, namespace, _json(text[head.end() :]), _id(head[4]), dict(parse_qsl(query)))
+    packet = Packet(type, namespace, _json(text[head.end() :]), head[4] or None, dict(parse_qsl(query)))
     _check(packet)
     return packet
 
@@ -90,7 +91,7 @@ def event(namespace: str, *arguments: Any) -> str:
     return f"{EVENT}{_prefix(namespace)}{dumps(arguments)}"
 
 
-def ack(namespace: str, id: int, *arguments: Any) -> str:
+def ack(namespace: str, id: str, *arguments: Any) -> str:
     """The answer to an event that asked for one."""
     return f"{ACK}{_prefix(namespace)}{id}{dumps(arguments)}"
 
@@ -114,12 +115,6 @@ def _prefix(namespace: str) -> str:
 
 def _json(text: str) -> Any:
     return loads(text) if text else None
-
-
-def _id(digits: str) -> int | None:
-    if len(digits) > MAX_ACK_DIGITS:
-        raise WireError("an ack id that is too long")
-    return int(digits) if digits else None
 
 
 def _check(packet: Packet) -> None:
