@@ -17,7 +17,7 @@ from routing_app.core.codes import BY_CODE, MALFORMED, NORMAL, SLOW, TOO_BIG, UN
 from routing_app.core.engineio import wire
 from routing_app.core.engineio.courier import Courier, pack, unpack
 from routing_app.core.engineio.session import RequestRefused, Session
-from routing_app.core.engineio.websocket import Channel, Gone, PacketTooBig
+from routing_app.core.engineio.websocket import Channel, Gone, PacketTooBig, probe
 from routing_app.core.engineio.wire import Packet
 from routing_app.core.frame import BinaryFrame, Frame
 from routing_app.core.publication import Publication
@@ -155,12 +155,9 @@ async def _probe(channel: Channel, call: Caller, number: int, seconds: float) ->
     """The probe of `websocket.upgrade`, with the owner told of each step."""
     try:
         async with asyncio.timeout(seconds):
-            if await channel.packet() == wire.PROBE:
-                channel.writer.write([Frame(wire.PROBED)])
-                await call("probed")
-                if await channel.packet() == wire.UPGRADE:
-                    await call("moved", str(number))
-                    return True
+            if await probe(channel, lambda: call("probed")):
+                await call("moved", str(number))
+                return True
     except (Gone, TimeoutError, wire.WireError, PacketTooBig, RequestRefused):
         pass
     with suppress(RequestRefused):

@@ -44,12 +44,12 @@ def read_request(scope: Mapping[str, Any]) -> Request:
     transport = query.get("transport", "")
     if transport not in ("polling", "websocket"):
         raise RequestRefused(Fault.UNKNOWN_TRANSPORT)
-    version = query.get("EIO", "")
-    if version not in map(str, VERSIONS):
+    version = VERSIONS.get(query.get("EIO", ""))
+    if version is None:
         raise RequestRefused(Fault.UNSUPPORTED_VERSION)
     if "j" in query or (transport == "polling") != (scope["type"] == "http"):
         raise RequestRefused(Fault.BAD_REQUEST)
-    return Request(int(version), transport, query.get("sid", ""), query)
+    return Request(version, transport, query.get("sid", ""), query)
 
 
 def header(scope: Mapping[str, Any], name: bytes) -> str | None:

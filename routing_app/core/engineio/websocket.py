@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -111,15 +112,26 @@ async def upgrade(session: Session, channel: Channel) -> None:
     await channel.drain()
 
 
+async def probe(channel: Channel, probed: Callable[[], Awaitable[object]]) -> bool:
+    """`2probe` in, `3probe` out, `5` in ("Upgrade" of both READMEs); whether it came to that.
+
+    A client may leave out the probe, as Arduino libraries do, and repeat it. Raises what Channel.packet does.
+    """
+    while (packet := await channel.packet()) == wire.PROBE:
+        channel.writer.write([Frame(wire.PROBED)])
+        await probed()
+    return packet[:1] == wire.UPGRADE
+
+
 async def _probe(session: Session, channel: Channel) -> bool:
-    """`2probe` in, `3probe` out, `5` in ("Upgrade" of both READMEs), within a bounded time."""
+    """Have the client say that it moves; False when it does not, or not in time."""
+
+    async def probed() -> None:
+        session.probed()
+
     try:
         async with asyncio.timeout(session.options.upgrade_timeout):
-            if await channel.packet() != wire.PROBE:
-                return False
-            channel.writer.write([Frame(wire.PROBED)])
-            session.probed()
-            return await channel.packet() == wire.UPGRADE and session.open
+            return await probe(channel, probed) and session.open
     except (Gone, TimeoutError, wire.WireError, PacketTooBig):
         return False
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 OPEN: Final = "0"
@@ -18,13 +18,18 @@ PONG: Final = "3"
 MESSAGE: Final = "4"
 UPGRADE: Final = "5"
 NOOP: Final = "6"
+BASE64: Final = "b"
+"""First character of binary data as text; the type follows in version 3."""
 TYPES: Final = frozenset("0123456")
 
 PROBE: Final = PING + "probe"
 PROBED: Final = PONG + "probe"
 SEPARATOR: Final = "\x1e"
 """Between the packets of a version 4 payload."""
-VERSIONS: Final = frozenset({3, 4})
+VERSIONS: Final = {"4": 4, "3": 3, "2": 3, "": 3}
+"""Protocol version by the `EIO` of a query. The original servers take what is not 4 for 3 (engine.io,
+`Server.handshake`): Swift clients before 16 and Arduino libraries send none, socket.io-client 1.0 sends 2,
+and all of them write packets of version 3."""
 
 TEXT_TYPE: Final = b"text/plain; charset=UTF-8"
 BINARY_TYPE: Final = b"application/octet-stream"
@@ -68,10 +73,10 @@ def check(packet: str) -> str:
 def decode_frame(version: int, data: Packet) -> Packet:
     """The packet of one WebSocket frame: version 3 puts the type before binary data, version 4 does not.
 
-    Raises WireError.
+    Clients without binary frames (`b64` in the query) write base64. Raises WireError.
     """
     if isinstance(data, str):
-        return check(data)
+        return _from_base64(version, data) if data.startswith(BASE64) else check(data)
     if version == 4:
         return data
     if data[:1] != b"\x04":
@@ -79,8 +84,10 @@ def decode_frame(version: int, data: Packet) -> Packet:
     return data[1:]
 
 
-def encode_frame(version: int, packet: Packet) -> Packet:
-    """The WebSocket frame of a packet."""
+def encode_frame(version: int, packet: Packet, text_only: bool = False) -> Packet:
+    """The WebSocket frame of a packet; `text_only` is for clients without binary frames."""
+    if text_only and isinstance(packet, bytes):
+        return _as_base64(version, packet)
     return b"\x04" + packet if version == 3 and isinstance(packet, bytes) else packet
 
 
@@ -120,22 +127,29 @@ def _split_text(version: int, body: bytes, limit: int) -> list[Packet]:
 
 
 def _as_text_4(packet: Packet) -> str:
-    return packet if isinstance(packet, str) else "b" + b64encode(packet).decode()
+    return packet if isinstance(packet, str) else _as_base64(4, packet)
 
 
 def _from_text_4(part: str) -> Packet:
-    return _from_base64(part[1:]) if part.startswith("b") else check(part)
+    return _from_base64(4, part) if part.startswith(BASE64) else check(part)
 
 
-def _from_base64(text: str) -> bytes:
+def _as_base64(version: int, data: bytes) -> str:
+    return (BASE64 if version == 4 else BASE64 + MESSAGE) + b64encode(data).decode()
+
+
+def _from_base64(version: int, text: str) -> bytes:
+    """`b` and the data, in version 3 with the type between them. Raises WireError."""
+    if version == 3 and text[1:2] != MESSAGE:
+        raise WireError("a binary packet that is no message")
     try:
-        return b64decode(text, validate=True)
+        return b64decode(text[1 if version == 4 else 2 :], validate=True)
     except ValueError:
         raise WireError("binary data that is not base64") from None
 
 
 def _as_text_3(packet: Packet) -> str:
-    text = packet if isinstance(packet, str) else "b4" + b64encode(packet).decode()
+    text = packet if isinstance(packet, str) else _as_base64(3, packet)
     return f"{_units(text)}:{text}"
 
 
@@ -182,11 +196,7 @@ def _skip_units(text: str, start: int, units: int) -> int:
 
 
 def _from_text_3(part: str) -> Packet:
-    if part.startswith("b"):
-        if part[1:2] != MESSAGE:
-            raise WireError("a binary packet that is no message")
-        return _from_base64(part[2:])
-    return check(_encoded_once(part))
+    return _from_base64(3, part) if part.startswith(BASE64) else check(_encoded_once(part))
 
 
 def _encoded_once(part: str) -> str:
@@ -228,8 +238,3 @@ def _from_binary_3(kind: int, data: bytes) -> Packet:
 def _bound(packets: Sequence[Any], limit: int) -> None:
     if len(packets) > limit:
         raise WireError(f"more than {limit} packets in a payload")
-
-
-def size(packets: Iterable[Packet]) -> int:
-    """Characters or bytes of all packets together."""
-    return sum(len(packet) for packet in packets)

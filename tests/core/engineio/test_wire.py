@@ -75,7 +75,14 @@ def test_any_frame_is_read_or_refused(version: int, data: wire.Packet) -> None:
     except WireError:
         assert version == 3 or isinstance(data, str)
         return
-    assert wire.encode_frame(version, packet) == data
+    text_only = isinstance(data, str)
+    assert wire.decode_frame(version, wire.encode_frame(version, packet, text_only)) == packet
+
+
+@pytest.mark.parametrize(("version", "frame"), [(3, "b4AQID"), (4, "bAQID")])
+def test_binary_data_in_a_text_frame(version: int, frame: str) -> None:
+    assert wire.decode_frame(version, frame) == b"\x01\x02\x03"
+    assert wire.encode_frame(version, b"\x01\x02\x03", text_only=True) == frame
 
 
 def test_examples_of_the_protocol_pages() -> None:
