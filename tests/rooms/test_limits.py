@@ -59,7 +59,7 @@ async def lost(server: Server) -> float:
     return sum(float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))
 
 
-async def test_a_thousand_small_messages_are_one_poll(
+async def test_thousands_of_small_messages_wait_for_polls(
     broker: Server, stack: AsyncExitStack, room: str
 ) -> None:
     site = Site(broker.port, 4, SOCKET_IO)
@@ -73,7 +73,9 @@ async def test_a_thousand_small_messages_are_one_poll(
         await sender.say("NOTIFY", {"room": room, "message": number})
     await sender.settled()
 
-    packets = (await site.get(sid)).text.split("\x1e")
+    packets: list[str] = []
+    while len(packets) < 3000:
+        packets += (await site.get(sid)).text.split("\x1e")
     assert [int(packet.rpartition(":")[2].rstrip("]}")) for packet in packets] == list(range(3000))
 
 

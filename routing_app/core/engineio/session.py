@@ -25,6 +25,12 @@ from routing_app.core.writer import Writer
 logger = logging.getLogger(__name__)
 
 UPGRADES: Final = ("websocket",)
+MAX_PACKETS_OUT: Final = 16
+"""Packets in one answer to a poll: python-engineio ends a session over an answer with more of them
+(`Payload.max_decode_packets`); JavaScript clients take any number."""
+NOOP_SECONDS: Final = 0.1
+"""Time between the empty answers to a client that polls on after its probe was answered; the original servers
+look that often (engine.io, `Socket.maybeUpgrade`)."""
 TURN: Final = 32
 """Packets of one post that are taken before others get a turn of the loop."""
 
@@ -94,18 +100,20 @@ class Session:
         self.application: Application | None = None
         self.closed_with: Close | None = None
         self.upgrading = False
-        self._probed = False
+        self._noop_at: float | None = None
+        """Once the probe is answered: the time from which on a poll with nothing to say need not wait."""
         self._shut = False
         self._forget = forget
         self._loop = asyncio.get_running_loop()
         self._writer: Writer | None = None
-        self._queue: list[Packet] = []
+        self._queue: list[Frame] = []
         self._held = 0
         self._poll: asyncio.Future[None] | None = None
         self._posting = False
         self._heard = self._loop.time()
         self._pinged = False
         self._text_only = "b64" in query
+        """Binary data goes as base64."""
         self._mostly_binary = "t" in query and not self._text_only
         self._lifetime = options.ping_interval + options.ping_timeout[version]
         self._timer = self._loop.call_at(self._due(), self._tick)
@@ -155,9 +163,8 @@ class Session:
         if self._writer is not None:
             self._writer.write(list(frames))
             return
-        for frame in frames:
-            self._queue.append(frame.data if isinstance(frame, BinaryFrame) else frame.text)
-            self._held += frame.size
+        self._queue += frames
+        self._held += _size(frames)
         self.release()
 
     def held_bytes(self) -> int:
@@ -165,14 +172,15 @@ class Session:
         return self._held if self._writer is None else self._writer.held_bytes()
 
     def held_frames(self) -> int:
-        """Frames that the WebSocket has not written, where it counts them; a poll takes any number."""
+        """Frames that the WebSocket has not written, where it counts them; a poller is bounded in bytes."""
         return 0 if self._writer is None else self._writer.held_frames()
 
-    def _binary(self, data: bytes) -> BinaryFrame:
+    def _binary(self, data: bytes) -> Frame:
         """For polling the data alone; a WebSocket frame has the form of the version."""
-        encoded = wire.encode_frame(self.version, data) if self._writer is not None else data
-        assert isinstance(encoded, bytes)
-        return BinaryFrame(encoded)
+        if self._writer is None:
+            return BinaryFrame(data)
+        encoded = wire.encode_frame(self.version, data, self._text_only)
+        return Frame(encoded) if isinstance(encoded, str) else BinaryFrame(encoded)
 
     # --- polling -----------------------------------------------------------------------------------------
 
@@ -183,12 +191,27 @@ class Session:
             self.close(MALFORMED)
             raise RequestRefused(Fault.BAD_REQUEST)
         self._poll = self._loop.create_future()
-        if self._queue or self._probed:
+        if self._queue:
             self._poll.set_result(None)
+        elif self._noop_at is not None:
+            self._answer_soon(self._noop_at)
         return self._poll
 
+    def _answer_soon(self, noop_at: float) -> None:
+        """A client that polls instead of moving gets its answers at the pace of NOOP_SECONDS."""
+        now = self._loop.time()
+        self._noop_at = max(now, noop_at) + NOOP_SECONDS
+        if noop_at <= now:
+            self.release()
+        else:
+            self._loop.call_at(noop_at, self._release_this, self._poll)
+
+    def _release_this(self, poll: asyncio.Future[None] | None) -> None:
+        if poll is self._poll:
+            self.release()
+
     def end_poll(self) -> Payload:
-        """What the open poll is answered with: the whole queue."""
+        """What the open poll is answered with: the queue, or its first MAX_PACKETS_OUT packets."""
         self._poll = None
         return self.encode(self._take())
 
@@ -244,11 +267,18 @@ class Session:
         A client that shall come back finds its session unknown at the next poll: python-socketio does not
         reconnect after `1`.
         """
-        packets, self._queue, self._held = self._queue, [], 0
         close = self.closed_with
-        if close is not None and close is not NORMAL and close.advice is Advice.STAY_AWAY:
-            packets.append(wire.CLOSE)
-        return packets or [wire.NOOP]
+        last_words = (
+            [wire.CLOSE]
+            if close is not None and close is not NORMAL and close.advice is Advice.STAY_AWAY
+            else []
+        )
+        room = MAX_PACKETS_OUT - len(last_words)
+        taken, self._queue = self._queue[:room], self._queue[room:]
+        self._held -= _size(taken)
+        if not self.open:
+            self._lose(Loss.CLOSED)
+        return [_packet(frame) for frame in taken] + last_words or [wire.NOOP]
 
     def release(self) -> None:
         """Have the open poll end, if there is one; its client asks again."""
@@ -272,23 +302,26 @@ class Session:
 
     def probed(self) -> None:
         """The WebSocket works: let the client's poll end, and no other wait, so that it can move."""
-        self._probed = self.upgrading
-        self.release()
+        if not self.upgrading:
+            return
+        self._noop_at = self._loop.time()
+        if self._poll is not None and not self._poll.done():
+            self._answer_soon(self._noop_at)
 
     def upgraded(self, writer: Writer) -> None:
         """The client has moved: what waited goes over the WebSocket."""
-        self.upgrading = self._probed = False
+        self.upgrading, self._noop_at = False, None
         if not self.open:
             return
         waiting, self._queue, self._held = self._queue, [], 0
         self._writer = writer
-        for packet in waiting:
-            self.send(packet)
+        for frame in waiting:
+            self.send(_packet(frame))
         self.release()
 
     def upgrade_failed(self) -> None:
         """The WebSocket went away before the client moved; the session goes on with polling."""
-        self.upgrading = self._probed = False
+        self.upgrading, self._noop_at = False, None
 
     # --- from the client ---------------------------------------------------------------------------------
 
@@ -386,6 +419,15 @@ class Session:
 
     def _lose(self, reason: Loss) -> None:
         """No poll will take what is queued."""
-        lost = sum(isinstance(packet, bytes) or packet[:1] == wire.MESSAGE for packet in self._queue)
+        packets = map(_packet, self._queue)
+        lost = sum(isinstance(packet, bytes) or packet[:1] == wire.MESSAGE for packet in packets)
         metrics.LOST.labels(reason).inc(lost)
         self._queue, self._held = [], 0
+
+
+def _packet(frame: Frame) -> Packet:
+    return frame.data if isinstance(frame, BinaryFrame) else frame.text
+
+
+def _size(frames: Iterable[Frame]) -> int:
+    return sum(frame.size for frame in frames)

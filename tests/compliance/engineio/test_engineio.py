@@ -52,7 +52,7 @@ def check_handshake(site: Site, text: str, upgrades: list[str]) -> None:
     assert found == expected | ({"maxPayload": 1_000_000} if site.version == 4 else {})
 
 
-@pytest.mark.parametrize("version", ["-", "abc", "", "2", "5"])
+@pytest.mark.parametrize("version", ["abc", "1", "5"])
 async def test_an_unknown_version_is_refused(new: Site, version: str) -> None:
     assert (await new.get(EIO=version)).status == 400
     assert await new.refusal(EIO=version) in (400, 403)
@@ -376,6 +376,7 @@ async def test_packets_of_several_posts_keep_their_order(site: Site) -> None:
     for number in range(20):
         await site.post(payload(site, f"4a{number}", f"4b{number}"), sid)
 
-    answer: Answer = await site.get(sid)
-    wanted = chain.from_iterable((f"4a{number}", f"4b{number}") for number in range(20))
-    assert answer.text == payload(site, *wanted)
+    wanted = [*chain.from_iterable((f"4a{number}", f"4b{number}") for number in range(20))]
+    for start in (0, 16, 32):
+        answer: Answer = await site.get(sid)
+        assert answer.text == payload(site, *wanted[start : start + 16])

@@ -1,0 +1,270 @@
+"""Clients of Socket.IO as they are in the field: what they write, and what they can read."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+from websockets.asyncio.client import connect
+
+from routing_app.core.connection import Peer
+from routing_app.core.engineio.session import MAX_PACKETS_OUT, Options, Session
+from tests.compliance.engineio.client import Answer, Site, Socket, handshake
+from tests.interop import puppet
+from tests.rooms.client import SOCKET_IO, plain, socketio
+from tests.rooms.conftest import running
+from tests.services.databases import Databases
+from tests.services.server import Server
+
+BURST: Final = 200
+
+
+@pytest.fixture(scope="module")
+def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(databases, tmp_path_factory.mktemp("field")) as server:
+        yield server
+
+
+@pytest.fixture
+def room() -> str:
+    """A room that no other test uses."""
+    return f"room-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    """Closes what a test opens."""
+    async with AsyncExitStack() as exits:
+        yield exits
+
+
+# --- who names no version, or an old one -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A client of protocol 3: its query beside transport and sid, and how it moves to a WebSocket."""
+
+    polling: str
+    websocket: str
+    move: tuple[str, ...] = ("2probe", "5")
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def url(self, transport: str, sid: str) -> str:
+        more = self.polling if transport == "polling" else self.websocket
+        return f"{SOCKET_IO}?transport={transport}{more}{f'&sid={sid}' if sid else ''}"
+
+
+DIALECTS: Final = {
+    "Swift before 16": Dialect("&b64=1", ""),
+    "Swift before 16 with parameters": Dialect("&b64=1&token=%C3%A9", "&token=%C3%A9"),
+    "Arduino, socket.io-arduino-client": Dialect("&b64=true", "&b64=true", ("52",), {"Origin": "Arduino"}),
+    "Arduino, arduinoWebSockets without EIO": Dialect("", "", ("2probe", "5"), {"Origin": "file://"}),
+    "Arduino, arduinoWebSockets before 2.3": Dialect("&EIO=3", "&EIO=3", ("5",), {"Origin": "file://"}),
+    "socket.io-client 1.0": Dialect("&EIO=2&t=1-0&b64=1", "&EIO=2"),
+    "an EIO without a value": Dialect("&EIO=&b64=1", "&EIO="),
+}
+dialects = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
+
+
+class Raw:
+    """A polling session in a dialect."""
+
+    def __init__(self, server: Server, dialect: Dialect) -> None:
+        self._server = server
+        self._site = Site(server.port)
+        self._dialect = dialect
+        self.sid = ""
+
+    async def call(self, method: str, *packets: str) -> Answer:
+        body = "".join(f"{len(packet)}:{packet}" for packet in packets)
+        target = self._dialect.url("polling", self.sid)
+        return await self._site.request(method, target, body, self._dialect.headers)
+
+    async def begin(self) -> dict[str, Any]:
+        """The opening packet, alone in its body and in the text form."""
+        text = (await self.call("GET")).text
+        length, _, packet = text.partition(":")
+        assert (int(length), packet[0]) == (len(packet), "0")
+        opened = handshake(packet)
+        self.sid = opened["sid"]
+        return opened
+
+    async def moved(self, stack: AsyncExitStack) -> Socket:
+        socket = await self.socket(stack)
+        await socket.send(*self._dialect.move)
+        if "2probe" in self._dialect.move:
+            assert await socket.hear() == "3probe"
+        return socket
+
+    async def socket(self, stack: AsyncExitStack) -> Socket:
+        url = self._server.ws_url + self._dialect.url("websocket", self.sid)
+        headers = self._dialect.headers
+        return Socket(await stack.enter_async_context(connect(url, proxy=None, additional_headers=headers)))
+
+
+@dialects
+async def test_it_is_a_session_of_protocol_3_on_polling(broker: Server, dialect: Dialect) -> None:
+    client = Raw(broker, dialect)
+
+    opened = await client.begin()
+
+    assert opened.keys() == {"sid", "upgrades", "pingInterval", "pingTimeout"}
+    assert (await client.call("GET")).text == "2:40"
+    assert (await client.call("POST", "2", '420["unknown"]')).text == "ok"
+    assert (await client.call("GET")).text == "1:3"
+
+
+@dialects
+async def test_it_moves_to_a_websocket(broker: Server, stack: AsyncExitStack, dialect: Dialect) -> None:
+    client = Raw(broker, dialect)
+    await client.begin()
+    assert (await client.call("GET")).text == "2:40"
+
+    socket = await client.moved(stack)
+
+    await socket.send("2", "40/layout")
+    assert [await socket.hear(), await socket.hear()] == ["3", "40/layout"]
+
+
+@dialects
+async def test_it_begins_on_a_websocket(broker: Server, stack: AsyncExitStack, dialect: Dialect) -> None:
+    socket = await Raw(broker, dialect).socket(stack)
+
+    assert (await socket.hear())[0] == "0"
+    assert await socket.hear() == "40"
+    await socket.send("2", "40/layout")
+    assert [await socket.hear(), await socket.hear()] == ["3", "40/layout"]
+
+
+async def test_a_client_without_binary_frames_is_told_that_binary_is_not_taken(
+    broker: Server, stack: AsyncExitStack
+) -> None:
+    client = await Raw(broker, Dialect("&b64=1", "&b64=1")).socket(stack)
+
+    await client.send("b4AQID")
+
+    assert await client.closed() == 1003
+
+
+# --- how much comes at once ------------------------------------------------------------------------------
+
+
+async def test_python_socketio_takes_a_burst_by_polling(
+    broker: Server, stack: AsyncExitStack, room: str
+) -> None:
+    process = await stack.enter_async_context(puppet.python_socketio())
+    client = await process.open("p", "python-socketio", f"{broker.url}/bus", transports=["polling"])
+    await client.ask("JOIN", {"room": room, "name": "p"})
+    sender = await plain(stack, broker, "bus")
+
+    for number in range(BURST):
+        await sender.say("NOTIFY", {"room": room, "message": number})
+
+    events = await client.heard_many("EVENT", BURST)  # it calls its handlers in threads, in any order
+    assert sorted(event["message"] for [event] in events) == list(range(BURST))
+    assert client.unread("disconnect") == []
+
+
+@pytest.mark.parametrize("version", [3, 4])
+async def test_sixteen_packets_go_into_one_answer(
+    broker: Server, stack: AsyncExitStack, room: str, version: int
+) -> None:
+    """As many as python-engineio takes; the rest goes into the next answers, in order."""
+    site = Site(broker.port, version, SOCKET_IO)
+    sid = await site.open(b64="1")
+    join = f'42/bus,0["JOIN",{{"room":"{room}","name":"p"}}]'
+    await site.post(f"7:40/bus,{len(join)}:{join}" if version == 3 else f"40/bus,\x1e{join}", sid)
+    while "43/bus,0[]" not in (await site.get(sid)).text:
+        pass
+    sender = await plain(stack, broker, "bus")
+    for number in range(40):
+        await sender.say("NOTIFY", {"room": room, "message": number})
+    await sender.settled()
+
+    counts: list[int] = []
+    numbers: list[int] = []
+    while len(numbers) < 40:
+        texts = (await site.get(sid)).text.split('"message":')[1:]
+        counts.append(len(texts))
+        numbers += [int(text.partition("}")[0]) for text in texts]
+
+    assert MAX_PACKETS_OUT == 16
+    assert counts == [16, 16, 8]
+    assert numbers == list(range(40))
+
+
+# --- what ended a session, or kept a server busy ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize(
+    "id",
+    ["9007199254740991", "9007199254740993", "18446744073709551616", "9" * 1000],
+    ids=["2^53 - 1", "2^53 + 1", "2^64", "a thousand digits"],
+)
+async def test_an_ack_has_the_id_that_asked_for_it(
+    broker: Server, stack: AsyncExitStack, room: str, version: int, id: str
+) -> None:
+    client = await socketio(stack, broker, "layout", version)
+
+    await client.emit("JOIN", {"room": room, "name": "n"}, id=id)
+
+    assert await client.hear_packet() == f"43/layout,{id}[]"
+
+
+@pytest.fixture
+async def moving() -> Session:
+    """A session whose probe was answered, and that has not moved yet."""
+    session = Session("s", 4, Options(), Peer(), {}, lambda session: None)
+    assert session.begin_upgrade()
+    session.probed()
+    return session
+
+
+async def test_who_polls_on_after_the_probe_waits_for_its_answers(
+    moving: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routing_app.core.engineio.session.NOOP_SECONDS", 3600)
+
+    first = moving.begin_poll()
+    assert first.done()
+    assert moving.end_poll().body == b"6"
+    second = moving.begin_poll()
+    assert not second.done()
+
+    moving.send("4news")
+    assert second.done()
+    assert moving.end_poll().body == b"4news"
+    moving.close()
+
+
+async def test_who_polls_on_after_the_probe_gets_its_answers(
+    moving: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routing_app.core.engineio.session.NOOP_SECONDS", 0.001)
+
+    for _ in range(5):
+        await moving.begin_poll()
+        assert moving.end_poll().body == b"6"
+    moving.close()
+
+
+async def test_a_poll_that_waits_ends_with_the_probe_and_the_next_one_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("routing_app.core.engineio.session.NOOP_SECONDS", 3600)
+    session = Session("s", 4, Options(), Peer(), {}, lambda session: None)
+    poll = session.begin_poll()
+    assert session.begin_upgrade()
+
+    session.probed()
+
+    assert poll.done()
+    assert session.end_poll().body == b"6"
+    assert not session.begin_poll().done()
+    session.close()
