@@ -129,7 +129,9 @@ async def _customer(request: HttpRequest) -> Customer:
         metrics.REFUSED.labels("sessions", Refusal.FORBIDDEN).inc()
         logger.info("sessions: a customer token was refused: %s", refused.claim)
         raise _unauthorized() from None
-    except KeysUnavailable:
+    except KeysUnavailable as error:
+        metrics.REFUSED.labels("sessions", Refusal.UNAVAILABLE).inc()
+        logger.info("sessions: a customer token could not be checked: %s", error)
         raise Problem(503, "Unavailable", "Keys cannot be fetched.", Retry_After=str(RETRY_SECONDS)) from None
     await current_worker().start()
     return customer

@@ -1,22 +1,23 @@
 """Who a customer token speaks for: `customerId` and `publisherId`, signed by the publisher.
 
-The token says which publisher's keys to try and, with `kid`, which of them. Everything else is the key
-row's: its algorithm, and where a JWKS is fetched from.
+The token says which publisher's keys to try and, with `kid`, which of them first. Everything else is the key
+row's: its algorithm, and where a JWKS is fetched from. PyJWT checks the signature; the claims are checked
+here, because it takes text for a time (RFC 7519 does not) and refuses an `iat` to come (RFC 7519 does not).
 """
 
 from __future__ import annotations
 
-import asyncio
 from base64 import urlsafe_b64decode
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import isfinite
+from time import time
 from typing import Any, Final
 
 import jwt
 import orjson
 
-from sessions_app.jwks import key_set
+from sessions_app.jwks import KeysUnavailable, key_set
 from sessions_app.keys import KeyKind
 from sessions_app.publishers import Known, publisher
 from sessions_app.wire import MAX_TEXT, is_clean
@@ -24,10 +25,12 @@ from sessions_app.wire import MAX_TEXT, is_clean
 MAX_TOKEN: Final = 8192
 LEEWAY_SECONDS: Final = 5
 """How far the publisher's clock may be off."""
-CLAIMS: Final = ("exp", "nbf", "iat", "aud", "iss")
-EVERYTHING: Final[dict[str, Any]] = {f"verify_{part}": True for part in ("signature", *CLAIMS)} | {
-    "require": ["exp"]
+UNCHECKED: Final[Any] = {
+    f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
 }
+"""What PyJWT leaves to us."""
+
+Find = Callable[[str], Awaitable[Known | None]]
 
 
 class Refused(Exception):
@@ -56,18 +59,39 @@ class Unverified:
     claims: dict[str, Any]
 
 
-async def authenticate(token: str, find: Callable[[str], Awaitable[Known | None]] = publisher) -> Customer:
+async def authenticate(token: str, find: Find = publisher) -> Customer:
     """The customer of a token. Raises Refused, KeysUnavailable and what the database raises."""
     unverified = read(token)
     name, id = identity(unverified)
     known = await find(name)
     if known is None:
         raise Refused("publisherId", "no such publisher")
-    if any(key.kind is KeyKind.JWKS for key in known.keys):
-        await asyncio.to_thread(verify, token, unverified, known)
-    else:
-        verify(token, unverified, known)
+    await check_signature(token, unverified, known)
+    for claim, problem in check_claims(unverified.claims, known):
+        if problem:
+            raise Refused(claim, problem)
     return Customer(known.name, id, known.tracking_enabled)
+
+
+async def examine(token: str, find: Find) -> AsyncIterator[tuple[str, str]]:
+    """Every part of a token and what is wrong with it, "" for nothing; for an operator to read.
+
+    It ends at a part without which the others cannot be looked at. Raises KeysUnavailable.
+    """
+    try:
+        unverified = read(token)
+        name, _ = identity(unverified)
+        known = await find(name)
+        if known is None:
+            raise Refused("publisherId", f"no publisher {name!r}")
+        yield "customerId, publisherId", ""
+        await check_signature(token, unverified, known)
+        yield "signature, alg, kid", ""
+    except Refused as refused:
+        yield refused.claim, refused.why
+        return
+    for claim, problem in check_claims(unverified.claims, known):
+        yield claim, problem
 
 
 def read(token: str) -> Unverified:
@@ -85,112 +109,95 @@ def identity(unverified: Unverified) -> tuple[str, str]:
     return _id(unverified.claims, "publisherId"), _id(unverified.claims, "customerId")
 
 
-def verify(token: str, unverified: Unverified, known: Known) -> None:
-    """Check signature and claims. Raises Refused and KeysUnavailable."""
-    for algorithm, key in _candidates(unverified, known):
-        with suppress(Refused):
-            _check_issuer(unverified.claims.get("iss"), known)
-            _decode(
-                token, algorithm, key, claim="token", audience=list(known.audiences) or None, **EVERYTHING
-            )
-            return
-    raise _reason(token, unverified, known)
+# --- the signature -----------------------------------------------------------------------------------------
 
 
-def _reason(token: str, unverified: Unverified, known: Known) -> Refused:
-    """Why a token that no key has passed is refused: its first part that is wrong."""
-    try:
-        key = signing_key(token, unverified, known)
-        for claim in CLAIMS:
-            check_claim(claim, token, unverified, known, key)
-    except Refused as refused:
-        return refused
-    return Refused("token", "not valid")
-
-
-def signing_key(token: str, unverified: Unverified, known: Known) -> tuple[str, Any]:
-    """The algorithm and key that have signed a token. Raises Refused and KeysUnavailable."""
-    found = False
-    for algorithm, key in _candidates(unverified, known):
-        found = True
-        try:
-            _decode(token, algorithm, key, verify_signature=True)
-        except Refused:
-            continue
-        return algorithm, key
-    if not found:
-        raise Refused("kid", "no active key has this kid and algorithm")
-    raise Refused("signature", "no key fits")
-
-
-def check_claim(claim: str, token: str, unverified: Unverified, known: Known, key: tuple[str, Any]) -> None:
-    """Check one of CLAIMS of a token whose key is known. Raises Refused."""
-    if claim == "iss":
-        _check_issuer(unverified.claims.get("iss"), known)
-        return
-    algorithm, material = key
-    require = ["exp"] if claim == "exp" else []
-    audience = list(known.audiences) or None if claim == "aud" else None
-    options = {f"verify_{claim}": True, "require": require}
-    _decode(token, algorithm, material, claim=claim, audience=audience, **options)
-
-
-def examine(token: str, find: Callable[[str], Known | None]) -> Iterator[tuple[str, str]]:
-    """Every part of a token and what is wrong with it, "" for nothing; for an operator to read.
-
-    It ends at a part without which the others cannot be looked at.
-    """
-    try:
-        unverified = read(token)
-        name, _ = identity(unverified)
-        known = find(name)
-        if known is None:
-            raise Refused("publisherId", f"no publisher {name!r}")
-        yield "customerId, publisherId", ""
-        key = signing_key(token, unverified, known)
-        yield "signature, alg, kid", ""
-    except Refused as refused:
-        yield refused.claim, refused.why
-        return
-    for claim in CLAIMS:
-        try:
-            check_claim(claim, token, unverified, known, key)
-            yield claim, ""
-        except Refused as refused:
-            yield claim, refused.why
-
-
-def _check_issuer(issuer: Any, known: Known) -> None:
-    if issuer is None and not known.issuers:
-        return
-    if not isinstance(issuer, str) or issuer not in known.issuers:
-        raise Refused("iss", "not an issuer that the publisher lists")
-
-
-def _decode(
-    token: str, algorithm: str, key: Any, claim: str = "signature", audience: Any = None, **only: Any
-) -> None:
-    """One check of PyJWT's, all others off."""
-    options: Any = dict.fromkeys((f"verify_{name}" for name in (*CLAIMS, "sub", "jti")), False)
-    options |= {"verify_signature": False, "require": []} | only
-    try:
-        jwt.decode(
-            token, key, algorithms=[algorithm], options=options, audience=audience, leeway=LEEWAY_SECONDS
-        )
-    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise Refused(claim, str(error) or type(error).__name__) from None
-
-
-def _candidates(unverified: Unverified, known: Known) -> Iterator[tuple[str, Any]]:
-    """Keys that may have signed: of the token's algorithm, and of its `kid` if it has one."""
+async def check_signature(token: str, unverified: Unverified, known: Known) -> None:
+    """One of the publisher's keys fits: its own before those that have to be fetched. Raises Refused, and
+    KeysUnavailable when none fits but some could not be tried."""
     algorithm, kid = unverified.header.get("alg"), unverified.header.get("kid")
-    for key in known.keys:
-        if key.algorithm != algorithm:
-            continue
+    rows = [key for key in known.keys if key.algorithm == algorithm]
+    local = [key for key in rows if key.kind is not KeyKind.JWKS and (kid is None or key.kid in (kid, ""))]
+    attempt = _Attempt(token, str(algorithm))
+    if attempt.succeeds(key.material for key in local):
+        return
+    unavailable = None
+    for key in rows:
         if key.kind is KeyKind.JWKS:
-            yield from ((key.algorithm, found) for found in key_set(key.material).keys(kid))
-        elif kid is None or kid == key.kid:
-            yield key.algorithm, key.material
+            offered = key_set(key.material)
+            try:
+                if attempt.succeeds(await offered.keys(kid)) or attempt.succeeds(
+                    await offered.newer_keys(kid)
+                ):
+                    return
+            except KeysUnavailable as error:
+                unavailable = error
+    raise unavailable or attempt.refused
+
+
+class _Attempt:
+    """Keys that a token is tried with, and why it is `refused` if none has fitted."""
+
+    def __init__(self, token: str, algorithm: str) -> None:
+        self._token = token
+        self._algorithm = algorithm
+        self.refused = Refused("kid", "no active key has this kid and algorithm")
+
+    def succeeds(self, keys: Iterable[Any]) -> bool:
+        """Whether one of the keys has signed the token."""
+        for key in keys:
+            try:
+                jwt.decode(self._token, key, algorithms=[self._algorithm], options=UNCHECKED)
+                return True
+            except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
+                self.refused = Refused("signature", f"no key fits: {error or type(error).__name__}")
+        return False
+
+
+# --- the claims --------------------------------------------------------------------------------------------
+
+
+def check_claims(claims: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
+    """Every claim that matters here and what is wrong with it, "" for nothing."""
+    now = time()
+    yield "exp", _time_problem(claims, "exp") or _expired(claims, now)
+    yield "nbf", _time_problem(claims, "nbf") or _not_yet(claims, now)
+    yield "iat", _time_problem(claims, "iat")
+    yield "aud", _audience_problem(claims.get("aud"), known)
+    yield "iss", _issuer_problem(claims.get("iss"), known)
+
+
+def _time_problem(claims: dict[str, Any], name: str) -> str:
+    """A NumericDate is a number of seconds (RFC 7519, section 2)."""
+    if name not in claims:
+        return "missing" if name == "exp" else ""
+    value = claims[name]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return "" if is_number else "not a number"
+
+
+def _expired(claims: dict[str, Any], now: float) -> str:
+    return "expired" if claims["exp"] <= now - LEEWAY_SECONDS else ""
+
+
+def _not_yet(claims: dict[str, Any], now: float) -> str:
+    return "not valid yet" if claims.get("nbf", 0) > now + LEEWAY_SECONDS else ""
+
+
+def _audience_problem(audience: Any, known: Known) -> str:
+    if not audience and not known.audiences:
+        return ""
+    named = audience if isinstance(audience, list) else [audience]
+    return "" if any(one in known.audiences for one in named) else "none that the publisher lists"
+
+
+def _issuer_problem(issuer: Any, known: Known) -> str:
+    if issuer is None and not known.issuers:
+        return ""
+    return "" if issuer in known.issuers else "not an issuer that the publisher lists"
+
+
+# --- the parts of a token ----------------------------------------------------------------------------------
 
 
 def _json_object(part: str) -> dict[str, Any]:

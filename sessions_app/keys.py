@@ -54,7 +54,7 @@ def check_material(kind: KeyKind, algorithm: str, material: str) -> None:
     elif kind is KeyKind.PEM:
         _check_pem(algorithm, material)
     else:
-        _check_url(material)
+        check_url(material)
 
 
 def _check_secret(algorithm: str, material: str) -> None:
@@ -75,7 +75,8 @@ def _check_pem(algorithm: str, material: str) -> None:
         raise ValueError(f"An RSA key has at least {RSA_BITS} bits.")
 
 
-def _check_url(material: str) -> None:
+def check_url(material: str) -> None:
+    """Raises ValueError when keys must not be fetched from this URL."""
     parts = urlsplit(material)
     loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and loopback):

@@ -72,7 +72,7 @@ PROBLEMS: Final = {
     404: "No such session, or somebody else's.",
     413: "The body is too large.",
     429: "Too many requests; Retry-After says when to come back.",
-    503: "The database is out; Retry-After says when to come back.",
+    503: "The database is out, or the publisher's JWKS; Retry-After says when to come back.",
 }
 
 

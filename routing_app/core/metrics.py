@@ -22,6 +22,9 @@ LOST: Final = Counter(
 REFUSED: Final = Counter(
     "switchboard_refused_total", "What clients sent and was refused.", ["line", "reason"]
 )
+KEY_FETCHES: Final = Counter(
+    "switchboard_jwks_fetches_total", "Fetches of keys that publishers offer at a URL.", ["outcome"]
+)
 ENVELOPES: Final = Counter("switchboard_envelopes_total", "Envelopes over the channel layer.", ["direction"])
 LAYER_ERRORS: Final = Counter("switchboard_layer_errors_total", "Failed calls of the channel layer.")
 ADDRESSES: Final = Gauge(

@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
+import re
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_app.customers import Refused, authenticate, examine
-from sessions_app.jwks import KeysUnavailable, key_set
+from sessions_app.customers import Refused, examine
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
 from sessions_app.publishers import Key, Known
 from tests.sessions.conftest import Broker
 from tests.sessions.http import Http
+from tests.sessions.signing import EC, ED, OTHER_RSA, RSA, SECRET, check, claims, known, pem
 
-SECRET = "s" * 32
-RSA = rsa.generate_private_key(65537, 2048)
-OTHER_RSA = rsa.generate_private_key(65537, 2048)
-EC = ec.generate_private_key(ec.SECP256R1())
-ED = ed25519.Ed25519PrivateKey.generate()
-
-
-def pem(private: Any) -> str:
-    encoded: bytes = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return encoded.decode()
-
-
-def claims(**changes: Any) -> dict[str, Any]:
-    now = int(time.time())
-    given = {"customerId": "alice", "publisherId": "demo", "iat": now, "exp": now + 900} | changes
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def known(*keys: Key, audiences: tuple[str, ...] = (), issuers: tuple[str, ...] = ()) -> Known:
-    return Known("demo", True, audiences, issuers, keys)
-
-
-async def check(token: str, publisher: Known) -> str:
-    async def find(name: str) -> Known | None:
-        return publisher if name == "demo" else None
-
-    return (await authenticate(token, find)).id
-
-
-HS = Key(KeyKind.SECRET, "HS256", "", SECRET)
+HS = Key(KeyKind.SECRET, "HS256", "k1", SECRET)
 
 
 def encoded(part: object) -> str:
@@ -94,6 +63,25 @@ async def test_listed_audience_and_issuer_are_accepted() -> None:
         assert await check(jwt.encode(claims(aud=audience, iss="i1"), SECRET, "HS256"), publisher) == "alice"
 
 
+async def test_clocks_may_differ_by_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = int(time.time())
+    monkeypatch.setattr("sessions_app.customers.time", lambda: float(now))
+
+    for times in ({"exp": now - 4.5}, {"nbf": now + 5}, {"exp": now + 0.5, "nbf": now - 0.5}):
+        assert await check(jwt.encode(claims(**times), SECRET, "HS256"), known(HS)) == "alice"
+    for times in ({"exp": now - 5}, {"nbf": now + 5.5}):
+        with pytest.raises(Refused):
+            await check(jwt.encode(claims(**times), SECRET, "HS256"), known(HS))
+
+
+async def test_kid_is_no_matter_to_a_key_without_one() -> None:
+    publisher = known(Key(KeyKind.SECRET, "HS256", "", SECRET), Key(KeyKind.SECRET, "HS256", "k", "n" * 32))
+
+    assert await check(jwt.encode(claims(), SECRET, "HS256", headers={"kid": "k"}), publisher) == "alice"
+    with pytest.raises(Refused, match="signature"):
+        await check(jwt.encode(claims(), "n" * 32, "HS256", headers={"kid": "other"}), publisher)
+
+
 # --- what is not -----------------------------------------------------------------------------------------
 
 
@@ -106,7 +94,10 @@ def refused_tokens(secret: str) -> dict[str, tuple[str, str]]:
         "exp is a text": ("exp", jwt.encode(claims(exp="soon"), secret, "HS256")),
         "exp is infinite": ("token", jwt.encode(claims(exp=float("inf")), secret, "HS256")),
         "not yet valid": ("nbf", jwt.encode(claims(nbf=now + 600), secret, "HS256")),
-        "issued in the future": ("iat", jwt.encode(claims(iat=now + 600), secret, "HS256")),
+        "exp is a number in a string": ("exp", jwt.encode(claims(exp=str(now + 900)), secret, "HS256")),
+        "exp is true": ("exp", jwt.encode(claims(exp=True), secret, "HS256")),
+        "nbf is a number in a string": ("nbf", jwt.encode(claims(nbf=str(now)), secret, "HS256")),
+        "iat is a number in a string": ("iat", jwt.encode(claims(iat=str(now)), secret, "HS256")),
         "audience nobody listed": ("aud", jwt.encode(claims(aud="else"), secret, "HS256")),
         "issuer nobody listed": ("iss", jwt.encode(claims(iss="else"), secret, "HS256")),
         "wrong secret": ("signature", jwt.encode(claims(), "w" * 32, "HS256")),
@@ -179,115 +170,13 @@ async def test_key_of_the_token_is_never_used() -> None:
 
 @given(st.text(max_size=300) | st.lists(st.text(max_size=60), min_size=3, max_size=3).map(".".join))
 def test_no_text_breaks_the_check(token: str) -> None:
-    findings = list(examine(token, lambda name: known(HS)))
+    async def findings() -> list[tuple[str, str]]:
+        return [finding async for finding in examine(token, find)]
 
-    assert any(problem for _, problem in findings)
+    async def find(name: str) -> Known:
+        return known(HS)
 
-
-# --- JWKS ------------------------------------------------------------------------------------------------
-
-
-class KeyServer:
-    """Serves a JWKS on loopback and counts how often it was asked."""
-
-    def __init__(self) -> None:
-        self.keys: list[dict[str, Any]] = []
-        self.asked = 0
-        self.fails = False
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.asked += 1
-                body = json.dumps({"keys": outer.keys}).encode()
-                self.send_response(500 if outer.fails else 200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/jwks"
-        self._thread = Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def publish(self, private: Any, kid: str, **more: Any) -> None:
-        jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key()))
-        self.keys.append(jwk | {"kid": kid, "use": "sig"} | more)
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-@pytest.fixture
-def key_server() -> Iterator[KeyServer]:
-    server = KeyServer()
-    yield server
-    server.stop()
-    key_set.cache_clear()
-
-
-async def test_keys_of_a_jwks_verify_and_are_kept(key_server: KeyServer) -> None:
-    key_server.publish(RSA, "k1")
-    key_server.publish(OTHER_RSA, "k2")
-    publisher = known(Key(KeyKind.JWKS, "RS256", "", key_server.url))
-
-    for kid, private in (("k1", RSA), ("k2", OTHER_RSA), (None, OTHER_RSA)) * 3:
-        token = jwt.encode(claims(), private, "RS256", headers={"kid": kid} if kid else None)
-        assert await check(token, publisher) == "alice"
-    assert key_server.asked == 1
-
-
-async def test_unknown_kids_do_not_make_a_storm_of_fetches(key_server: KeyServer) -> None:
-    key_server.publish(RSA, "k1")
-    publisher = known(Key(KeyKind.JWKS, "RS256", "", key_server.url))
-
-    for number in range(30):
-        token = jwt.encode(claims(), RSA, "RS256", headers={"kid": f"random{number}"})
-        with pytest.raises(Refused):
-            await check(token, publisher)
-    assert key_server.asked <= 2
-
-
-async def test_jwks_that_does_not_answer_is_no_verdict(key_server: KeyServer) -> None:
-    url = key_server.url.replace("/jwks", "").rpartition(":")[0] + ":1/jwks"
-    token = jwt.encode(claims(), RSA, "RS256", headers={"kid": "k1"})
-
-    with pytest.raises(KeysUnavailable):
-        await check(token, known(Key(KeyKind.JWKS, "RS256", "", url)))
-
-
-async def test_jwks_that_has_failed_is_left_alone_for_a_while(
-    key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publisher = known(Key(KeyKind.JWKS, "RS256", "", key_server.url))
-    token = jwt.encode(claims(), RSA, "RS256", headers={"kid": "k1"})
-    now = time.monotonic()
-    monkeypatch.setattr("sessions_app.jwks.monotonic", lambda: now)
-    key_server.fails = True
-
-    for _ in range(10):
-        with pytest.raises(KeysUnavailable):
-            await check(token, publisher)
-    assert key_server.asked == 1
-    key_server.fails = False
-    key_server.publish(RSA, "k1")
-    now += 6
-    assert await check(token, publisher) == "alice"
-
-
-async def test_secret_in_a_jwks_does_not_verify_for_a_public_algorithm(key_server: KeyServer) -> None:
-    secret = base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("=")
-    key_server.keys.append({"kty": "oct", "k": secret, "kid": "k1", "alg": "HS256"})
-    publisher = known(Key(KeyKind.JWKS, "RS256", "", key_server.url))
-
-    for algorithm, private in (("HS256", SECRET), ("RS256", RSA)):
-        with pytest.raises(Refused):
-            await check(jwt.encode(claims(), private, algorithm, headers={"kid": "k1"}), publisher)
+    assert any(problem for _, problem in asyncio.run(findings()))
 
 
 # --- keys that cannot work -------------------------------------------------------------------------------
@@ -346,3 +235,31 @@ async def test_tokens_and_secrets_of_good_customers_are_not_logged_either(broker
     assert reply.json["endpoint"] not in log
     assert "unmistakable" not in log
     assert log.count(broker.secret) == 1, "printed once, on the first run"
+
+
+async def test_keys_that_cannot_be_fetched_are_503_and_log_and_metrics_say_why(
+    broker: Broker, http: Http
+) -> None:
+    name, url = "walled", "http://127.0.0.1:1/jwks"
+    broker.sql(
+        "INSERT INTO sessions_app_publisher (name, tracking_enabled, audiences, issuers)"
+        " VALUES (%s, %s, '', '')",
+        name,
+        True,
+    )
+    broker.sql(
+        "INSERT INTO sessions_app_publisherkey (publisher_id, kind, algorithm, kid, material, active)"
+        " SELECT id, 'jwks', 'RS256', '', %s, %s FROM sessions_app_publisher WHERE name = %s",
+        url,
+        True,
+        name,
+    )
+    token = jwt.encode(claims(publisherId=name), RSA, "RS256", headers={"kid": "k1"})
+
+    reply = await http.request("POST", "/sessions", {"tag": "live"}, token)
+
+    assert (reply.status, reply.json["code"], reply.headers["retry-after"]) == (503, "Unavailable", "5")
+    assert re.search(f"keys cannot be fetched from {url}: .*refused", broker.server.log_text())
+    metrics = (await http.request("GET", "/metrics", X_API_Key=broker.server.api_key)).body
+    assert re.search(rb'switchboard_jwks_fetches_total{outcome="unreachable"} [1-9]', metrics)
+    assert re.search(rb'switchboard_refused_total{line="sessions",reason="unavailable"} [1-9]', metrics)

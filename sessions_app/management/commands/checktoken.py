@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
+from asgiref.sync import async_to_sync, sync_to_async
 from django.core.management.base import BaseCommand, CommandError
 
 
@@ -20,17 +21,23 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print one line for each part. Raises CommandError when the token would be refused."""
-        from sessions_app.customers import examine
         from sessions_app.jwks import KeysUnavailable
-        from sessions_app.publishers import load
 
         token = sys.stdin.read() if options["token"] == "-" else options["token"]  # noqa: S105
-        refused = False
         try:
-            for part, problem in examine(token.strip(), load):
-                refused = refused or bool(problem)
-                self.stdout.write(f"{part}: {problem or 'ok'}")
+            refused = async_to_sync(self._examine)(token.strip())
         except KeysUnavailable as error:
             raise CommandError(str(error)) from None
         if refused:
             raise CommandError("this token is refused")
+
+    async def _examine(self, token: str) -> bool:
+        """Print, and say whether a part was wrong."""
+        from sessions_app.customers import examine
+        from sessions_app.publishers import load
+
+        refused = False
+        async for part, problem in examine(token, sync_to_async(load)):
+            refused = refused or bool(problem)
+            self.stdout.write(f"{part}: {problem or 'ok'}")
+        return refused

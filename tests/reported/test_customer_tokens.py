@@ -1,0 +1,130 @@
+"""What was reported of customer tokens and of publishers' keys: each input, with its right answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+
+from sessions_app.customers import Refused, authenticate
+from sessions_app.jwks import KeysUnavailable
+from sessions_app.keys import KeyKind
+from sessions_app.models import Publisher, PublisherKey
+from sessions_app.publishers import load
+from tests.sessions.key_server import (
+    Clock,
+    Handler,
+    KeyServer,
+    clock,
+    fails,
+    firewall,
+    html,
+    key_server,
+    key_servers,
+    no_keys,
+    redirects_once,
+    token,
+)
+from tests.sessions.signing import OTHER_RSA, RSA, SECRET, claims
+
+__all__ = ["clock", "key_server", "key_servers"]
+
+pytestmark = pytest.mark.django_db
+
+
+@async_to_sync
+async def verdict(signed: str) -> str:
+    """`plays`, `unavailable`, or the part of the token that is wrong."""
+    try:
+        await authenticate(signed, sync_to_async(load))
+    except Refused as refused:
+        return refused.claim
+    except KeysUnavailable:
+        return "unavailable"
+    return "plays"
+
+
+def publisher_with(kind: KeyKind, algorithm: str, material: str) -> None:
+    publisher = Publisher.objects.create(name="demo")
+    PublisherKey.objects.create(publisher=publisher, kind=kind, algorithm=algorithm, material=material)
+
+
+NOW = int(time.time())
+
+CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
+    "iat ten seconds ahead": ({"iat": NOW + 10}, "plays"),
+    "iat a day ahead": ({"iat": NOW + 86_400}, "plays"),
+    "times with fractions": ({"exp": NOW + 86_400.5, "nbf": NOW - 0.5, "iat": NOW + 0.5}, "plays"),
+    "exp is a string": ({"exp": str(NOW + 86_400)}, "exp"),
+    "nbf is a string": ({"nbf": str(NOW - 900)}, "nbf"),
+    "iat is a string": ({"iat": str(NOW)}, "iat"),
+    "exp is true": ({"exp": True}, "exp"),
+    "exp is a list": ({"exp": [NOW + 86_400]}, "exp"),
+    "nbf a day ahead": ({"nbf": NOW + 86_400}, "nbf"),
+}
+
+
+@pytest.mark.parametrize("case", CLAIMS)
+def test_claims(case: str) -> None:
+    changes, expected = CLAIMS[case]
+    publisher_with(KeyKind.SECRET, "HS256", SECRET)
+
+    assert verdict(jwt.encode(claims(**changes), SECRET, "HS256")) == expected
+
+
+def test_token_with_a_kid_is_tried_with_a_key_that_has_none() -> None:
+    publisher_with(KeyKind.SECRET, "HS256", SECRET)
+
+    assert verdict(jwt.encode(claims(), SECRET, "HS256", headers={"kid": "k1"})) == "plays"
+
+
+Behaviour = Callable[[KeyServer, Handler], None]
+
+URLS: dict[str, tuple[Behaviour | None, str | None, str, int]] = {
+    "keys without kid": (None, None, "plays", 1),
+    "a firewall that refuses Python-urllib": (firewall, "k1", "plays", 1),
+    "one redirect": (redirects_once, "k1", "plays", 2),
+    "500": (fails, "k1", "unavailable", 1),
+    "200 with HTML": (html, "k1", "unavailable", 1),
+    "200 with no keys": (no_keys, "k1", "unavailable", 1),
+}
+"""How a URL behaves, the `kid` of its key, what a good token gets, and how often the URL is asked."""
+
+
+@pytest.mark.parametrize("case", URLS)
+def test_jwks(case: str, key_server: KeyServer, clock: Clock) -> None:
+    behave, kid, expected, asked = URLS[case]
+    publisher_with(KeyKind.JWKS, "RS256", key_server.url)
+    key_server.publish(RSA, kid)
+    key_server.behave = behave
+
+    assert [verdict(token(RSA, one)) for one in ("k1", "k1", None)] == [expected] * 3
+    assert key_server.asked == asked
+
+
+def test_key_that_was_replaced_under_its_kid(key_server: KeyServer, clock: Clock) -> None:
+    publisher_with(KeyKind.JWKS, "RS256", key_server.url)
+    key_server.publish(RSA, "k1")
+    assert verdict(token(RSA, "k1")) == "plays"
+    key_server.keys.clear()
+    key_server.publish(OTHER_RSA, "k1")
+    clock.passes(5)
+
+    assert verdict(token(OTHER_RSA, "k1")) == "plays"
+    assert verdict(token(RSA, "k1")) == "signature"
+    assert key_server.asked == 2
+
+
+def test_jwks_that_fails_after_it_has_worked(key_server: KeyServer, clock: Clock) -> None:
+    publisher_with(KeyKind.JWKS, "RS256", key_server.url)
+    key_server.publish(RSA, "k1")
+    assert verdict(token(RSA, "k1")) == "plays"
+    key_server.behave = fails
+    clock.passes(301)
+
+    assert verdict(token(RSA, "k1")) == "plays"
+    assert key_server.asked == 2
