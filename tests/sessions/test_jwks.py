@@ -214,6 +214,7 @@ async def test_answer_that_does_not_end_is_waited_for_once(
     monkeypatch.setattr("sessions_app.jwks.PATIENCE_SECONDS", 1000)
     for _ in range(10):
         assert await verdict(key_server, token(RSA, "k1")) == "unavailable"
+    await eventually(key_server.entered.is_set)
     assert key_server.asked == 1
 
 
