@@ -15,12 +15,12 @@ _http = get_asgi_application()
 
 # Consumers import models, so the table can be read only after Django is set up.
 from broker_project.health import Health  # noqa: E402
-from broker_project.routing import Polling, Switchboard  # noqa: E402
+from broker_project.routing import Hosts, Polling, Switchboard  # noqa: E402
 from broker_project.sockets import ENGINEIO, SOCKETS  # noqa: E402
 from routing_app.core.lean import Lean  # noqa: E402
 
 _django = Lean(_http, "broker_project.express")
-application = Switchboard(http=Health(Polling(_django, ENGINEIO)), sockets=SOCKETS)
+application = Switchboard(http=Health(Hosts(Polling(_django, ENGINEIO))), sockets=SOCKETS)
 
 # What has been loaded stays: a collection need not walk it while messages wait (60 ms or more at a time).
 gc.collect()

@@ -7,8 +7,8 @@ from typing import Any
 
 from channels.routing import ProtocolTypeRouter
 
-from routing_app.core import metrics
-from routing_app.core.codes import Refusal
+from routing_app.core import handshake, hosts, metrics
+from routing_app.core.codes import FORBIDDEN, Refusal
 
 Scope = dict[str, Any]
 
@@ -46,6 +46,32 @@ class Polling:
         await application(scope, receive, send)
 
 
+class Hosts:
+    """Refuses HTTP requests and WebSockets whose Host header names none of ALLOWED_HOSTS.
+
+    Django does the same for its own views; this holds for what is served without it as well.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Serve one ASGI scope, or answer 400."""
+        if hosts.allowed(scope):
+            await self._application(scope, receive, send)
+            return
+        metrics.REFUSED.labels("none", Refusal.HOST).inc()
+        body = b"The Host header names none of ALLOWED_HOSTS.\n"
+        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        if scope["type"] == "websocket":
+            await receive()
+            await handshake.deny(scope, send, 400, body, headers, FORBIDDEN.code)
+            return
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": 400, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
 def _below_root(scope: Scope) -> str:
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
@@ -53,4 +79,4 @@ def _below_root(scope: Scope) -> str:
 
 def Switchboard(http: Any, sockets: Mapping[str, Any]) -> ProtocolTypeRouter:  # noqa: N802 - reads as a class
     """The whole server as one ASGI application."""
-    return ProtocolTypeRouter({"http": http, "websocket": Sockets(sockets)})
+    return ProtocolTypeRouter({"http": http, "websocket": Hosts(Sockets(sockets))})

@@ -54,7 +54,25 @@ DATABASE_THREADS = _env.integer(
 
 # --- secrets and safety ----------------------------------------------------------------------------------
 DEBUG = _env.boolean("DEBUG", False, "Django's debug pages; never on a public server.")
-ALLOWED_HOSTS = _env.words("ALLOWED_HOSTS", "*", "Host headers that are answered.")
+ALLOWED_HOSTS = _env.words(
+    "ALLOWED_HOSTS",
+    "*",
+    "Host headers that are answered, by sockets and pages; `.example.com`: and all below it.",
+)
+CSRF_TRUSTED_ORIGINS = _env.words(
+    "CSRF_TRUSTED_ORIGINS",
+    "",
+    "Origins whose forms the admin takes besides the server's own; for a proxy that changes Host.",
+    re.compile(r"(?ai)https?://(\*\.)?([a-z0-9._-]+|\[[0-9a-f:.]+])(:[0-9]{1,5})?").fullmatch,
+    "origins such as https://example.com",
+)
+SECURE_COOKIES = _env.text(
+    "SECURE_COOKIES",
+    "auto",
+    "Cookies with `Secure`: `auto` over HTTPS, as it is or as a trusted proxy says; `always`.",
+    ("auto", "always"),
+)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES == "always"
 TOKENS_API_OPEN = _env.boolean(
     "TOKENS_API_OPEN", False, "The form API at / without an API key, as the original was."
 )
@@ -64,7 +82,7 @@ ORIGINS = {
         default,
         f"Browser origins that may open {line} sockets: `self` (the server's own host), `*`, or a list.",
         origin.is_pattern,
-        "self, * or origins such as https://example.com",
+        "self, * or origins such as https://example.com, capacitor://localhost, file:// or null",
     )
     for line, default in (
         ("tokens", "self"),
@@ -84,6 +102,13 @@ MAX_OUTBOX_FRAMES = _env.integer("MAX_OUTBOX_FRAMES", 1000, "The same, counted i
 MAX_CONNECTIONS = _env.integer("MAX_CONNECTIONS", 100_000, "Open sockets a worker holds.", 1)
 MAX_CONNECTIONS_PER_PEER = _env.integer(
     "MAX_CONNECTIONS_PER_PEER", 0, "Open sockets one network address may hold in a worker; 0: any number."
+)
+IPV6_PREFIX = _env.integer(
+    "IPV6_PREFIX",
+    64,
+    "Bits of an IPv6 address that count in every limit per network address.",
+    1,
+    128,
 )
 MESSAGE_RATE = _env.integer("MESSAGE_RATE", 0, "Messages a second one connection may send; 0: any number.")
 MESSAGE_BURST = _env.integer("MESSAGE_BURST", 100, "Messages it may send at once before the rate applies.", 1)
@@ -337,6 +362,7 @@ INSTALLED_APPS = [
     *EXTRA_APPS,
 ]
 MIDDLEWARE = [
+    "broker_project.cookies.SecureCookies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -244,10 +244,10 @@ class Upgrade:
         self._request.websocket = None if message["type"] == "http.response.body" else self._request.websocket
         self._request.handle_reply(message)
 
-    def refuse(self, status: int, reason: str) -> None:
+    def refuse(self, status: int, reason: str, headers: Iterable[Header] = ()) -> None:
         """Answer with a short HTTP response."""
         self._request.websocket = None
-        self._request.answer(status, reason)
+        self._request.answer(status, reason, headers)
 
     def log_details(self) -> dict[str, Any] | None:
         """What an access line says, if there is an access log."""

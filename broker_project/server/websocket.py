@@ -198,7 +198,7 @@ class WebSocket:
         if self.state is State.HANDSHAKE:
             logger.warning("an application took too long to accept a WebSocket")
             if self._upgrade is not None and not self._denied:
-                self._upgrade.refuse(503, "No answer from the application")
+                self._upgrade.refuse(503, "No answer from the application", [(b"retry-after", b"5")])
             self._refused()
         elif self._secure:
             self.transport.abortConnection()

@@ -85,6 +85,7 @@ class Loss(StrEnum):
 class Refusal(StrEnum):
     """Why something a client sent was refused: the `reason` label of `switchboard_refused_total`."""
 
+    HOST = "host"
     ORIGIN = "origin"
     PATH = "path"
     GATE = "gate"

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 from channels.consumer import AsyncConsumer
 from django.conf import settings
 
-from routing_app.core import metrics, origin
+from routing_app.core import handshake, hosts, metrics, origin
 from routing_app.core.codes import (
     CROWDED,
     INTERNAL,
@@ -48,8 +48,8 @@ CLOSE_WAIT_SECONDS: Final = 10.0
 class Refused(Exception):
     """Raised by a handler: what its client wants is not to be had.
 
-    Before the accept the handshake is answered with 403, and `close` says why in log and metrics; later the
-    connection is closed with it.
+    Before the accept the handshake is answered with 403, or with 503 where `close` asks to come back, and
+    `close` says why in the log; later the connection is closed with it.
     """
 
     def __init__(self, close: Close, reason: Refusal = Refusal.FORBIDDEN) -> None:
@@ -75,7 +75,10 @@ class Consumer(AsyncConsumer):
     # --- what a line overrides ---------------------------------------------------------------------------
 
     async def admit(self) -> str | None:
-        """Before the handshake is answered: raise Refused, or return the subprotocol to accept, if any."""
+        """Before the handshake is answered: raise Refused, or return the subprotocol to accept.
+
+        With None it is the first that the client offers: a browser fails a connection when none is chosen.
+        """
         return None
 
     async def opened(self) -> None:
@@ -100,8 +103,11 @@ class Consumer(AsyncConsumer):
 
     def header(self, name: bytes) -> str | None:
         """A request header, the last one of that name; None when it is missing."""
-        values = [value for key, value in self.scope["headers"] if key == name]
-        return values[-1].decode("latin-1") if values else None
+        return next(reversed(self.headers(name)), None)
+
+    def headers(self, name: bytes) -> list[str]:
+        """All request headers of that name."""
+        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
 
     # --- the life of a socket ----------------------------------------------------------------------------
 
@@ -131,7 +137,7 @@ class Consumer(AsyncConsumer):
             if self.worker.draining:
                 raise Refused(RESTART, Refusal.UNAVAILABLE)
             await self.worker.start()
-            subprotocol = await self.admit()
+            subprotocol = await self.admit() or handshake.first_offered(self.scope)
         except Exception as error:
             await self._reject(send, self._refused(error))
             return
@@ -247,7 +253,7 @@ class Consumer(AsyncConsumer):
 
     def _check_origin(self) -> None:
         patterns = settings.ORIGINS[self.line]
-        if not origin.allowed(self.header(b"origin"), self.header(b"host") or "", patterns):
+        if not origin.allowed(self.header(b"origin"), hosts.own(self.scope), patterns):
             raise Refused(ORIGIN, Refusal.ORIGIN)
 
     async def _reject(self, send: Any, refused: Refused) -> None:
@@ -255,7 +261,7 @@ class Consumer(AsyncConsumer):
         hint = f"; {self.line.upper()}_ORIGINS would admit it" if refused.close is ORIGIN else ""
         logger.info("%s: handshake from %s refused: %s%s", self.line, self.peer, refused.close.reason, hint)
         with suppress(OSError):  # the client did not wait
-            await send({"type": "websocket.close", "code": refused.close.anywhere})
+            await handshake.send_away(self.scope, send, refused.close)
 
     def _closing(self, close: Close) -> None:
         """Our end has closed; the other end gets some time to answer, then the task ends."""

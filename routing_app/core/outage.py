@@ -10,8 +10,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.deprecation import MiddlewareMixin
 
 from routing_app.core import metrics
-from routing_app.core.codes import Refusal
+from routing_app.core.codes import Advice, Refusal
 from routing_app.core.database import Overloaded
+from routing_app.core.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.refusals import LINE
 from routing_app.core.subscriptions import LayerUnavailable
 
@@ -19,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 BACKING_SERVICES: Final = (LayerUnavailable, Overloaded, OperationalError, InterfaceError)
 """What views and handlers raise while Redis or the database is out."""
-RETRY_AFTER_SECONDS: Final = 5
 
 
 class OutageMiddleware(MiddlewareMixin):
@@ -34,5 +34,5 @@ class OutageMiddleware(MiddlewareMixin):
         return JsonResponse(
             {"detail": "A backing service is down, try again later."},
             status=503,
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS[Advice.LATER])},
         )

@@ -11,6 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from routing_app.core.codes import Advice
+from routing_app.core.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.models import Scope
 from routing_app.requests.connection import TooManyPending
 from routing_app.requests.pending import ConnectionClosed, RequestError
@@ -96,6 +98,7 @@ def _failure(error: Exception) -> Response:
         case TimeoutError():
             return Response({"detail": "the client did not answer in time"}, 504)
         case TooManyPending():
-            return Response({"detail": str(error)}, 503)
+            later = {"Retry-After": str(RETRY_AFTER_SECONDS[Advice.LATER])}
+            return Response({"detail": str(error)}, 503, headers=later)
         case _:
             return Response({"detail": str(error)}, 400)

@@ -57,8 +57,7 @@ class RequestsConsumer(Consumer):
         offered = self.scope.get("subprotocols") or []
         self._rights = await rights_of(self.scope)
         self._receipts = wire.RECEIPTS in offered
-        # A browser fails the connection when it offers something and nothing is chosen.
-        return wire.RECEIPTS if self._receipts else next(iter(offered), None)
+        return wire.RECEIPTS if self._receipts else None
 
     async def opened(self) -> None:
         """Be known by id, to this process and in every listing."""

@@ -115,6 +115,8 @@ async def leave_room(member: Member, room: str) -> bool:
 
 
 def unavailable(member: Member, error: Exception) -> None:
-    """The database does not serve a client: it gets no ack, and may try again."""
+    """The database does not serve a client: it gets no ack, or no handshake, and may try again."""
     metrics.REFUSED.labels(LINE, Refusal.UNAVAILABLE).inc()
     logger.warning("/%s: the database does not answer: %s", member.namespace, type(error).__name__)
+    if member.connection.outbox.corked:
+        member.connection.close(UNAVAILABLE)

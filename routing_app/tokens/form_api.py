@@ -22,7 +22,8 @@ from rest_framework.authentication import CSRFCheck
 
 from routing_app.core import json, keys, metrics
 from routing_app.core.auth import presented_key
-from routing_app.core.codes import Refusal
+from routing_app.core.codes import Advice, Refusal
+from routing_app.core.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.models import Scope
 from routing_app.core.publishing import Outcome
 from routing_app.tokens import service, wire
@@ -116,6 +117,8 @@ def _refuse(denied: Denied) -> HttpResponse:
     response = JsonResponse({"error": str(denied)}, status=denied.status)
     if denied.status == 401:
         response["WWW-Authenticate"] = "Bearer"
+    if denied.status == 503:
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS[Advice.LATER])
     if denied.status == 405:
         response["Allow"] = "GET, POST"
     return response

@@ -73,7 +73,6 @@ SELF = ("self",)
         ("good.example", "x", GOOD, False),
         ("//good.example", "x", GOOD, False),
         ("javascript://good.example", "x", GOOD, False),
-        ("file://good.example", "x", ("file://good.example",), False),
         ("https://[::1", "x", GOOD, False),
         # the server's own host
         ("http://good.example", "good.example", SELF, True),
@@ -95,6 +94,24 @@ SELF = ("self",)
         ("http://[::1]:8000", "[::1]:8001", SELF, False),
         ("http://[::2]:8000", "[::1]:8000", SELF, False),
         ("http://[::1]:8000", "x", ("http://[::1]:8000",), True),
+        # pages of app shells, extensions and files: literally, one by one
+        ("capacitor://localhost", "x", ("capacitor://localhost",), True),
+        ("Capacitor://LocalHost", "x", ("capacitor://localhost",), True),
+        ("capacitor://localhost", "localhost", SELF, False),
+        ("capacitor://localhost:1", "x", ("capacitor://localhost",), False),
+        ("ionic://localhost", "x", ("capacitor://localhost",), False),
+        ("chrome-extension://abc", "x", ("chrome-extension://abc",), True),
+        ("chrome-extension://abcd", "x", ("chrome-extension://abc",), False),
+        ("file://", "x", ("file://",), True),
+        ("file://x", "x", ("file://",), False),
+        ("file://", "", SELF, False),
+        ("null", "x", ("null",), True),
+        ("null", "x", ("file://",), False),
+        # an asterisk in an Origin is no pattern
+        ("https://*.good.example", "x", WILD, False),
+        ("https://*.a.good.example", "x", WILD, False),
+        ("https://*", "*", SELF, False),
+        ("*", "x", WILD, False),
         # several patterns
         ("http://localhost:8000", "localhost:8000", ("https://good.example", "self"), True),
         ("https://good.example", "localhost:8000", ("https://good.example", "self"), True),
@@ -118,7 +135,19 @@ def test_no_header_is_an_error(origin: str, host: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["self", "*", "https://good.example", "http://[::1]:8000", "https://*.good.example", "HTTP://x"]
+    "text",
+    [
+        "self",
+        "*",
+        "https://good.example",
+        "http://[::1]:8000",
+        "https://*.good.example",
+        "HTTP://x",
+        "capacitor://localhost",
+        "chrome-extension://abc",
+        "file://",
+        "null",
+    ],
 )
 def test_what_admits_somebody_is_a_pattern(text: str):
     assert is_pattern(text)
@@ -131,10 +160,13 @@ def test_what_admits_somebody_is_a_pattern(text: str):
         "https://good.example/",
         "https://*",
         "https://a.*.example",
-        "null",
+        "https://*.*.example",
+        "chrome-extension://*",
+        "chrome-extension://*.x",
+        "file:///",
+        "://x",
         "",
         "Self",
-        "ftp://x",
     ],
 )
 def test_what_would_admit_nobody_is_no_pattern(text: str):

@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
-from routing_app.core import metrics, origin
-from routing_app.core.codes import MALFORMED, TOO_BIG, Refusal
+from routing_app.core import hosts, metrics, origin
+from routing_app.core.codes import MALFORMED, TOO_BIG, UNAVAILABLE, Refusal
 from routing_app.core.connection import Peer
 from routing_app.core.engineio import polling, websocket, wire
 from routing_app.core.engineio.bridge import Bridges
@@ -35,6 +35,7 @@ from routing_app.core.engineio.session import (
     Session,
 )
 from routing_app.core.engineio.websocket import Channel
+from routing_app.core.handshake import deny, retry_after, send_away
 from routing_app.core.subscriptions import LayerUnavailable
 from routing_app.core.worker import Worker, current_worker
 
@@ -113,7 +114,7 @@ class Endpoint:
             await respond(send, 413, b"", [*headers, (b"connection", b"close")])
         except (Unavailable, LayerUnavailable):
             self._count(Refusal.UNAVAILABLE)
-            await respond(send, 503, b"", [*headers, (b"retry-after", b"1")])
+            await respond(send, 503, b"", [*headers, retry_after()])
 
     async def _poll(
         self, request: Request, scope: Any, receive: Any, send: Any, headers: list[Header]
@@ -168,7 +169,7 @@ class Endpoint:
             await _deny(scope, send, 403 if refused.fault is Fault.FORBIDDEN else 400, _error(refused.fault))
         except (Unavailable, LayerUnavailable):
             self._count(Refusal.UNAVAILABLE)
-            await _deny(scope, send, 503, b"")
+            await send_away(scope, send, UNAVAILABLE)
 
     async def _upgrade(self, request: Request, channel: Channel) -> None:
         session = self.sessions(current_worker()).find(request.sid)
@@ -220,7 +221,7 @@ class Endpoint:
 
     def _check_origin(self, scope: Any) -> None:
         patterns = settings.ORIGINS[self._line]
-        if not origin.allowed(header(scope, b"origin"), header(scope, b"host") or "", patterns):
+        if not origin.allowed(header(scope, b"origin"), hosts.own(scope), patterns):
             logger.info("%s: origin refused; %s_ORIGINS would admit it", self._line, self._line.upper())
             raise RequestRefused(Fault.FORBIDDEN)
 
@@ -253,10 +254,5 @@ def _preflight(scope: Any) -> list[Header]:
 
 
 async def _deny(scope: Any, send: Any, status: int, body: bytes) -> None:
-    """Refuse a WebSocket: with a response where the server can send one, else with its own 403."""
-    if "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close", "code": 4000 + status})
-        return
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})
+    """Refuse a WebSocket for good."""
+    await deny(scope, send, status, body, [(b"content-type", b"application/json")], 4000 + status)

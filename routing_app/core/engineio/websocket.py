@@ -12,6 +12,7 @@ from routing_app.core.engineio import wire
 from routing_app.core.engineio.session import Session
 from routing_app.core.engineio.wire import Packet
 from routing_app.core.frame import Frame
+from routing_app.core.handshake import first_offered
 from routing_app.core.writer import EXTENSION, AsgiWriter, DirectWriter, Writer
 
 CLOSE_WAIT_SECONDS: Final = 10.0
@@ -30,11 +31,12 @@ class Channel:
         self._receive = receive
         self._send = send
         self._version = version
+        self._subprotocol = first_offered(scope)
         self._max_packet = max_packet
 
     async def accept(self) -> None:
-        """Answer the handshake."""
-        await self._send({"type": "websocket.accept", "subprotocol": None})
+        """Answer the handshake, with the first subprotocol that is offered: a browser fails without one."""
+        await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
 
     async def packet(self) -> Packet:
         """The next packet. Raises Gone, WireError, and PacketTooBig."""

@@ -1,0 +1,22 @@
+"""Cookies that were made over HTTPS go back over HTTPS alone."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
+
+
+class SecureCookies(MiddlewareMixin):
+    """Marks every cookie of a response over HTTPS as `Secure`.
+
+    By request and not by setting: a server may be asked over both, and what a trusted proxy says of the
+    scheme is known only then.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """The response, with its cookies marked."""
+        if request.is_secure():
+            for cookie in response.cookies.values():
+                cookie["secure"] = True
+        return response

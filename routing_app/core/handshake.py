@@ -1,0 +1,54 @@
+"""What answers a WebSocket handshake: the subprotocol, or a refusal with an HTTP status.
+
+ASGI's extension `websocket.http.response` carries the status; our server, uvicorn and Hypercorn offer it. A
+plain Daphne does not, and says 403 to everybody it refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from routing_app.core.codes import Advice, Close
+
+EXTENSION: Final = "websocket.http.response"
+RETRY_AFTER_SECONDS: Final = {Advice.LATER: 5, Advice.NOW: 1}
+"""What `Retry-After` says where a client shall come back."""
+
+Header = tuple[bytes, bytes]
+
+
+def first_offered(scope: Mapping[str, Any]) -> str | None:
+    """The subprotocol that a client would like best; None where it offers none."""
+    return next(iter(scope.get("subprotocols") or ()), None)
+
+
+async def deny(
+    scope: Mapping[str, Any],
+    send: Any,
+    status: int,
+    body: bytes,
+    headers: Iterable[Header] = (),
+    code: int = 4000,
+) -> None:
+    """Answer a handshake with a response; `code` is for a server that closes instead, which becomes a 403."""
+    if EXTENSION not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": code})
+        return
+    fixed = [(b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store")]
+    await send({"type": f"{EXTENSION}.start", "status": status, "headers": [*fixed, *headers]})
+    await send({"type": f"{EXTENSION}.body", "body": body})
+
+
+async def send_away(scope: Mapping[str, Any], send: Any, close: Close) -> None:
+    """Refuse a handshake: 503 with `Retry-After` where the client shall come back, else the server's 403."""
+    if close.advice is Advice.STAY_AWAY:
+        await send({"type": "websocket.close", "code": close.anywhere})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), retry_after(close.advice)]
+    await deny(scope, send, 503, f"{close.reason}\n".encode(), headers, close.anywhere)
+
+
+def retry_after(advice: Advice = Advice.LATER) -> Header:
+    """The header that says when to come back."""
+    return b"retry-after", str(RETRY_AFTER_SECONDS[advice]).encode()

@@ -1,0 +1,68 @@
+"""Names that this server answers to: ALLOWED_HOSTS, held also where Django is not asked.
+
+A page of another site can have its own name point here (DNS rebinding). The Host header gives it away.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+
+
+def allowed(scope: Mapping[str, Any]) -> bool:
+    """Whether ALLOWED_HOSTS names the host of a request, as Django decides it.
+
+    Without a Host header no browser is asking, and no name was pointed anywhere.
+    """
+    if "*" in settings.ALLOWED_HOSTS:
+        return True
+    host = header(scope)
+    if host is None:
+        return True
+    domain, _ = split_domain_port(host)
+    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+
+
+def own(scope: Mapping[str, Any]) -> str:
+    """The Host header that `self` compares an Origin with; "" where the name may be a rebound one.
+
+    While any host is allowed, a client on this same machine has to call it by a name of its own: another name
+    that leads to the loopback address is somebody's trick, or a proxy that TRUSTED_PROXIES does not list.
+    """
+    host = header(scope) or ""
+    if "*" not in settings.ALLOWED_HOSTS:
+        return host if allowed(scope) else ""
+    inside = all(_is_loopback(_first(scope.get(end))) for end in ("client", "server"))
+    return "" if inside and not _names_this_machine(split_domain_port(host)[0]) else host
+
+
+def header(scope: Mapping[str, Any]) -> str | None:
+    """The Host header; two of them make a name that nobody has."""
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    return ",".join(values) if values else None
+
+
+def _first(end: Any) -> str:
+    return str(end[0]) if end else ""
+
+
+def _names_this_machine(domain: str) -> bool:
+    if domain in {"localhost", socket.gethostname().lower()} or domain.endswith(".localhost"):
+        return True
+    return _is_loopback(domain.strip("[]"))
+
+
+@lru_cache(maxsize=1024)
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
