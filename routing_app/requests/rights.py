@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
 
 from django.conf import settings
-from django.contrib.auth import get_user, get_user_model
 from django.core.handlers.asgi import ASGIRequest
 
-from routing_app.core import keys, origin
+from routing_app.core import hosts, keys, origin
 from routing_app.core.auth import presented_key
 from routing_app.core.codes import UNAUTHENTICATED, UNAVAILABLE, Refusal
 from routing_app.core.consumer import Refused
 from routing_app.core.database import query
 from routing_app.core.models import ApiKey, Scope
+from routing_app.requests import staff
 from routing_app.requests.context import Denied
 
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS: Final = 5.0
-"""How soon a revoked key, or a dismissed member of staff, is without rights at the latest."""
+"""How soon a revoked key, or a staff session that has ended, is without its socket at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,8 @@ class Rights:
     name: str = ""
     scopes: frozenset[str] = frozenset()
     key_id: int | None = None
-    user_id: int | None = None
+    session: str = field(default="", repr=False)
+    """The key of a staff session: whoever has it is logged in."""
 
     def require(self, scope: Scope) -> None:
         """Raise Denied unless the scope is held."""
@@ -83,27 +83,25 @@ def _by_key(plain: str) -> Rights | None:
 def _by_session(request: ASGIRequest) -> Rights:
     """A cookie counts only for pages of the server's own host, whatever REQUESTS_ORIGINS admits."""
     page = request.headers.get("origin")
-    if page is None or not origin.allowed(page, request.headers.get("host", ""), ["self"]):
+    if page is None or not origin.allowed(page, hosts.own(request.scope), ["self"]):
         return NOBODY
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(
-        request.COOKIES[settings.SESSION_COOKIE_NAME]
-    )
-    user = get_user(request)
-    if not (user.is_active and user.is_staff):
-        return NOBODY
-    return Rights(str(user), frozenset(Scope.values), user_id=user.pk)
+    return _of_session(request.COOKIES[settings.SESSION_COOKIE_NAME]) or NOBODY
+
+
+def _of_session(key: str) -> Rights | None:
+    user = staff.member(key)
+    return None if user is None else Rights(str(user), frozenset(Scope.values), session=key)
 
 
 def still_valid(held: set[Rights]) -> dict[Rights, Rights]:
     """What has become of rights; those that are missing in the answer are held no more."""
     key_ids = [rights.key_id for rights in held if rights.key_id is not None]
-    user_ids = [rights.user_id for rights in held if rights.user_id is not None]
     scopes = dict(ApiKey.objects.filter(pk__in=key_ids, revoked_at=None).values_list("pk", "scopes"))
-    staff = get_user_model().objects.filter(pk__in=user_ids, is_active=True, is_staff=True)
-    users = set(staff.values_list("pk", flat=True))
-    valid = {rights: rights for rights in held if rights.user_id in users and rights.user_id is not None}
+    valid = {}
     for rights in held:
-        if rights.key_id in scopes:
+        if rights.session and (now := _of_session(rights.session)) is not None:
+            valid[rights] = now
+        elif rights.key_id in scopes:
             valid[rights] = Rights(rights.name, frozenset(scopes[rights.key_id]), key_id=rights.key_id)
     return valid
 

@@ -30,7 +30,7 @@ Message = dict[str, Any]
 
 async def publish(client: Connection, message: Message) -> Message:
     """Publish to addresses of any line, as `POST /api/publish`. Raises Denied."""
-    client.rights.require(Scope.PUBLISH)
+    await _require(client, Scope.PUBLISH)
     addresses = _addresses(message)
     if "message" not in message:
         raise Denied("invalid", "`message` is missing")
@@ -40,7 +40,7 @@ async def publish(client: Connection, message: Message) -> Message:
 
 async def subscribe(client: Connection, message: Message) -> Message:
     """Hear addresses from now on. Raises Denied, or LayerUnavailable."""
-    client.rights.require(Scope.READ)
+    await _require(client, Scope.READ)
     addresses = _addresses(message)
     if len(client.inner.addresses.union(addresses)) > settings.REQUESTS_MAX_SUBSCRIPTIONS:
         raise Denied("too_many", f"at most {settings.REQUESTS_MAX_SUBSCRIPTIONS} addresses a connection")
@@ -62,7 +62,7 @@ async def unsubscribe(client: Connection, message: Message) -> Message:
 
 async def presence(client: Connection, message: Message) -> Message:
     """Who hears an address, on every worker. Raises Denied."""
-    client.rights.require(Scope.READ)
+    await _require(client, Scope.READ)
     address = message.get("address")
     if not isinstance(address, str):
         raise Denied("invalid", "`address` is a text")
@@ -94,6 +94,18 @@ def whoami(client: Connection) -> Message:
         "addresses": sorted(client.inner.addresses),
         "receipts": client.receipts,
     }
+
+
+async def _require(client: Connection, scope: Scope) -> None:
+    """Raise Denied unless the client has a right, and if a staff session gives it, unless that goes on.
+
+    A browser that has logged out ends its session without a word to this process, so every request asks.
+    """
+    client.rights.require(scope)
+    if client.rights.session and not await query(rights.still_valid, {client.rights}):
+        client.rights = rights.NOBODY
+        client.inner.close(EXPIRED)
+        raise Denied("unauthenticated", "the staff session has ended")
 
 
 def _addresses(message: Message) -> tuple[str, ...]:
