@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from django.conf import settings
 
-from routing_app.core.limits import TokenBucket
+from routing_app.core.limits import TokenBucket, counted_as
 from routing_app.events.visit import Visitor
 
 SWEEP: Final = 1024
@@ -49,7 +49,7 @@ class Rates:
     """
 
     def __init__(self, visitor: Visitor, host: str) -> None:
-        self._host = host
+        self._host = counted_as(host)
         self._own = TokenBucket(settings.EVENTS_RATE, settings.EVENTS_BURST)
         self.belong_to(visitor)
 

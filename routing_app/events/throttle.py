@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from routing_app.core.json import NotJSON, loads
+from routing_app.core.limits import counted_as
 from routing_app.events.visit import Visitor
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class LoginThrottle(BaseThrottle):
         return WINDOW_SECONDS - time.time() % WINDOW_SECONDS
 
     def _names(self, request: Request) -> list[str]:
-        names = [f"from:{self.get_ident(request)}"]
+        address = counted_as(self.get_ident(request) or "")
+        names = [f"from:{address}"]
         if isinstance(request.auth, Visitor):
             names.append(f"for:{request.auth.root_id}")
         elif email := _email(request):
