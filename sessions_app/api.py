@@ -17,6 +17,7 @@ from django.http.request import RawPostDataException
 from django.views.decorators.csrf import csrf_exempt
 
 from routing_app.core import metrics
+from routing_app.core.bearer import bearer_token
 from routing_app.core.codes import Refusal
 from routing_app.core.worker import current_worker
 from sessions_app import cors, endpoint, service, wire
@@ -120,11 +121,11 @@ async def heartbeat(request: HttpRequest, id: str) -> HttpResponse:
 
 async def _customer(request: HttpRequest) -> Customer:
     """The customer of the bearer token. Raises Problem and OUTAGE."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = bearer_token(request.headers.get("Authorization", ""))
+    if not token:
         raise _unauthorized()
     try:
-        customer = await authenticate(token.strip())
+        customer = await authenticate(token)
     except Refused as refused:
         metrics.REFUSED.labels("sessions", Refusal.FORBIDDEN).inc()
         logger.info("sessions: a customer token was refused: %s", refused.claim)

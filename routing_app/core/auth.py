@@ -12,6 +12,7 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from routing_app.core import keys
+from routing_app.core.bearer import bearer_token
 from routing_app.core.models import ApiKey, Scope
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ def presented_key(request: HttpRequest | Request) -> str:
     """The API key of a request: `X-API-Key`, `Authorization: Bearer` or `?key=`; "" when there is none."""
     if key := request.headers.get("X-API-Key", ""):
         return key
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        return token.strip()
-    return request.GET.get("key", "")
+    return bearer_token(request.headers.get("Authorization", "")) or request.GET.get("key", "")
 
 
 class KeyHolder:

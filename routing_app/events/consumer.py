@@ -15,6 +15,7 @@ from django.conf import settings
 from pydantic import ValidationError
 
 from routing_app.core.address import make
+from routing_app.core.bearer import MAX_CREDENTIALS, possible_tokens
 from routing_app.core.codes import EXPIRED, REVOKED, UNAVAILABLE, Close, Refusal
 from routing_app.core.connection import Connection
 from routing_app.core.consumer import Consumer
@@ -63,8 +64,9 @@ class EventConsumer(Consumer):
     async def admit(self) -> str | None:
         """See who it is. A missing, wrong or expired token makes it public, without an error."""
         asked = parse_qs(self.scope["query_string"].decode("latin-1"))
-        token = self.header(b"authorization") or (asked.get("auth") or [""])[-1]
-        self.visitor = await _visitor(token)
+        headers = self.headers(b"authorization")
+        presented = [token for header in headers for token in possible_tokens(header)][:MAX_CREDENTIALS]
+        self.visitor = await _visitor(*presented, *asked.get("auth", [])[-1:])
         self.client_id = new_id()
         self.asked_channel = (asked.get("channel_id") or [""])[-1]
         fits = acceptable_channel_id(self.asked_channel)
@@ -270,10 +272,12 @@ class EventConsumer(Consumer):
             self._expiry = None
 
 
-async def _visitor(token: str) -> Visitor:
-    if not token:
-        return PUBLIC
-    return await query(credentials.check, token) or PUBLIC
+async def _visitor(*tokens: str) -> Visitor:
+    """Whose the first of these tokens is that is valid: a proxy's own may stand before a client's."""
+    for token in filter(None, tokens):
+        if visitor := await query(credentials.check, token):
+            return visitor
+    return PUBLIC
 
 
 @on_start

@@ -22,6 +22,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from routing_app.core.bearer import bearer_token
 from routing_app.core.json import NotJSON, loads
 from routing_app.core.parsers import StrictJSONParser
 from routing_app.events import cors, credentials
@@ -68,8 +69,8 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Any, Visitor] | None:
         """The user and the visitor. Raises Unauthorized."""
-        scheme, _, token = get_authorization_header(request).decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = bearer_token(get_authorization_header(request).decode("latin-1"))
+        if not token:
             return None
         visitor = credentials.check(token)
         if visitor is None:

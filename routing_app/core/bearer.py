@@ -1,0 +1,31 @@
+"""Tokens in an Authorization header, also where a proxy has put credentials of its own beside them.
+
+ASGI joins several headers of that name to one, with commas between, so a proxy's `Basic` may stand before or
+behind a client's `Bearer`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+NEXT: Final = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9-]*\s+\S)")
+"""A comma before a scheme: what stands behind it are the next credentials."""
+BEARER: Final = re.compile(r"(?i)bearer\s+(\S.*)", re.DOTALL)
+MAX_CREDENTIALS: Final = 4
+
+
+def bearer_token(header: str) -> str:
+    """The token of the first `Bearer <token>`; "" where there is none."""
+    matches = map(BEARER.fullmatch, _credentials(header))
+    return next((match[1] for match in matches if match is not None), "")
+
+
+def possible_tokens(header: str) -> list[str]:
+    """The same for clients that may leave the scheme out: all that may be a token, none of another scheme."""
+    return [BEARER.sub(r"\1", one) for one in _credentials(header) if BEARER.match(one) or " " not in one]
+
+
+def _credentials(header: str) -> list[str]:
+    words = (one.strip() for one in NEXT.split(header))
+    return [one for one in words if one][:MAX_CREDENTIALS]
