@@ -16,6 +16,7 @@ from tests.clients.test_javascript import CLIENT as JAVASCRIPT
 from tests.clients.test_javascript import run
 from tests.clients.test_python import url_of
 from tests.services.databases import REPOSITORY
+from tests.services.javascript import node, packages
 from tests.services.server import Server
 
 PYTHON = REPOSITORY / "clients" / "python"
@@ -132,7 +133,76 @@ def test_the_packed_module_and_bundle_ask_the_server(tarball: Path, one_worker: 
     assert "done: true" in printed
 
 
+COMES_BACK = """
+    import { createServer, connect as dial } from "node:net";
+    import { connect, ConnectionClosed } from "switchboard-client";
+
+    const server = new URL(process.argv[2]);
+    const options = process.argv[3] === "ws" ? { WebSocket: (await import("ws")).WebSocket } : {};
+    Math.random = () => 0; // no wait before an attempt
+
+    const refusals = {
+      unavailable: (socket) => socket.end("HTTP/1.1 503 Busy\\r\\nContent-Length: 0\\r\\n\\r\\n"),
+      cut: (socket) => socket.destroy(),
+      reset: (socket) => socket.resetAndDestroy(),
+    };
+    let left = []; // how the next attempts fail
+    const sockets = new Set();
+    const proxy = createServer((socket) => {
+      socket.on("error", () => {});
+      const refuse = refusals[left.shift()];
+      if (refuse) return void socket.once("data", () => refuse(socket));
+      sockets.add(socket);
+      const behind = dial(server.port, server.hostname);
+      behind.on("error", () => {});
+      socket.pipe(behind).pipe(socket);
+    });
+    await new Promise((listening) => proxy.listen(0, "127.0.0.1", listening));
+    const url = `ws://127.0.0.1:${proxy.address().port}${server.pathname}`;
+
+    for (const name of Object.keys(refusals)) {
+      left = [name];
+      const error = await connect(url, options).catch((error) => error);
+      console.log(name, error instanceof ConnectionClosed, error.code);
+    }
+
+    const connection = await connect(url, options);
+    const back = new Promise((resolve) => connection.on("reconnect", resolve));
+    left = Object.keys(refusals);
+    sockets.forEach((socket) => socket.destroy());
+    await back;
+    console.log("left", left.length, (await connection.request({ type: "echo", n: 1 })).message.n);
+    await connection.close();
+
+    proxy.close();
+    await new Promise((closed) => proxy.on("close", closed));
+    const error = await connect(url, options).catch((error) => error);
+    console.log("nobody", error instanceof ConnectionClosed, error.code);
+"""
+
+
+@pytest.mark.parametrize("version", [None, 22, 24], ids=["Node with ws", "Node 22", "Node 24"])
+def test_the_packed_client_survives_attempts_that_fail(
+    tarball: Path, one_worker: Server, version: int | None
+) -> None:
+    """An attempt that fails rejects, and while the connection comes back it is not the last one."""
+    folder = tarball.parents[1]
+    (folder / "back.mjs").write_text(COMES_BACK)
+    (folder / "readme.mjs").write_text(example(tarball / "README.md", "js", one_worker))
+    program = node(version) if version else "node"
+    websocket = "own" if version else "ws"
+
+    assert call(program, folder / "back.mjs", url_of(one_worker), websocket, timeout=60).splitlines() == [
+        "unavailable true 1006",
+        "cut true 1006",
+        "reset true 1006",
+        "left 0 1",
+        "nobody true 1006",
+    ]
+    assert "token:abc1 hello" in call(program, folder / "readme.mjs", timeout=60)
+
+
 @pytest.mark.once
 def test_no_lock_file_names_a_registry() -> None:
-    for folder in (JAVASCRIPT, REPOSITORY / "tests" / "interop"):
+    for folder in packages():
         assert '"resolved"' not in (folder / "package-lock.json").read_text()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.services.databases import REPOSITORY
 
-_FOLDERS: Final = ("tests/interop", "clients/js")
+_FOLDERS: Final = ("tests/interop", "tests/nodes", "clients/js")
 
 
 def packages() -> list[Path]:
@@ -49,6 +49,14 @@ def require_packages(name: str) -> Path:
     if not (folder / "node_modules").exists():
         pytest.skip(f"npm could not install the packages of {name} (make test does)")
     return folder
+
+
+def node(version: int) -> Path:
+    """The program of a version of Node that `tests/nodes` installs; skips the test where there is none."""
+    program = require_packages("tests/nodes") / "node_modules" / f"node-{version}" / "bin" / "node"
+    if not program.exists():
+        pytest.skip(f"npm has Node {version} for Linux on x64 only")
+    return program
 
 
 def _reachable() -> bool:

@@ -43,7 +43,8 @@ export function open(WebSocket, url, { receipts = true, protocols = [] }, use) {
     const socket = new WebSocket(url, receipts ? [PLAIN, RECEIPTS, ...protocols] : protocols);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => resolve(use(socket));
-    socket.onerror = () => {}; // the close follows
+    // The WebSocket of Node 22 tells of an attempt that failed by an error alone; no close follows.
+    socket.onerror = () => reject(new ConnectionClosed(1006, ""));
     socket.onclose = ({ code, reason }) => reject(new ConnectionClosed(code || 1006, reason));
   });
 }
