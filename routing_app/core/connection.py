@@ -99,7 +99,8 @@ class Connection:
         self.writer = writer
         self.encoder = encoder
         self.outbox = Outbox(flusher, writer, self._overflowed, limits.outbox_bytes, limits.outbox_frames)
-        self.addresses: set[str] = set()
+        self.addresses: dict[str, float] = {}
+        """What it has subscribed to, and when by the hub's clock."""
         self.state = State.OPEN
         self.close_sent: Close | None = None
         self.on_close: Callable[[Close], None] | None = None

@@ -2,14 +2,17 @@
 
 | kind | content | says |
 |---|---|---|
-| items | number, items | publications for one address, in order |
+| items | number, hole, items | publications for one address, in order, each with the time it was published |
 | probe | number | nothing: its echo proves that a subscription is in force |
-| hello | | its sender is new, and wants to hear heartbeats |
-| heartbeat | number | its sender lives; all its envelopes up to this have left, or were announced |
-| unsent | | some envelopes of its sender never left: ask for them |
-| ask | after | to each process named: send again everything numbered above this |
-| replay | entries, complete | what was asked for: `[number, items]` each, and whether that is all of it |
-| goodbye | | its sender ends in order; nothing is missing |
+| hello | number, hole, at | its sender is new, and wants to hear heartbeats |
+| heartbeat | number, hole, at | its sender lives, and `number` was its last envelope |
+| ask | after | to each process named: `[number, seconds, round]`, send again what is above and not older |
+| replay | round, entries, last, number, lost_at, at | what was asked for: `[number, items]` each |
+| goodbye | number, hole | its sender ends in order |
+
+`hole` is the last envelope that never left live: whoever has not got it asks. It is None from a process that
+receives nothing, and cannot be asked. `at` is the clock of the sender, and times are by that clock. With the
+last part of a replay everything up to `number` is answered for; what is lost was published before `lost_at`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from routing_app.core import metrics
@@ -40,14 +42,17 @@ Index = dict[str, dict[Encoder, Members]]
 class Hub:
     """The connections of one process, by address."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, clock: Callable[[], float] = monotonic) -> None:
         self._relay = relay
+        self._clock = clock
+        self._subscribed_at = -inf
+        """When somebody subscribed last: what was published later is for all."""
         self._index: Index = {}
         self._by_id: dict[str, Connection] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._late: list[Publication] = []
         self._catching_up: asyncio.Task[None] | None = None
-        self._handlers: dict[str, Callable[[Publication], int]] = {CLOSE: self._close_here}
+        self._handlers: dict[str, Callable[[Publication], int]] = {}
         relay.receive_with(self.deliver, self.tell_gap)
 
     def on(self, event: str, handler: Callable[[Publication], int]) -> None:
@@ -143,25 +148,40 @@ class Hub:
         return await self.publish(Publication((address,), [close.code, close.reason], event=CLOSE))
 
     def deliver(self, publication: Publication) -> int:
-        """Give a publication to the connections of this process; repeats of one id reach nobody."""
+        """Give a publication to the connections of this process; repeats of one id reach nobody.
+
+        It is only for those that had subscribed when it was published.
+        """
         addresses = publication.addresses
         if len(addresses) > 1 and self._repeated(publication.id):
             return 0
+        if publication.event == CLOSE:
+            return self._close_here(publication)
         if (handler := self._handlers.get(publication.event)) is not None:
             return handler(publication)
         if len(addresses) == 1:
             return self._deliver_to_one(addresses[0], publication)
         return self._deliver_to_many(publication)
 
-    def tell_gap(self) -> None:
-        """Tell every connection that hears something that it may have missed messages of other processes."""
-        hearing = [connection for connection in self._by_id.values() if connection.addresses]
+    def tell_gap(self, until: float = inf) -> int:
+        """Tell connections that they may have missed messages of other processes, published up to `until`:
+        those that had subscribed to something by then; how many they are.
+        """
+        hearing = [
+            connection
+            for connection in self._by_id.values()
+            if connection.addresses and min(connection.addresses.values()) <= until
+        ]
         for connection in hearing:
             connection.missed()
+        return len(hearing)
 
-    def members(self, address: str) -> list[Connection]:
-        """The connections of this process that hear an address, in the order in which they came."""
-        return [connection for members in self._subscribers(address).values() for connection in members]
+    def members(self, address: str, published_at: float = inf) -> list[Connection]:
+        """The connections of this process that hear an address, in the order in which they came: those that
+        had subscribed when something was published.
+        """
+        by_encoder = self._subscribers(address, published_at)
+        return [connection for members in by_encoder.values() for connection in members]
 
     def connections(self) -> list[Connection]:
         """All connections of this process."""
@@ -173,7 +193,7 @@ class Hub:
 
     def _deliver_to_one(self, address: str, publication: Publication) -> int:
         delivered = 0
-        for encoder, members in list(self._subscribers(address).items()):
+        for encoder, members in list(self._subscribers(address, publication.published_at).items()):
             if (frame := _encode(encoder, publication, address)) is not None:
                 delivered += _send(members, frame, publication.exclude)
         metrics.DELIVERED.inc(delivered)
@@ -185,7 +205,7 @@ class Hub:
         done: set[Connection] = set()
         delivered = 0
         for address in publication.addresses:
-            for encoder, members in list(self._subscribers(address).items()):
+            for encoder, members in list(self._subscribers(address, publication.published_at).items()):
                 key = (encoder, address if encoder.per_address else "")
                 if key not in frames:
                     frames[key] = _encode(encoder, publication, address)
@@ -196,17 +216,28 @@ class Hub:
         metrics.DELIVERED.inc(delivered)
         return delivered
 
-    def _subscribers(self, address: str) -> dict[Encoder, Members]:
+    def _subscribers(self, address: str, published_at: float = inf) -> dict[Encoder, Members]:
+        """The members of an address; of what was published before somebody subscribed, those that had."""
         by_encoder = self._index.get(address)
-        if by_encoder is None and address.startswith("connection:"):
+        if by_encoder is None:
+            if not address.startswith("connection:"):
+                return {}
             connection = self._by_id.get(address[11:])
             return {connection.encoder: {connection: connection.outbox}} if connection else {}
-        return by_encoder or {}
+        if published_at >= self._subscribed_at:
+            return by_encoder
+        return {
+            encoder: {
+                one: outbox for one, outbox in members.items() if one.addresses[address] <= published_at
+            }
+            for encoder, members in by_encoder.items()
+        }
 
     def _close_here(self, publication: Publication) -> int:
         code, reason = publication.message
         close = BY_CODE.get(code, KICKED)
-        doomed = {connection for address in publication.addresses for connection in self.members(address)}
+        at = publication.published_at
+        doomed = {connection for address in publication.addresses for connection in self.members(address, at)}
         for connection in doomed:
             connection.close(replace(close, reason=reason))
         return len(doomed)
@@ -220,7 +251,7 @@ class Hub:
         return False
 
     def _add(self, connection: Connection, address: str) -> None:
-        connection.addresses.add(address)
+        self._subscribed_at = connection.addresses[address] = self._clock()
         by_encoder = self._index.get(address)
         if by_encoder is None:
             by_encoder = self._index[address] = {}
@@ -228,7 +259,7 @@ class Hub:
         by_encoder.setdefault(connection.encoder, {})[connection] = connection.outbox
 
     def _remove(self, connection: Connection, address: str) -> None:
-        connection.addresses.discard(address)
+        del connection.addresses[address]
         by_encoder = self._index[address]
         members = by_encoder[connection.encoder]
         del members[connection]

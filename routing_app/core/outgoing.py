@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,7 +21,13 @@ EVERYBODY: Final = "worker:*"
 """The address that every process hears."""
 
 Batch = tuple[str, list[Any]]
-"""An address and the packed publications for it, in order."""
+"""An address and its items, in order: what `unpack` takes."""
+
+
+def unpack(item: Any, offset: float | None = None) -> Publication:
+    """A publication from its item; `offset` is how much our clock is ahead, None for one from just now."""
+    *packed, at = json.loads(item) if isinstance(item, str) else item
+    return Publication.unpack(packed, math.inf if offset is None else at + offset)
 
 
 class Outgoing:
@@ -38,9 +46,9 @@ class Outgoing:
         """True when nothing more is taken."""
         return self.backlog >= BACKLOG
 
-    def add(self, publication: Publication, addresses: Sequence[str]) -> None:
-        """Queue a publication for those of its addresses that others may hear."""
-        packed = publication.pack()
+    def add(self, publication: Publication, addresses: Sequence[str], at: float = 0.0) -> None:
+        """Queue a publication for those of its addresses that others may hear; `at` is when it was made."""
+        packed = [*publication.pack(), at]
         if len(publication.addresses) == 1:
             self._append(addresses[0], packed, size_of(publication.message))
         elif len(addresses) > WIDE and self._has_everybody:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 MESSAGE: Final = "message"
@@ -26,13 +26,15 @@ class Publication:
     sender: str = ""
     exclude: str = ""
     id: str = ""
+    published_at: float = inf
+    """When, by the clock of this process; `inf` for just now. It is not for those who subscribed later."""
 
     def pack(self) -> list[Any]:
         """The form in which it crosses the channel layer: a list of plain values."""
         return [list(self.addresses), self.message, self.event, self.sender, self.exclude, self.id]
 
     @classmethod
-    def unpack(cls, packed: list[Any] | str) -> Publication:
-        """The inverse of `pack`; also from its JSON."""
-        addresses, *rest = json.loads(packed) if isinstance(packed, str) else packed
-        return cls(tuple(addresses), *rest)
+    def unpack(cls, packed: list[Any], published_at: float = inf) -> Publication:
+        """The inverse of `pack`."""
+        addresses, message, event, sender, exclude, id = packed
+        return cls(tuple(addresses), message, event, sender, exclude, id, published_at)

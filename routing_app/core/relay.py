@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 
 from routing_app.core import metrics
@@ -20,9 +21,9 @@ from routing_app.core.address import group_name
 from routing_app.core.codes import Loss
 from routing_app.core.envelope import UNENCODABLE, Envelope, armour
 from routing_app.core.inbox import Inbox
-from routing_app.core.outgoing import EVERYBODY, Batch, Outgoing
+from routing_app.core.outgoing import EVERYBODY, Batch, Outgoing, unpack
 from routing_app.core.publication import Publication
-from routing_app.core.replay import Log
+from routing_app.core.replay import Entry, Log, Replay
 from routing_app.core.subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,14 @@ HEARTBEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 3.0
 """Our own heartbeats missing for so long: the connection is half-open, and is made anew."""
 RECOVERY_TICK_SECONDS: Final = 0.25
+STALL_SECONDS: Final = 0.5
+"""When this process stood still for so long, nobody else is blamed for that time."""
 NOTICE_SECONDS: Final = 1.0
 """How long a notice may take; one that fails is made again by the next tick."""
 
 Deliver = Callable[[Publication], int]
+OnGap = Callable[[float], int]
+"""Tells of messages that are missing and were published before a time; how many connections are concerned."""
 
 
 class Relay:
@@ -49,22 +54,25 @@ class Relay:
     it was deaf.
     """
 
-    def __init__(self, layer: Any, worker: str) -> None:
+    def __init__(self, layer: Any, worker: str, clock: Callable[[], float] = monotonic) -> None:
         self._layer = layer
+        self._clock = clock
         self._worker = worker
         self._alone: Callable[[str, str], bool] | None = getattr(layer, "alone", None)
         self._channel = ""
         self._deliver: Deliver = lambda publication: 0
-        self._on_gap: Callable[[], None] = lambda: None
+        self._on_gap: OnGap = lambda until: 0
         self._subscriptions = Subscriptions(layer, self._open_channel, self._prove, self._wake)
         self._outgoing = Outgoing(self.reaches_others)
         self._notices: list[tuple[str, Callable[[], Envelope]]] = []
-        self._log = Log(on_lost=_count_as_down)
+        self._log = Log(clock=clock, on_lost=_count_as_down)
         self._gave_up = False
         self._number = 0
-        self._reached = 0
-        """The number up to which others have heard everything, or know that they have to ask for it."""
-        self._inbox = Inbox(self._deliver_items)
+        self._hole = 0
+        """The last envelope that never left live: others have to ask for it."""
+        self._inbox = Inbox(self._deliver_items, self._ask, clock)
+        self._asked: dict[str, tuple[int, float, int]] = {}
+        """Questions of other processes that wait for our answer: the last of each."""
         self._probe = 0
         self._probe_seen = asyncio.Event()
         self._heard_ourselves_at = 0.0
@@ -86,7 +94,7 @@ class Relay:
         silent = asyncio.get_running_loop().time() - self._heard_ourselves_at
         return silent < SILENT_SECONDS and not self._inbox.recovering and not self._gave_up
 
-    def receive_with(self, deliver: Deliver, on_gap: Callable[[], None] = lambda: None) -> None:
+    def receive_with(self, deliver: Deliver, on_gap: OnGap = lambda until: 0) -> None:
         """Give what other processes publish to `deliver`; `on_gap` is called when some of it is missing."""
         self._deliver = deliver
         self._on_gap = on_gap
@@ -99,7 +107,7 @@ class Relay:
     async def stop(self) -> None:
         """Send what waits, for as long as one envelope is tried, then end the tasks and all subscriptions."""
         if self._alone is None and (self._receivers or self._number):
-            self._notify(EVERYBODY, lambda: self._envelope("goodbye"))
+            self._notify(EVERYBODY, lambda: self._envelope("goodbye", **self._position()))
         with suppress(TimeoutError):
             async with asyncio.timeout(RETRY_SECONDS + 0.5):
                 await self.settled()
@@ -115,8 +123,8 @@ class Relay:
     def _forget(self) -> None:
         _count_as_down(self._outgoing.backlog + self._log.unsent)
         self._outgoing = Outgoing(self.reaches_others)
-        self._log = Log(on_lost=_count_as_down)
-        self._notices = []
+        self._log = Log(clock=self._clock, on_lost=_count_as_down)
+        self._notices, self._asked = [], {}
         self._subscriptions.forget()
 
     # --- what the hub asks for ---------------------------------------------------------------------------
@@ -138,7 +146,7 @@ class Relay:
             return True
         if self._outgoing.full:
             return False
-        self._outgoing.add(publication, addresses)
+        self._outgoing.add(publication, addresses, self._clock())
         self._wake()
         return True
 
@@ -171,6 +179,7 @@ class Relay:
                 await self._subscriptions.begin()
                 await self._send_batches()
                 await self._send_notices()
+                await self._send_answers()
                 await self._subscriptions.end()
             except Exception:
                 metrics.LAYER_ERRORS.inc()
@@ -187,10 +196,11 @@ class Relay:
         if (watch := getattr(self._layer, "watch", None)) is not None:
             watch(self._reconnected)
         self._heard_ourselves_at = asyncio.get_running_loop().time()
+        self._inbox.opened()
         self._receivers = [asyncio.ensure_future(self._receive())]
         if self._alone is None:
             self._receivers.append(asyncio.ensure_future(self._keep_watch()))
-            self._notify(EVERYBODY, lambda: self._envelope("hello"))
+            self._notify(EVERYBODY, lambda: self._envelope("hello", at=self._clock(), **self._position()))
         return self._channel
 
     async def _prove(self) -> None:
@@ -219,9 +229,8 @@ class Relay:
     # --- the sending task: envelopes ---------------------------------------------------------------------
 
     async def _send_batches(self) -> None:
-        """Send what waits. When the layer has failed one envelope for good, the rest has waited as long.
-
-        What never left goes out only when it is asked for, so nothing may overtake the word that it is there.
+        """Send what waits. When the layer has failed one envelope for good, the rest has waited as long, and
+        goes out only when it is asked for.
         """
         batches = self._outgoing.take()
         if self._gave_up:
@@ -236,11 +245,12 @@ class Relay:
             self._log.append((self._number, items))
         if not self._gave_up and await self._send(address, self._number, items):
             self._log.sent(self._number)
-            self._reached = self._number
             metrics.ENVELOPES.labels("out").inc()
-        elif not self._gave_up:
-            self._gave_up = True
-            self._wake_later(NOTICE_SECONDS)
+        else:
+            self._hole = self._number
+            if not self._gave_up:
+                self._gave_up = True
+                self._wake_later(NOTICE_SECONDS)
         self._outgoing.sent(batch)
         self._room.set()
 
@@ -248,10 +258,12 @@ class Relay:
         """Send one envelope; False when the layer does not take it within RETRY_SECONDS."""
         deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
         pause = 0.05
+        hole = self._hole if self._receivers else None
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._group_send(address, self._envelope("items", number=number, items=items))
+                    envelope = self._envelope("items", number=number, hole=hole, items=items)
+                    await self._group_send(address, envelope)
             except UNENCODABLE:
                 if (armoured := armour(items)) is None:
                     return True
@@ -270,14 +282,13 @@ class Relay:
     async def _announce_unsent(self) -> None:
         try:
             async with asyncio.timeout(NOTICE_SECONDS):
-                await self._group_send(EVERYBODY, self._envelope("unsent"))
+                await self._group_send(EVERYBODY, self._heartbeat())
         except Exception:
             metrics.LAYER_ERRORS.inc()
             self._wake_later(NOTICE_SECONDS)
         else:
             self._gave_up = False
             self._log.announced()
-            self._reached = self._number
 
     async def _send_notices(self) -> None:
         """Heartbeats and what recovery needs; made when sent, to tell of all envelopes before them."""
@@ -289,12 +300,45 @@ class Relay:
             except Exception:
                 metrics.LAYER_ERRORS.inc()
 
+    async def _send_answers(self) -> None:
+        asked, self._asked = self._asked, {}
+        for sender, (after, seconds, round) in asked.items():
+            try:
+                await self._send_replay(f"worker:{sender}", self._log.after(after, seconds), round)
+            except Exception:
+                metrics.LAYER_ERRORS.inc()  # it will ask again
+
+    async def _send_replay(self, address: str, replay: Replay, round: int) -> None:
+        left = len(replay.parts)
+        for part in replay.parts:
+            left -= 1
+            content = {"round": round, "last": not left, "number": replay.number, "lost_at": replay.lost_at}
+            try:
+                await self._send_part(address, part, content)
+            except UNENCODABLE:
+                for _, items in part:
+                    items[:] = armour(items) or items
+                await self._send_part(address, part, content)
+
+    async def _send_part(self, address: str, part: list[Entry], content: dict[str, Any]) -> None:
+        async with asyncio.timeout(NOTICE_SECONDS):
+            entries = [list(entry) for entry in part]
+            envelope = self._envelope("replay", entries=entries, at=self._clock(), **content)
+            await self._group_send(address, envelope)
+
     async def _group_send(self, address: str, envelope: Envelope) -> None:
         await self._layer.group_send(group_name(address), envelope)
 
     def _notify(self, address: str, make: Callable[[], Envelope]) -> None:
         self._notices.append((address, make))
         self._wake()
+
+    def _heartbeat(self) -> Envelope:
+        return self._envelope("heartbeat", at=self._clock(), **self._position())
+
+    def _position(self) -> dict[str, int | None]:
+        """All envelopes up to `number` have left, except `hole` and some before it."""
+        return {"number": self._number, "hole": self._hole if self._receivers else None}
 
     def _envelope(self, kind: str, **content: Any) -> Envelope:
         return {"type": "hub.envelope", "from": self._worker, "kind": kind, **content}
@@ -321,12 +365,20 @@ class Relay:
             self._take_own(kind, envelope)
         elif kind == "items":
             metrics.ENVELOPES.labels("in").inc()
-            self._inbox.take(sender, (envelope["number"], envelope["items"]))
+            self._inbox.take(sender, envelope["number"], envelope["hole"], envelope["items"])
         elif kind == "replay":
-            self._inbox.replay(sender, [tuple(entry) for entry in envelope["entries"]], envelope["complete"])
-            self._settle()
+            self._take_replay(sender, envelope)
         else:
             self._take_notice(kind, sender, envelope)
+
+    def _take_replay(self, sender: str, envelope: Envelope) -> None:
+        entries = [(number, items) for number, items in envelope["entries"]]
+        if envelope["last"]:
+            number, lost_at, at = envelope["number"], envelope["lost_at"], envelope["at"]
+            self._inbox.replay(sender, envelope["round"], entries, number, lost_at, at)
+        else:
+            self._inbox.part(sender, envelope["round"], entries)
+        self._settle()
 
     def _take_own(self, kind: str, envelope: Envelope) -> None:
         self._heard_ourselves_at = asyncio.get_running_loop().time()
@@ -334,22 +386,22 @@ class Relay:
             self._probe_seen.set()
 
     def _take_notice(self, kind: str, sender: str, envelope: Envelope) -> None:
-        if kind == "heartbeat":
-            self._inbox.heartbeat(sender, envelope["number"])
-        elif kind == "hello":
-            self._beat()
+        if kind in ("heartbeat", "hello"):
+            self._inbox.heartbeat(sender, envelope["number"], envelope["hole"], envelope["at"])
+            if kind == "hello":
+                self._beat()
         elif kind == "goodbye":
-            self._inbox.goodbye(sender)
-        elif kind == "unsent":
-            self._inbox.missed(sender)
-            self._ask()
+            self._inbox.goodbye(sender, envelope["number"], envelope["hole"])
+            self._settle()
         elif kind == "ask" and self._worker in envelope["after"]:
-            self._answer(sender, envelope["after"][self._worker])
+            after, seconds, round = envelope["after"][self._worker]
+            self._asked[sender] = after, seconds, round
+            self._wake()
 
-    def _deliver_items(self, items: Iterable[Any]) -> None:
-        for packed in items:
+    def _deliver_items(self, items: list[Any], offset: float | None) -> None:
+        for item in items:
             try:
-                self._deliver(Publication.unpack(packed))
+                self._deliver(unpack(item, offset))
             except Exception:
                 logger.exception("a publication of another process could not be delivered")
 
@@ -358,7 +410,7 @@ class Relay:
     async def _keep_watch(self) -> None:
         """Heartbeat, and the steps of a recovery; a layer that stays silent is made to reconnect."""
         while True:
-            await asyncio.sleep(RECOVERY_TICK_SECONDS if self._inbox.recovering else HEARTBEAT_SECONDS)
+            await self._pause(RECOVERY_TICK_SECONDS if self._inbox.recovering else HEARTBEAT_SECONDS)
             if not self._notices:
                 self._beat()
             if self._inbox.recovering:
@@ -367,8 +419,17 @@ class Relay:
             elif asyncio.get_running_loop().time() - self._heard_ourselves_at > SILENT_SECONDS:
                 await self._reconnect()
 
+    async def _pause(self, seconds: float) -> None:
+        """Sleep; if this process stood still meanwhile, what others have said waits to be read."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        await asyncio.sleep(seconds)
+        if (late := loop.time() - due) > STALL_SECONDS:
+            self._heard_ourselves_at += late
+            self._inbox.postpone(late)
+
     def _beat(self) -> None:
-        self._notify(EVERYBODY, lambda: self._envelope("heartbeat", number=self._reached))
+        self._notify(EVERYBODY, self._heartbeat)
 
     async def _reconnect(self) -> None:
         metrics.LAYER_ERRORS.inc()
@@ -383,25 +444,17 @@ class Relay:
         metrics.LAYER_ERRORS.inc()
         logger.warning("the channel layer was lost and made anew: recovering")
         self._inbox.broke()
-        self._ask()
         self._settle()
 
     def _ask(self) -> None:
-        if wanted := self._inbox.wanted():
-            self._notify(EVERYBODY, lambda: self._envelope("ask", after=wanted))
-
-    def _answer(self, sender: str, number: int) -> None:
-        def replay() -> Envelope:
-            entries, complete = self._log.after(number)
-            return self._envelope("replay", entries=[list(entry) for entry in entries], complete=complete)
-
-        self._notify(f"worker:{sender}", replay)
+        if self._inbox.wanted():
+            self._notify(EVERYBODY, lambda: self._envelope("ask", after=self._inbox.wanted()))
 
     def _settle(self) -> None:
-        if self._inbox.settle():
+        until = self._inbox.settle()
+        if until is not None and self._on_gap(until):
             metrics.LOST.labels(Loss.LAYER_GAP).inc()
             logger.warning("messages of other processes are missing: their clients are told")
-            self._on_gap()
 
 
 def _count_as_down(items: int) -> None:

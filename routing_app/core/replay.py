@@ -1,27 +1,41 @@
-"""Sends again what a broken layer connection swallowed.
+"""Keeps what was sent lately, so that what a broken layer connection swallowed can be sent again.
 
-The channel layer delivers at most once, and says nothing about what it lost. So each process keeps a log
-of the envelopes it sent lately. A process whose connection to the layer was broken asks the others for
-what it has not seen, holds back what arrives meanwhile, and then delivers everything in the order in which
-each sender numbered it. What no log reaches back to is a gap, and whoever may have missed something is told.
+The channel layer delivers at most once, and says nothing about what it lost. So each process keeps a log of
+the envelopes it sent lately, and of those that never left. Another process that misses some asks for them.
+What no log reaches back to is a gap, and whoever may have missed something is told.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
-MAX_BYTES: Final = 4 * 2**20
+MAX_BYTES: Final = 8 * 2**20
+"""By `size_of` and ENTRY_BYTES: a tiny message to one address counts half a KiB."""
 MAX_SECONDS: Final = 60.0
+PART_BYTES: Final = 2**20
+"""A part of a replay that is about so large takes no more."""
 VALUE_BYTES: Final = 30
 """What any value takes, whatever it holds."""
-MAX_HELD: Final = 20_000
-"""Envelopes held back during one recovery."""
+ENTRY_BYTES: Final = 200
+"""What any envelope takes, whatever it holds."""
 
 Entry = tuple[int, list[Any]]
 """Number and items of one envelope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a log holds for somebody who asks, in parts of entries; at least one, which may be empty."""
+
+    parts: list[list[Entry]]
+    number: int
+    """Everything up to this is in the parts, was not asked for, or is lost."""
+    lost_at: float | None
+    """When the last of what was asked for and is lost was published, at the latest."""
 
 
 class Log:
@@ -40,7 +54,9 @@ class Log:
         self._clock = clock
         self._sent: deque[tuple[Entry, float, int]] = deque()
         self._bytes = 0
+        self._number = 0
         self._dropped = 0
+        self._dropped_at = 0.0
         self._unsent: dict[int, int] = {}
 
     @property
@@ -52,6 +68,7 @@ class Log:
         """Keep an envelope, unsent as yet; its number is higher than those before."""
         weight = _weight(entry)
         self._sent.append((entry, self._clock(), weight))
+        self._number = entry[0]
         self._unsent[entry[0]] = len(entry[1])
         self._bytes += weight
         self._forget()
@@ -64,63 +81,36 @@ class Log:
         """The others know that something here never left, and will ask for it."""
         self._unsent.clear()
 
-    def after(self, number: int) -> tuple[list[Entry], bool]:
-        """The envelopes numbered above `number`, and whether those are all there were."""
+    def after(self, number: int, seconds: float) -> Replay:
+        """The envelopes numbered above `number`, of the last `seconds`."""
         self._forget()
-        return [entry for entry, _, _ in self._sent if entry[0] > number], self._dropped <= number
+        since = self._clock() - seconds
+        is_lost = self._dropped > number and self._dropped_at >= since
+        parts: list[list[Entry]] = [[]]
+        size = 0
+        for entry, at, weight in self._sent:
+            if entry[0] <= number or at < since:
+                continue
+            if size > PART_BYTES:
+                parts.append([])
+                size = 0
+            parts[-1].append(entry)
+            size += weight
+        return Replay(parts, self._number, self._dropped_at if is_lost else None)
 
     def _forget(self) -> None:
         oldest = self._clock() - self._max_seconds
         while self._sent and (self._bytes > self._max_bytes or self._sent[0][1] < oldest):
-            entry, _, weight = self._sent.popleft()
+            entry, at, weight = self._sent.popleft()
             self._bytes -= weight
-            self._dropped = entry[0]
+            self._dropped, self._dropped_at = entry[0], at
             if lost := self._unsent.pop(entry[0], 0):
                 self._on_lost(lost)
 
 
-class Recovery:
-    """One recovery: who is still asked, what they sent again, what is held back meanwhile."""
-
-    def __init__(self, peers: Iterable[str]) -> None:
-        self.waiting_for = set(peers)
-        self.gap = False
-        self._replayed: dict[str, dict[int, Entry]] = {}
-        self._held = 0
-
-    def ask_again(self, peers: Iterable[str]) -> None:
-        """The connection broke once more: earlier answers do not cover what came between."""
-        self.waiting_for.update(peers)
-
-    def hold(self, sender: str, entry: Entry) -> None:
-        """Keep back an envelope that came after the break; too many of them are a gap."""
-        if self._held >= MAX_HELD:
-            self.gap = True
-            return
-        self._held += 1
-        self._replayed.setdefault(sender, {})[entry[0]] = entry
-
-    def replay(self, sender: str, entries: Iterable[Entry], complete: bool) -> None:
-        """Take a sender's answer; an incomplete one is a gap."""
-        if sender not in self.waiting_for:
-            return
-        self.waiting_for.discard(sender)
-        self.gap = self.gap or not complete
-        self._replayed.setdefault(sender, {}).update({entry[0]: entry for entry in entries})
-
-    def finish(self) -> list[tuple[str, Entry]]:
-        """Everything that came, in each sender's order. Senders that did not answer leave a gap."""
-        self.gap = self.gap or bool(self.waiting_for)
-        return [
-            (sender, entries[number])
-            for sender, entries in self._replayed.items()
-            for number in sorted(entries)
-        ]
-
-
 def _weight(entry: Entry) -> int:
     """About how many bytes an envelope takes."""
-    return 200 + sum(size_of(item) for item in entry[1])
+    return ENTRY_BYTES + sum(size_of(item) for item in entry[1])
 
 
 def size_of(item: Any) -> int:

@@ -242,7 +242,7 @@ class EventConsumer(Consumer):
         wanted = {make("client", self.client_id), make("user", visitor.root_id)}
         if rules.RULES.may_listen(visitor, self.channel_id):
             wanted.add(make("channel", self.channel_id))
-        hub.unsubscribe(self.connection, *(self.connection.addresses - wanted))
+        hub.unsubscribe(self.connection, *(self.connection.addresses.keys() - wanted))
         await hub.subscribe(self.connection, *wanted)
         self._watch_expiry(visitor)
         if visitor.jti:

@@ -42,7 +42,7 @@ async def subscribe(client: Connection, message: Message) -> Message:
     """Hear addresses from now on. Raises Denied, or LayerUnavailable."""
     await _require(client, Scope.READ)
     addresses = _addresses(message)
-    if len(client.inner.addresses.union(addresses)) > settings.REQUESTS_MAX_SUBSCRIPTIONS:
+    if len(client.inner.addresses.keys() | set(addresses)) > settings.REQUESTS_MAX_SUBSCRIPTIONS:
         raise Denied("too_many", f"at most {settings.REQUESTS_MAX_SUBSCRIPTIONS} addresses a connection")
     try:
         await current_worker().hub.subscribe(client.inner, *addresses)

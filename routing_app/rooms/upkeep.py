@@ -33,7 +33,8 @@ async def begin(worker: Worker) -> None:
 
 
 def _evict(worker: Worker, mine: Roll, publication: Publication) -> int:
-    members = [mine.find(connection) for connection in worker.hub.members(publication.addresses[0])]
+    connections = worker.hub.members(publication.addresses[0], publication.published_at)
+    members = [mine.find(connection) for connection in connections]
     namespace, name = publication.message
     for member in members:
         if member is not None:

@@ -107,7 +107,7 @@ class TokenConsumer(Consumer):
         hub, connection = self.worker.hub, self.connection
         addresses = wire.addresses_of(token)
         await hub.subscribe(connection, *addresses)
-        hub.unsubscribe(connection, *connection.addresses.difference(addresses))
+        hub.unsubscribe(connection, *(connection.addresses.keys() - set(addresses)))
         connection.identity = token
         self._licence = gate.Licence(self.worker, token)
 

@@ -88,11 +88,11 @@ PLAIN = Encoder()
 class Node:
     """One process on a channel layer: a worker id, a relay and a hub."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, clock: Callable[[], float] = monotonic) -> None:
         self.id = secrets.token_hex(8)
         self.layer = layer
-        self.relay = Relay(layer, self.id)
-        self.hub = Hub(self.relay)
+        self.relay = Relay(layer, self.id, clock)
+        self.hub = Hub(self.relay, clock)
         self.flusher = Flusher(asyncio.get_running_loop())
 
     def connect(self, encoder: Encoder = PLAIN, limits: Limits | None = None) -> Connection:
@@ -109,7 +109,7 @@ class Node:
         await self.hub.subscribe(connection, *addresses)
         return connection
 
-    async def publish(self, message: Any, *addresses: str, **options: str) -> int:
+    async def publish(self, message: Any, *addresses: str, **options: Any) -> int:
         return await self.hub.publish(Publication(addresses, message, **options))
 
 

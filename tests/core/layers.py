@@ -7,6 +7,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import redis
@@ -135,9 +136,9 @@ class Cluster:
         self._shared = ProcessChannelLayer()
         self._bus = Bus()
 
-    def node(self) -> Node:
+    def node(self, clock: Callable[[], float] = monotonic) -> Node:
         """One more process."""
-        node = Node(self._layer())
+        node = Node(self._layer(), clock)
         self.nodes.append(node)
         return node
 

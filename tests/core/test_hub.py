@@ -122,7 +122,7 @@ async def test_nobody_subscribes_to_the_address_of_a_connection(processes: Clust
     for address in (f"connection:{one.id}", f"connection:{'0' * 28}"):
         with pytest.raises(AddressError):
             await there.hub.subscribe(other, "token:a", address)
-    assert other.addresses == set()
+    assert not other.addresses
     await there.hub.subscribe(one, f"connection:{one.id}")
     there.hub.unsubscribe(one, f"connection:{one.id}")
     await here.publish("x", f"connection:{one.id}")
@@ -303,7 +303,7 @@ async def test_a_refused_subscription_leaves_nothing_behind(lagging: Cluster):
         await node.hub.subscribe(kept, "token:kept", "token:new", "token:newer")
     node.layer.down = False
 
-    assert kept.addresses == {"token:kept"}
+    assert set(kept.addresses) == {"token:kept"}
     assert node.hub.addresses() == ["token:kept"]
     await asyncio.sleep(0.05)
     await until(lambda: lagging.subscriptions() == {group_name("token:kept")})
@@ -321,7 +321,7 @@ async def test_a_cancelled_subscription_leaves_nothing_behind(processes: Cluster
     await here.publish("x", "token:a")
     await quiet(here, there)
 
-    assert (received(one), received(other), one.addresses) == ([], ["x"], set())
+    assert (received(one), received(other), one.addresses) == ([], ["x"], {})
     there.hub.drop(other)
     await until(
         lambda: processes.subscriptions() <= {group_name(f"token:quiet-{n.id}") for n in (here, there)}
@@ -336,7 +336,7 @@ async def test_whoever_is_gone_subscribes_to_nothing(processes: Cluster):
     node.hub.drop(one)
     await node.hub.subscribe(one, "token:a")
 
-    assert (node.hub.addresses(), node.hub.connections(), one.addresses) == ([], [], set())
+    assert (node.hub.addresses(), node.hub.connections(), one.addresses) == ([], [], {})
 
 
 # --- leaving ----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from routing_app.core.outgoing import ENVELOPE_BYTES, Outgoing
+from routing_app.core.outgoing import ENVELOPE_BYTES, Outgoing, unpack
 from routing_app.core.publication import Publication
 
 pytestmark = pytest.mark.once
@@ -18,7 +18,7 @@ def test_small_messages_share_an_envelope() -> None:
     [(address, items)] = outgoing.take()
 
     assert address == "token:a"
-    assert [Publication.unpack(item).message for item in items] == [f"{number}" for number in range(1000)]
+    assert [unpack(item).message for item in items] == [f"{number}" for number in range(1000)]
 
 
 @pytest.mark.parametrize("message", ["x" * 60_000, {"list": ["x" * 1000] * 60}])
@@ -29,7 +29,7 @@ def test_a_burst_of_large_messages_takes_several_in_order(message: object) -> No
 
     batches = outgoing.take()
 
-    numbers = [Publication.unpack(item).message[0] for _, items in batches for item in items]
+    numbers = [unpack(item).message[0] for _, items in batches for item in items]
     assert numbers == list(range(400))
     assert max(len(items) for _, items in batches) * 60_000 < 2 * ENVELOPE_BYTES
     for batch in batches:

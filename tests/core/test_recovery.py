@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing_app.core import inbox, relay
-from tests.core.harness import Node, heard, lost, received, replaced, scaled
+from routing_app.core.connection import Connection
+from tests.core.harness import Node, heard, lost, received, replaced, scaled, until
 from tests.core.layers import LaggingLayer, cluster
 
 pytestmark = pytest.mark.once
@@ -22,13 +23,14 @@ TROUBLES = ["down", "unsure", "cut"]
 publish = st.tuples(st.just("publish"), st.integers(0, SENDERS - 1), st.sampled_from(["a", "b", "ab"]))
 trouble = st.tuples(st.just("trouble"), st.integers(0, SENDERS), st.sampled_from(TROUBLES))
 mend = st.tuples(st.just("mend"), st.integers(0, SENDERS), st.none())
+join = st.tuples(st.just("join"), st.integers(0, SENDERS), st.none())
 wait = st.tuples(st.just("wait"), st.sampled_from([0, 5, 15, 40, 60]), st.none())
-episode = st.tuples(publish, trouble, publish, wait, publish, trouble | mend, wait, publish)
+episode = st.tuples(publish, trouble, publish | join, wait, publish, trouble | mend | join, wait, publish)
 steps = st.one_of(
     st.lists(episode, min_size=1, max_size=4).map(
         lambda episodes: [step for one in episodes for step in one]
     ),
-    st.lists(publish | trouble | mend | wait, max_size=40),
+    st.lists(publish | trouble | mend | wait | join, max_size=40),
 )
 
 
@@ -56,11 +58,14 @@ async def _carry_out(steps: list[Any]) -> None:
         counts = lost("layer_down"), lost("layer_gap"), lost("layer_backlog")
 
         published: list[list[Any]] = []
+        joined: list[tuple[Connection, int]] = []
         for number, (step, which, detail) in enumerate(steps):
             if step == "publish":
                 addresses = [f"token:{name}" for name in detail]
                 published.append([which, number, addresses])
                 await nodes[which].publish(published[-1], *addresses)
+            elif step == "join":
+                joined.append((await nodes[which].hearing("token:a", "token:b"), len(published)))
             elif step == "trouble":
                 _disturb(nodes[which], detail)
             elif step == "mend":
@@ -75,8 +80,17 @@ async def _carry_out(steps: list[Any]) -> None:
 
         for ear in ears:
             _check(received(ear)[len(nodes) :], published)
+        await _check_later([(ear, published[begin:]) for ear, begin in joined])
         assert told == []
         assert [count.grown for count in counts] == [0, 0, 0]
+
+
+async def _check_later(joined: list[tuple[Connection, list[list[Any]]]]) -> None:
+    """Those that subscribed late have all that was published afterwards."""
+    for ear, published in joined:
+        for message in published:
+            await until(partial(_has, ear, message))
+        _check([message for message in received(ear) if message in published], published)
 
 
 def _check(messages: list[Any], published: list[list[Any]]) -> None:
@@ -112,3 +126,7 @@ def _mend(node: Node) -> None:
     layer = _layer(node)
     layer.down = layer.unsure = False
     layer.mend()
+
+
+def _has(ear: Connection, message: Any) -> bool:
+    return message in received(ear)

@@ -68,14 +68,21 @@ MALFORMED = [
     {"type": "hub.envelope"},
     {"from": "x"},
     {"from": "x", "kind": "nonsense"},
-    {"from": "x", "kind": "items", "number": 1, "items": 7},
-    {"from": "x", "kind": "items", "number": "1", "items": []},
-    {"from": ["x"], "kind": "items", "number": 2, "items": []},
-    {"from": "x", "kind": "items", "number": 9, "items": [[], "{", 7, None, ["token:a"], [["token:a"]]]},
-    {"from": "x", "kind": "items", "number": 10, "items": [[["token:a"], "m", "$close", "", "", ""]]},
+    {"from": "x", "kind": "items", "number": 1, "hole": None, "items": 7},
+    {"from": "x", "kind": "items", "number": "1", "hole": None, "items": []},
+    {"from": ["x"], "kind": "items", "number": 2, "hole": None, "items": []},
+    {"from": "x", "kind": "items", "number": 3, "items": []},
+    {"from": "x", "kind": "items", "number": 9, "hole": None, "items": [[], "{", 7, None, ["token:a"], [[]]]},
+    {
+        "from": "x",
+        "kind": "items",
+        "number": 10,
+        "hole": None,
+        "items": [[["a"], "m", "$close", "", "", "", 1.0]],
+    },
     {"from": "x", "kind": "heartbeat", "number": "x"},
     {"from": "x", "kind": "ask", "after": None},
-    {"from": "x", "kind": "replay", "entries": [[1]], "complete": True},
+    {"from": "x", "kind": "replay", "entries": [[1]], "last": True},
 ]
 
 
@@ -95,11 +102,11 @@ async def test_what_makes_no_sense_does_not_end_the_receiver(processes: Cluster)
 async def test_a_bad_publication_does_not_take_its_neighbours_with_it(processes: Cluster):
     here, there = processes.node(), processes.node()
     ear = await there.hearing("token:a")
-    good = [["token:a"], "good", "message", "", "", ""]
-    items = [good, ["token:a"], [["token:a"], "m", "$close", "", "", ""], good]
+    good = [["token:a"], "good", "message", "", "", "", 1.0]
+    items = [good, ["token:a"], [["token:a"], "m", "$close", "", "", "", 1.0], good]
     await here.layer.group_send(
         group_name("token:a"),
-        {"from": "x", "number": 1, "items": items, "kind": "items", "type": "hub.envelope"},
+        {"from": "x", "number": 1, "hole": None, "items": items, "kind": "items", "type": "hub.envelope"},
     )
 
     assert await heard(ear, 2) == ["good", "good"]

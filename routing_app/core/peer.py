@@ -1,0 +1,91 @@
+"""What this process knows of one other: what has come from it, what is waited for, and its clock."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any, Final
+
+SAMPLES: Final = 8
+"""Readings of another process's clock that are kept: of as many seconds, mostly."""
+PAUSE_SECONDS: Final = 3.0
+"""A process that was silent for so long may have slept, and its clock with it."""
+SAME_CLOCK_SECONDS: Final = 1.0
+
+
+class Offset:
+    """How much our clock is ahead of another process's.
+
+    Clocks of two hosts have nothing in common but their rate. A reading that comes with an envelope is too
+    old by the time the envelope took, so what it says of the offset is never too small, and the smallest of
+    some is the best.
+    """
+
+    __slots__ = ("_before", "_read_at", "_samples", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+        """None before the first reading."""
+        self._samples: deque[float] = deque(maxlen=SAMPLES)
+        self._before: float | None = None
+        self._read_at = 0.0
+
+    def read(self, theirs: float, now: float) -> None:
+        """Take a reading of the other clock.
+
+        What was known before a silence holds if a reading after it agrees: else that clock stood still.
+        """
+        if self._samples and now - self._read_at > PAUSE_SECONDS:
+            self._before = self.seconds
+            self._samples.clear()
+        self._read_at = now
+        self._samples.append(now - theirs)
+        best = min(self._samples)
+        if self._before is not None and best <= self._before + SAME_CLOCK_SECONDS:
+            best = min(best, self._before)
+        self.seconds = best
+
+
+class Peer:
+    """One other process."""
+
+    __slots__ = (
+        "came",
+        "cursor",
+        "deadline",
+        "heard_at",
+        "hole",
+        "offset",
+        "part_at",
+        "round",
+        "since",
+    )
+
+    def __init__(self, cursor: int) -> None:
+        self.cursor = cursor
+        """Everything numbered up to this has been delivered, was not for us, or is told to be missing."""
+        self.hole: int | None = 0
+        """The last envelope that never left it live; None for one that cannot be asked for anything."""
+        self.heard_at = 0.0
+        self.offset = Offset()
+        self.round = 0
+        """Number of the question whose answer is waited for, 0 for none: an older answer does not cover what
+        was lost since."""
+        self.since = 0.0
+        """When we began to wait. What is missing was published before."""
+        self.deadline = math.inf
+        """When what has not come counts as missing; never, for one that is silent."""
+        self.part_at = -math.inf
+        """When a part of the answer came."""
+        self.came: dict[int, list[Any]] = {}
+        """Items of envelopes that are held back, by number: they came live, or again."""
+
+    def wait(self, round: int, now: float, deadline: float) -> None:
+        """Hold back what comes until this question is answered."""
+        self.round, self.since, self.deadline = round, now, deadline
+        self.part_at = -math.inf
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether it is asked, and is expected to answer."""
+        return self.round > 0 and self.deadline < math.inf
