@@ -94,7 +94,9 @@ ORIGINS = {
 }
 
 # --- limits ----------------------------------------------------------------------------------------------
-MAX_FRAME_BYTES = _env.integer("MAX_FRAME_BYTES", 65536, "Largest inbound frame; larger: 1009.", 128, 2**26)
+MAX_FRAME_BYTES = _env.integer(
+    "MAX_FRAME_BYTES", 65536, "Largest inbound frame, but for rooms; larger: 1009.", 128, 2**26
+)
 MAX_OUTBOX_BYTES = _env.integer(
     "MAX_OUTBOX_BYTES", 2**20, "Backlog of one connection before it is slow.", 2**10
 )
@@ -207,7 +209,11 @@ ROOMS_PING_TIMEOUT_V3 = _env.seconds(
     "ROOMS_PING_TIMEOUT_V3", 60, "Seconds beyond the interval a 1.x or 2.x client may be silent.", 0.05
 )
 ROOMS_MAX_PAYLOAD = _env.integer(
-    "ROOMS_MAX_PAYLOAD", 1_000_000, "Largest body of a Socket.IO polling request; larger: 413.", 1024
+    "ROOMS_MAX_PAYLOAD",
+    1_000_000,
+    "Bytes of the largest message of rooms: a polling request (larger: 413) or a frame (larger: 1009).",
+    1024,
+    2**24,
 )
 ROOMS_MAX_PACKETS = _env.integer("ROOMS_MAX_PACKETS", 5000, "Packets in one polling request.", 16)
 ROOMS_MAX_ROOMS = _env.integer("ROOMS_MAX_ROOMS", 1000, "Rooms one client may be in at once.", 1)

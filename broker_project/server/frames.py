@@ -124,8 +124,7 @@ class FrameReader:
     )
 
     def __init__(self, max_frame: int, max_message: int) -> None:
-        self._max_frame = max_frame or UNLIMITED
-        self._max_message = max_message or UNLIMITED
+        self.bound(max_frame, max_message)
         self._data: bytes | bytearray = b""
         self._at = 0
         self._need = 2
@@ -134,6 +133,11 @@ class FrameReader:
         self._parts: list[Any] | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
         self._size = 0
+
+    def bound(self, max_frame: int, max_message: int) -> None:
+        """Other bounds, for what is read from now on."""
+        self._max_frame = max_frame or UNLIMITED
+        self._max_message = max_message or UNLIMITED
 
     def feed(self, data: bytes) -> None:
         """Add bytes from the wire."""

@@ -35,6 +35,8 @@ NOT_BEHIND: Final = 0.0, 0
 HIGH_WATER: Final = 64 * 1024
 """Held bytes above which `await send()` waits."""
 PING: Final = frames.build(frames.PING)
+MAX_MESSAGE: Final = "switchboard.max_message"
+"""Key of `websocket.accept`: bytes of the largest message, and frame, that this application takes."""
 KEYS: Final = {frames.TEXT: "text", frames.BINARY: "bytes"}
 
 
@@ -131,6 +133,8 @@ class WebSocket:
         if self.state is not State.HANDSHAKE or self._upgrade is None or self._denied:
             raise ValueError("websocket.accept after the handshake")
         response = self._upgrade.answer(message.get("subprotocol"), message.get("headers") or ())
+        if (largest := message.get(MAX_MESSAGE)) is not None:
+            self._reader.bound(largest, largest)
         upgrade, self._upgrade = self._upgrade, None
         self.state = State.OPEN
         self.deadline = 0.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from routing_app.core import metrics
 from routing_app.core.codes import GAP, NORMAL, SLOW, Close, Loss
@@ -14,6 +14,10 @@ from routing_app.core.frame import Frame
 from routing_app.core.outbox import Flusher, Outbox
 from routing_app.core.publication import Publication
 from routing_app.core.writer import Writer
+
+GROWTH: Final = 4
+"""How many times as long a message may go out as it came: `é` is 2 bytes of UTF-8 and 6 as an escape of JSON,
+`1e15` becomes `1000000000000000.0`."""
 
 
 class State(Enum):
@@ -54,6 +58,10 @@ class Limits:
 
     outbox_bytes: int = 2**20
     outbox_frames: int = 1000
+
+    def beside(self, largest: int) -> Limits:
+        """Bounds for a protocol whose messages have `largest` bytes: one fits, whatever it becomes."""
+        return replace(self, outbox_bytes=self.outbox_bytes + GROWTH * largest)
 
 
 def new_id(worker_id: str) -> str:

@@ -28,11 +28,11 @@ from routing_app.core.codes import (
     Close,
     Refusal,
 )
-from routing_app.core.connection import Connection, Encoder, Peer, State, new_id
+from routing_app.core.connection import Connection, Encoder, Limits, Peer, State, new_id
 from routing_app.core.limits import TokenBucket
 from routing_app.core.outage import BACKING_SERVICES
 from routing_app.core.worker import Worker, current_worker
-from routing_app.core.writer import EXTENSION, AsgiWriter, DirectWriter, Writer
+from routing_app.core.writer import EXTENSION, MAX_MESSAGE, AsgiWriter, DirectWriter, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,14 @@ class Consumer(AsyncConsumer):
 
     def closed(self) -> None:
         """The connection has ended, whoever ended it. Called once, and must not wait."""
+
+    def max_message(self) -> int:
+        """Bytes of the largest frame that it takes; a larger one is answered with 1009."""
+        return int(settings.MAX_FRAME_BYTES)
+
+    def limits(self) -> Limits:
+        """Bounds of what waits for this client."""
+        return self.worker.limits
 
     # --- what a line calls -------------------------------------------------------------------------------
 
@@ -164,13 +172,20 @@ class Consumer(AsyncConsumer):
             await self._reject(send, self._refused(error))
             return False
         try:
-            await send({"type": "websocket.accept", "subprotocol": subprotocol})
+            await send(self._acceptance(subprotocol))
         except OSError:  # the client did not wait
             return False
         self._accepted = True
         metrics.OPENED.labels(self.line).inc()
         self.connection.outbox.uncork()
         return True
+
+    def _acceptance(self, subprotocol: str | None) -> dict[str, Any]:
+        """The accept; a protocol with a bound of its own tells the server."""
+        message = {"type": "websocket.accept", "subprotocol": subprotocol}
+        if self.max_message() == settings.MAX_FRAME_BYTES:
+            return message
+        return {**message, MAX_MESSAGE: self.max_message()}
 
     def _end(self, error: Exception) -> None:
         """A handler has failed, or the other end has not answered our close in time."""
@@ -200,7 +215,7 @@ class Consumer(AsyncConsumer):
             worker.flusher,
             self.encoder,
             self.peer,
-            worker.limits,
+            self.limits(),
         )
         connection.outbox.cork()
         connection.on_close = self._closing
@@ -215,7 +230,7 @@ class Consumer(AsyncConsumer):
     async def _read(self, receive: Any) -> None:
         bucket = TokenBucket(settings.MESSAGE_RATE, settings.MESSAGE_BURST)
         counted = metrics.RECEIVED.labels(self.line)
-        connection, limit = self.connection, settings.MAX_FRAME_BYTES
+        connection, limit = self.connection, self.max_message()
         while True:
             message = await receive()
             if message["type"] != "websocket.receive":

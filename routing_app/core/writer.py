@@ -16,6 +16,9 @@ from routing_app.core.frame import Frame
 
 EXTENSION: Final = "switchboard.writer"
 """Name of our server's ASGI extension: `scope["extensions"][EXTENSION]` is a `FrameWriter`."""
+MAX_MESSAGE: Final = "switchboard.max_message"
+"""Key of `websocket.accept`: our server takes messages of so many bytes on this socket, whatever others may
+send. Servers that do not know it take no notice."""
 
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
+from django.conf import settings
+
 from routing_app.core.codes import POLICY, Refusal
+from routing_app.core.connection import Limits
 from routing_app.core.consumer import Consumer, Refused
 from routing_app.rooms import lobby, service, wire
 from routing_app.rooms.encoders import PLAIN
@@ -25,6 +28,14 @@ class RoomConsumer(Consumer):
     namespace: ClassVar[str]
 
     _member: Member | None = None
+
+    def max_message(self) -> int:
+        """As over Socket.IO."""
+        return int(settings.ROOMS_MAX_PAYLOAD)
+
+    def limits(self) -> Limits:
+        """A message of the largest size can be delivered."""
+        return self.worker.limits.beside(settings.ROOMS_MAX_PAYLOAD)
 
     async def opened(self) -> None:
         """The client is in the namespace."""

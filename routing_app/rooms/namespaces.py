@@ -71,7 +71,6 @@ def _options() -> Options:
         ping_interval=settings.ROOMS_PING_INTERVAL,
         ping_timeout={3: settings.ROOMS_PING_TIMEOUT_V3, 4: settings.ROOMS_PING_TIMEOUT},
         max_payload=settings.ROOMS_MAX_PAYLOAD,
-        max_packet=settings.MAX_FRAME_BYTES,
         max_packets=settings.ROOMS_MAX_PACKETS,
     )
 

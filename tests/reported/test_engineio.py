@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -11,12 +12,14 @@ from typing import Any, Final
 import pytest
 from websockets.asyncio.client import connect
 
+from routing_app.core.codes import TOO_BIG
 from routing_app.core.connection import Peer
 from routing_app.core.engineio.session import MAX_PACKETS_OUT, Options, Session
 from tests.compliance.engineio.client import Answer, Site, Socket, handshake
 from tests.interop import puppet
 from tests.rooms.client import SOCKET_IO, plain, socketio
 from tests.rooms.conftest import running
+from tests.rooms.test_remote import joined
 from tests.services.databases import Databases
 from tests.services.server import Server
 
@@ -196,6 +199,106 @@ async def test_sixteen_packets_go_into_one_answer(
     assert MAX_PACKETS_OUT == 16
     assert counts == [16, 16, 8]
     assert numbers == list(range(40))
+
+
+# --- how large a message may be --------------------------------------------------------------------------
+
+LARGEST: Final = 1_000_000
+"""Bytes: `maxPayload` of the handshake."""
+
+
+def filled(text: str, size: int) -> str:
+    """`text` with its `%s` filled so that it has `size` bytes, which escapes make three times as many."""
+    room = size - len(text.encode()) + 2
+    return text.replace("%s", "é" * (room // 2) + "x" * (room % 2))
+
+
+async def by_polling(broker: Server, stack: AsyncExitStack, version: int, room: str, more: int) -> int:
+    """NOTIFY in a body of LARGEST bytes and `more`; the status of the answer."""
+    site = Site(broker.port, version, SOCKET_IO)
+    sid = await site.open(b64="1")
+    await site.post("9:40/layout" if version == 3 else "40/layout,", sid)
+    text = f'42/layout,["NOTIFY",{{"room":"{room}","message":"%s"}}]'
+    if version == 3:
+        packet = filled(text, LARGEST - 7 + more)
+        return (await site.post(f"{len(packet)}:{packet}", sid)).status
+    return (await site.post(filled(text, LARGEST + more), sid)).status
+
+
+async def by_websocket(broker: Server, stack: AsyncExitStack, version: int, room: str, more: int) -> int:
+    """The same in a frame; the code that ends the session, 200 where it goes on."""
+    client = await socketio(stack, broker, "layout", version)
+    text = f'42/layout,["NOTIFY",{{"room":"{room}","message":"%s"}}]'
+    await client.send(filled(text, LARGEST + more))
+    if more:
+        return await client.frames.closed() or 0
+    assert await client.settled() == []
+    return 200
+
+
+async def by_plain_socket(broker: Server, stack: AsyncExitStack, version: int, room: str, more: int) -> int:
+    client = await plain(stack, broker, "layout")
+    text = f'["NOTIFY",{{"room":"{room}","message":"%s"}}]'
+    await client.connection.send(filled(text, LARGEST + more))
+    if more:
+        return await client.closed() or 0
+    assert await client.settled() == []
+    return 200
+
+
+SENDERS: Final = {
+    "3.x and 4.x by polling": (by_polling, 4, 413),
+    "1.x and 2.x by polling": (by_polling, 3, 413),
+    "3.x and 4.x by WebSocket": (by_websocket, 4, TOO_BIG.code),
+    "1.x and 2.x by WebSocket": (by_websocket, 3, TOO_BIG.code),
+    "a plain socket": (by_plain_socket, 0, TOO_BIG.code),
+}
+senders = pytest.mark.parametrize(("send", "version", "refusal"), SENDERS.values(), ids=SENDERS.keys())
+
+
+@senders
+async def test_a_message_of_the_announced_size_reaches_everybody(
+    broker: Server, stack: AsyncExitStack, room: str, send: Any, version: int, refusal: int
+) -> None:
+    pollers = {number: Site(broker.port, number, SOCKET_IO) for number in (3, 4)}
+    sids = {number: await joined(site, room) for number, site in pollers.items()}
+    sockets = [await socketio(stack, broker, "layout", number) for number in (3, 4)]
+    for number, socket in enumerate(sockets):
+        await socket.ask("JOIN", {"room": room, "name": f"socket {number}"})
+    bare = await plain(stack, broker, "layout")
+    await bare.join(room, "plain")
+
+    assert await send(broker, stack, version, room, 0) == 200
+
+    event = await bare.hear()
+    assert event[1]["message"].rstrip("x").strip("é") == ""
+    assert len(event[1]["message"].encode()) > LARGEST - 200
+    assert [await socket.hear() for socket in sockets] == [event, event]
+    for number, site in pollers.items():
+        text = (await site.get(sids[number])).text
+        assert json.loads(text[text.index("[") :]) == event
+
+
+@senders
+async def test_a_larger_one_is_refused(
+    broker: Server, stack: AsyncExitStack, room: str, send: Any, version: int, refusal: int
+) -> None:
+    assert await send(broker, stack, version, room, 1) == refusal
+
+
+@pytest.mark.parametrize("path", ["ws", "websocket", "connection"])
+async def test_other_protocols_keep_their_bound(broker: Server, stack: AsyncExitStack, path: str) -> None:
+    client = await plain(stack, broker, path)
+
+    await client.connection.send("x" * 65_537)
+
+    assert await client.closed() == TOO_BIG.code
+
+
+async def test_the_handshake_announces_it(broker: Server) -> None:
+    answer = await Site(broker.port, 4, SOCKET_IO).get()
+
+    assert handshake(answer.text)["maxPayload"] == LARGEST
 
 
 # --- what ended a session, or kept a server busy ---------------------------------------------------------

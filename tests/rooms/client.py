@@ -61,7 +61,9 @@ class Plain:
 
 async def plain(stack: AsyncExitStack, server: Server, path: str) -> Plain:
     """A plain socket on a path, query included."""
-    return Plain(await stack.enter_async_context(connect(f"{server.ws_url}/{path}", proxy=None)))
+    return Plain(
+        await stack.enter_async_context(connect(f"{server.ws_url}/{path}", proxy=None, max_size=None))
+    )
 
 
 class Client:

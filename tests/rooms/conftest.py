@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 from django.conf import settings
@@ -15,6 +16,8 @@ from tests.services.databases import Databases
 from tests.services.server import Server
 
 Pair = tuple[Server, Server]
+LARGEST: Final = 200_000
+"""Bytes of the largest packet that a pair takes."""
 
 
 @contextmanager
@@ -40,7 +43,8 @@ def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="session")
 def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Two processes that share a database and a Redis; a client that does not read is slow soon."""
-    options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url, "MAX_OUTBOX_BYTES": "65536"}
+    bounds = {"MAX_OUTBOX_BYTES": "65536", "ROOMS_MAX_PAYLOAD": str(LARGEST)}
+    options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url, **bounds}
     owner, other = (Server(tmp_path_factory.mktemp("pair"), options) for _ in range(2))
     try:
         owner.start()

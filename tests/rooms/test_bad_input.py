@@ -124,7 +124,7 @@ async def test_what_is_no_packet_ends_the_session(broker: Server, stack: AsyncEx
     [
         (b"\x04\x00", UNSUPPORTED_DATA.code),
         ('451-/layout,["NOTIFY",{"_placeholder":true,"num":0}]', UNSUPPORTED_DATA.code),
-        ('42/layout,["NOTIFY","' + "x" * 65_536 + '"]', TOO_BIG.code),
+        ('42/layout,["NOTIFY","' + "x" * 1_000_000 + '"]', TOO_BIG.code),
     ],
     ids=["binary frame", "attachment", "too big"],
 )
@@ -182,7 +182,7 @@ async def test_two_polls_at_once_end_the_session(site: Site) -> None:
 
 
 async def test_oversized_polls_are_refused(site: Site) -> None:
-    for body in ("4" + "x" * 1_000_001, "4" + "x" * 65_536, "\x1e".join(["4x"] * 6000)):
+    for body in ("4" + "x" * 1_000_000, "\x1e".join(["4x"] * 6000)):
         sid = await site.open()
         answer = await site.post(body, sid)
         assert answer.status in (400, 413)

@@ -20,7 +20,8 @@ from tests.services.server import Server
 def tight(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with narrow bounds."""
     options = {
-        "MAX_OUTBOX_BYTES": "65536",
+        "MAX_OUTBOX_BYTES": "1024",  # and four times as much as the largest message
+        "ROOMS_MAX_PAYLOAD": "20000",
         "MESSAGE_BURST": "5",
         "MESSAGE_RATE": "500",
         "ROOMS_MAX_ROOMS": "2",
@@ -84,7 +85,7 @@ async def test_two_posts_at_once_end_the_session(tight: Server, room: str) -> No
     site = Site(tight.port, 4, SOCKET_IO)
     sid = await site.open()
     notify = f'42/layout,["NOTIFY",{{"room":"{room}","message":1}}]'
-    first = await site.begin_post("\x1e".join(["40/layout,", *[notify] * 500]), sid)
+    first = await site.begin_post("\x1e".join(["40/layout,", *[notify] * 300]), sid)
 
     second = await site.post(notify, sid)
 

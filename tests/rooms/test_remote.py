@@ -13,7 +13,7 @@ from tests.compliance.engineio.client import Site, handshake
 from tests.compliance.engineio.client import Socket as Frames
 from tests.conftest import ServerFactory
 from tests.rooms.client import SOCKET_IO, Api, plain, socketio, until
-from tests.rooms.conftest import Pair
+from tests.rooms.conftest import LARGEST, Pair
 
 
 @pytest.fixture(params=[3, 4], ids=["v3", "v4"])
@@ -213,3 +213,21 @@ async def test_a_reader_that_does_not_read_is_dropped_by_the_worker_that_holds_i
         return await other.clients(room)
 
     await until([], flood)
+
+
+async def test_messages_of_the_largest_size_cross(
+    pair: Pair, sites: tuple[Site, Site], stack: AsyncExitStack, room: str
+) -> None:
+    here, there = sites
+    poller = await joined(here, room)
+    socket = await moved(there, await joined(here, room, "moved"), stack)
+    other = await plain(stack, pair[1], "layout")
+    await other.join(room, "other")
+    head, tail = f'42/layout,["NOTIFY",{{"room":"{room}","message":"', '"}]'
+    message = "x" * (LARGEST - len(head + tail))
+
+    await socket.send(head + message + tail)
+    assert (await other.hear())[1] == {"sender": "moved", "room": room, "message": message}
+    assert f'"message":"{message}"' in (await there.get(poller)).text
+    await other.say("NOTIFY", {"room": room, "message": message})
+    assert f'"message":"{message}"' in await socket.hear_but("2", "3")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from routing_app.core.codes import BY_CODE, MALFORMED, NORMAL, SLOW, TOO_BIG, UNAVAILABLE, Close
+from routing_app.core.connection import Limits
 from routing_app.core.engineio import wire
 from routing_app.core.engineio.courier import Courier, pack, unpack
 from routing_app.core.engineio.session import RequestRefused, Session
@@ -29,6 +30,8 @@ END: Final = "$engineio.end"
 """Event of a publication to the holder: `[bridge number, close code, whether to abort]`."""
 READ_AHEAD: Final = 64
 """Packets that the holder reads while a call is under way."""
+READ_AHEAD_SIZE: Final = 256 * 1024
+"""The same in characters, or bytes: what holds as many takes no more."""
 RETRY_SECONDS: Final = 0.05
 
 
@@ -84,8 +87,9 @@ class BridgeWriter:
 class Bridges:
     """Both ends of all bridges of one process."""
 
-    def __init__(self, courier: Courier) -> None:
+    def __init__(self, courier: Courier, limits: Limits) -> None:
         self._courier = courier
+        self._limits = limits
         self._numbers = itertools.count(1)
         self._channels: dict[int, Channel] = {}
         courier.offers("upgrade", _upgrade)
@@ -125,9 +129,8 @@ class Bridges:
         channel.writer.write(
             [Frame(packet) if isinstance(packet, str) else BinaryFrame(packet) for packet in unpack(packets)]
         )
-        limits = self._courier.worker.limits
         held = channel.writer.held_bytes(), channel.writer.held_frames()
-        if held[0] > limits.outbox_bytes or held[1] > limits.outbox_frames:
+        if held[0] > self._limits.outbox_bytes or held[1] > self._limits.outbox_frames:
             channel.writer.abort(SLOW)
 
     def _end(self, message: list[Any]) -> None:
@@ -167,13 +170,10 @@ async def _probe(channel: Channel, call: Caller, number: int, seconds: float) ->
 
 async def _carry(channel: Channel, call: Caller) -> Close:
     """Pass packets to the owner until either end closes; what the WebSocket is then closed with."""
-    packets: asyncio.Queue[Packet] = asyncio.Queue(READ_AHEAD)
-    reader = asyncio.ensure_future(_read(channel, packets))
+    ahead = ReadAhead()
+    reader = asyncio.ensure_future(_read(channel, ahead))
     try:
-        while True:
-            batch = await _next_batch(reader, packets)
-            if not batch:
-                break
+        while batch := await ahead.take(reader):
             await call("receive", pack(batch))
     except RequestRefused:
         return UNAVAILABLE
@@ -185,11 +185,11 @@ async def _carry(channel: Channel, call: Caller) -> Close:
     return close
 
 
-async def _read(channel: Channel, packets: asyncio.Queue[Packet]) -> Close:
+async def _read(channel: Channel, ahead: ReadAhead) -> Close:
     """Queue packets until there are no more; why."""
     try:
         while True:
-            await packets.put(await channel.packet())
+            await ahead.put(await channel.packet())
     except Gone:
         return NORMAL
     except wire.WireError:
@@ -198,19 +198,34 @@ async def _read(channel: Channel, packets: asyncio.Queue[Packet]) -> Close:
         return TOO_BIG
 
 
-async def _next_batch(reader: asyncio.Task[Close], packets: asyncio.Queue[Packet]) -> list[Packet]:
-    """What has been read, one packet at least; empty at the end."""
-    if packets.empty() and not reader.done():
-        getter = asyncio.ensure_future(packets.get())
-        await asyncio.wait((getter, reader), return_when=asyncio.FIRST_COMPLETED)
-        if getter.done():
-            return [getter.result(), *_rest(packets)]
-        getter.cancel()
-    return _rest(packets)
+class ReadAhead:
+    """Packets that were read while a call is under way."""
 
+    def __init__(self) -> None:
+        self._packets: list[Packet] = []
+        self._size = 0
+        self._some = asyncio.Event()
+        self._room = asyncio.Event()
 
-def _rest(packets: asyncio.Queue[Packet]) -> list[Packet]:
-    return [packets.get_nowait() for _ in range(packets.qsize())]
+    async def put(self, packet: Packet) -> None:
+        """Wait for room, then add a packet."""
+        while len(self._packets) >= READ_AHEAD or self._size >= READ_AHEAD_SIZE:
+            self._room.clear()
+            await self._room.wait()
+        self._packets.append(packet)
+        self._size += len(packet)
+        self._some.set()
+
+    async def take(self, reader: asyncio.Task[Close]) -> list[Packet]:
+        """All that has been read, one packet at least; empty when the reader has ended."""
+        if not self._packets and not reader.done():
+            some = asyncio.ensure_future(self._some.wait())
+            await asyncio.wait((some, reader), return_when=asyncio.FIRST_COMPLETED)
+            some.cancel()
+        packets, self._packets, self._size = self._packets, [], 0
+        self._some.clear()
+        self._room.set()
+        return packets
 
 
 async def _upgrade(session: Session, caller: str, payload: str) -> str:

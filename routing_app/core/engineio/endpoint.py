@@ -50,7 +50,7 @@ class Desk:
     ) -> None:
         self.registry = Registry(worker, options, application)
         self.courier = Courier(worker, self.registry)
-        self.bridges = Bridges(self.courier)
+        self.bridges = Bridges(self.courier, worker.limits.beside(options.max_payload))
 
 
 class Unavailable(Exception):
@@ -158,7 +158,7 @@ class Endpoint:
         try:
             self._check_origin(scope)
             request = read_request(scope)
-            channel = Channel(scope, receive, send, request.version, self._options.max_packet)
+            channel = Channel(scope, receive, send, request.version, self._options.max_payload)
             if request.sid:
                 await self._upgrade(request, channel)
             else:

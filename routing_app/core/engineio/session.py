@@ -42,7 +42,7 @@ class Options:
     ping_interval: float = 25.0
     ping_timeout: Mapping[int, float] = field(default_factory=lambda: {3: 60.0, 4: 20.0})
     max_payload: int = 1_000_000
-    max_packet: int = 65_536
+    """Of a polling request, and of a packet on a WebSocket; clients 4.x are told."""
     max_packets: int = 5_000
     upgrade_timeout: float = 10.0
 

@@ -13,7 +13,7 @@ from routing_app.core.engineio.session import Session
 from routing_app.core.engineio.wire import Packet
 from routing_app.core.frame import Frame
 from routing_app.core.handshake import first_offered
-from routing_app.core.writer import EXTENSION, AsgiWriter, DirectWriter, Writer
+from routing_app.core.writer import EXTENSION, MAX_MESSAGE, AsgiWriter, DirectWriter, Writer
 
 CLOSE_WAIT_SECONDS: Final = 10.0
 """How long the other end may take to answer our close before its task ends all the same."""
@@ -36,7 +36,13 @@ class Channel:
 
     async def accept(self) -> None:
         """Answer the handshake, with the first subprotocol that is offered: a browser fails without one."""
-        await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
+        await self._send(
+            {
+                "type": "websocket.accept",
+                "subprotocol": self._subprotocol,
+                MAX_MESSAGE: self._max_packet,
+            }
+        )
 
     async def packet(self) -> Packet:
         """The next packet. Raises Gone, WireError, and PacketTooBig."""

@@ -88,7 +88,9 @@ class Site:
     async def socket(self, stack: AsyncExitStack, sid: str = "", **more: str) -> Socket:
         """A WebSocket, of a new session or of one that polls."""
         url = f"ws://{LOOPBACK}:{self.port}{self.query('websocket', sid, **more)}"
-        return Socket(await stack.enter_async_context(connect(url, proxy=None, max_queue=None)))
+        return Socket(
+            await stack.enter_async_context(connect(url, proxy=None, max_queue=None, max_size=None))
+        )
 
     async def refusal(self, sid: str = "", transport: str = "websocket", **more: str) -> int:
         """The status that refuses a WebSocket."""

@@ -110,7 +110,7 @@ class Socket:
             worker.flusher,
             namespace.encoder,
             session.peer,
-            worker.limits,
+            worker.limits.beside(session.options.max_payload),
         )
         self.sid = id if session.version == 4 else _old_sid(name, session.sid)
         """The id that other clients may see. Clients 2.x compute the old form from the engine's sid."""
