@@ -162,7 +162,7 @@ COMES_BACK = """
 
     for (const name of Object.keys(refusals)) {
       left = [name];
-      const error = await connect(url, options).catch((error) => error);
+      const error = await connect(url, { ...options, reconnect: false }).catch((error) => error);
       console.log(name, error instanceof ConnectionClosed, error.code);
     }
 

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import pytest
 from switchboard_client import Connection, connect
+from switchboard_client.cli import _parser, _run
+from switchboard_client.dialing import seconds
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -30,6 +32,8 @@ ADDRESSES: Final = [f"channel:{n:03}/{'ä' * 200}" for n in range(600)]
 """More than fit into one frame, and than one list may hold."""
 FRAME_BYTES: Final = 65_536
 HOLD: Final = 0
+ASKED: Final = 7
+"""Seconds that a 503 of the stand-in asks for; the clients' waits are cut short, and counted."""
 
 
 @dataclass
@@ -64,7 +68,12 @@ class StandIn:
         if fault == HOLD:
             await self.released.wait()
             return None
-        return connection.respond(fault, "no") if isinstance(fault, int) else None
+        if not isinstance(fault, int):
+            return None
+        response = connection.respond(fault, "no")
+        if fault == 503:
+            response.headers["Retry-After"] = str(ASKED)
+        return response
 
     async def serve(self, socket: ServerConnection) -> None:
         fault, attempt = self._faults.get(len(self.attempts)), self.attempts[-1]
@@ -111,8 +120,20 @@ async def stand_in(request: pytest.FixtureRequest) -> AsyncIterator[StandIn]:
 
 
 @pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def obeyed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What a server has asked the Python client to wait, each time that it did; there are no waits here."""
+    seconds: list[float] = []
+    sleep = asyncio.sleep
+
+    async def cut_short(delay: float, result: Any = None) -> Any:
+        if delay == ASKED:
+            seconds.append(delay)
+            delay = 0
+        return await sleep(delay, result)
+
     monkeypatch.setattr("random.uniform", lambda low, high: 0)
+    monkeypatch.setattr("asyncio.sleep", cut_short)
+    return seconds
 
 
 @asynccontextmanager
@@ -121,8 +142,16 @@ async def node(stand_in: StandIn, script: str) -> AsyncIterator[asyncio.subproce
     require_packages("clients/js")
     begin = """
         import { connect } from "switchboard-client";
+        import { WebSocket } from "ws";
         Math.random = () => 0;
-        const connection = await connect(process.env.URL, { key: process.env.KEY });
+        const obeyed = [];
+        const wait = setTimeout;
+        globalThis.setTimeout = (call, ms, ...rest) => {
+          if (ms !== ASKED * 1000) return wait(call, ms, ...rest);
+          obeyed.push(ms);
+          return wait(call, 0, ...rest);
+        };
+        const connection = await connect(process.env.URL, { key: process.env.KEY, WebSocket });
         const ends = [];
         connection.on("close", (code) => ends.push(code));
         const errors = [];
@@ -134,7 +163,7 @@ async def node(stand_in: StandIn, script: str) -> AsyncIterator[asyncio.subproce
     """
     env = os.environ | {"URL": stand_in.url, "KEY": KEY}
     process = await asyncio.create_subprocess_exec(
-        *("node", "--input-type=module", "-e", begin + script),
+        *("node", "--input-type=module", "-e", begin.replace("ASKED", str(ASKED)) + script),
         cwd=CLIENT,
         env=env,
         stdin=asyncio.subprocess.PIPE,
@@ -176,13 +205,16 @@ def resumed(stand_in: StandIn) -> None:
 
 
 @pytest.mark.parametrize("stand_in", [PASSES], indirect=True, ids=["passing faults"])
-async def test_python_comes_back_with_its_rights_and_all_addresses(stand_in: StandIn) -> None:
+async def test_python_comes_back_with_its_rights_and_all_addresses(
+    stand_in: StandIn, obeyed: list[float]
+) -> None:
     connection, back, errors = await sent_away(stand_in)
     await asyncio.wait_for(back.wait(), 30)
     await connection.close()
 
     resumed(stand_in)
     assert errors == ["unavailable", "internal"]
+    assert obeyed == [ASKED]
     # The first handshake fails at once for a wrong key; later ones leave the answer to `authenticate`.
     assert [attempt.key for attempt in stand_in.attempts] == [KEY] + [None] * 5
 
@@ -192,11 +224,66 @@ async def test_javascript_comes_back_with_its_rights_and_all_addresses(stand_in:
     script = """
         await back;
         await connection.close();
-        console.log(JSON.stringify([errors, ends]));
+        console.log(JSON.stringify([errors, ends, obeyed]));
     """
     async with node(stand_in, script) as process:
-        assert await printed(process) == [["unavailable", "internal"], [1000]]
+        assert await printed(process) == [["unavailable", "internal"], [1000], [ASKED * 1000]]
     resumed(stand_in)
+
+
+FULL: Final[dict[int, int | str]] = {1: 503, 2: 503, 4: "unavailable"}
+
+
+@pytest.mark.parametrize("stand_in", [FULL], indirect=True, ids=["a full server"])
+async def test_python_comes_back_to_a_server_that_was_full_from_the_start(
+    stand_in: StandIn, obeyed: list[float]
+) -> None:
+    connection, back, _ = await sent_away(stand_in)
+    assert len(stand_in.attempts) == 3
+    assert obeyed == [ASKED] * 2
+    await asyncio.wait_for(back.wait(), 30)
+    await connection.close()
+    assert len(stand_in.attempts) == 5
+
+
+@pytest.mark.parametrize("stand_in", [FULL], indirect=True, ids=["a full server"])
+async def test_python_that_shall_not_reconnect_is_told(stand_in: StandIn) -> None:
+    with pytest.raises(ConnectionError, match="503"):
+        await connect(stand_in.url, key=KEY, reconnect=False)
+    assert len(stand_in.attempts) == 1
+
+
+UNREADY: Final[dict[int, int | str]] = {1: 503, 2: "unavailable", 3: 503}
+
+
+@pytest.mark.parametrize("stand_in", [UNREADY], indirect=True, ids=["a full server"])
+async def test_javascript_comes_back_to_a_server_that_was_full_from_the_start(stand_in: StandIn) -> None:
+    script = """
+        await back;
+        await connection.close();
+        console.log(JSON.stringify([errors, ends, obeyed.length]));
+    """
+    async with node(stand_in, script) as process:
+        assert await printed(process) == [[], [1000], 2]
+    assert len(stand_in.attempts) == 5
+
+
+@pytest.mark.parametrize("stand_in", [{1: 503, 2: 503}], indirect=True, ids=["a full server"])
+async def test_listen_goes_on_where_a_server_was_full(stand_in: StandIn, obeyed: list[float]) -> None:
+    options = _parser().parse_args(["--url", stand_in.url, "listen", "channel:a"])
+    listening = asyncio.ensure_future(_run(options))
+    async with asyncio.timeout(30):
+        while not any("subscribe" in attempt.asked for attempt in stand_in.attempts):
+            assert not listening.done()
+            await asyncio.sleep(0.01)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert obeyed == [ASKED] * 2
+
+
+def test_what_a_server_asks_to_wait_is_read_as_seconds_within_reason() -> None:
+    texts = ("7", "0", "", "-1", "1.5", "99999999", "Wed, 21 Oct 2015 07:28:00 GMT")
+    assert [seconds(text) for text in texts] == [7.0, 0.0, 0.0, 0.0, 0.0, 3600.0, 0.0]
 
 
 NO: Final[dict[int, int | str]] = {2: "unauthenticated"}

@@ -168,13 +168,35 @@ export class Connection {
   // --- the life of a connection ---
 
   async _start() {
-    await this._dial();
+    const pauses = waits(LATER);
+    while (!(await this._begin())) await new Promise((resolve) => setTimeout(resolve, this._later + pauses.next().value));
+  }
+
+  /** Open the first socket; false when the server asks to come back, `_later` milliseconds from now at least. */
+  async _begin() {
+    let dialled = false;
     try {
+      await this._dial();
+      dialled = true;
       await this._resume();
+      return true;
     } catch (error) {
-      await this.close();
-      throw error;
+      if (!this._reconnect || !(PASSING.has(error.code) || error.later !== undefined)) {
+        if (dialled) await this.close();
+        throw error;
+      }
+      this._later = error.later ?? 0;
+      this._drop();
+      return false;
     }
+  }
+
+  /** Close a socket that nobody has seen. */
+  _drop() {
+    if (!this._socket) return;
+    this._socket.onclose = this._socket.onmessage = null;
+    this._socket.close(LATER);
+    this._socket = null;
   }
 
   _use(socket) {
@@ -190,18 +212,18 @@ export class Connection {
     else this._comeBack(closed.code);
   }
 
-  _comeBack(code) {
+  _comeBack(code, later = 0) {
     this._pauses ??= waits(code);
     this._wait = setTimeout(async () => {
       try {
         await this._dial();
-      } catch {
-        if (this._reconnect) this._comeBack(code);
+      } catch (error) {
+        if (this._reconnect) this._comeBack(code, error.later);
         return;
       }
       if (this._reconnect) this._resumeAgain();
       else this._socket?.close(1000);
-    }, this._pauses.next().value);
+    }, later + this._pauses.next().value);
   }
 
   async _resumeAgain() {

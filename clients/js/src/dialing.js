@@ -4,6 +4,7 @@ import { PLAIN, RECEIPTS } from "./wire.js";
 import { ConnectionClosed } from "./pending.js";
 
 const LONGEST_WAIT = 30_000;
+const LONGEST_ASKED = 3600;
 const BY_RFC = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
 
 /** Has the server said no, so that another attempt would end the same way? */
@@ -37,14 +38,28 @@ export async function webSocketClass(given) {
   }
 }
 
-/** Give an open socket to `use`, before anything is read from it. Rejects with ConnectionClosed. */
+/** Milliseconds that a `Retry-After` asks for, an hour at most; 0 for none, or for a date. */
+export function asked(retryAfter) {
+  return /^\d+$/.test(retryAfter ?? "") ? Math.min(Number(retryAfter), LONGEST_ASKED) * 1000 : 0;
+}
+
+/**
+ * Give an open socket to `use`, before anything is read from it. Rejects with ConnectionClosed; with its `later`,
+ * in milliseconds, where the server says 503 and the platform shows it: the package `ws` does, browsers do not.
+ */
 export function open(WebSocket, url, { receipts = true, protocols = [] }, use) {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(url, receipts ? [PLAIN, RECEIPTS, ...protocols] : protocols);
     socket.binaryType = "arraybuffer";
+    let later;
+    socket.on?.("unexpected-response", (_, { statusCode, headers }) => {
+      if (statusCode === 503) later = asked(headers["retry-after"]);
+      socket.terminate?.();
+    });
+    const failed = (code, reason) => reject(Object.assign(new ConnectionClosed(code, reason), { later }));
     socket.onopen = () => resolve(use(socket));
     // The WebSocket of Node 22 tells of an attempt that failed by an error alone; no close follows.
-    socket.onerror = () => reject(new ConnectionClosed(1006, ""));
-    socket.onclose = ({ code, reason }) => reject(new ConnectionClosed(code || 1006, reason));
+    socket.onerror = () => failed(1006, "");
+    socket.onclose = ({ code, reason }) => failed(code || 1006, reason);
   });
 }

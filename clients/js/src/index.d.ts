@@ -113,6 +113,8 @@ export class RequestError extends Error {
 export class ConnectionClosed extends Error {
   readonly code: number;
   readonly reason: string;
+  /** Milliseconds that a server asks to wait which has refused the connection with 503; undefined where it did not. */
+  readonly later?: number;
 }
 
 /** No reply came in time, or the request was cancelled. */

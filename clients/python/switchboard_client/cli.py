@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from switchboard_client.connection import Connection, Delivery, connect
+from switchboard_client.connection import PASSING, Connection, Delivery, connect
+from switchboard_client.dialing import LATER, waits
 from switchboard_client.pending import ConnectionClosed, RequestError
 
 
@@ -58,7 +59,7 @@ async def _listen(connection: Connection, options: argparse.Namespace) -> None:
     deliveries: asyncio.Queue[Delivery | ConnectionClosed] = asyncio.Queue()
     connection.on("delivery", deliveries.put_nowait)
     connection.on("close", deliveries.put_nowait)
-    await connection.subscribe(*options.address)
+    await _subscribe(connection, options.address)
     print("listening", file=sys.stderr, flush=True)  # noqa: T201
     heard = 0
     while not options.count or heard < options.count:
@@ -67,6 +68,20 @@ async def _listen(connection: Connection, options: argparse.Namespace) -> None:
             raise delivery
         heard += 1
         print(_json({"address": delivery.address, "message": delivery.message}), flush=True)  # noqa: T201
+
+
+async def _subscribe(connection: Connection, addresses: Sequence[str]) -> None:
+    """Subscribe, for as long as it takes: what is out for a moment, or restarts, is no answer."""
+    for pause in waits(LATER):
+        try:
+            await connection.subscribe(*addresses)
+            return
+        except ConnectionClosed:
+            await connection.opened()
+        except RequestError as error:
+            if error.code not in PASSING:
+                raise
+        await asyncio.sleep(pause)
 
 
 async def _send(connection: Connection, options: argparse.Namespace) -> None:

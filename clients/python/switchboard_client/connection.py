@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from switchboard_client import wire
 from switchboard_client.context import Context
-from switchboard_client.dialing import Dialer
+from switchboard_client.dialing import LATER, Dialer
 from switchboard_client.pending import Answer, ConnectionClosed, Request, RequestError
 
 logger = logging.getLogger(__name__)
@@ -26,9 +26,8 @@ MAX_RUNNING: Final = 1000
 
 PASSING: Final = frozenset({"unavailable", "internal"})
 """Codes of errors that may be gone at the next attempt."""
-LATER: Final = 4100
 GIVEN_UP: Final = 4000
-"""What this end closes with when it cannot resume: to come back later, or not at all."""
+"""What this end closes with when it cannot resume and does not come back; LATER when it does."""
 
 Handler = Callable[[Any], Any]
 
@@ -193,7 +192,7 @@ class Connection:
 
     async def start(self) -> None:
         """Open the first socket; `connect` calls it."""
-        self._socket = await self._dialer.dial_first()
+        self._socket = await self._dialer.dial_first(patient=self._reconnect)
         self._open.set()
         self._reader = asyncio.ensure_future(self._live(self._socket))
 
@@ -388,7 +387,7 @@ async def connect(
     """Connect to `ws://host/connection`; `key` is an API key, `options` go to websockets' `connect`.
 
     Raises Refused, ValueError for a wrong URL, and OSError or TimeoutError when there is no answer. Only what
-    was open once reconnects.
+    was open once reconnects; but with `reconnect`, a server that says 503 is asked again, as long as it does.
     """
     if receipts:
         options["subprotocols"] = [

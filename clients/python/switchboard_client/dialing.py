@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -11,8 +13,12 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
+logger = logging.getLogger(__name__)
+
 LONGEST_WAIT: Final = 30.0
-"""Seconds between two attempts at most."""
+"""Seconds between two attempts at most, unless the server asks for more."""
+LONGEST_ASKED: Final = 3600
+LATER: Final = 4100
 STAY_AWAY: Final = frozenset(
     {1000, 1002, 1003, 1007, 1008, 1009, 1010, *range(4000, 4100), *range(4300, 5000)}
 )
@@ -25,12 +31,23 @@ class Refused(ConnectionError):
     """The server has refused the handshake: a wrong key, or nothing is served at this path."""
 
 
+class ComeBackLater(ConnectionError):
+    """The server cannot take this connection now: it is full, it stops, or what it stands on is out.
+
+    `after` is what it asks to wait, in seconds; 0.0 when it does not say.
+    """
+
+    def __init__(self, after: float) -> None:
+        super().__init__("the server cannot take the connection now: HTTP 503")
+        self.after = after
+
+
 class Dialer:
     """Knows where the server is, and how to wait between attempts.
 
-    The first handshake carries the API key, so that a wrong one is refused at once. Later ones do not: with
-    the same 403 a server refuses what is wrong and what is out for a moment; its answer to `authenticate`
-    tells them apart.
+    The first handshake carries the API key, so that a wrong one is refused at once. Later ones do not: there
+    are servers that refuse with the same 403 what is wrong and what is out for a moment; the answer to
+    `authenticate` tells them apart.
     """
 
     def __init__(self, url: str, options: dict[str, Any], api_key: str = "") -> None:
@@ -39,24 +56,39 @@ class Dialer:
         self._api_key = api_key
         self._waits: Iterator[float] | None = None
 
-    async def dial_first(self) -> ClientConnection:
-        """Open the first socket. Raises Refused, ValueError, OSError or TimeoutError."""
+    async def dial_first(self, patient: bool) -> ClientConnection:
+        """Open the first socket; a patient one comes back as long as the server asks for it.
+
+        Raises Refused, ValueError, OSError or TimeoutError.
+        """
         headers = dict(self._options.get("additional_headers") or {})
         if self._api_key:
             headers["X-API-Key"] = self._api_key
-        return await self._dial(**{**self._options, "additional_headers": headers})
+        pauses = waits(LATER)
+        while True:
+            try:
+                return await self._dial(**{**self._options, "additional_headers": headers})
+            except ComeBackLater as later:
+                if not patient:
+                    raise
+                pause = later.after + next(pauses)
+                logger.warning("%s; another attempt in %.0f s", later, pause)
+                await asyncio.sleep(pause)
 
     async def dial_again(self, code: int) -> ClientConnection | None:
         """Open a socket anew after a close with `code`; None when the server has said to stay away."""
         if code in STAY_AWAY:
             return None
         self._waits = self._waits or waits(code)
+        after = 0.0
         for wait in self._waits:
-            await asyncio.sleep(wait)
+            await asyncio.sleep(after + wait)
             try:
                 return await self._dial(**self._options)
+            except ComeBackLater as later:
+                after = later.after
             except (OSError, TimeoutError):
-                continue
+                after = 0.0
         return None
 
     def settled(self) -> None:
@@ -68,6 +100,8 @@ class Dialer:
             return await open_websocket(self._url, **options)
         except InvalidStatus as error:
             status = error.response.status_code
+            if status == 503:
+                raise ComeBackLater(seconds(error.response.headers.get("Retry-After", ""))) from None
             if status in (401, 403, 404):
                 raise Refused(f"the server has refused the connection: HTTP {status}") from None
             raise ConnectionError(f"the server answered HTTP {status}") from None
@@ -75,6 +109,11 @@ class Dialer:
             raise ValueError(str(error)) from None
         except InvalidHandshake as error:
             raise ConnectionError(str(error)) from None
+
+
+def seconds(retry_after: str) -> float:
+    """What a `Retry-After` asks for, an hour at most; 0.0 for none, or for a date."""
+    return float(min(int(retry_after), LONGEST_ASKED)) if re.fullmatch("[0-9]{1,9}", retry_after) else 0.0
 
 
 def waits(code: int) -> Iterator[float]:

@@ -1,0 +1,48 @@
+"""Who comes while the database or Redis is out is asked to come back, on every path that needs it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import pytest
+
+from tests.events.client import new_user
+from tests.faults.cluster import Pair, until
+from tests.services.handshake import shake
+
+pytestmark = pytest.mark.once
+
+NEED_DATABASE: Final = ("/connection?key={key}", "/websocket?auth={token}", "/lobby?lobbyId=l")
+NEED_REDIS: Final = ("/ws", "/websocket", "/lobby?lobbyId=l")
+NEED_NOTHING_YET: Final = ("/connection", "/layout", "/bus", "/trigger")
+
+
+async def answers(port: int, paths: list[str]) -> dict[str, tuple[int, bool]]:
+    """Status, and whether it says when to come back, by path; all are asked for at once."""
+    heads = await asyncio.gather(*(asyncio.to_thread(shake, port, path) for path in paths))
+    return {
+        path: (head.status, bool(head.header("retry-after"))) for path, head in zip(paths, heads, strict=True)
+    }
+
+
+async def test_while_the_database_is_out(pair: Pair) -> None:
+    server = pair.one.server
+    user = await asyncio.to_thread(new_user, server)
+    paths = [path.format(key=server.api_key, token=user.token) for path in NEED_DATABASE]
+    assert await answers(server.port, paths) == dict.fromkeys(paths, (101, False))
+
+    pair.one.postgres.refuse()
+    pair.one.postgres.cut()
+    assert await answers(server.port, paths) == dict.fromkeys(paths, (503, True))
+    assert (await answers(server.port, ["/bus"]))["/bus"][0] == 101
+
+
+async def test_while_redis_is_out(pair: Pair) -> None:
+    server = pair.one.server
+    pair.one.redis.refuse()
+    pair.one.redis.cut()
+    await until(lambda: not pair.one.is_ready())
+
+    assert await answers(server.port, list(NEED_REDIS)) == dict.fromkeys(NEED_REDIS, (503, True))
+    assert await answers(server.port, list(NEED_NOTHING_YET)) == dict.fromkeys(NEED_NOTHING_YET, (101, False))
