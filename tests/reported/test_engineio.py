@@ -144,6 +144,20 @@ async def test_it_begins_on_a_websocket(broker: Server, stack: AsyncExitStack, d
     assert [await socket.hear(), await socket.hear()] == ["3", "40/layout"]
 
 
+async def test_what_version_2_encodes_twice_is_read_as_it_was_meant(
+    broker: Server, stack: AsyncExitStack, room: str
+) -> None:
+    """socket.io-client 1.0 encodes text a second time on every transport, later ones on polling alone."""
+    other = await plain(stack, broker, "layout")
+    await other.join(room, "other")
+    client = await Raw(broker, DIALECTS["socket.io-client 1.0"]).socket(stack)
+    text = f'42/layout,["NOTIFY",{{"room":"{room}","message":"é€𝄞"}}]'
+
+    await client.send("40/layout", text.encode().decode("latin-1"))
+
+    assert (await other.hear())[1]["message"] == "é€𝄞"
+
+
 async def test_a_client_without_binary_frames_is_told_that_binary_is_not_taken(
     broker: Server, stack: AsyncExitStack
 ) -> None:

@@ -158,7 +158,7 @@ class Endpoint:
         try:
             self._check_origin(scope)
             request = read_request(scope)
-            channel = Channel(scope, receive, send, request.version, self._options.max_payload)
+            channel = Channel(scope, receive, send, request, self._options.max_payload)
             if request.sid:
                 await self._upgrade(request, channel)
             else:

@@ -34,6 +34,11 @@ class Request:
     sid: str
     query: Mapping[str, str]
 
+    @property
+    def encodes_twice(self) -> bool:
+        """Whether its client encodes text a second time also in frames: socket.io-client 1.0."""
+        return self.query.get("EIO") == "2"
+
 
 def read_request(scope: Mapping[str, Any]) -> Request:
     """Check the query of a scope. Raises RequestRefused."""

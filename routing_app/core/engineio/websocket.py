@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from routing_app.core.codes import MALFORMED, NORMAL, TOO_BIG, Advice, Close
 from routing_app.core.engineio import wire
+from routing_app.core.engineio.request import Request
 from routing_app.core.engineio.session import Session
 from routing_app.core.engineio.wire import Packet
 from routing_app.core.frame import Frame
@@ -26,11 +27,12 @@ class Gone(Exception):
 class Channel:
     """The WebSocket of one client: packets in, frames out through `writer`."""
 
-    def __init__(self, scope: Any, receive: Any, send: Any, version: int, max_packet: int) -> None:
-        self.writer = _writer(scope, send, version)
+    def __init__(self, scope: Any, receive: Any, send: Any, request: Request, max_packet: int) -> None:
+        self.writer = _writer(scope, send, request.version)
         self._receive = receive
         self._send = send
-        self._version = version
+        self._version = request.version
+        self._twice = request.encodes_twice
         self._subprotocol = first_offered(scope)
         self._max_packet = max_packet
 
@@ -52,7 +54,7 @@ class Channel:
         data: Packet = message["text"] if message.get("text") is not None else message["bytes"]
         if len(data) > self._max_packet or (isinstance(data, str) and len(data.encode()) > self._max_packet):
             raise PacketTooBig
-        return wire.decode_frame(self._version, data)
+        return wire.decode_frame(self._version, data, self._twice)
 
     def close(self, close: Close = NORMAL) -> None:
         """End it from this side."""

@@ -70,13 +70,16 @@ def check(packet: str) -> str:
     return packet
 
 
-def decode_frame(version: int, data: Packet) -> Packet:
+def decode_frame(version: int, data: Packet, twice: bool = False) -> Packet:
     """The packet of one WebSocket frame: version 3 puts the type before binary data, version 4 does not.
 
-    Clients without binary frames (`b64` in the query) write base64. Raises WireError.
+    Clients without binary frames (`b64` in the query) write base64; those of version 2 encode text `twice`,
+    here as in payloads. Raises WireError.
     """
     if isinstance(data, str):
-        return _from_base64(version, data) if data.startswith(BASE64) else check(data)
+        if data.startswith(BASE64):
+            return _from_base64(version, data)
+        return check(_encoded_once(data) if twice else data)
     if version == 4:
         return data
     if data[:1] != b"\x04":
