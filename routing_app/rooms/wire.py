@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from decimal import Decimal
+from math import isfinite
 from typing import Any, Final
 
 from routing_app.core.json import NotJSON, loads
@@ -33,6 +35,10 @@ TRIGGER_EVENTS: Final = {
 
 class Ignored(ValueError):
     """An event without effect and without answer, as in the original; the text says why, for the log."""
+
+
+class Refused(Ignored):
+    """What the original would carry out, and has no effect here; the text is for the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,24 +162,47 @@ def _object(argument: Any) -> dict[str, Any]:
 
 
 def room_name(value: Any) -> str:
-    """A room as clients name it: a text, or a number that is taken for its text. Raises Ignored."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+    """A room as clients name it: a string, or a number that is taken for its text. Raises Refused.
+
+    Half a character (`"\\ud83d"`, what is left of an emoji that was cut) becomes U+FFFD, as in all UTF-8.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = _number(value)
     if not isinstance(value, str) or not value:
-        raise Ignored("no room")
-    if len(value) > MAX_ROOM or not storable(value):
-        raise Ignored("the name of the room is too long, or holds control characters")
-    return value
+        raise Refused("a room is a string, or a number")
+    name = _whole(value)
+    if len(name) > MAX_ROOM:
+        raise Refused(f"the name of a room has at most {MAX_ROOM} characters")
+    if not storable(name):
+        raise Refused("the name of a room holds no control characters")
+    return name
+
+
+def _number(value: int | float) -> str:
+    """A number as JavaScript writes it: 1.0 is `1`, and small and large ones have an exponent."""
+    if isinstance(value, int):
+        return str(value)
+    if not isfinite(value):
+        raise Refused("JSON has no such number")
+    if value == 0:
+        return "0"
+    if 1e-6 <= abs(value) < 1e21:
+        text = f"{Decimal(repr(value)):f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    digits, _, exponent = repr(value).partition("e")
+    return f"{digits}e{int(exponent):+d}"
 
 
 def _nickname(value: Any) -> Any:
-    """Any JSON value that JavaScript holds for true."""
+    """Any JSON value that JavaScript holds for true; half a character in it becomes U+FFFD."""
     if value in (None, False, 0, ""):
         raise Ignored("no name")
-    text = _written(value)
-    if len(text) > MAX_NAME or not storable(text) or not storable(str(value)) or "\\u0000" in text:
-        raise Ignored("the name is too long, or holds control characters")
-    return value
+    text = _whole(_written(value))
+    if len(text) > MAX_NAME:
+        raise Refused(f"a name, written as JSON, has at most {MAX_NAME} characters")
+    if "\\u0000" in text:
+        raise Refused("a name does not hold the character U+0000")
+    return json.loads(text)
 
 
 def _written(value: Any) -> str:
@@ -181,7 +210,7 @@ def _written(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        raise Ignored("the name holds what JSON cannot") from None
+        raise Refused("a name holds only what JSON can") from None
 
 
 def _json(text: str, wrong: str) -> Any:
@@ -190,6 +219,11 @@ def _json(text: str, wrong: str) -> Any:
         return loads(text)
     except NotJSON:
         raise Ignored(wrong) from None
+
+
+def _whole(text: str) -> str:
+    """A text without halves of characters: only whole ones have a UTF-8."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def storable(text: str) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.rooms import wire
-from routing_app.rooms.wire import Broadcast, Clients, Ignored, Join, Leave, Notify, Signal
+from routing_app.rooms.wire import Broadcast, Clients, Ignored, Join, Leave, Notify, Refused, Signal
 
 pytestmark = pytest.mark.once
 
@@ -99,12 +99,34 @@ def test_any_event_is_understood_or_ignored(namespace: str, name: Any, arguments
 
 @pytest.mark.parametrize(
     "name",
-    ["x" * 256, "a\x00b", "a\nb", "\ud800", "", None, True, 1.5, {}, []],
+    ["x" * 256, "a\x00b", "a\nb", "", None, True, float("inf"), {}, []],
     ids=lambda name: repr(name)[:12],
 )
 def test_names_that_no_room_can_have(name: Any) -> None:
-    with pytest.raises(Ignored):
+    with pytest.raises(Refused):
         wire.room_name(name)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("\ud83d", "\ufffd"),
+        ("a\udc00b", "a\ufffdb"),
+        (5, "5"),
+        (1.5, "1.5"),
+        (-0.0, "0"),
+        (1.0, "1"),
+        (-2.50, "-2.5"),
+        (1e-6, "0.000001"),
+        (1.5e-7, "1.5e-7"),
+        (123456789012345680.0, "123456789012345680"),
+        (1e20, "100000000000000000000"),
+        (1e21, "1e+21"),
+        (1.25e300, "1.25e+300"),
+    ],
+)
+def test_rooms_are_named_as_javascript_writes_them(value: Any, name: str) -> None:
+    assert wire.room_name(value) == name
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "5", "all.contexts", "a/b", "é€ 𝄞", "..", "%2F"])
@@ -115,7 +137,7 @@ def test_names_that_rooms_have(name: str) -> None:
 @pytest.mark.parametrize(
     "nickname",
     [
-        *(None, False, 0, "", "\x00", "\ud800", ["\x00"], ["\ud800"], "x" * 300),
+        *(None, False, 0, "", "\x00", ["\x00"], "x" * 300),
         *(float("nan"), float("inf"), {"n": [float("-inf")]}),
     ],
     ids=lambda name: repr(name)[:12],
@@ -123,6 +145,12 @@ def test_names_that_rooms_have(name: str) -> None:
 def test_nicknames_that_are_none(nickname: Any) -> None:
     with pytest.raises(Ignored):
         wire.parse("layout", "JOIN", [{"room": "r", "name": nickname}])
+
+
+def test_half_a_character_in_a_nickname_is_replaced() -> None:
+    event = wire.parse("layout", "JOIN", [{"room": "r", "name": ["caf\ud83d", {"\udc00": "\U0001f600"}]}])
+
+    assert event == Join("r", ["caf\ufffd", {"\ufffd": "\U0001f600"}])
 
 
 @pytest.mark.parametrize("nickname", ["x" * 253, "é" * 253, "日本" * 100, "a b", {"n": 1}, [], 1.5, True])
