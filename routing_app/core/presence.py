@@ -68,13 +68,21 @@ class Presence:
             await self._writes.submit(lambda: forget_workers([self._worker_id]))
 
     def arrive(self, connection: Connection) -> asyncio.Future[None]:
-        """Record a connection and what it hears; the future resolves after the commit."""
-        record = ConnectionRecord(
-            id=connection.id,
-            worker_id=self._worker_id,
-            line=connection.line,
-            peer=str(connection.peer)[:64],
-            connected_at=timezone.now(),
+        """Record a connection and what it hears; the future resolves after the commit.
+
+        Called again it writes what could not be written, or was lost.
+        """
+        known = self._here.get(connection.id)
+        record = (
+            known[0]
+            if known is not None
+            else ConnectionRecord(
+                id=connection.id,
+                worker_id=self._worker_id,
+                line=connection.line,
+                peer=str(connection.peer)[:64],
+                connected_at=timezone.now(),
+            )
         )
         self._here[connection.id] = (record, connection)
         return self._submit(_insert, _arrival(record, connection))

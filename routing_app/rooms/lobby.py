@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import Error as DatabaseError
+from django.db import OperationalError
 
 from routing_app.core.codes import FORBIDDEN, POLICY
+from routing_app.core.connection import State
 from routing_app.core.publication import Publication
-from routing_app.rooms import records, wire
+from routing_app.rooms import wire
+from routing_app.rooms.board import board
+from routing_app.rooms.changes import Kind
 from routing_app.rooms.member import Ack, Member
 from routing_app.rooms.membership import ignore, join, leave_room, unavailable
 from routing_app.rooms.models import address
+from routing_app.rooms.picture import Seat
 
 
 def peer_address(lobby: str, id: str) -> str:
@@ -36,15 +40,8 @@ async def connected(member: Member, lobby_id: Any) -> None:
         ignore(member, str(ignored))
         member.connection.close(POLICY)
         return
-    if not await _join(member, lobby):
+    if not await _join(member, lobby, peers=True):
         member.connection.close(FORBIDDEN)
-        return
-    try:
-        ids = await records.nicknames((wire.LOBBY, lobby))
-    except DatabaseError as error:
-        unavailable(member, error)
-        return
-    member.emit("PEERS", [id for id in ids if id != member.id])
 
 
 async def take(member: Member, event: wire.Event, ack: Ack) -> None:
@@ -61,32 +58,45 @@ async def take(member: Member, event: wire.Event, ack: Ack) -> None:
 
 
 def gone(member: Member) -> None:
-    """The client has gone: tell the members who remain."""
-    lobby = current(member)
-    if lobby is not None:
-        member.rooms.clear()
-        member.worker.spawn(member.worker.hub.publish(_left(member, lobby)))
+    """The client has gone: the members who remain are told once its row has."""
+    entries = list(member.rooms.values())
+    member.rooms.clear()
+    for entry in entries:
+        lobbies = board(member.worker)
+        lobbies.leave(entry.room[1], member.id)
+        lobbies.submit(Kind.LEAVE, entry)
 
 
-async def _join(member: Member, lobby: str) -> bool:
-    """Everybody in the lobby hears JOINED, the one who joins as well."""
-    if not await join(member, lobby, member.id, peer_address(lobby, member.id)):
-        return False
-    to = address(wire.LOBBY, lobby)
-    await member.worker.hub.publish(Publication((to,), [member.id], "JOINED"))
-    return True
+def forget(member: Member, lobby: str) -> None:
+    """The lobby was deleted: the client is told nothing more of it."""
+    board(member.worker).leave(lobby, member.id)
+
+
+async def _join(member: Member, lobby: str, peers: bool = False) -> bool:
+    """Everybody in the lobby hears JOINED, the one who joins as well; PEERS follows where it is wanted."""
+    lobbies = board(member.worker)
+    seat = Seat(member.id, member.emit, peers, lambda: _return(member, lobby))
+    lobbies.expect(lobby, seat)
+    if await join(member, lobby, member.id, peer_address(lobby, member.id)):
+        if await lobbies.seated(seat):
+            return True
+        if member.connection.state is State.OPEN:
+            unavailable(member, OperationalError("the lobby cannot be read"))
+    lobbies.leave(lobby, member.id)
+    return False
+
+
+def _return(member: Member, lobby: str) -> None:
+    """The lobby thinks that a member is gone which has not left: its row was lost, or taken for dead."""
+    if (entry := member.rooms.get((wire.LOBBY, lobby))) is not None:
+        board(member.worker).restore([entry])
 
 
 async def _leave(member: Member, lobby: str, ack: Ack) -> None:
-    inside = current(member) == lobby
+    if current(member) == lobby:
+        board(member.worker).leave(lobby, member.id)
     if await leave_room(member, lobby):
-        if inside:
-            await member.worker.hub.publish(_left(member, lobby))
         ack()
-
-
-def _left(member: Member, lobby: str) -> Publication:
-    return Publication((address(wire.LOBBY, lobby),), [member.id], "LEFT")
 
 
 async def _broadcast(member: Member, event: wire.Broadcast) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -27,6 +28,8 @@ class Member:
         self.emit = emit
         self.nickname: Any = None
         """The name of the last JOIN; it stays after LEAVE."""
+        self.recorded: asyncio.Future[None] | None = None
+        """The row of the connection: done when it is committed, or cannot be."""
         self.rooms: dict[Key, Entry] = {}
         """Rooms it is in, and those it is about to be in."""
 

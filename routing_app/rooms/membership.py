@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import OperationalError
 from django.utils import timezone
 
 from routing_app.core import metrics
@@ -14,10 +16,12 @@ from routing_app.core.codes import UNAVAILABLE, Refusal
 from routing_app.core.connection import State
 from routing_app.core.database import Overloaded
 from routing_app.core.subscriptions import LayerUnavailable
-from routing_app.rooms import records
+from routing_app.rooms import records, wire
+from routing_app.rooms.board import board
+from routing_app.rooms.changes import Kind, Outcome
 from routing_app.rooms.member import Member, roll
 from routing_app.rooms.models import address
-from routing_app.rooms.records import Entry, Verb
+from routing_app.rooms.records import Entry, Verb, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +34,16 @@ def ignore(member: Member, reason: str, refusal: Refusal = Refusal.MALFORMED) ->
     logger.info("/%s: an event of %s is ignored: %s", member.namespace, member.connection.id, reason)
 
 
+def refuse(member: Member, name: Any, reason: str, refusal: Refusal = Refusal.MALFORMED) -> None:
+    """Tell a client that its event has no effect, where the original would have done what it asks for.
+
+    One that is not accepted yet sees that its handshake is refused.
+    """
+    ignore(member, reason, refusal)
+    if not member.connection.outbox.corked:
+        member.emit("ERROR", {"event": name, "reason": reason})
+
+
 async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -> bool:
     """Let a client into a room, once its row is committed; False when it is not in the room after this.
 
@@ -39,7 +53,7 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
     entry = _entry(member, room, nickname, *more_addresses)
     before = member.rooms.get(entry.room)
     if before is None and len(member.rooms) >= settings.ROOMS_MAX_ROOMS:
-        ignore(member, "it is in too many rooms", Refusal.CROWDED)
+        refuse(member, "JOIN", "in too many rooms", Refusal.CROWDED)
         return False
     known_to_be_open = entry.room in roll(member.worker).open
     if not known_to_be_open and not await _granted(member, Verb.ASK, entry):
@@ -48,11 +62,13 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
         return False
     member.rooms[entry.room] = entry
     if not await _granted(member, Verb.JOIN, entry):
-        _undo(member, entry, before)
+        if member.connection.state is State.OPEN:
+            _undo(member, entry, before)
         return False
     member.nickname = nickname
     member.connection.identity = records.identity(nickname)
-    roll(member.worker).used.add(entry.room)
+    if member.namespace != wire.LOBBY:  # a lobby's changes say so themselves
+        roll(member.worker).used.add(entry.room)
     return True
 
 
@@ -78,18 +94,39 @@ def _undo(member: Member, entry: Entry, before: Entry | None) -> None:
 
 
 async def _granted(member: Member, verb: Verb, entry: Entry) -> bool:
-    """Whether a request succeeds; what is refused, or cannot be asked, is counted."""
+    """Whether a request succeeds. Who is refused is told; whom the database does not serve is sent away."""
     try:
-        verdict = await records.submit(member.worker, verb, entry)
+        verdict = await (_write(member, entry) if verb is Verb.JOIN else _submit(member, verb, entry))
     except (Overloaded, DatabaseError) as error:
         unavailable(member, error)
         return False
     if verb is not Verb.LEAVE:
         roll(member.worker).know(entry.room, entry.room in verdict.restricted)
     if entry in verdict.refused:
-        ignore(member, "the room is full, or not for this client", Refusal.FORBIDDEN)
+        refuse(member, "JOIN", "the room is full, or not for this client", Refusal.FORBIDDEN)
         return False
-    return True
+    return entry not in verdict.unrecorded
+
+
+async def _write(member: Member, entry: Entry) -> Verdict:
+    """JOIN. The connection's own row comes first: without it nobody would see the membership.
+
+    Raises OperationalError when it cannot be written.
+    """
+    for _ in range(2):
+        if member.recorded is not None:
+            await asyncio.wait([member.recorded])
+        verdict = await _submit(member, Verb.JOIN, entry)
+        if entry not in verdict.unrecorded or member.connection.state is not State.OPEN:
+            return verdict
+        member.recorded = member.worker.presence.arrive(member.connection)
+    raise OperationalError("the connection has no row")
+
+
+def _submit(member: Member, verb: Verb, entry: Entry) -> asyncio.Future[Verdict] | asyncio.Future[Outcome]:
+    if member.namespace != wire.LOBBY or verb is Verb.ASK:
+        return records.submit(member.worker, verb, entry)
+    return board(member.worker).submit(Kind.JOIN if verb is Verb.JOIN else Kind.LEAVE, entry)
 
 
 async def _hear(member: Member, *addresses: str) -> bool:
@@ -115,8 +152,11 @@ async def leave_room(member: Member, room: str) -> bool:
 
 
 def unavailable(member: Member, error: Exception) -> None:
-    """The database does not serve a client: it gets no ack, or no handshake, and may try again."""
+    """The database does not serve a client: it is asked to come back, and to say again what it wants.
+
+    Nothing else could be told by what every client understands; and what was not done, or only perhaps, ends
+    with the connection.
+    """
     metrics.REFUSED.labels(LINE, Refusal.UNAVAILABLE).inc()
     logger.warning("/%s: the database does not answer: %s", member.namespace, type(error).__name__)
-    if member.connection.outbox.corked:
-        member.connection.close(UNAVAILABLE)
+    member.connection.close(UNAVAILABLE)

@@ -24,9 +24,11 @@ class Namespace(models.TextChoices):
 def check_name(value: str) -> None:
     """Names that clients can use. Raises ValidationError."""
     try:
-        wire.room_name(value)
+        usable = wire.room_name(value) == value
     except wire.Ignored as error:
         raise ValidationError(str(error)) from None
+    if not usable:
+        raise ValidationError("the name of the room holds half a character")
 
 
 def check_allowed(value: object) -> None:
@@ -66,6 +68,10 @@ class Room(models.Model):
         blank=True,
         validators=[check_allowed],
         help_text="Nicknames, or network addresses of clients, that may join; empty: everybody.",
+    )
+
+    version = models.PositiveBigIntegerField(
+        default=0, editable=False, help_text="How often the members of a lobby have changed."
     )
 
     objects = RoomQuerySet.as_manager()

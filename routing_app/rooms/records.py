@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -16,7 +16,6 @@ from django.db.models.functions import Now
 from routing_app.core import database
 from routing_app.core.models import ConnectionRecord, Subscription
 from routing_app.core.worker import Worker
-from routing_app.rooms import wire
 from routing_app.rooms.models import Membership, Room
 
 CHUNK: Final = 200
@@ -55,6 +54,8 @@ class Verdict:
     refused: frozenset[Entry]
     restricted: frozenset[Key]
     """Rooms that do not take everybody."""
+    unrecorded: frozenset[Entry] = frozenset()
+    """Entries that were not written, since their connection has no row of its own."""
 
 
 Request = tuple[Verb, Entry]
@@ -71,17 +72,16 @@ def submit(worker: Worker, verb: Verb, entry: Entry) -> asyncio.Future[Verdict]:
 
 def restore(worker: Worker, entries: Sequence[Entry]) -> asyncio.Future[None]:
     """Write memberships again that had been granted, without asking limits a second time."""
-    return worker.writes.submit(lambda: _write(entries, _rooms_of(entries)))
+
+    def write_again() -> None:
+        write(entries, rooms_of(entries))
+
+    return worker.writes.submit(write_again)
 
 
 async def nicknames(room: Key) -> list[Any]:
     """Nicknames in a room, in the order in which members joined, over all workers."""
     return await database.query(lambda: list(_present(room).values_list("nickname", flat=True)))
-
-
-async def lapsed_peers(lobbies: Collection[str], here: str) -> set[tuple[str, str]]:
-    """Lobby and id of members whose worker's lease has lapsed; the worker that asks, `here`, is alive."""
-    return await database.query(_lapsed_peers, list(lobbies), here)
 
 
 async def touch(worker: Worker, rooms: Iterable[Key]) -> None:
@@ -99,28 +99,19 @@ def _present(room: Key) -> Any:
     return Membership.objects.present().filter(room__namespace=room[0], room__name=room[1])
 
 
-def _lapsed_peers(lobbies: Sequence[str], here: str) -> set[tuple[str, str]]:
-    members = Membership.objects.lapsed().exclude(connection__worker_id=here)
-    found: set[tuple[str, Any]] = set()
-    for start in range(0, len(lobbies), CHUNK):
-        named = members.filter(room__namespace=wire.LOBBY, room__name__in=lobbies[start : start + CHUNK])
-        found.update(named.values_list("room__name", "nickname"))
-    return found
-
-
 def _apply(requests: list[Request]) -> Verdict:
     by_verb: dict[Verb, list[Entry]] = defaultdict(list)
     for verb, entry in requests:
         by_verb[verb].append(entry)
-    _remove(by_verb[Verb.LEAVE])
-    rooms = _rooms_of(by_verb[Verb.JOIN])
-    rooms |= _find(sorted({entry.room for entry in by_verb[Verb.ASK]} - rooms.keys()))
-    refused = _refused(by_verb[Verb.ASK], rooms) | _refused(by_verb[Verb.JOIN], rooms)
-    _write([entry for entry in by_verb[Verb.JOIN] if entry not in refused], rooms)
-    return Verdict(refused, frozenset(key for key, room in rooms.items() if room.restricted))
+    remove(by_verb[Verb.LEAVE])
+    rooms = rooms_of(by_verb[Verb.JOIN])
+    rooms |= find(sorted({entry.room for entry in by_verb[Verb.ASK]} - rooms.keys()))
+    kept_out = refused(by_verb[Verb.ASK], rooms) | refused(by_verb[Verb.JOIN], rooms)
+    unrecorded = write([entry for entry in by_verb[Verb.JOIN] if entry not in kept_out], rooms)
+    return Verdict(kept_out, frozenset(key for key, room in rooms.items() if room.restricted), unrecorded)
 
 
-def _remove(entries: Sequence[Entry]) -> None:
+def remove(entries: Sequence[Entry]) -> None:
     """Delete memberships, and what the connections heard by them."""
     if not entries:
         return
@@ -134,18 +125,19 @@ def _remove(entries: Sequence[Entry]) -> None:
     Subscription.objects.filter(pk__in=stale).delete()
 
 
-def _rooms_of(entries: Iterable[Entry]) -> dict[Key, Room]:
+def rooms_of(entries: Iterable[Entry]) -> dict[Key, Room]:
     """The rooms of entries; those that do not exist yet are made. Sorted, so that workers do not deadlock."""
     keys = sorted({entry.room for entry in entries})
-    rooms = _find(keys)
+    rooms = find(keys)
     missing = [Room(namespace=key[0], name=key[1]) for key in keys if key not in rooms]
     if missing:
         Room.objects.bulk_create(missing, CHUNK, ignore_conflicts=True)
-        rooms |= _find([(room.namespace, room.name) for room in missing])
+        rooms |= find([(room.namespace, room.name) for room in missing])
     return rooms
 
 
-def _find(keys: Sequence[Key]) -> dict[Key, Room]:
+def find(keys: Sequence[Key]) -> dict[Key, Room]:
+    """The rooms that exist."""
     return {
         (room.namespace, room.name): room
         for start in range(0, len(keys), CHUNK)
@@ -163,7 +155,7 @@ def _any_of(keys: Iterable[Key]) -> Q:
     return condition
 
 
-def _refused(entries: Iterable[Entry], rooms: dict[Key, Room]) -> frozenset[Entry]:
+def refused(entries: Iterable[Entry], rooms: dict[Key, Room]) -> frozenset[Entry]:
     """Entries that a room's allow-list or limit keeps out."""
     by_room: dict[Key, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -194,10 +186,13 @@ def _text(nickname: Any) -> str:
     return nickname if isinstance(nickname, str) else ""
 
 
-def _write(entries: Sequence[Entry], rooms: dict[Key, Room]) -> None:
-    """Insert memberships of connections that are recorded; a second JOIN brings the nickname up to date."""
+def write(entries: Sequence[Entry], rooms: dict[Key, Room]) -> frozenset[Entry]:
+    """Insert memberships; a second JOIN brings the nickname up to date.
+
+    Those of connections without a row of their own are left out, and returned.
+    """
     if not entries:
-        return
+        return frozenset()
     recorded = ConnectionRecord.objects.in_bulk({entry.connection for entry in entries})
     present = [entry for entry in entries if entry.connection in recorded]
     rows = [
@@ -215,6 +210,7 @@ def _write(entries: Sequence[Entry], rooms: dict[Key, Room]) -> None:
     heard = [Subscription(connection_id=e.connection, address=a) for e in present for a in e.addresses]
     Subscription.objects.bulk_create(heard, CHUNK, ignore_conflicts=True)
     _rename({entry.connection: entry.nickname for entry in present}, recorded)
+    return frozenset(entries) - frozenset(present)
 
 
 def _rename(nicknames: dict[str, Any], recorded: dict[str, ConnectionRecord]) -> None:

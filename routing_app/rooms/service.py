@@ -13,7 +13,7 @@ from django.db import Error as DatabaseError
 from routing_app.core.publication import MESSAGE, Publication
 from routing_app.rooms import lobby, records, wire
 from routing_app.rooms.member import Ack, Member, roll
-from routing_app.rooms.membership import ignore, join, leave_room, unavailable
+from routing_app.rooms.membership import ignore, join, leave_room, refuse, unavailable
 from routing_app.rooms.models import address
 from routing_app.rooms.records import Key
 
@@ -24,7 +24,7 @@ UNKNOWN: Final = "unknown"
 async def enter(member: Member) -> None:
     """A client has connected to a namespace."""
     roll(member.worker).add(member)
-    member.worker.presence.arrive(member.connection)
+    member.recorded = member.worker.presence.arrive(member.connection)
 
 
 def leave(member: Member) -> None:
@@ -38,6 +38,9 @@ async def take(member: Member, name: Any, arguments: list[Any], ack: Ack) -> Non
     """One event of a client."""
     try:
         event = wire.parse(member.namespace, name, arguments)
+    except wire.Refused as refused:
+        refuse(member, name, str(refused))
+        return
     except wire.Ignored as ignored:
         ignore(member, str(ignored))
         return
@@ -89,3 +92,5 @@ def forget_room(member: Member, key: Key) -> None:
     if (entry := member.rooms.pop(key, None)) is not None:
         member.worker.hub.unsubscribe(member.connection, *entry.addresses)
         member.worker.presence.change(member.connection)
+        if key[0] == wire.LOBBY:
+            lobby.forget(member, key[1])

@@ -10,8 +10,9 @@ from django.conf import settings
 
 from routing_app.core.publication import Publication
 from routing_app.core.worker import Worker, on_start
-from routing_app.rooms import records
+from routing_app.rooms import records, wire
 from routing_app.rooms.absence import Absences
+from routing_app.rooms.board import board
 from routing_app.rooms.member import Roll, roll
 from routing_app.rooms.service import forget_room
 
@@ -26,10 +27,22 @@ PERIOD_SECONDS: Final = 30.0
 async def begin(worker: Worker) -> None:
     """Join the worker's own upkeep."""
     mine = roll(worker)
-    worker.presence.on_copy.append(lambda: records.restore(worker, list(mine.entries())))
+    worker.presence.on_copy.append(lambda: _restore(worker, mine))
     worker.hub.on(EVICT, lambda publication: _evict(worker, mine, publication))
     worker.spawn(_keep_on(worker))
     worker.spawn(Absences(worker).watch())
+
+
+def _restore(worker: Worker, mine: Roll) -> asyncio.Future[None]:
+    """Write memberships again; those in lobbies have an order of their own, and follow."""
+    entries = list(mine.entries())
+    done = records.restore(worker, [entry for entry in entries if entry.room[0] != wire.LOBBY])
+    done.add_done_callback(lambda _: _restore_lobbies(worker, mine))
+    return done
+
+
+def _restore_lobbies(worker: Worker, mine: Roll) -> None:
+    board(worker).restore(entry for entry in mine.entries() if entry.room[0] == wire.LOBBY)
 
 
 def _evict(worker: Worker, mine: Roll, publication: Publication) -> int:

@@ -99,6 +99,7 @@ async def test_a_client_is_in_so_many_rooms_at_once(tight: Server, stack: AsyncE
         await client.ask("JOIN", {"room": name, "name": "n"})
 
     await client.emit("JOIN", {"room": f"{room}-3", "name": "n"}, id=1)
+    assert await client.hear() == ["ERROR", {"event": "JOIN", "reason": "in too many rooms"}]
     assert await client.settled() == []
     await client.ask("LEAVE", {"room": room})
     await client.ask("JOIN", {"room": f"{room}-3", "name": "n"})

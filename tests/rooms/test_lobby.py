@@ -43,7 +43,7 @@ async def test_each_generation_names_its_lobby_in_its_way(
     assert await first.hear() == ["JOINED", client.sid]
 
 
-@pytest.mark.parametrize(("version", "connect"), [(3, ""), (4, ","), (4, ',{"lobbyId":5.5}'), (4, ",{}")])
+@pytest.mark.parametrize(("version", "connect"), [(3, ""), (4, ","), (4, ',{"lobbyId":[5.5]}'), (4, ",{}")])
 async def test_without_a_lobby_the_client_is_sent_away(
     broker: Server, stack: AsyncExitStack, version: int, connect: str
 ) -> None:

@@ -95,7 +95,8 @@ async def test_an_allow_list_admits_names_and_addresses(
     number = await restricted(api, room, allowed=["alice"])
     member, other = await plain(stack, broker, "layout"), await plain(stack, broker, "layout")
 
-    await other.join(room, "mallory")
+    await other.say("JOIN", {"room": room, "name": "mallory"})
+    assert (await other.hear())[0] == "ERROR"
     await member.join(room, "alice")
     await member.say("NOTIFY", {"room": room, "message": "for members"})
     await member.settled()
@@ -132,6 +133,8 @@ async def test_a_refused_join_is_not_acked(
 
     await client.emit("JOIN", {"room": room, "name": "n"}, id=1)
 
+    reason = "the room is full, or not for this client"
+    assert await client.hear() == ["ERROR", {"event": "JOIN", "reason": reason}]
     assert await client.settled() == []
 
 
@@ -139,6 +142,7 @@ async def test_a_full_lobby_sends_away(broker: Server, stack: AsyncExitStack, ro
     await api.json("POST", "/api/rooms/", {"namespace": "lobby", "name": room, "member_limit": 0})
     client = await socketio(stack, broker, "lobby", lobbyId=room)
 
+    assert (await client.hear())[0] == "ERROR"
     assert await client.hear_packet() == "41/lobby,"
 
 

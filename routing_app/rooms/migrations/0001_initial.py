@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                 ('note', models.CharField(blank=True, max_length=255)),
                 ('member_limit', models.PositiveIntegerField(blank=True, help_text='Members at once; empty: any number.', null=True)),
                 ('allowed', models.JSONField(blank=True, default=list, help_text='Nicknames, or network addresses of clients, that may join; empty: everybody.', validators=[routing_app.rooms.models.check_allowed])),
+                ('version', models.PositiveBigIntegerField(default=0, editable=False, help_text='How often the members of a lobby have changed.')),
             ],
             options={
                 'ordering': ['namespace', 'name'],

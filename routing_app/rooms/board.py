@@ -1,0 +1,203 @@
+"""The lobbies that have a member on this worker: writes changes, publishes them, and keeps the pictures true.
+
+A change is published when it is committed, whoever still waits for it. What a worker misses (a publisher died
+in between, a change was late) it reads from the rows: after HOLD_SECONDS, and at each look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from django.db import Error as DatabaseError
+
+from routing_app.core.database import GroupedWrites, Overloaded
+from routing_app.core.publication import Publication
+from routing_app.core.worker import Worker
+from routing_app.rooms import changes
+from routing_app.rooms.changes import Kind, Outcome, State
+from routing_app.rooms.models import address
+from routing_app.rooms.picture import Picture, Seat, Stamp, pack, unpack
+from routing_app.rooms.records import Entry
+
+logger = logging.getLogger(__name__)
+
+CHANGED: Final = "$rooms.changed"
+"""Event of a publication to a lobby that carries one change of it; workers take it, no client."""
+HOLD_SECONDS: Final = 1.0
+"""How long a change waits for those before it until the rows are read."""
+SEAT_SECONDS: Final = 10.0
+"""How long a member whose row is committed may wait until it is taken in."""
+
+
+class Board:
+    """Pictures by lobby, and the changes that could not be written."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._pictures: dict[str, Picture] = {}
+        self._loading: set[str] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._owed: list[Entry] = []
+        self._odd: dict[str, State] = {}
+        self.writes = GroupedWrites()
+        worker.hub.on(CHANGED, self._take)
+
+    # --- changes of members here -------------------------------------------------------------------------
+
+    def expect(self, lobby: str, seat: Seat) -> None:
+        """Somebody here is about to join."""
+        self._pictures.setdefault(lobby, Picture()).expect(seat)
+
+    async def seated(self, seat: Seat) -> bool:
+        """Wait until a member whose row is committed is taken in; False when it has gone, or cannot be."""
+        await asyncio.wait([seat.taken], timeout=SEAT_SECONDS)
+        return seat.taken.done() and seat.taken.result()
+
+    def leave(self, lobby: str, id: str) -> None:
+        """Somebody here has gone, or did not come: it is told nothing more."""
+        if (picture := self._pictures.get(lobby)) is None:
+            return
+        picture.leave(id)
+        if picture.empty:
+            del self._pictures[lobby]
+            self._stop_timer(lobby)
+
+    def submit(self, kind: Kind, entry: Entry) -> asyncio.Future[Outcome]:
+        """Have a change made, and published after its commit; a LEAVE that fails is made by the next look."""
+        try:
+            future = self.writes.submit_item(changes.make, (kind, entry))
+        except Overloaded as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+        future.add_done_callback(lambda done: self._made(kind, entry, done))
+        return future
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Write rows again that may be lost."""
+        for entry in entries:
+            self.submit(Kind.RESTORE, entry)
+
+    def _made(self, kind: Kind, entry: Entry, done: asyncio.Future[Outcome]) -> None:
+        if done.cancelled():
+            return
+        if done.exception() is not None:
+            if kind is Kind.LEAVE:
+                self._owed.append(entry)
+            return
+        if (change := done.result().changes.get((kind, entry))) is not None:
+            to = (address(*entry.room),)
+            self._worker.hub.publish_soon(Publication(to, pack(change), CHANGED))
+
+    # --- what is told to members here --------------------------------------------------------------------
+
+    def _take(self, publication: Publication) -> int:
+        """A change, of this worker or of another one."""
+        lobby = publication.addresses[0].partition("/")[2]
+        picture = self._pictures.get(lobby)
+        if picture is None:
+            return 0
+        change = unpack(publication.message)
+        if picture.stamp is None:
+            # Until a member's row is committed nothing counts: it will be in the rows that are read then.
+            if lobby in self._loading or picture.waits_for(change.id):
+                picture.take(change)
+                self._load(lobby)
+            return 0
+        picture.take(change)
+        self._regain(picture)
+        if picture.behind:
+            self._hold(lobby)
+        return 1
+
+    def _regain(self, picture: Picture) -> None:
+        for seat in picture.missing():
+            seat.lost()
+
+    def _hold(self, lobby: str) -> None:
+        """Give the changes that are missing some time to come."""
+        if lobby not in self._timers:
+            loop = asyncio.get_running_loop()
+            self._timers[lobby] = loop.call_later(HOLD_SECONDS, self._held, lobby, None)
+
+    def _held(self, lobby: str, wanted: Stamp | None) -> None:
+        self._timers.pop(lobby, None)
+        picture = self._pictures.get(lobby)
+        if picture is not None and (picture.behind or _older(picture.stamp, wanted)):
+            self._load(lobby)
+
+    def _stop_timer(self, lobby: str) -> None:
+        if (timer := self._timers.pop(lobby, None)) is not None:
+            timer.cancel()
+
+    def _load(self, lobby: str) -> None:
+        if lobby not in self._loading:
+            self._loading.add(lobby)
+            self._worker.spawn(self._read(lobby))
+
+    async def _read(self, lobby: str) -> None:
+        """Bring a picture up to date from the rows. Who waits for it is sent away if that cannot be done."""
+        try:
+            found = await changes.picture(lobby)
+        except DatabaseError as error:
+            logger.warning("rooms: cannot read a lobby: %s", type(error).__name__)
+            found = None
+        finally:
+            self._loading.discard(lobby)
+        picture = self._pictures.get(lobby)
+        if picture is None:
+            return
+        if found is not None:
+            picture.look(*found)
+            self._regain(picture)
+        elif picture.stamp is None:
+            picture.give_up()
+        if picture.behind:
+            self._hold(lobby)
+
+    # --- looks -------------------------------------------------------------------------------------------
+
+    async def look(self) -> dict[str, State]:
+        """Compare pictures with the rows, and make the changes that are owed; how the lobbies are.
+
+        A picture that is behind may be so because a change is on its way: it gets the time of any other.
+        One that is at the rows' number and differs was robbed of rows; seen twice, it is read anew.
+        """
+        owed, self._owed = self._owed, []
+        for entry in owed:
+            self.submit(Kind.LEAVE, entry)
+        lobbies = [lobby for lobby, picture in self._pictures.items() if picture.stamp is not None]
+        if not lobbies:
+            return {}
+        states = await changes.states(lobbies, self._worker.id)
+        odd: dict[str, State] = {}
+        for lobby, state in states.items():
+            if (picture := self._pictures.get(lobby)) is None:
+                continue
+            self._regain(picture)
+            if _older(picture.stamp, state.stamp) and lobby not in self._timers:
+                loop = asyncio.get_running_loop()
+                self._timers[lobby] = loop.call_later(HOLD_SECONDS, self._held, lobby, state.stamp)
+            elif picture.stamp == state.stamp and len(picture.ids) != state.count:
+                odd[lobby] = state
+                if (before := self._odd.get(lobby)) and before.stamp == state.stamp:
+                    self._load(lobby)
+        self._odd = odd
+        return states
+
+
+def _older(stamp: Stamp | None, other: Stamp | None) -> bool:
+    return stamp is not None and other is not None and stamp < other
+
+
+_boards: WeakKeyDictionary[Worker, Board] = WeakKeyDictionary()
+
+
+def board(worker: Worker) -> Board:
+    """The board of a worker, made on first use."""
+    if (found := _boards.get(worker)) is None:
+        found = _boards[worker] = Board(worker)
+    return found

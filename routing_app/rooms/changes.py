@@ -1,0 +1,202 @@
+"""Changes of who is in a lobby: each takes the next number of its lobby, in the transaction that makes it.
+
+The lobby's row is locked meanwhile, so that workers make their changes one after the other, and whoever sees
+a number in the rows sees all changes up to it. They have transactions of their own, each of which locks all
+its lobbies at once and in one order: otherwise two workers could wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from django.db import OperationalError
+from django.db.models import Count
+from django.db.models.functions import Now
+
+from routing_app.core import database
+from routing_app.rooms import records, wire
+from routing_app.rooms.models import Membership, Room
+from routing_app.rooms.picture import HERE, JOINED, LEFT, Change, Stamp
+from routing_app.rooms.records import CHUNK, Entry, Key, Verdict
+
+ATTEMPTS: Final = 3
+"""How often a lobby is made anew that is deleted before it can be locked."""
+
+
+class Kind(Enum):
+    """What is asked for."""
+
+    JOIN = "join"
+    LEAVE = "leave"
+    """Also of one that is not in: then its row went in another way, and the others are told all the same."""
+    RESTORE = "restore"
+    """Write a row again that was lost, without asking limits a second time."""
+    REAP = "reap"
+    """LEAVE on behalf of a worker whose lease has lapsed; nothing happens if it has been renewed."""
+
+
+Request = tuple[Kind, Entry]
+
+EVENTS: Final = {Kind.JOIN: JOINED, Kind.RESTORE: HERE, Kind.LEAVE: LEFT, Kind.REAP: LEFT}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Verdict):
+    """What became of a transaction; of requests that changed nothing there is no change."""
+
+    changes: dict[Request, Change] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A lobby as its rows are: the last change, how many ids are in, and whose worker's lease has lapsed."""
+
+    stamp: Stamp
+    count: int
+    lapsed: tuple[Entry, ...] = ()
+
+
+def make(requests: Sequence[Request]) -> Outcome:
+    """Make changes, within a transaction. Those of one connection keep their order."""
+    rooms = _locked(requests)
+    refused: set[Entry] = set()
+    unrecorded: set[Entry] = set()
+    changes: dict[Request, Change] = {}
+    for round in _rounds(requests):
+        for kind, entries in _by_kind(round):
+            if kind in (Kind.LEAVE, Kind.REAP):
+                done = _leave(kind, entries, rooms)
+            else:
+                kept_out = records.refused(entries, rooms) if kind is Kind.JOIN else frozenset()
+                lost, done = _join(kind, [entry for entry in entries if entry not in kept_out], rooms)
+                refused |= kept_out
+                unrecorded |= lost
+            for entry in done:
+                room = rooms[entry.room]
+                room.version += 1
+                changes[kind, entry] = Change((room.pk, room.version), EVENTS[kind], entry.nickname)
+    _number(rooms[entry.room] for _, entry in changes)
+    restricted = frozenset(key for key, room in rooms.items() if room.restricted)
+    return Outcome(frozenset(refused), restricted, frozenset(unrecorded), changes)
+
+
+async def picture(lobby: str) -> tuple[Stamp, list[str]] | None:
+    """The last change of a lobby, and the ids in it as they were then; None when there is no such lobby."""
+    return await database.query(_picture, lobby)
+
+
+async def states(lobbies: Collection[str], here: str) -> dict[str, State]:
+    """How lobbies are now. Leases of workers other than `here`, which is alive, may have lapsed."""
+    return await database.query(_states, list(lobbies), here)
+
+
+def _rounds(requests: Iterable[Request]) -> list[list[Request]]:
+    """The first requests of all connections, then their second ones."""
+    rounds: list[list[Request]] = []
+    asked: dict[str, int] = defaultdict(int)
+    for request in requests:
+        number = asked[request[1].connection]
+        asked[request[1].connection] += 1
+        if number == len(rounds):
+            rounds.append([])
+        rounds[number].append(request)
+    return rounds
+
+
+def _by_kind(requests: Iterable[Request]) -> list[tuple[Kind, list[Entry]]]:
+    """Who leaves goes first: a client that has come back may have its old id."""
+    found: dict[Kind, list[Entry]] = {kind: [] for kind in (Kind.REAP, Kind.LEAVE, Kind.RESTORE, Kind.JOIN)}
+    for kind, entry in requests:
+        found[kind].append(entry)
+    return [(kind, entries) for kind, entries in found.items() if entries]
+
+
+def _locked(requests: Sequence[Request]) -> dict[Key, Room]:
+    """The rooms of requests, locked; those to be joined are made where they are missing."""
+    joining = [entry for kind, entry in requests if kind in (Kind.JOIN, Kind.RESTORE)]
+    joined = {entry.room for entry in joining}
+    others = sorted({entry.room for _, entry in requests} - joined)
+    for _ in range(ATTEMPTS):
+        found = {**records.find(others), **records.rooms_of(joining)}
+        keys = sorted(room.pk for room in found.values())
+        rooms: dict[Key, Room] = {}
+        for start in range(0, len(keys), CHUNK):
+            # Not against foreign keys: nobody who only refers to a room has to wait.
+            locked = Room.objects.select_for_update(no_key=True).filter(pk__in=keys[start : start + CHUNK])
+            rooms |= {(room.namespace, room.name): room for room in locked.order_by("pk")}
+        if joined <= rooms.keys():
+            return rooms
+    raise OperationalError("a lobby is deleted as fast as it is made")
+
+
+def _number(rooms: Iterable[Room]) -> None:
+    changed = list({room.pk: room for room in rooms}.values())
+    for room in changed:
+        room.last_used_at = Now()
+    Room.objects.bulk_update(changed, ["version", "last_used_at"], CHUNK)
+
+
+def _join(kind: Kind, entries: Sequence[Entry], rooms: dict[Key, Room]) -> tuple[set[Entry], list[Entry]]:
+    """Write rows; which connections have none of their own, and whose membership is new."""
+    inside = _inside(entries) if kind is Kind.RESTORE else set()
+    lost = records.write(entries, rooms)
+    new = [e for e in entries if e not in lost and (rooms[e.room].pk, e.connection) not in inside]
+    return set(lost), new
+
+
+def _inside(entries: Iterable[Entry]) -> set[tuple[int, str]]:
+    rows = Membership.objects.filter(connection_id__in={entry.connection for entry in entries})
+    return set(rows.values_list("room_id", "connection_id"))
+
+
+def _leave(kind: Kind, entries: Sequence[Entry], rooms: dict[Key, Room]) -> list[Entry]:
+    """Delete rows; who has left. An id that another connection has taken over has not."""
+    if kind is Kind.REAP:
+        lapsed = Membership.objects.lapsed().filter(connection_id__in={e.connection for e in entries})
+        still = set(lapsed.values_list("room_id", "connection_id"))
+        entries = [e for e in entries if e.room in rooms and (rooms[e.room].pk, e.connection) in still]
+    entries = [entry for entry in entries if entry.room in rooms]
+    records.remove(entries)
+    rows = Membership.objects.filter(room__in={rooms[entry.room].pk for entry in entries})
+    taken = set(
+        rows.filter(nickname__in=[entry.nickname for entry in entries]).values_list("room_id", "nickname")
+    )
+    return [entry for entry in entries if (rooms[entry.room].pk, entry.nickname) not in taken]
+
+
+def _picture(lobby: str) -> tuple[Stamp, list[str]] | None:
+    """One statement, so that number and members are of one moment."""
+    rows = list(
+        Room.objects.filter(namespace=wire.LOBBY, name=lobby)
+        .order_by("memberships__pk")
+        .values_list("pk", "version", "memberships__nickname")
+    )
+    if not rows:
+        return None
+    key, version, _ = rows[0]
+    return (key, version), [id for _, _, id in rows if id is not None]
+
+
+def _states(lobbies: Sequence[str], here: str) -> dict[str, State]:
+    found: dict[str, State] = {}
+    for start in range(0, len(lobbies), CHUNK):
+        chunk = lobbies[start : start + CHUNK]
+        rooms = Room.objects.filter(namespace=wire.LOBBY, name__in=chunk)
+        counted = rooms.annotate(ids=Count("memberships__nickname", distinct=True))
+        lapsed = _lapsed(chunk, here)
+        for name, key, version, ids in counted.values_list("name", "pk", "version", "ids"):
+            found[name] = State((key, version), ids, tuple(lapsed.get(name, ())))
+    return found
+
+
+def _lapsed(lobbies: Sequence[str], here: str) -> dict[str, list[Entry]]:
+    rows = Membership.objects.lapsed().filter(room__namespace=wire.LOBBY, room__name__in=lobbies)
+    found: dict[str, list[Entry]] = defaultdict(list)
+    for row in rows.exclude(connection__worker_id=here).select_related("room"):
+        entry = Entry((wire.LOBBY, row.room.name), row.connection_id, row.nickname, row.joined_at, "", ())
+        found[row.room.name].append(entry)
+    return found

@@ -1,0 +1,171 @@
+"""What the members of one lobby on one worker have been told; pure, without clock or I/O.
+
+Every change of a lobby has a stamp that its transaction took, one after the other. A picture begins with what
+the rows say at some stamp and takes changes in the order of stamps; one that comes too early is held. So all
+members see one order, whichever worker they are on. Where a change never comes, the rows are read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+JOINED: Final = "JOINED"
+LEFT: Final = "LEFT"
+HERE: Final = "HERE"
+"""A member that was there all the time, though its row was lost: news to those who thought it gone."""
+
+Stamp = tuple[int, int]
+"""Key of the lobby's row and number of the change: a lobby that is made anew goes on above the old one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One membership begins or ends; `id` is the name by which peers know the member."""
+
+    stamp: Stamp
+    event: str
+    id: str
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """A member of this worker. `tell(event, *arguments)` reaches its client.
+
+    `peers`: whether it is told PEERS when it is taken in. `taken` resolves then: True, or False when it has
+    gone before. `lost` is called when the lobby thinks that it is gone, though it has not left.
+    """
+
+    id: str
+    tell: Callable[..., None]
+    peers: bool
+    lost: Callable[[], None]
+    taken: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def settle(self, taken: bool) -> None:
+        """Let go who waits for it."""
+        if not self.taken.done():
+            self.taken.set_result(taken)
+
+
+class Picture:
+    """The ids in a lobby in the order in which they came, and the members here."""
+
+    def __init__(self) -> None:
+        self.stamp: Stamp | None = None
+        """Up to where it has taken changes; None until the rows were read."""
+        self.ids: dict[str, None] = {}
+        self._waiting: dict[str, Seat] = {}
+        self._seated: dict[str, Seat] = {}
+        self._held: dict[Stamp, Change] = {}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody here is in the lobby, or about to be."""
+        return not self._seated and not self._waiting
+
+    @property
+    def behind(self) -> bool:
+        """Whether a change has come before others that it follows."""
+        return bool(self._held)
+
+    def expect(self, seat: Seat) -> None:
+        """Somebody here is about to join: its own JOINED takes it in."""
+        self._waiting[seat.id] = seat
+
+    def leave(self, id: str) -> None:
+        """Somebody here has gone, and is told nothing more."""
+        for seats in (self._waiting, self._seated):
+            if (seat := seats.pop(id, None)) is not None:
+                seat.settle(False)
+
+    def give_up(self) -> None:
+        """The rows cannot be read: nobody who waits is taken in."""
+        for seat in self._waiting.values():
+            seat.settle(False)
+
+    def waits_for(self, id: str) -> bool:
+        """Whether a member here waits for its own JOINED."""
+        return id in self._waiting
+
+    def missing(self) -> list[Seat]:
+        """Members here that the lobby thinks gone."""
+        return [seat for seat in self._seated.values() if seat.id not in self.ids]
+
+    def take(self, change: Change) -> None:
+        """Take a change in its turn; one that is known already is dropped."""
+        if self.stamp is None or change.stamp > self.stamp:
+            self._held[change.stamp] = change
+            self._go_on()
+
+    def look(self, stamp: Stamp, ids: Sequence[str]) -> None:
+        """Take what the rows said at a stamp; an older look than what is known is dropped."""
+        if self.stamp is not None and stamp < self.stamp:
+            return
+        present = set(ids)
+        for id in [id for id in self.ids if id not in present]:
+            self._goes(id)
+        for id in ids:
+            if id not in self.ids:
+                self._comes(id)
+        for id in [id for id in self._waiting if id in present]:
+            self._take_in(id)
+        self.stamp = stamp
+        self._held = {held: change for held, change in self._held.items() if held > stamp}
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self.stamp is not None:
+            key, number = self.stamp
+            change = self._held.pop((key, number + 1), None)
+            if change is None:
+                return
+            self.stamp = change.stamp
+            self._apply(change)
+
+    def _apply(self, change: Change) -> None:
+        if change.event == LEFT:
+            self._goes(change.id)
+        elif change.event == JOINED or change.id not in self.ids:
+            self._comes(change.id)
+            self._take_in(change.id)
+
+    def _comes(self, id: str) -> None:
+        """Who is there already comes a second time: nobody was told that it had left."""
+        if id in self.ids:
+            self._goes(id)
+        self.ids[id] = None
+        self._tell(JOINED, id)
+
+    def _take_in(self, id: str) -> None:
+        if (seat := self._waiting.pop(id, None)) is not None:
+            self._seated[id] = seat
+            seat.tell(JOINED, id)
+            if seat.peers:
+                seat.tell("PEERS", [other for other in self.ids if other != id])
+            seat.settle(True)
+
+    def _goes(self, id: str) -> None:
+        """Who is not there does not leave."""
+        if id not in self.ids:
+            return
+        del self.ids[id]
+        self._tell(LEFT, id)
+
+    def _tell(self, event: str, id: str) -> None:
+        for seat in list(self._seated.values()):
+            if event != LEFT or seat.id != id:
+                seat.tell(event, id)
+
+
+def pack(change: Change) -> list[Any]:
+    """The form in which a change crosses the channel layer."""
+    return [*change.stamp, change.event, change.id]
+
+
+def unpack(packed: Sequence[Any]) -> Change:
+    """The inverse of `pack`."""
+    key, number, event, id = packed
+    return Change((int(key), int(number)), event, id)
