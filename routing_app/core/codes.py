@@ -76,6 +76,7 @@ class Loss(StrEnum):
 
     SLOW = "slow"
     CLOSED = "closed"
+    FAILED = "failed"
     LAYER_DOWN = "layer_down"
     LAYER_BACKLOG = "layer_backlog"
     LAYER_GAP = "layer_gap"

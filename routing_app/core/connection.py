@@ -9,11 +9,11 @@ from enum import Enum
 from typing import Final, Protocol
 
 from routing_app.core import metrics
-from routing_app.core.codes import GAP, NORMAL, SLOW, Close, Loss
+from routing_app.core.codes import GAP, INTERNAL, NORMAL, SLOW, Close, Loss
 from routing_app.core.frame import Frame
 from routing_app.core.outbox import Flusher, Outbox
 from routing_app.core.publication import Publication
-from routing_app.core.writer import Writer
+from routing_app.core.writer import AsgiWriter, Writer
 
 GROWTH: Final = 4
 """How many times as long a message may go out as it came: `é` is 2 bytes of UTF-8 and 6 as an escape of JSON,
@@ -105,6 +105,8 @@ class Connection:
         """Who this is to the line's own listing: the token, the nickname, the root id."""
         self.peer = peer
         self.writer = writer
+        if isinstance(writer, AsgiWriter):
+            writer.on_failure = lambda: self.close(INTERNAL)
         self.encoder = encoder
         self.outbox = Outbox(flusher, writer, self._overflowed, limits.outbox_bytes, limits.outbox_frames)
         self.addresses: dict[str, float] = {}
@@ -154,7 +156,7 @@ class Connection:
     def _overflowed(self, frames: int) -> None:
         if self.state is not State.OPEN:
             return
-        metrics.LOST.labels(Loss.SLOW).inc(max(frames, 1))
+        metrics.LOST.labels(Loss.SLOW).inc(frames)
         self._closing(SLOW)
         if not self.outbox.corked:
             self.writer.abort(SLOW)

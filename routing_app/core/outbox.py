@@ -57,7 +57,8 @@ class Outbox:
     """Frames of one connection that are not with its writer yet.
 
     `overflow` is called once, when the backlog exceeds `max_bytes` or `max_frames` although the writer was
-    given the chance to take it; nothing is accepted after that.
+    given the chance to take it, with the number of frames that were not given to the writer; nothing is
+    accepted after that.
     """
 
     __slots__ = (
@@ -112,7 +113,7 @@ class Outbox:
             self.frames, self.size = [], 0
             self._writer.write(frames)
         if self._backlog_exceeds_bounds():
-            self._overflow(self.shut() + self._writer.held_frames())
+            self._overflow(self.shut())
 
     @property
     def corked(self) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 import hypothesis
 from prometheus_client import REGISTRY
 
-from routing_app.core.codes import Close
+from routing_app.core import metrics
+from routing_app.core.codes import Close, Loss
 from routing_app.core.connection import Connection, Limits, new_id
 from routing_app.core.frame import Frame
 from routing_app.core.hub import Hub
@@ -65,6 +66,7 @@ class Recorder:
         self.closed.append(close)
 
     def abort(self, close: Close) -> None:
+        metrics.LOST.labels(Loss.SLOW).inc(len(self.held))
         self.held = []
         self.aborted.append(close)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from autobahn.exception import Disconnected
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.core.codes import INTERNAL, NORMAL, SLOW
+from routing_app.core.connection import Connection, Limits
 from routing_app.core.frame import Frame
+from routing_app.core.outbox import Flusher
 from routing_app.core.writer import AsgiWriter, DirectWriter
-from tests.core.harness import lost
+from tests.core.harness import Encoder, lost, until
 
 pytestmark = pytest.mark.once
 
@@ -104,6 +108,93 @@ async def test_a_server_that_fails_is_nobodys_problem(blocked: bool):
     assert server.taken == ["c"]
 
 
+async def test_a_middleware_that_bounds_its_send_is_in_a_task_of_its_own():
+    """`asyncio.timeout` needs one; and the publisher's, on whose turn frames are written, is not the one."""
+    server = AsgiServer()
+    seconds = 60.0
+
+    async def bounded(message: dict[str, Any]) -> None:
+        async with asyncio.timeout(seconds):
+            await server.send(message)
+
+    writer = AsgiWriter(bounded)
+    asyncio.get_running_loop().call_soon(writer.write, frames("outside any task"))
+    await settle()
+    writer.write(frames("in place", "too"))
+    assert server.taken == ["outside any task", "in place", "too"]
+
+    failed = lost("failed")
+    server.open.clear()
+    seconds = 0.01
+    writer.write(frames("late"))
+    await until(lambda: failed.grown)
+    server.open.set()
+    await until(lambda: server.taken[-1].startswith("close"))
+    assert server.taken[3:] == ["close 4110"]
+    assert failed.grown == 1
+    assert asyncio.current_task() is not None
+
+
+async def test_a_middleware_finds_its_context_variables_from_the_first_step_to_the_last():
+    variable: ContextVar[str] = ContextVar("variable")
+    server = AsgiServer()
+
+    async def tracing(message: dict[str, Any]) -> None:
+        token = variable.set("set")
+        await server.send(message)
+        variable.reset(token)
+
+    failed = lost("failed")
+    writer = AsgiWriter(tracing)
+    server.yields = 2
+    writer.write(frames("a", "b"))
+    await settle()
+
+    assert (server.taken, failed.grown) == (["a", "b"], 0)
+
+
+@pytest.mark.parametrize("blocked", [False, True], ids=["at once", "after a wait"])
+@pytest.mark.parametrize("repeated", [False, True], ids=["once", "for ever"])
+async def test_a_send_that_fails_while_the_peer_is_there_is_counted_and_ends_the_connection(
+    blocked: bool, repeated: bool
+):
+    server = AsgiServer()
+    failures = 0
+
+    async def broken(message: dict[str, Any]) -> None:
+        nonlocal failures
+        if blocked:
+            await asyncio.sleep(0)
+        failures += 1
+        if failures == 2 or (repeated and failures > 2):
+            raise RuntimeError("a fault of the middleware")
+        await server.send(message)
+
+    failed = lost("failed")
+    connection = Connection(
+        "0" * 28, "test", AsgiWriter(broken), Flusher(asyncio.get_running_loop()), Encoder()
+    )
+    for text in ("a", "b", "c", "d"):
+        connection.send(text)
+    await until(lambda: connection.close_sent)
+    await settle()
+
+    assert connection.close_sent is INTERNAL
+    assert server.taken == (["a"] if repeated else ["a", "close 4110"])
+    assert failed.grown == 3
+
+
+async def test_what_daphne_raises_for_a_peer_that_is_gone_is_no_fault():
+    server = AsgiServer()
+    server.error = Disconnected("Attempt to send on a closed protocol")
+    failed = lost("failed")
+    writer = AsgiWriter(server.send)
+    writer.write(frames("a", "b"))
+    await settle()
+
+    assert (failed.grown, writer.held_frames()) == (0, 0)
+
+
 async def test_abort_throws_away_what_waits_and_closes_next():
     server = AsgiServer()
     writer = AsgiWriter(server.send)
@@ -111,8 +202,9 @@ async def test_abort_throws_away_what_waits_and_closes_next():
     writer.write(frames("begun", "waits", "waits too"))
     await settle()
 
+    slow = lost("slow")
     writer.abort(SLOW)
-    assert (writer.held_frames(), writer.held_bytes()) == (2, len("begun"))
+    assert (writer.held_frames(), writer.held_bytes(), slow.grown) == (2, len("begun"), 2)
     server.open.set()
     await settle()
 
@@ -221,3 +313,31 @@ def test_the_direct_writer_joins_frames_and_sends_any_code():
     ]
     assert server.calls[1] is one.wire
     assert (writer.held_bytes(), writer.held_frames()) == (7, 0)
+
+
+async def test_each_frame_that_a_slow_reader_lost_is_counted_once():
+    class Unread(FrameWriter):
+        """A peer that never reads."""
+
+        def write(self, data: bytes) -> None:
+            self.calls.append(data)
+
+        def held(self) -> int:
+            return sum(map(len, self.calls))
+
+        def close(self, code: int, reason: str) -> None:
+            """No room for it."""
+
+        def abort(self) -> int:
+            return len(self.calls)
+
+    server, slow = Unread(), lost("slow")
+    flusher = Flusher(asyncio.get_running_loop())
+    connection = Connection(
+        "0" * 28, "test", DirectWriter(server), flusher, Encoder(), limits=Limits(1000, 1000)
+    )
+    while connection.close_sent is None:
+        connection.send("x" * 100)
+        await asyncio.sleep(0)
+
+    assert (connection.close_sent, slow.grown) == (SLOW, len(server.calls))

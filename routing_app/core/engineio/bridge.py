@@ -13,7 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from routing_app.core.codes import BY_CODE, MALFORMED, NORMAL, SLOW, TOO_BIG, UNAVAILABLE, Close
+from routing_app.core import metrics
+from routing_app.core.codes import BY_CODE, MALFORMED, NORMAL, SLOW, TOO_BIG, UNAVAILABLE, Close, Loss
 from routing_app.core.connection import Limits
 from routing_app.core.engineio import wire
 from routing_app.core.engineio.courier import Courier, pack, unpack
@@ -64,6 +65,7 @@ class BridgeWriter:
 
     def abort(self, close: Close) -> None:
         """End it at once."""
+        metrics.LOST.labels(Loss.SLOW).inc(len(self._waiting))
         self._waiting = []
         self._end(close, abort=True)
 

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from routing_app.core.codes import MALFORMED, NORMAL, TOO_BIG, Advice, Close
+from routing_app.core import metrics
+from routing_app.core.codes import MALFORMED, NORMAL, TOO_BIG, Advice, Close, Loss
 from routing_app.core.engineio import wire
 from routing_app.core.engineio.request import Request
 from routing_app.core.engineio.session import Session
@@ -83,7 +84,7 @@ class OldClientWriter(DirectWriter):
         if close.advice is Advice.STAY_AWAY:
             super().close(close)
         else:
-            self._server.abort()
+            metrics.LOST.labels(Loss.CLOSED).inc(self._server.abort())
 
     def abort(self, close: Close) -> None:
         """Drop the connection."""
