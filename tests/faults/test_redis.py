@@ -100,6 +100,31 @@ async def test_a_socket_opened_after_redis_is_back_is_reached(pair: Pair, redis:
     assert seconds < 10
 
 
+async def test_who_comes_during_an_outage_hears_nothing_from_before_and_all_from_after(
+    pair: Pair, redis: Redis, token: str
+) -> None:
+    async with (
+        listening(pair.one.clients.port, token) as [old],
+        listening(pair.two.clients.port, f"{token}-two") as [sender],
+    ):
+        await publish(sender, "two", token, range(5))
+        await until(lambda: len(old.numbers("two")) == 5)
+        await asyncio.to_thread(redis.kill)
+        await publish(sender, "two", token, range(5, 105))
+        await until(lambda: not pair.two.is_ready())
+        async with listening(pair.one.clients.port, token) as [young]:
+            await publish(sender, "two", token, range(105, 205))
+            await asyncio.to_thread(redis.start)
+            await until(lambda: all(has_all_of(one, 204) for one in (old, young)))
+            assert (old.numbers("two"), old.closed) == (list(range(205)), None)
+            assert (young.numbers("two"), young.closed) == (list(range(105, 205)), None)
+
+
+def has_all_of(listener: Listener, last: int) -> bool:
+    """Whether it has the last message, or was told that it has not."""
+    return listener.closed is not None or listener.numbers("two")[-1:] == [last]
+
+
 async def reached(publisher: Member, subscriber: Member, token: str) -> float:
     """Seconds until a new client of one server hears what a new client of the other publishes."""
     loop = asyncio.get_running_loop()
