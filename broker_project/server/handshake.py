@@ -11,6 +11,16 @@ from typing import Final
 GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION: Final = b"13"
 Header = tuple[bytes, bytes]
+UPGRADE: Final[list[Header]] = [
+    (b"upgrade", b"websocket"),
+    (b"connection", b"Upgrade"),
+    (b"sec-websocket-version", VERSION),
+]
+"""Headers of every 426 (RFC 9110, 15.5.22; RFC 6455, 4.4)."""
+NO_UPGRADE: Final = (
+    "Here is a WebSocket, and this request does not ask for one: a proxy in between has to speak HTTP/1.1"
+    " and pass on the headers Upgrade and Connection"
+)
 
 
 class HandshakeError(Exception):
@@ -40,12 +50,12 @@ def check(method: bytes, version: bytes, headers: Sequence[Header]) -> bytes:
 
     Raises HandshakeError (section 4.2.1, 4.4 for the version).
     """
-    if method != b"GET" or version != b"HTTP/1.1":
-        raise HandshakeError(405, "A WebSocket handshake is a GET of HTTP/1.1", [(b"allow", b"GET")])
-    if not any(word.lower() == b"upgrade" for word in tokens(headers, b"connection")):
-        raise HandshakeError(400, "The Connection header does not say Upgrade")
+    if method != b"GET":
+        raise HandshakeError(405, "A WebSocket handshake is a GET", [(b"allow", b"GET")])
+    if version != b"HTTP/1.1" or b"upgrade" not in map(bytes.lower, tokens(headers, b"connection")):
+        raise HandshakeError(426, NO_UPGRADE, UPGRADE)
     if tokens(headers, b"sec-websocket-version") != [VERSION]:
-        raise HandshakeError(426, "Only WebSocket version 13", [(b"sec-websocket-version", VERSION)])
+        raise HandshakeError(426, "Only WebSocket version 13", UPGRADE)
     if len(tokens(headers, b"host")) != 1:
         raise HandshakeError(400, "One Host header is needed")
     return _key(tokens(headers, b"sec-websocket-key"))

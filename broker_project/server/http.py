@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTranspo
 from zope.interface import implementer
 
 from broker_project.server import handshake
+from broker_project.server.channel import CONTINUE, Awaited, Channel
 from broker_project.server.handshake import HandshakeError, Header
 from broker_project.server.websocket import WebSocket
 from broker_project.server.writer import EXTENSION
@@ -27,7 +28,6 @@ logger = logging.getLogger("daphne.http")
 
 ROOT_PATH = b"daphne-root-path"
 TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-LINGER_SECONDS = 3.0
 MAX_HEAD_BYTES = 65536
 """Of request line and headers, as uvicorn has it; Twisted drops what has more than 16 KB without a word."""
 COMMON_NAMES = {
@@ -51,13 +51,38 @@ class WebRequest(daphne.http_protocol.WebRequest):
 
     def __init__(self, channel: Any, queued: Any = None) -> None:
         self.websocket: WebSocket | None = None
+        self.awaited: Awaited | None = None
+        """The messages of a request whose client waits to be asked for its body."""
         self._body_size = 0
+        self._behind: Callable[[], object] | None = None
+        self._another_waits = False
         self._came = asyncio.get_running_loop().time()
         # Django parses forms itself: without this Twisted would do it a second time.
         super().__init__(channel, parsePOSTFormSubmission=False)
 
-    def process(self) -> Any:
+    def begin(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Serve the request before its body has come: the client waits to be asked for it."""
+        if handshake.wants_websocket(self.lowered_headers()):
+            self._ask_for_body()
+            return
+        self.awaited = Awaited(self._ask_for_body)
+        self.requestReceived(command, path, version)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's
         """Twisted: the request is complete."""
+        if self.awaited is None or self.application_queue is None:
+            super().requestReceived(command, path, version)
+            return
+        self.awaited.whole = True
+        self.content.seek(0)
+        self.awaited.put_nowait({"type": "http.request", "body": self.content.read()})
+
+    def _ask_for_body(self) -> None:
+        if self.channel is not None:
+            self.channel.transport.write(CONTINUE)
+
+    def process(self) -> Any:
+        """Twisted: the request can be served."""
         if self._too_large:
             return None
         self._believe_proxy()
@@ -99,15 +124,27 @@ class WebRequest(daphne.http_protocol.WebRequest):
         return self._body_size > self.server.options.max_body_bytes
 
     def _turn_away(self) -> None:
-        """Answer 413 while the body still comes: a close with unread bytes would reset the answer away."""
-        transport = self.channel.transport
-        transport.write(TOO_LARGE)
-        transport.unregisterProducer()
-        if self.channel.isSecure():
-            transport.loseConnection()
-        else:
-            transport.loseWriteConnection()
-            asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abortConnection)
+        """Answer 413 while the body still comes."""
+        self.channel.transport.write(TOO_LARGE)
+        self.channel.turn_away()
+        if self.awaited is not None:
+            self.awaited.put_nowait({"type": "http.disconnect"})
+
+    def on_another(self, call: Callable[[], object]) -> None:
+        """Call once when a further request has come behind this one, which it has to wait for.
+
+        Offered to applications as `scope["extensions"]["switchboard.pipeline"]`.
+        """
+        self._behind = call
+        if self._another_waits:
+            call()
+
+    def another_waits(self) -> None:
+        """The channel: something has come behind this request."""
+        if not self._another_waits:
+            self._another_waits = True
+            if self._behind is not None:
+                self._behind()
 
     def answer(self, status: int, reason: str, headers: Iterable[Header] = ()) -> None:
         """A whole response of one line of text."""
@@ -123,8 +160,9 @@ class WebRequest(daphne.http_protocol.WebRequest):
         self.handle_reply({"type": "http.response.body", "body": body})
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """A message of the application; while draining the connection ends with its response."""
-        if self.server.draining and message.get("type") == "http.response.start" and self.channel is not None:
+        """A message of the application; the connection ends with it while draining, or before the body."""
+        last = self.server.draining or (self.awaited is not None and not self.awaited.whole)
+        if last and message.get("type") == "http.response.start" and self.channel is not None:
             self.channel.persistent = False
             message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
         super().handle_reply(message)
@@ -169,14 +207,15 @@ class WebRequest(daphne.http_protocol.WebRequest):
 
 @implementer(IProtocolNegotiationFactory)
 class HttpFactory(daphne.http_protocol.HTTPFactory):
-    """Daphne's factory with our request."""
+    """Daphne's factory with our connection and our request."""
+
+    protocol = Channel
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
         """Twisted: a connection was accepted."""
         protocol = super().buildProtocol(addr)
         protocol.requestFactory = WebRequest
-        channel = getattr(protocol, "_channel", protocol)
-        channel.MAX_LENGTH = channel.totalHeadersSize = MAX_HEAD_BYTES
+        protocol.MAX_LENGTH = protocol.totalHeadersSize = MAX_HEAD_BYTES
         return protocol
 
 
@@ -224,8 +263,8 @@ class Upgrade:
             extra.append((b"Server", name.encode()))
         return handshake.answer(self._key, extra)
 
-    def hand_over(self, websocket: WebSocket) -> None:
-        """Take the transport from HTTP and give it to the socket."""
+    def hand_over(self, websocket: WebSocket) -> bytes:
+        """Take the transport from HTTP and give it to the socket; returns what came behind the handshake."""
         request, channel = self._request, self._request.channel
         transport: Any = channel.transport
         transport.unregisterProducer()
@@ -238,6 +277,7 @@ class Upgrade:
         # Both refer to each other, and would wait for the garbage collector.
         channel.requests.clear()
         request.channel = request.transport = None
+        return bytes(channel.take_rest())
 
     def deny(self, message: dict[str, Any]) -> None:
         """Answer with a part of a plain HTTP response."""

@@ -25,7 +25,7 @@ from twisted.logger import (
 )
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from broker_project.server import STATE
+from broker_project.server import PIPELINE, STATE
 from broker_project.server.drain import Drain, core_worker
 from broker_project.server.heartbeat import Heartbeat
 from broker_project.server.http import HttpFactory, Upgrade, WebRequest
@@ -200,8 +200,9 @@ class Server(daphne.server.Server):
         self, protocol: WebRequest, scope: dict[str, Any]
     ) -> asyncio.Queue[dict[str, Any]]:
         """Start an application for a request; Daphne puts its body into the queue."""
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        scope |= {"asgi": {"version": "3.0"}, "extensions": {STATE: self.state}}
+        queue: asyncio.Queue[dict[str, Any]] = protocol.awaited or asyncio.Queue()
+        extensions = {STATE: self.state, PIPELINE: protocol.on_another}
+        scope |= {"asgi": {"version": "3.0"}, "extensions": extensions}
         task = twisted_loop.create_task(
             self.application(scope=scope, receive=queue.get, send=partial(self.handle_reply, protocol))
         )

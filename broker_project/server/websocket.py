@@ -138,9 +138,11 @@ class WebSocket:
         upgrade, self._upgrade = self._upgrade, None
         self.state = State.OPEN
         self.deadline = 0.0
-        upgrade.hand_over(self)
+        early = upgrade.hand_over(self)
         self.writer.start(self.transport, response)
         self._log("connected")
+        if early:
+            self.dataReceived(early)
 
     def _send(self, message: Message) -> None:
         if self.state is State.HANDSHAKE:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.once
         ({}, 101),
         ({"connection": "keep-alive, upgrade"}, 101),
         ({"upgrade": "WebSocket"}, 101),
-        ({"connection": "keep-alive"}, 400),
+        ({"connection": "keep-alive"}, 426),
         ({"sec_websocket_version": "8"}, 426),
         ({"sec_websocket_version": None}, 426),
         ({"sec_websocket_key": None}, 400),
