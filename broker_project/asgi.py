@@ -17,10 +17,11 @@ _http = get_asgi_application()
 from broker_project.health import Health  # noqa: E402
 from broker_project.routing import Hosts, Polling, Switchboard  # noqa: E402
 from broker_project.sockets import ENGINEIO, SOCKETS  # noqa: E402
+from routing_app.core.bodies import Bodies  # noqa: E402
 from routing_app.core.lean import Lean  # noqa: E402
 
-_django = Lean(_http, "broker_project.express")
-application = Switchboard(http=Health(Hosts(Polling(_django, ENGINEIO))), sockets=SOCKETS)
+_django = Bodies(Lean(_http, "broker_project.express"))
+application = Switchboard(http=Health(Hosts(Polling(_django, ENGINEIO, SOCKETS))), sockets=SOCKETS)
 
 # What has been loaded stays: a collection need not walk it while messages wait (60 ms or more at a time).
 gc.collect()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+from urllib.parse import unquote
 
 from channels.routing import ProtocolTypeRouter
 
+from broker_project.server.handshake import NO_UPGRADE, UPGRADE
 from routing_app.core import handshake, hosts, metrics
 from routing_app.core.codes import FORBIDDEN, Refusal
 
 Scope = dict[str, Any]
+
+ABSOLUTE: Final = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]*)", re.IGNORECASE)
+"""What stands before the path where the target of a request is a whole URL; the group is its host."""
 
 
 class Sockets:
@@ -21,8 +27,7 @@ class Sockets:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Run the application of the scope's path, below the server's root path."""
-        path = _below_root(scope)
-        application = self._table.get(path) or self._table.get(path.rstrip("/") or "/")
+        application = _find(self._table, _below_root(scope))
         if application is None:
             metrics.REFUSED.labels("none", Refusal.PATH).inc()
             await send({"type": "websocket.close", "code": 4004})
@@ -33,17 +38,58 @@ class Sockets:
 class Polling:
     """Serves HTTP requests of exact paths straight from ASGI, and gives the rest to Django.
 
-    A poll waits for seconds: it must not hold a thread, and should not pay for Django's middleware.
+    A poll waits for seconds: it must not hold a thread, and should not pay for Django's middleware. A request
+    that meant to open a WebSocket, but lost its Upgrade on the way, is told so.
     """
 
-    def __init__(self, django: Any, table: Mapping[str, Any]) -> None:
+    def __init__(self, django: Any, table: Mapping[str, Any], sockets: Collection[str]) -> None:
         self._django = django
         self._table = table
+        self._sockets = dict.fromkeys(sockets, True)
+        self._sockets_alone = {path: True for path in sockets if path != "/" and path not in table}
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Run the application of the scope's path, below the server's root path."""
-        application = self._table.get(_below_root(scope), self._django)
-        await application(scope, receive, send)
+        path = _below_root(scope)
+        if _find(self._sockets, path) and (_find(self._sockets_alone, path) or _is_handshake(scope)):
+            metrics.REFUSED.labels("none", Refusal.MALFORMED).inc()
+            await _ask_for_upgrade(send)
+            return
+        await (_find(self._table, path) or self._django)(scope, receive, send)
+
+
+class OriginForm:
+    """Of a target that is a whole URL, passes on the path, and the host as Host (RFC 9112, 3.2.2)."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Serve one scope of any type."""
+        await self._application(_origin_form(scope), receive, send)
+
+
+def _origin_form(scope: Scope) -> Scope:
+    if scope.get("path", "/").startswith("/"):
+        return scope
+    raw: bytes = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
+    url = ABSOLUTE.match(raw)
+    if url is None:
+        return scope
+    path = raw[url.end() :] or b"/"
+    headers = [header for header in scope["headers"] if header[0] != b"host"]
+    return {
+        **scope,
+        "path": unquote(path.decode("ascii", "replace")),
+        "raw_path": path,
+        "headers": [(b"host", url[1]), *headers],
+    }
+
+
+def _find(table: Mapping[str, Any], path: str) -> Any:
+    """What a table has for a path, with or without its last slash; None for nothing."""
+    bare = path.rstrip("/")
+    return table.get(path) or table.get(bare or "/") or table.get(f"{bare}/")
 
 
 class Hosts:
@@ -77,6 +123,22 @@ def _below_root(scope: Scope) -> str:
     return path.removeprefix(scope.get("root_path", ""))
 
 
-def Switchboard(http: Any, sockets: Mapping[str, Any]) -> ProtocolTypeRouter:  # noqa: N802 - reads as a class
+def _is_handshake(scope: Scope) -> bool:
+    """Whether an HTTP request has what only the client of a WebSocket sends (RFC 6455, 4.1)."""
+    return any(name == b"sec-websocket-key" for name, _ in scope["headers"])
+
+
+async def _ask_for_upgrade(send: Any) -> None:
+    text = f"{NO_UPGRADE}\n".encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(text)).encode()),
+        *UPGRADE,
+    ]
+    await send({"type": "http.response.start", "status": 426, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+def Switchboard(http: Any, sockets: Mapping[str, Any]) -> OriginForm:  # noqa: N802 - reads as a class
     """The whole server as one ASGI application."""
-    return ProtocolTypeRouter({"http": http, "websocket": Hosts(Sockets(sockets))})
+    return OriginForm(ProtocolTypeRouter({"http": http, "websocket": Hosts(Sockets(sockets))}))

@@ -411,6 +411,11 @@ USE_TZ = True
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # straight from the packages: nothing to collect
 WHITENOISE_AUTOREFRESH = False
+FILE_UPLOAD_HANDLERS = [
+    "routing_app.core.bodies.BoundedForm",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 

@@ -25,6 +25,7 @@ rest.register("rooms", RoomViewSet, basename="room")
 rest.register("channels", ChannelViewSet, basename="channel")
 rest.register("tokens", TokenViewSet, basename="token")
 
+handler400 = "routing_app.core.api.unreadable"
 handler404 = "routing_app.core.api.not_found"
 
 urlpatterns = [

@@ -18,6 +18,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from routing_app.core import metrics
 from routing_app.core.bearer import bearer_token
+from routing_app.core.bodies import limited
 from routing_app.core.codes import Refusal
 from routing_app.core.worker import current_worker
 from sessions_app import cors, endpoint, service, wire
@@ -70,7 +71,7 @@ def serves(*methods: str) -> Callable[[View], View]:
             return cors.allow(request, response, allowed)
 
         answer.__name__, answer.__doc__ = view.__name__, view.__doc__
-        return csrf_exempt(answer)
+        return limited(MAX_BODY)(csrf_exempt(answer))
 
     return decorate
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.core.exceptions import RequestDataTooBig
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.defaults import page_not_found
+from django.views.defaults import bad_request, page_not_found
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
@@ -28,6 +29,17 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path.startswith("/api/"):
         return JsonResponse({"detail": "Not found."}, status=404)
     return page_not_found(request, exception)
+
+
+def unreadable(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """413 for a body that is too large, else 400: as JSON below `/api/`, and else as Django's page."""
+    too_large = isinstance(exception, RequestDataTooBig)
+    if request.path.startswith("/api/"):
+        sentence = "The body is too large." if too_large else "The request cannot be read."
+        return JsonResponse({"detail": sentence}, status=413 if too_large else 400)
+    if too_large:
+        return HttpResponse("The body is too large.\n", status=413, content_type="text/plain; charset=utf-8")
+    return bad_request(request, exception)
 
 
 class PublishSerializer(serializers.Serializer[Any]):

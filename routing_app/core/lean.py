@@ -11,10 +11,12 @@ import logging
 from io import BytesIO
 from typing import Any, Final
 
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, JsonResponse
 from django.urls import Resolver404, ResolverMatch, get_resolver
+
+from routing_app.core.bodies import Again
 
 logger = logging.getLogger(__name__)
 
@@ -58,21 +60,6 @@ class Lean:
             return None
 
 
-class Again:
-    """An ASGI `receive` that says again what was read already."""
-
-    def __init__(self, messages: list[dict[str, Any]], receive: Any) -> None:
-        self._messages = messages
-        self._receive = receive
-
-    async def __call__(self) -> dict[str, Any]:
-        """The next message."""
-        if self._messages:
-            return self._messages.pop(0)
-        message: dict[str, Any] = await self._receive()
-        return message
-
-
 async def _read(receive: Any) -> tuple[list[dict[str, Any]], bytes | None]:
     """The messages of a request and its body; None for a body over MAX_BODY, or a client that has gone."""
     messages, chunks, size = [], [], 0
@@ -92,6 +79,8 @@ async def _respond(match: ResolverMatch, request: ASGIRequest) -> HttpResponse:
         response: HttpResponse = await match.func(request, *match.args, **match.kwargs)
     except PassOn:
         raise
+    except RequestDataTooBig:
+        raise PassOn from None
     except SuspiciousOperation:
         return JsonResponse({"error": "the request cannot be read"}, status=400)
     except Exception:

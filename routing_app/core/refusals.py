@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from django.core.exceptions import RequestDataTooBig
+from rest_framework import status
+from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
@@ -23,8 +26,18 @@ REASONS: Final = {
 }
 
 
+class BodyTooLarge(APIException):
+    """What REST Framework says to a body over the limit, which Django would answer with 400 and a page."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body is too large."
+    default_code = "too_large"
+
+
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     """REST Framework's answer to an exception of a view, counted; None for an error of ours."""
+    if isinstance(error, RequestDataTooBig):
+        error = BodyTooLarge()
     response = exception_handler(error, context)
     if response is not None and (reason := REASONS.get(response.status_code)) is not None:
         metrics.REFUSED.labels(LINE, reason).inc()

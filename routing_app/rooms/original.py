@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from routing_app.core import json
 from routing_app.core.auth import presented_key
+from routing_app.core.bodies import limited
 from routing_app.core.publication import MESSAGE
 from routing_app.core.publishing import publish_sync
 from routing_app.rooms import wire
@@ -32,6 +33,7 @@ def healthcheck(request: HttpRequest) -> HttpResponse:
     return HttpResponse("OK")
 
 
+@limited(MAX_BODY)
 @csrf_exempt
 @require_POST
 def bus_message(request: HttpRequest, room: str) -> HttpResponse:

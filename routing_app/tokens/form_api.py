@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import django.db
 from django.conf import settings
-from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import redirect
@@ -137,6 +137,8 @@ def read_fields(request: HttpRequest) -> Fields:
     try:
         body = _json_body(request) if _is_json(request) else request.POST.dict()
         return Fields(body, request.GET.dict())
+    except RequestDataTooBig:
+        raise Denied(413, "the body is too large", Refusal.TOO_BIG) from None
     except UNREADABLE:
         raise Denied(400, "the request cannot be read") from None
 

@@ -226,6 +226,10 @@ class RemoteSession:
     def drop_poll(self) -> None:
         """See Session.drop_poll; cancelling the future has told the owner."""
 
+    def release(self) -> None:
+        """See Session.release."""
+        self._courier.release(self._sid, self._version)
+
     async def post(self, packets: list[Packet]) -> None:
         """See Session.post."""
         await self._courier.call(self._sid, self._version, "post", pack(packets))

@@ -127,7 +127,7 @@ class Endpoint:
             return
         session = await self._find(request)
         if method == "GET":
-            await polling.answer_get(session, receive, send, headers)
+            await polling.answer_get(session, scope, receive, send, headers)
         elif method == "POST":
             await self._post(session, request, scope, receive, send, headers)
         else:

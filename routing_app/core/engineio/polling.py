@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from routing_app.core.bodies import Gone, TooLarge, read_body
 from routing_app.core.codes import Close
 from routing_app.core.engineio import wire
 from routing_app.core.engineio.request import Header, Request, header, respond
 from routing_app.core.engineio.session import UPGRADES, Fault, Options, RequestRefused, Session
 from routing_app.core.engineio.wire import Packet, Payload
+
+PIPELINE: Final = "switchboard.pipeline"
+"""ASGI extension of our server: `(call) -> None`; has it called once when another request waits behind."""
 
 
 class PayloadTooBig(Exception):
@@ -28,6 +32,9 @@ class Polled(Protocol):
     def drop_poll(self) -> None:
         """See Session.drop_poll."""
 
+    def release(self) -> None:
+        """See Session.release."""
+
     async def post(self, packets: list[Packet]) -> None:
         """See Session.post."""
 
@@ -42,9 +49,14 @@ async def answer_open(session: Session, send: Any, headers: list[Header]) -> Non
     await respond(send, 200, payload.body, headers, payload.content_type)
 
 
-async def answer_get(session: Polled, receive: Any, send: Any, headers: list[Header]) -> None:
-    """Wait for packets and answer them; nothing when the client goes away first. Raises RequestRefused."""
+async def answer_get(session: Polled, scope: Any, receive: Any, send: Any, headers: list[Header]) -> None:
+    """Wait for packets and answer them; nothing when the client goes away first. Raises RequestRefused.
+
+    What waits behind a poll in the same connection may be what keeps the session alive: then the poll ends.
+    """
     ready = session.begin_poll()
+    if (on_another := (scope.get("extensions") or {}).get(PIPELINE)) is not None:
+        on_another(session.release)
     if await _unless_gone(ready, receive):
         payload = session.end_poll()
         await respond(send, 200, payload.body, headers, payload.content_type)
@@ -62,7 +74,12 @@ async def answer_post(
     options: Options,
 ) -> None:
     """Take packets and answer `ok`. Raises RequestRefused, WireError, PayloadTooBig."""
-    body = await _read_body(scope, receive, options.max_payload)
+    try:
+        body = await read_body(scope, receive, options.max_payload)
+    except TooLarge:
+        raise PayloadTooBig from None
+    except Gone:
+        raise RequestRefused(Fault.BAD_REQUEST) from None
     content_type = (header(scope, b"content-type") or "").encode("latin-1")
     packets = wire.decode_payload(request.version, body, content_type, options.max_packets)
     await session.post(packets)
@@ -87,27 +104,3 @@ async def _unless_gone(ready: asyncio.Future[Any], receive: Any) -> bool:
 async def _disconnected(receive: Any) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _read_body(scope: Any, receive: Any, limit: int) -> bytes:
-    """The whole body; RequestRefused when the client goes away within it.
-
-    One that is too big is read to twice the limit before PayloadTooBig: where a server closes a connection
-    with unread bytes, the client sees a reset and no answer.
-    """
-    announced = header(scope, b"content-length") or "0"
-    if not announced.isdecimal() or int(announced) > 2 * limit:
-        raise PayloadTooBig
-    body, size, more = bytearray(), 0, True
-    while more and size <= 2 * limit:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise RequestRefused(Fault.BAD_REQUEST)
-        part: bytes = message.get("body", b"")
-        size += len(part)
-        if size <= limit:
-            body += part
-        more = message.get("more_body", False)
-    if size > limit:
-        raise PayloadTooBig
-    return bytes(body)
