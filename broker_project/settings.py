@@ -51,6 +51,11 @@ REDIS_URL = _env.text("REDIS_URL", "", "redis://host:port/0; empty: the in-memor
 DATABASE_THREADS = _env.integer(
     "DATABASE_THREADS", 8, "Threads, and pooled connections, a worker uses for the database.", 1, 128
 )
+DATABASE_SECONDS = _env.seconds(
+    "DATABASE_SECONDS",
+    10,
+    "Longest time of a statement on PostgreSQL, until its connection is given up; 0: any time.",
+)
 
 # --- secrets and safety ----------------------------------------------------------------------------------
 DEBUG = _env.boolean("DEBUG", False, "Django's debug pages; never on a public server.")
@@ -342,7 +347,7 @@ SECRET_KEY_FALLBACKS = _env.words(
     "SECRET_KEY_FALLBACKS", "", "Former secrets, whose signatures still count, with commas between."
 )
 EVENTS_TOKEN_SECRET = _token_secret()
-DATABASES = {"default": stores.database(DATABASE_URL, VAR_DIR, DATABASE_THREADS)}
+DATABASES = {"default": stores.database(DATABASE_URL, VAR_DIR, DATABASE_THREADS, DATABASE_SECONDS)}
 CHANNEL_LAYERS = {"default": stores.channel_layer(REDIS_URL)}
 CACHES = {"default": stores.cache(REDIS_URL)}
 

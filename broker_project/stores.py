@@ -12,9 +12,12 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import IsolationLevel
 
+from routing_app.core.patience import PatientConnection
 
-def database(url: str, folder: Path, threads: int) -> dict[str, Any]:
-    """SQLite in WAL mode, in `folder` where the URL is empty; or PostgreSQL with psycopg's pool."""
+
+def database(url: str, folder: Path, threads: int, seconds: float) -> dict[str, Any]:
+    """SQLite in WAL mode, in `folder` where the URL is empty; or PostgreSQL with psycopg's pool, where a
+    statement takes `seconds` at most (0: any time)."""
     if not url:
         file = folder / "switchboard.sqlite3"  # as it is: a path may hold what means something in a URL
         return _sqlite({"ENGINE": "django.db.backends.sqlite3", "NAME": str(file)}, folder)
@@ -26,7 +29,7 @@ def database(url: str, folder: Path, threads: int) -> dict[str, Any]:
         )
     if config["ENGINE"].endswith("sqlite3"):
         return _sqlite(config, folder)
-    return _postgresql(config, threads)
+    return _postgresql(config, threads, seconds)
 
 
 def channel_layer(redis_url: str) -> dict[str, Any]:
@@ -72,8 +75,10 @@ def _sqlite(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     return config
 
 
-def _postgresql(config: dict[str, Any], threads: int) -> dict[str, Any]:
+def _postgresql(config: dict[str, Any], threads: int, seconds: float) -> dict[str, Any]:
+    PatientConnection.seconds = seconds
     pool = {
+        "connection_class": PatientConnection,
         "min_size": 1,
         "max_size": threads + 4,
         "timeout": 3,
@@ -89,8 +94,12 @@ def _postgresql(config: dict[str, Any], threads: int) -> dict[str, Any]:
         "keepalives_count": 2,
         "tcp_user_timeout": 20_000,
     }
+    # Whose connection is swallowed while it holds locks must not hold them for good: the server ends its
+    # transaction.
+    limit = f"{seconds * 1000:.0f}"
+    server = f"-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit}"
     # Who gets a lock has to see what the holder before it has committed, whatever the database's default is.
     isolation = {"isolation_level": IsolationLevel.READ_COMMITTED}
-    config["OPTIONS"] = {**silence, **config.get("OPTIONS", {}), **isolation, "pool": pool}
+    config["OPTIONS"] = {"options": server, **silence, **config.get("OPTIONS", {}), **isolation, "pool": pool}
     config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails nobody afterwards
     return config

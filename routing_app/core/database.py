@@ -7,6 +7,7 @@ keep their own open (SQLite).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
 from routing_app.core import metrics
+from routing_app.core.patience import patience
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,9 +30,13 @@ MAX_PENDING: Final = 50_000
 """Jobs that may wait for the writing thread."""
 MAX_BATCH: Final = 2_000
 """Jobs in one transaction."""
+HUNG_SECONDS: Final = 60.0
+"""A batch that takes longer hangs, and its thread is replaced. A statement that gets no answer ends much
+earlier."""
+APART_SECONDS: Final = 4.0
+"""Longest time of one statement of `query_apart`: what renews a lease must not wait as long as others may."""
 
 _queries = ThreadPoolExecutor(settings.DATABASE_THREADS, thread_name_prefix="query")
-_writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
 _apart = ThreadPoolExecutor(1, thread_name_prefix="apart")
 
 
@@ -44,8 +52,12 @@ async def query(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 async def query_apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The same in a thread of its own, for what is short and may wait behind nothing else."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_apart, lambda: _call(function, *args, **kwargs))
+
+    def run() -> T:
+        with patience(APART_SECONDS):
+            return _call(function, *args, **kwargs)
+
+    return await asyncio.get_running_loop().run_in_executor(_apart, run)
 
 
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -125,17 +137,51 @@ class GroupedWrites:
             while self._pending:
                 batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
                 next_start = monotonic() + self._apart
-                _tell(batch, await self._write(batch))
+                _tell(batch, await _thread.commit(batch))
                 if self._apart:
                     await asyncio.sleep(max(0.0, next_start - monotonic()))
         finally:
             self._task = None
 
-    async def _write(self, batch: Sequence[Job]) -> Sequence[Any]:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(_writer, _commit, batch)
-        except RuntimeError as error:  # the interpreter is about to end and takes no more work
-            return [error] * len(batch)
+
+class WritingThread:
+    """The thread that commits; one that hangs is left to itself, and another takes its place."""
+
+    def __init__(self) -> None:
+        self._executor = self._new()
+
+    async def commit(self, batch: Sequence[Job]) -> Sequence[Any]:
+        """Each job's result, or the exception it ended with.
+
+        A batch that hung counts as failed. Should its thread ever come to its end, it may be written all the
+        same.
+        """
+        while True:
+            executor = self._executor
+            try:
+                running = executor.submit(_commit, batch)
+            except RuntimeError as error:  # the interpreter is about to end and takes no more work
+                return [error] * len(batch)
+            await asyncio.wait([asyncio.wrap_future(running)], timeout=HUNG_SECONDS)
+            if running.cancelled() or running.cancel():  # it stood behind one that hung
+                continue
+            if running.done():
+                return running.result()
+            self._replace(executor)
+            return [OperationalError("the writing thread hung")] * len(batch)
+
+    def _replace(self, hung: ThreadPoolExecutor) -> None:
+        if self._executor is hung:
+            logger.error("database: the writing thread hung for %g s and is replaced", HUNG_SECONDS)
+            self._executor = self._new()
+            hung.shutdown(wait=False, cancel_futures=True)
+
+    @staticmethod
+    def _new() -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="writer")
+
+
+_thread = WritingThread()
 
 
 def _commit(jobs: Sequence[Job]) -> list[Any]:

@@ -94,7 +94,7 @@ def test_seconds_are_documented_as_people_write_them(default: float) -> None:
 
 @pytest.mark.parametrize("folder", ["a b", "c#", "what?", "100%25"])
 def test_the_folder_of_the_database_may_have_any_name(folder: str, tmp_path: Path) -> None:
-    config = stores.database("", tmp_path / folder, 8)
+    config = stores.database("", tmp_path / folder, 8, 10)
 
     assert config["NAME"] == str(tmp_path / folder / "switchboard.sqlite3")
 
@@ -102,7 +102,7 @@ def test_the_folder_of_the_database_may_have_any_name(folder: str, tmp_path: Pat
 @pytest.mark.parametrize("password", ["p/hush", "p?hush"])
 def test_a_database_url_that_cannot_be_read_keeps_its_password(password: str, tmp_path: Path) -> None:
     with pytest.raises(ImproperlyConfigured, match="^DATABASE_URL: expected") as error:
-        stores.database(f"postgres://user:{password}@host/name", tmp_path, 8)
+        stores.database(f"postgres://user:{password}@host/name", tmp_path, 8, 10)
     assert "hush" not in str(error.value)
 
 

@@ -1,0 +1,75 @@
+"""A connection to PostgreSQL whose statements end, whatever swallows their answers.
+
+Keepalives and `tcp_user_timeout` find a host that is gone. A proxy, a balancer or a NAT that still
+acknowledges what it throws away looks alive to both ends: only a clock of our own tells, and it closes the
+connection from here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, ClassVar, Final
+
+import psycopg
+from psycopg.abc import RV, PQGen
+from psycopg.pq import TransactionStatus
+
+BESIDE_SECONDS: Final = 1.0
+"""How much longer this end waits than the server lets a statement run: where both work, the server's error
+comes first."""
+
+_own = threading.local()
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Within it, this thread waits so long at most for each statement."""
+    before = getattr(_own, "seconds", None)
+    _own.seconds = seconds
+    try:
+        yield
+    finally:
+        _own.seconds = before
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """Waits for the end of a statement for `seconds`, or what `patience` says; 0: for ever.
+
+    When that is over the connection is closed, and `OperationalError` raised. All older ones are under
+    suspicion then, since they went the same way: each is closed when it is to be used next, without a wait
+    for it.
+    """
+
+    seconds: ClassVar[float] = 0.0
+    _trusted_since: ClassVar[float] = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._made_at = monotonic()
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Run a statement's generator to its end. Raises psycopg's OperationalError."""
+        if self._made_at < self._trusted_since and self.pgconn.transaction_status == TransactionStatus.IDLE:
+            raise self._given_up("the database was silent on another connection")
+        limit = timeout if timeout is not None else self._limit()
+        began = monotonic()
+        try:
+            return super().wait(gen, interval, limit)
+        except psycopg.OperationalError:
+            if timeout is not None or limit is None or monotonic() - began < limit:
+                raise
+            PatientConnection._trusted_since = monotonic()
+            raise self._given_up(f"the database did not answer within {limit:g} s") from None
+
+    def _limit(self) -> float | None:
+        seconds = getattr(_own, "seconds", None)
+        if seconds is not None:
+            return float(seconds)
+        return self.seconds + BESIDE_SECONDS if self.seconds else None
+
+    def _given_up(self, why: str) -> psycopg.OperationalError:
+        self.pgconn.finish()
+        return psycopg.OperationalError(why)
