@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -21,22 +21,25 @@ from routing_app.core.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker, current_worker
 from sessions_app.ledger import Command, Entry, Key, post
-from sessions_app.wheel import Wheel
+from sessions_app.wheel import TICK_SECONDS, Wheel
 
 logger = logging.getLogger(__name__)
 
 PING: Final = "sessions.ping"
 """To a customer's address: every bound socket asks its player. The message is the id of the worker that wants
 to know, "" when nobody waits."""
-ASKED: Final = "sessions.asked"
-"""To `worker:<id>`, which wants to know: the message is a list of connections whose players were asked."""
 ALIVE: Final = "sessions.alive"
-"""To the same: the message is the id of a connection whose player has answered."""
+"""To `worker:<id>`, which wants to know: the message is the id of a connection whose player has answered."""
+SILENT: Final = "sessions.silent"
+"""To the same: the message is a list of connections whose players had SESSIONS_PROBE_SECONDS, and have
+neither answered nor left."""
 END: Final = "sessions.end"
 """To `connection:<id>`: send a last frame and close. The message is `[text, close code]`."""
 
 PATIENCE_SECONDS: Final = 5.0
 """Longest wait for the database, until an answer is that it is out."""
+ON_ITS_WAY_SECONDS: Final = 1.0
+"""How long the word of a worker may take to the one that wants to know."""
 APART_SECONDS: Final = 0.025
 """From the start of one transaction to the next, at least: a create is cheap where a few share one."""
 
@@ -51,17 +54,11 @@ class Socket(Protocol):
     def ping(self, asker: str = "") -> None:
         """Ask the player for a PONG, and tell the worker `asker` when it has come."""
 
+    def owes(self, asker: str) -> bool:
+        """Whether the player was asked for that worker, and has not answered."""
+
     def end(self, text: str, close: Close) -> None:
         """Say a last word and close."""
-
-
-@dataclass(eq=False, slots=True)
-class Question:
-    """Does the player of a connection live?"""
-
-    answered: asyncio.Future[None]
-    asked: bool = False
-    """The worker that has the connection has passed the question on."""
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
@@ -75,13 +72,14 @@ class Board:
     """Its own, so that all commands of a batch are applied together and lock accounts in one order."""
     wheel: Wheel = field(default_factory=Wheel)
     """Times the PINGs of all sockets."""
-    _questions: dict[str, Question] = field(default_factory=dict)
+    _questions: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
+    """Does the player of a connection live? False only on the word of the worker that has it."""
 
     def __post_init__(self) -> None:
         hub = self.worker.hub
         hub.on(PING, self._ping)
-        hub.on(ASKED, self._asked)
         hub.on(ALIVE, self._alive)
+        hub.on(SILENT, self._silent)
         hub.on(END, self._end)
 
     async def run(self, command: Command) -> Any:
@@ -107,22 +105,22 @@ class Board:
             logger.warning("sessions: the database is behind, the sweep has to mend it")
 
     async def silent(self, key: Key, connections: Collection[str]) -> set[str]:
-        """Ask a customer's players; those of `connections` that were asked and did not answer in time.
+        """Ask a customer's players; those of `connections` whose worker says that they are silent.
 
-        Who could not be asked, because its worker or the channel layer does not answer, is not silent: its
-        slot is kept until the lease of the worker is over.
+        Whose worker says nothing is not: the worker, or the channel layer, may be out, or the connection has
+        ended and the session is in its grace, whether that is written yet or not.
         """
         loop = asyncio.get_running_loop()
-        new = {id: Question(loop.create_future()) for id in connections if id not in self._questions}
+        new = {id: loop.create_future() for id in connections if id not in self._questions}
         self._questions.update(new)
         questions = {id: self._questions[id] for id in connections}
         if new:
             await publish((key.address,), self.worker.id, event=PING)
-        answers = [question.answered for question in questions.values()]
-        await asyncio.wait(answers, timeout=settings.SESSIONS_PROBE_SECONDS)
+        patience = settings.SESSIONS_PROBE_SECONDS + ON_ITS_WAY_SECONDS
+        await asyncio.wait(questions.values(), timeout=patience)
         for id in new:
             self._questions.pop(id, None)
-        return {id for id, question in questions.items() if question.asked and not question.answered.done()}
+        return {id for id, alive in questions.items() if alive.done() and not alive.result()}
 
     def _ping(self, publication: Publication) -> int:
         asker = publication.message
@@ -132,29 +130,42 @@ class Board:
             for connection in self.worker.hub.members(address)
             if (socket := self.sockets.get(connection.id)) and socket.bound_to
         ]
-        if asker and bound:
-            self.tell(asker, ASKED, [id for id, _ in bound])
         for _, socket in bound:
             socket.ping(asker)
+        asked = [id for id, socket in bound if asker and socket.owes(asker)]
+        if asked:
+            self.wheel.call_later(settings.SESSIONS_PROBE_SECONDS, lambda: self._judge(asked, asker))
         return len(bound)
+
+    def _judge(self, asked: Sequence[str], asker: str) -> None:
+        """Their time is over. What has come in meanwhile is read first, should this process have been
+        busy."""
+
+        def tell() -> None:
+            here = [(id, self.sockets.get(id)) for id in asked]
+            silent = [id for id, socket in here if socket and socket.bound_to and socket.owes(asker)]
+            if silent:
+                self.tell(asker, SILENT, silent)
+
+        self.wheel.call_later(TICK_SECONDS, tell)
 
     def tell(self, worker_id: str, event: str, message: Any) -> None:
         """Send an event to one worker."""
         publication = Publication((f"worker:{worker_id}",), message, event=event)
         self.worker.spawn(self.worker.hub.publish(publication))
 
-    def _asked(self, publication: Publication) -> int:
-        known = [self._questions[id] for id in publication.message if id in self._questions]
-        for question in known:
-            question.asked = True
-        return len(known)
-
     def _alive(self, publication: Publication) -> int:
-        question = self._questions.pop(publication.message, None)
-        if question is None or question.answered.done():
-            return 0
-        question.answered.set_result(None)
-        return 1
+        return self._answer([publication.message], True)
+
+    def _silent(self, publication: Publication) -> int:
+        return self._answer(publication.message, False)
+
+    def _answer(self, connections: Iterable[str], alive: bool) -> int:
+        answered = [self._questions.pop(id) for id in connections if id in self._questions]
+        for question in answered:
+            if not question.done():
+                question.set_result(alive)
+        return len(answered)
 
     def _end(self, publication: Publication) -> int:
         text, code = publication.message

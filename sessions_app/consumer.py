@@ -152,6 +152,10 @@ class SessionConsumer(Consumer):
         if self._pulse.ask(asker) and asker:
             self._board.tell(asker, ALIVE, self.connection.id)
 
+    def owes(self, asker: str) -> bool:
+        """Board: the player has not answered that worker."""
+        return self._pulse.owes(asker)
+
     def _send_ping(self) -> None:
         self.connection.send(wire.PING)
 

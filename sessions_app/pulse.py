@@ -63,6 +63,10 @@ class Pulse:
         askers, self._askers = self._askers, set()
         return askers
 
+    def owes(self, asker: str) -> bool:
+        """Whether a PONG is still to come that `asker` waits for."""
+        return asker in self._askers
+
     def _beat(self) -> None:
         self._ping()
         self._wait(settings.SESSIONS_PONG_SECONDS, self._check)
