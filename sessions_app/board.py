@@ -15,13 +15,14 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
-from routing_app.core.codes import BY_CODE, Close
+from routing_app.core.codes import BY_CODE, UNAVAILABLE, Close
 from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker, current_worker
 from sessions_app.ledger import Command, Entry, Key, post
 from sessions_app.wheel import TICK_SECONDS, Wheel
+from sessions_app.wire import TERMINATE
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class Board:
     """Its own, so that all commands of a batch are applied together and lock accounts in one order."""
     wheel: Wheel = field(default_factory=Wheel)
     """Times the PINGs of all sockets."""
+    stopped: set[str] = field(default_factory=set)
+    """Connections that were stopped because the lease was about to lapse: their rows are still to end."""
     _questions: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
     """Does the player of a connection live? False only on the word of the worker that has it."""
 
@@ -103,6 +106,24 @@ class Board:
             self.writes.submit_item(post, Entry(command))
         except Overloaded:
             logger.warning("sessions: the database is behind, the sweep has to mend it")
+
+    def vouched(self) -> bool:
+        """Whether this worker may count on it that nobody has given away the slots of its players."""
+        return self.worker.presence.lease.holds(settings.SESSIONS_GRACE_SECONDS)
+
+    def stop_unless_vouched(self) -> None:
+        """To be called before a player is served: who has slept may have lost everything meanwhile."""
+        if not self.vouched():
+            self.stop_all()
+
+    def stop_all(self) -> None:
+        """Stop every player, because its slot may be given away any moment."""
+        bound = {id: socket for id, socket in self.sockets.items() if socket.bound_to is not None}
+        if bound:
+            logger.warning("sessions: the lease cannot be renewed, %d players are stopped", len(bound))
+        self.stopped.update(bound)
+        for socket in bound.values():
+            socket.end(TERMINATE, UNAVAILABLE)
 
     async def silent(self, key: Key, connections: Collection[str]) -> set[str]:
         """Ask a customer's players; those of `connections` whose worker says that they are silent.

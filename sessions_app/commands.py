@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -165,6 +165,11 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
+class Lapsed:
+    """The worker has to renew its lease first: nobody could rely on what it binds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bind:
     """REQUESTED: tie a session to a connection, whichever it had before."""
 
@@ -173,11 +178,13 @@ class Bind:
     connection: str
     worker: str
 
-    def apply(self, book: Book) -> Bound | None:
+    def apply(self, book: Book) -> Bound | Lapsed | None:
         """None when the session does not live."""
         session = book.sessions.get(self.session)
         if session is None:
             return None
+        if not book.vouches(self.worker):
+            return Lapsed()
         replaced, before = session.connection_id, session.bound_at
         if replaced == self.connection:
             return Bound("")
@@ -247,14 +254,15 @@ class Beat:
         session = book.sessions.get(self.session)
         if session is None:
             return None
-        deadline = book.after(settings.SESSIONS_HEARTBEAT_SECONDS * 2 + settings.SESSIONS_PONG_SECONDS)
+        seconds = settings.SESSIONS_HEARTBEAT_SECONDS * 2 + settings.SESSIONS_PONG_SECONDS
+        deadline = book.now + timedelta(seconds=seconds)
         if session.connection_id:
             return deadline
         if session.bound_at is None:
             session.bound_at = book.now
             book.record(Kind.BOUND, session, "customer", "by heartbeat", session_id=session.id)
         session.seen_at = book.now
-        session.expires_at = deadline
+        session.expires_at = book.after(seconds)
         book.put(session)
         return deadline
 

@@ -19,6 +19,7 @@ from routing_app.core.codes import (
     Close,
     Refusal,
 )
+from routing_app.core.connection import State
 from routing_app.core.consumer import Consumer, Refused
 from routing_app.core.publication import Publication
 from sessions_app import service, wire
@@ -87,6 +88,9 @@ class SessionConsumer(Consumer):
 
     async def received(self, text: str) -> None:
         """One of the three actions; anything else is ignored, ten times."""
+        self._board.stop_unless_vouched()
+        if self.connection.state is not State.OPEN:
+            return
         try:
             action = wire.parse(text)
         except Malformed:
@@ -120,14 +124,18 @@ class SessionConsumer(Consumer):
             id, worker = self.connection.id, self.worker.id
             bound = await service.bind(self._key, self._ticket.session, id, worker)
             if bound is not None:
-                self._start(bound.replaced)
-                if bound.replaced:
-                    await service.terminate(bound.replaced)
+                try:
+                    self._start()
+                finally:
+                    if bound.replaced:
+                        await service.terminate(bound.replaced)
                 return
             self._gone = True
         self.connection.send(wire.EXPIRED)
 
-    def _start(self, replaced: str) -> None:
+    def _start(self) -> None:
+        if not self._board.vouched():  # this worker has slept since the commit
+            raise service.LeaseLapsed
         if not self.connection.send(wire.OK):
             return
         self.bound_to = self._ticket.session

@@ -3,25 +3,30 @@
 Over-granting is impossible by construction: every change of an account's sessions is a command; commands are
 applied in one transaction that first locks the accounts (in one order, so that nothing deadlocks), then reads
 their sessions, ends those whose time is over, and decides on what is left. On SQLite the transaction holds
-the whole database. Time is the database's own.
+the whole database.
+
+Time is the database's own. Deadlines and leases are judged by clocks that stand still while it cannot be
+reached, and a worker whose lease has lapsed binds nothing until it has renewed (`routing_app/core/reach.py`
+and `lease.py`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, FilteredRelation, Q
-from django.db.models.functions import Now
 
-from routing_app.core.models import LEASE_SECONDS
-from sessions_app.models import Account, Kind, Limit, Publisher, Session, SessionEvent
+from routing_app.core import reach
+from routing_app.core.models import LEASE_SECONDS, Worker
+from routing_app.core.reach import Times
+from sessions_app.models import Account, Kind, Limit, Publisher, Session, SessionEvent, vouched_from
 from sessions_app.rules import Rule
 
 CHUNK: Final = 500
@@ -68,6 +73,15 @@ class Command(Protocol):
         """The outcome when there is no such publisher."""
 
 
+@runtime_checkable
+class Binding(Protocol):
+    """A command of a worker that wants to vouch for a session."""
+
+    @property
+    def worker(self) -> str:
+        """Its id."""
+
+
 @dataclass(slots=True)
 class Entry:
     """A command on its way, and its outcome once the transaction has committed."""
@@ -81,11 +95,15 @@ class Entry:
 class Book:
     """One locked account: its live sessions, oldest first, and what a transaction does to them."""
 
-    def __init__(self, account: Account, key: Key, now: datetime, rules: Sequence[Rule]) -> None:
+    def __init__(
+        self, account: Account, key: Key, times: Times, rules: Sequence[Rule], leases: Mapping[str, datetime]
+    ) -> None:
         self.account = account
         self.key = key
-        self.now = now
+        self.now = times.now
         self.rules = rules
+        self._times = times
+        self._leases = leases
         self.sessions: dict[UUID, Session] = {}
         self.stored: set[UUID] = set()
         self.changed: dict[UUID, Session] = {}
@@ -97,16 +115,16 @@ class Book:
         """Stored sessions that have ended."""
         return self.stored - self.sessions.keys()
 
-    def load(self, session: Session, renewed_at: datetime | None) -> None:
-        """Take in a stored session; `renewed_at` is its worker's. One whose time is over ends here."""
+    def load(self, session: Session, leased_at: datetime | None) -> None:
+        """Take in a stored session; `leased_at` is its worker's. One whose time is over ends here."""
         self.stored.add(session.id)
         self.sessions[session.id] = session
         if session.expires_at is not None:
-            if session.expires_at <= self.now:
+            if session.expires_at <= self._times.reached:
                 self.end(session, Kind.EXPIRED, SERVER, _why_expired(session))
-        elif renewed_at is None:
+        elif leased_at is None:
             self.unbind(session)
-        elif renewed_at + timedelta(seconds=LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS) <= self.now:
+        elif leased_at <= vouched_from(self._times):
             self.end(session, Kind.EXPIRED, SERVER, "its worker is gone")
 
     def put(self, session: Session) -> None:
@@ -160,8 +178,13 @@ class Book:
         return self.now + timedelta(microseconds=self._births)
 
     def after(self, seconds: float) -> datetime:
-        """The time so many seconds from now."""
-        return self.now + timedelta(seconds=seconds)
+        """The deadline so many seconds from now, as it is stored."""
+        return self._times.reached + timedelta(seconds=seconds)
+
+    def vouches(self, worker: str) -> bool:
+        """Whether a worker may bind: its lease holds."""
+        leased_at = self._leases.get(worker)
+        return leased_at is not None and self._times.witnessed - leased_at < timedelta(seconds=LEASE_SECONDS)
 
 
 def _why_expired(session: Session) -> str:
@@ -171,7 +194,8 @@ def _why_expired(session: Session) -> str:
 def post(entries: Sequence[Entry]) -> None:
     """Apply commands in order, in the transaction that is open; `GroupedWrites` runs it in one."""
     wanted = [entry for entry in entries if not entry.abandoned]
-    books = _open({entry.command.key for entry in wanted})
+    workers = {entry.command.worker for entry in wanted if isinstance(entry.command, Binding)}
+    books = _open({entry.command.key for entry in wanted}, workers)
     for entry in wanted:
         command = entry.command
         book = books.get(command.key)
@@ -179,21 +203,24 @@ def post(entries: Sequence[Entry]) -> None:
     _write(books.values())
 
 
-def _open(keys: Collection[Key]) -> dict[Key, Book]:
-    """Lock the accounts of all keys and read their sessions; a key of an unknown publisher is left out."""
+def _open(keys: Collection[Key], workers: Collection[str]) -> dict[Key, Book]:
+    """Lock the accounts of all keys, read their sessions and the leases of workers that bind; a key of an
+    unknown publisher is left out."""
     accounts = _lock(keys) if keys else []
     if not accounts:
         return {}
-    now, rules = _clock_and_rules(accounts)
+    rules = _rules(accounts)
+    times = reach.read()
+    leases = _leases(workers) if workers else {}
     books = {}
     for account in accounts:
         key = _key_of(account)
         mine = [rule for rule in rules[account.publisher_id] if rule.customer in ("", account.customer)]
-        books[account.pk] = Book(account, key, now, mine)
+        books[account.pk] = Book(account, key, times, mine, leases)
     # Read after the lock was granted, by a statement of its own: it sees what the last holder committed.
-    stored: Any = Session.objects.filter(account__in=books).annotate(renewed_at=F("worker__renewed_at"))
+    stored: Any = Session.objects.filter(account__in=books).annotate(leased_at=F("worker__leased_at"))
     for session in stored.order_by("created_at", "id"):
-        books[session.account_id].load(session, session.renewed_at)
+        books[session.account_id].load(session, session.leased_at)
     return {book.key: book for book in books.values()}
 
 
@@ -262,19 +289,20 @@ def _named(keys: Collection[Key]) -> Any:
     return Account.objects.filter(condition)
 
 
-def _clock_and_rules(accounts: Iterable[Account]) -> tuple[datetime, dict[int, list[Rule]]]:
-    """The database's time, and the limits that may concern accounts, by publisher: one statement, sent after
-    the locks were granted."""
+def _rules(accounts: Iterable[Account]) -> dict[int, list[Rule]]:
+    """The limits that may concern accounts, by publisher; read after the locks were granted."""
     publishers = {account.publisher_id for account in accounts}
     customers = ["", *{account.customer for account in accounts}]
-    of_these = FilteredRelation("limits", condition=Q(limits__customer__in=customers))
-    rows = Publisher.objects.filter(pk__in=publishers).annotate(now=Now(), rule=of_these).order_by()
-    read = list(rows.values_list("now", "pk", *(f"rule__{name}" for name in Limit.RULE)))
     rules = defaultdict(list)
-    for _, publisher, *fields in read:
-        if fields[0] is not None:
-            rules[publisher].append(Limit.rule(*fields))
-    return read[0][0], rules
+    limits = Limit.objects.filter(publisher__in=publishers, customer__in=customers).order_by()
+    for publisher, *fields in limits.values_list("publisher_id", *Limit.RULE):
+        rules[publisher].append(Limit.rule(*fields))
+    return rules
+
+
+def _leases(workers: Collection[str]) -> dict[str, datetime]:
+    rows = Worker.objects.filter(pk__in=workers).exclude(leased_at=None)
+    return {id: leased_at for id, leased_at in rows.values_list("pk", "leased_at") if leased_at is not None}
 
 
 def _write(books: Collection[Book]) -> None:

@@ -7,7 +7,7 @@ transaction that holds the account's row.
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.conf import settings
@@ -17,7 +17,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from routing_app.core import reach
 from routing_app.core.models import LEASE_SECONDS, Worker
+from routing_app.core.reach import Times
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
 from sessions_app.rules import Policy, Rule, Scope
 from sessions_app.wire import MAX_NAME, MAX_TEXT, is_clean
@@ -153,25 +155,29 @@ class Account(models.Model):
         return self.customer
 
 
+def vouched_from(times: Times) -> datetime:
+    """A worker whose lease is of this time or earlier vouches for nothing any more: lease and grace are
+    over."""
+    return times.witnessed - timedelta(seconds=LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS)
+
+
 class SessionQuerySet(models.QuerySet["Session"]):
-    """Sessions by life."""
+    """Sessions by life. To ask takes the times of the database, which are read at once."""
 
     def live(self) -> SessionQuerySet:
-        """Sessions that hold their slot now, by the database's clock and the workers' leases.
+        """Sessions that hold their slot now, by the database's clocks and the workers' leases.
 
         A session whose worker's row is gone is live until the next sweep gives it a deadline.
         """
-        vouched = Q(worker__renewed_at__gt=seconds_ago(LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS))
-        return self.filter(
-            Q(expires_at__gt=Now()) | Q(expires_at=None) & (vouched | Q(worker__renewed_at__isnull=True))
-        )
+        times = reach.read()
+        vouched = Q(worker__leased_at__gt=vouched_from(times)) | Q(worker__leased_at__isnull=True)
+        return self.filter(Q(expires_at__gt=times.reached) | Q(expires_at=None) & vouched)
 
     def lapsed(self) -> SessionQuerySet:
         """Sessions that a sweep has to look at: past their deadline, or without a worker that vouches."""
-        doubtful = Q(worker__renewed_at__isnull=True) | Q(
-            worker__renewed_at__lte=seconds_ago(LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS)
-        )
-        return self.filter(Q(expires_at__lte=Now()) | Q(expires_at=None) & doubtful)
+        times = reach.read()
+        doubtful = Q(worker__leased_at__isnull=True) | Q(worker__leased_at__lte=vouched_from(times))
+        return self.filter(Q(expires_at__lte=times.reached) | Q(expires_at=None) & doubtful)
 
 
 class Session(models.Model):
@@ -199,6 +205,7 @@ class Session(models.Model):
     seen_at = models.DateTimeField(null=True, blank=True)
     """When it was last heard of, while it is unbound; a bound one is vouched for by its worker's lease."""
     expires_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    """A time of the clock `reached` (`routing_app/core/reach.py`), which stands still in outages."""
 
     objects = SessionQuerySet.as_manager()
 

@@ -25,6 +25,7 @@ from sessions_app.commands import (
     Denied,
     End,
     Granted,
+    Lapsed,
     Listing,
     NoSuchPublisher,
     NoSuchSession,
@@ -33,7 +34,12 @@ from sessions_app.commands import (
 from sessions_app.ledger import SERVER, Key
 from sessions_app.models import Kind, Session
 
-OUTAGE: Final = (OperationalError, InterfaceError, Overloaded, LayerUnavailable, TimeoutError)
+
+class LeaseLapsed(Exception):
+    """This worker cannot renew its lease, so it binds nothing."""
+
+
+OUTAGE: Final = (OperationalError, InterfaceError, Overloaded, LayerUnavailable, TimeoutError, LeaseLapsed)
 """What is raised here when the database or the channel layer is out."""
 KILLED_AT_ONCE: Final = 100
 """Sessions that an operator ends in one transaction, so that creates do not wait long behind it."""
@@ -78,8 +84,17 @@ async def _stop(connections: Iterable[str], text: str, close: Close) -> None:
 
 
 async def bind(key: Key, session: UUID, connection: str, worker: str) -> Bound | None:
-    """Tie a session to a connection; None when it does not live. Raises OUTAGE."""
-    bound: Bound | None = await current_board().run(Bind(key, session, connection, worker))
+    """Tie a session to a connection; None when it does not live. Raises OUTAGE.
+
+    A worker whose lease has lapsed, because it could not reach the database for a while, renews it first.
+    """
+    board = current_board()
+    bind = Bind(key, session, connection, worker)
+    bound: Bound | Lapsed | None = await board.run(bind)
+    if isinstance(bound, Lapsed) and await board.worker.presence.renew():
+        bound = await board.run(bind)
+    if isinstance(bound, Lapsed):
+        raise LeaseLapsed
     return bound
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -18,9 +18,9 @@ from routing_app.core.codes import TERMINATED
 from routing_app.core.database import query
 from routing_app.core.worker import Worker
 from sessions_app.board import Board, current_board
-from sessions_app.commands import Sweep, Unbind
-from sessions_app.ledger import Key
-from sessions_app.models import Session, SessionEvent, seconds_ago
+from sessions_app.commands import End, Sweep, Unbind
+from sessions_app.ledger import SERVER, Key
+from sessions_app.models import Kind, Session, SessionEvent, seconds_ago
 from sessions_app.wire import TERMINATE
 
 logger = logging.getLogger(__name__)
@@ -79,8 +79,8 @@ def _lapsed_accounts() -> list[Key]:
 async def reconcile(board: Board) -> None:
     """Make sockets and rows agree, whatever message or write was lost.
 
-    A row bound to a connection that this process does not have is unbound. A socket whose session is gone, or
-    bound elsewhere, is told to stop: its slot may have been given away.
+    A row bound to a connection that this process does not have is unbound, or ends if its player was stopped.
+    A socket whose session is gone, or bound elsewhere, is told to stop: its slot may have been given away.
     """
     bound = {id: socket for id, socket in board.sockets.items() if socket.bound_to is not None}
     stored = await query(_bound_to, board.worker.id)
@@ -89,22 +89,27 @@ async def reconcile(board: Board) -> None:
             socket.end(TERMINATE, TERMINATED)
     strays = [stray for id, stray in stored.items() if id not in board.sockets]
     if strays:
-        commands = await query(_unbinds, strays)
+        commands = await query(_mended, strays, frozenset(board.stopped))
         await asyncio.gather(*[board.run(command) for command in commands])
+    board.stopped &= stored.keys()
 
 
 def _bound_to(worker_id: str) -> dict[str, UUID]:
     return dict(Session.objects.filter(worker=worker_id).values_list("connection_id", "pk"))
 
 
-def _unbinds(sessions: list[UUID]) -> list[Unbind]:
+def _mended(sessions: list[UUID], stopped: Collection[str]) -> list[Unbind | End]:
     rows = (
         Session.objects.filter(pk__in=sessions).exclude(connection_id="").select_related("account__publisher")
     )
-    return [
-        Unbind(Key(row.account.publisher.name, row.account.customer), row.pk, row.connection_id)
-        for row in rows
-    ]
+    return [_mend(row, row.connection_id in stopped) for row in rows]
+
+
+def _mend(row: Session, stopped: bool) -> Unbind | End:
+    key = Key(row.account.publisher.name, row.account.customer)
+    if stopped:
+        return End(key, row.pk, Kind.EXPIRED, SERVER, "its worker lost the database", row.connection_id)
+    return Unbind(key, row.pk, row.connection_id)
 
 
 async def purge(board: Board) -> None:

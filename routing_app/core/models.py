@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
 from django.db import models
@@ -24,9 +24,10 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         """Workers whose lease holds."""
         return self.filter(renewed_at__gte=lease_start())
 
-    def dead_for(self, seconds: float) -> WorkerQuerySet:
-        """Workers whose last renewal is `seconds` or more ago."""
-        return self.filter(renewed_at__lt=Now() - timedelta(seconds=seconds))
+    def gone_for(self, seconds: float, witnessed: datetime) -> WorkerQuerySet:
+        """Workers that have not renewed for `seconds`, and not because nobody could."""
+        leased = models.Q(leased_at__lt=witnessed - timedelta(seconds=seconds)) | models.Q(leased_at=None)
+        return self.filter(leased, renewed_at__lt=Now() - timedelta(seconds=seconds))
 
 
 class Worker(models.Model):
@@ -37,11 +38,28 @@ class Worker(models.Model):
     pid = models.PositiveIntegerField()
     started_at = models.DateTimeField(db_default=Now())
     renewed_at = models.DateTimeField(db_default=Now(), db_index=True)
+    leased_at = models.DateTimeField(null=True, blank=True)
+    """The `witnessed` time of the last renewal (`reach.py`), which a line goes by that gives away what hung
+    on it."""
 
     objects = WorkerQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"{self.host}/{self.pid}"
+
+
+class Reach(models.Model):
+    """The one row of `reach.py`: how far its clocks were set, and what they have lost by standing still."""
+
+    version = models.BigIntegerField(default=0)
+    mark = models.CharField(max_length=16)
+    reached_at = models.DateTimeField(db_default=Now())
+    reached_lost = models.FloatField(default=0.0)
+    witnessed_at = models.DateTimeField(db_default=Now())
+    witnessed_lost = models.FloatField(default=0.0)
+
+    def __str__(self) -> str:
+        return self.mark
 
 
 class ConnectionQuerySet(models.QuerySet["ConnectionRecord"]):

@@ -1,6 +1,7 @@
 """Who is connected, in every process: leases, never "disconnect ran".
 
-Each worker renews one row every 5 s; its connections count while that lease holds. Rows of connections are
+Each worker renews one row every 5 s; its connections count while that lease holds. A worker that cannot renew
+asks the witness every second whether anybody else can (`lease.py`). Rows of connections are
 a copy of what the process knows: if the database was out, or swept the worker, the copy is made anew.
 """
 
@@ -12,20 +13,30 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Final
 
+from django.conf import settings
+from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from routing_app.core.address import MAX_LENGTH
 from routing_app.core.connection import Connection
 from routing_app.core.database import GroupedWrites, Overloaded, query, query_apart
+from routing_app.core.lease import Lease
 from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Subscription, Worker
+from routing_app.core.reach import Times, advance, read
+from routing_app.core.witness import Witness, witness_of
 
 logger = logging.getLogger(__name__)
 
 RENEW_SECONDS: Final = 5.0
-SWEEP_AFTER_SECONDS: Final = 4 * LEASE_SECONDS
+RETRY_SECONDS: Final = 1.0
+"""Between two attempts, once one has failed."""
+LOOK_SECONDS: Final = 1.0
+"""Between two looks at the witness, while a renewal is overdue."""
+_graces: list[float] = []
 CHUNK: Final = 500
 """Rows in one statement."""
 
@@ -34,12 +45,30 @@ Change = tuple[str, str, tuple[str, ...]]
 """A connection's id, its identity and its addresses as they are now."""
 
 
+def keep_workers(grace: float) -> None:
+    """Have the rows of workers outlast their leases by so many seconds more: a line's rows hang on them so
+    long."""
+    _graces.append(grace)
+
+
+def kept_seconds() -> float:
+    """How long the row of a worker that is gone stays after its last renewal."""
+    return 4 * LEASE_SECONDS + max(_graces, default=0.0)
+
+
 class Presence:
     """Records the connections of one worker and keeps its lease."""
 
     def __init__(self, worker_id: str, writes: GroupedWrites) -> None:
         self._worker_id = worker_id
         self._writes = writes
+        self.lease = Lease()
+        self.on_lapse: list[Callable[[timedelta], None]] = []
+        """Called after a renewal that came when the lease was over, with the time since the last."""
+        self._witness: Witness = witness_of(settings.REDIS_URL)
+        self._mark = ""
+        self._renewing: asyncio.Task[bool] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._here: dict[str, tuple[ConnectionRecord, Connection]] = {}
         self._stale = False
         self._sweeping: asyncio.Task[None] | None = None
@@ -54,16 +83,21 @@ class Presence:
         made, the next renewal makes it and copies everything.
         """
         if self._task is None:
-            self._submit(_register, self._worker_id)
-            self._task = asyncio.ensure_future(self._keep_lease())
+            began = self.lease.clock()
+            registered = self._submit(_enter, self._worker_id)
+            self._task = asyncio.ensure_future(self._keep_lease(began, registered))
+            self._looking = asyncio.ensure_future(self._watch_lease())
 
     async def stop(self) -> None:
         """End the lease at once: everything of this worker is gone from every listing."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, *filter(None, [self._sweeping]), return_exceptions=True)
+        tasks = [task for task in (self._task, self._looking, self._renewing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *filter(None, [self._sweeping]), return_exceptions=True)
         self._task = None
+        await self._witness.close()
         with suppress(Exception):
             await self._writes.submit(lambda: forget_workers([self._worker_id]))
 
@@ -97,25 +131,67 @@ class Presence:
         if self._here.pop(connection.id, None) is not None:
             self._submit(_delete, connection.id)
 
-    async def renew(self) -> None:
-        """Renew the lease, whatever else waits; make the copy anew where it may be wrong. Never raises."""
+    async def renew(self) -> bool:
+        """Renew the lease, whatever else waits; make the copy anew where it may be wrong. Never raises.
+
+        True when it has succeeded. Those who ask while one is on its way share it: a lease is renewed in
+        order.
+        """
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.ensure_future(self._renew())
+        return await asyncio.shield(self._renewing)
+
+    async def _renew(self) -> bool:
+        began = self.lease.clock()
         try:
-            known = await query_apart(_renew, self._worker_id)
+            times = await query_apart(read)
+            self._mark = times.mark
+            witnessed = await self._witness.tell(times.mark)
+            known = await query_apart(_renew, self._worker_id, times, witnessed)
         except Exception as error:
             logger.warning("presence: the lease could not be renewed: %s", error)
-            return
+            return False
+        gap = self.lease.renewed(began, times.witnessed)
+        if gap >= timedelta(seconds=LEASE_SECONDS):
+            for hook in self.on_lapse:
+                hook(gap)
         if not known or self._stale:
             self._stale = False
             self._copy_all()
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.ensure_future(_sweep_beside())
+        return True
 
-    async def _keep_lease(self) -> None:
+    async def _keep_lease(self, began: float, registered: asyncio.Future[Any]) -> None:
+        try:
+            times: Times = await asyncio.shield(registered)
+        except Exception as error:
+            logger.warning("presence: the worker could not be registered: %s", error)
+            renewed = False
+        else:
+            self._mark = times.mark
+            self.lease.renewed(began, times.witnessed)
+            renewed = True
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            await self.renew()
+            await asyncio.sleep(RENEW_SECONDS if renewed else RETRY_SECONDS)
+            renewed = await self.renew()
 
-    def _submit(self, write_many: Callable[[list[Any]], None], item: Any) -> asyncio.Future[None]:
+    async def _watch_lease(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.lease.age > RENEW_SECONDS + LOOK_SECONDS:
+                await self.look()
+
+    async def look(self) -> None:
+        """Ask the witness whether anybody else could renew. Never raises."""
+        began = self.lease.clock()
+        word = await self._witness.look(self._mark) if self._mark else None
+        if word is None:
+            self.lease.not_seen()
+        else:
+            self.lease.looked(began, self.lease.clock(), word)
+
+    def _submit(self, write_many: Callable[[list[Any]], Any], item: Any) -> asyncio.Future[Any]:
         return self._checked(lambda: self._writes.submit_item(write_many, item))
 
     def _copy_all(self) -> None:
@@ -124,7 +200,7 @@ class Presence:
         for hook in self.on_copy:
             self._checked(hook)
 
-    def _checked(self, submit: Callable[[], asyncio.Future[None]]) -> asyncio.Future[None]:
+    def _checked(self, submit: Callable[[], asyncio.Future[Any]]) -> asyncio.Future[Any]:
         """Submit a write without which the copy is wrong."""
         try:
             future = submit()
@@ -134,7 +210,7 @@ class Presence:
         future.add_done_callback(self._check)
         return future
 
-    def _check(self, future: asyncio.Future[None]) -> None:
+    def _check(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and future.exception() is not None:
             self._stale = True
 
@@ -189,16 +265,29 @@ def _rewrite_chunk(wanted: dict[str, tuple[str, tuple[str, ...]]]) -> None:
     Subscription.objects.bulk_create(new, CHUNK, ignore_conflicts=True)
 
 
-def _register(worker_ids: list[str]) -> None:
-    rows = [Worker(id=id, host=socket.gethostname()[:255], pid=os.getpid()) for id in worker_ids]
+def _enter(worker_ids: list[str]) -> Times:
+    """Make the rows of workers, with a lease of the times that are returned."""
+    times = read()
+    _register(worker_ids, times)
+    return times
+
+
+def _register(worker_ids: list[str], times: Times) -> None:
+    host = socket.gethostname()[:255]
+    rows = [Worker(id=id, host=host, pid=os.getpid(), leased_at=times.witnessed) for id in worker_ids]
     Worker.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def _renew(worker_id: str) -> bool:
-    """Renew the worker's row, or make it; False when it had to be made."""
-    if Worker.objects.filter(id=worker_id).update(renewed_at=Now()):
+def _renew(worker_id: str, times: Times, witnessed: bool) -> bool:
+    """Renew the worker's row, or make it; False when it had to be made.
+
+    A renewal that was given up may be written late, after the next one: `leased_at` never goes back.
+    """
+    advance(times, witnessed)
+    leased = Case(When(leased_at__gt=times.witnessed, then=F("leased_at")), default=Value(times.witnessed))
+    if Worker.objects.filter(id=worker_id).update(renewed_at=Now(), leased_at=leased):
         return True
-    _register([worker_id])
+    _register([worker_id], times)
     return False
 
 
@@ -226,7 +315,8 @@ async def _sweep_beside() -> None:
 
 def sweep() -> int:
     """Delete workers that have been gone for long, and all that belongs to them; how many there were."""
-    return forget_workers(list(Worker.objects.dead_for(SWEEP_AFTER_SECONDS).values_list("id", flat=True)))
+    gone = Worker.objects.gone_for(kept_seconds(), read().witnessed)
+    return forget_workers(gone.values_list("id", flat=True))
 
 
 def forget_workers(ids: Iterable[str]) -> int:

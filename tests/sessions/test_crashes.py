@@ -35,12 +35,13 @@ def worker_of(customer: Customer) -> str:
 
 
 def age_leases(broker: Broker, seconds: float) -> None:
-    """Have the last renewal of every lease lie so far back, by the database's clock."""
+    """Have the last renewal of every lease lie so far back, in time that counts. The new worker's is of no
+    matter."""
     if broker.server.database_url.startswith("sqlite"):
         now, back = "strftime('%Y-%m-%d %H:%M:%f', 'now', %s)", f"-{seconds} seconds"
     else:
         now, back = "now() - %s::interval", f"{seconds} seconds"
-    broker.sql(f"UPDATE core_worker SET renewed_at = {now}", back)
+    broker.sql(f"UPDATE core_worker SET leased_at = {now}", back)
 
 
 @pytest.mark.timeout(120)

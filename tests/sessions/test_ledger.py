@@ -10,11 +10,11 @@ from itertools import combinations, count
 
 import pytest
 from django.db import transaction
-from django.db.models.functions import Now
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from routing_app.core import reach
 from routing_app.core.models import Worker
 from sessions_app.commands import (
     Beat,
@@ -181,7 +181,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def bind(self, data: st.DataObject) -> None:
         id, connection = self._pick(data), f"c{next(self.connections)}"
-        Worker.objects.update_or_create(id="w", defaults={"host": "h", "pid": 1, "renewed_at": Now()})
+        Worker.objects.update_or_create(
+            id="w", defaults={"host": "h", "pid": 1, "leased_at": reach.read().witnessed}
+        )
         [outcome] = apply(Bind(ALICE, id, connection, "w"))
         if id not in self.model.sessions:
             assert outcome is None
@@ -223,18 +225,19 @@ class LedgerMachine(RuleBasedStateMachine):
     def time_is_over(self, data: st.DataObject) -> None:
         """An unbound session passes its deadline; nobody has to sweep for the next create to see it."""
         id = self._pick(data)
-        past = Now() - timedelta(seconds=1)
+        past = reach.read().reached - timedelta(seconds=1)
         if Session.objects.filter(pk=id, connection_id="").update(expires_at=past):
             self.model.end(id)
 
     @rule(data=st.data())
     def worker_dies(self, data: st.DataObject) -> None:
         """Bound sessions of a worker end when its lease and their grace are over."""
-        Worker.objects.filter(id="w").update(renewed_at=Now() - timedelta(seconds=46))
+        now = reach.read().witnessed
+        Worker.objects.filter(id="w").update(leased_at=now - timedelta(seconds=46))
         for id in [id for id, one in self.model.sessions.items() if one.connection]:
             self.model.end(id)
         apply(Sweep(ALICE))
-        Worker.objects.filter(id="w").update(renewed_at=Now())
+        Worker.objects.filter(id="w").update(leased_at=now)
 
     @invariant()
     def database_holds_what_the_model_holds(self) -> None:
@@ -295,7 +298,7 @@ def test_command_that_fails_takes_nothing_of_its_transaction_with_it() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_session_of_a_swept_worker_gets_its_grace_before_it_ends() -> None:
     Publisher.objects.create(name="pub")
-    Worker.objects.create(id="w", host="h", pid=1)
+    Worker.objects.create(id="w", host="h", pid=1, leased_at=reach.read().witnessed)
     [granted] = apply(Create(ALICE, Wanted(tag="live")))
     assert isinstance(granted, Granted)
     apply(Bind(ALICE, granted.session.id, "c", "w"))

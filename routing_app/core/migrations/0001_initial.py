@@ -38,6 +38,19 @@ class Migration(migrations.Migration):
                 ('pid', models.PositiveIntegerField()),
                 ('started_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('renewed_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), db_index=True)),
+                ('leased_at', models.DateTimeField(blank=True, null=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name='Reach',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('version', models.BigIntegerField(default=0)),
+                ('mark', models.CharField(max_length=16)),
+                ('reached_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ('reached_lost', models.FloatField(default=0.0)),
+                ('witnessed_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ('witnessed_lost', models.FloatField(default=0.0)),
             ],
         ),
         migrations.CreateModel(

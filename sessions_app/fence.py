@@ -1,0 +1,37 @@
+"""Stops the players of a worker that cannot renew its lease, before others may give their slots away.
+
+Not in a longer outage of the database for all: the lease knows the difference (`routing_app/core/lease.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+from django.conf import settings
+
+from routing_app.core.models import LEASE_SECONDS
+from routing_app.core.worker import Worker
+from sessions_app.board import Board, current_board
+
+LOOK_SECONDS: Final = 0.5
+
+
+async def start(worker: Worker) -> None:
+    """Start to watch the lease of a process; it ends with the process."""
+    board = current_board()
+    worker.presence.on_lapse.append(lambda gap: _overslept(board, gap))
+    worker.spawn(_watch(board))
+
+
+async def _watch(board: Board) -> None:
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        board.stop_unless_vouched()
+
+
+def _overslept(board: Board, gap: timedelta) -> None:
+    """The lease was renewed when it and the grace were over: our clock had stood still."""
+    if gap >= timedelta(seconds=LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS):
+        board.stop_all()

@@ -1,0 +1,76 @@
+"""The clocks of deadlines and leases: they stand still while nobody can reach the database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from routing_app.core import reach
+from routing_app.core.models import Reach
+from routing_app.core.reach import STALL_SECONDS, STEP_SECONDS, Times
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ALMOST = timedelta(seconds=2)
+"""As far as two times may be apart that are taken one after the other on a busy machine."""
+
+
+def out_for(seconds: float) -> Times:
+    """Have the last renewal of anybody be so long ago; the times before that."""
+    before = reach.read()
+    ago = Now() - timedelta(seconds=seconds)
+    Reach.objects.update(reached_at=ago, witnessed_at=ago)
+    return before
+
+
+def test_the_clocks_go_with_the_databases_while_somebody_renews():
+    times = reach.read()
+    reach.advance(times, witnessed=True)
+    later = reach.read()
+
+    assert times.reached == times.witnessed == times.now
+    assert later.reached == later.witnessed == later.now > times.now
+
+
+def test_after_an_outage_the_clocks_go_on_where_they_stood():
+    before = out_for(3600)
+    during = reach.read()
+    reach.advance(during, witnessed=True)
+    after = reach.read()
+
+    assert during.now - during.reached == pytest.approx(timedelta(seconds=3600 - STEP_SECONDS), abs=ALMOST)
+    assert timedelta(0) <= after.reached - during.reached <= ALMOST
+    assert after.witnessed == after.reached
+    assert after.mark == before.mark
+
+
+def test_what_the_witness_was_not_told_counts_for_deadlines_only():
+    out_for(3600)
+    times = reach.read()
+    reach.advance(times, witnessed=False)
+    later = reach.read()
+
+    assert later.witnessed == times.witnessed
+    assert later.row.reached_lost > 3000 > later.row.witnessed_lost == 0
+
+
+def test_an_advance_that_comes_too_late_is_not_written():
+    """Its worker may have slept in between: others would be told of time that they cannot know of."""
+    times = reach.read()
+    late = Times(times.now - timedelta(seconds=STALL_SECONDS + 1), times.row)
+    reach.advance(late, witnessed=True)
+
+    assert reach.read().row.version == times.row.version
+
+
+def test_of_two_advances_at_a_time_the_later_moment_counts():
+    one = reach.read()
+    two = reach.read()
+    reach.advance(two, witnessed=True)
+    reach.advance(one, witnessed=True)
+    row = reach.read().row
+
+    assert row.version == one.row.version + 2
+    assert (row.reached_at, row.witnessed_at) == (two.now, two.now)

@@ -1,0 +1,197 @@
+"""What one process does about its lease and about probes, with players that are stand-ins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.conf import settings
+
+from routing_app.core import reach
+from routing_app.core.codes import UNAVAILABLE, Close
+from routing_app.core.connection import Connection, Limits, new_id
+from routing_app.core.database import query
+from routing_app.core.models import LEASE_SECONDS, Worker
+from routing_app.core.worker import current_worker, drop_worker
+from sessions_app import service
+from sessions_app.board import ALIVE, Board, current_board
+from sessions_app.commands import Bind, Bound, Create, Denied, Granted
+from sessions_app.fence import _overslept
+from sessions_app.ledger import Key
+from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
+from sessions_app.sweep import reconcile
+from sessions_app.wire import TERMINATE, Wanted
+from tests.core.harness import PLAIN, Recorder, until
+
+ALICE = Key("pub", "alice")
+WANTED = Wanted(offer_id="film")
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Stand:
+    """A bound player's socket, which the hub knows."""
+
+    def __init__(self, board: Board, session: UUID, answers: bool) -> None:
+        worker = board.worker
+        self.board = board
+        self.bound_to: UUID | None = session
+        self.answers = answers
+        self.askers: set[str] = set()
+        self.ended: list[tuple[str, Close]] = []
+        self.connection = Connection(
+            new_id(worker.id), "sessions", Recorder(), worker.flusher, PLAIN, limits=Limits()
+        )
+
+    def ping(self, asker: str = "") -> None:
+        if self.answers:
+            self.board.tell(asker, ALIVE, self.connection.id)
+        else:
+            self.askers.add(asker)
+
+    def owes(self, asker: str) -> bool:
+        return asker in self.askers
+
+    def end(self, text: str, close: Close) -> None:
+        self.bound_to = None
+        self.ended.append((text, close))
+
+    def leave(self) -> None:
+        """The server closes the socket; the end of it is not written yet."""
+        self.board.worker.hub.drop(self.connection)
+        del self.board.sockets[self.connection.id]
+
+
+@pytest.fixture
+async def board() -> AsyncIterator[Board]:
+    """The board of this process, which has its lease, and a customer that may play two streams."""
+    publisher = await query(Publisher.objects.create, name="pub")
+    await query(Limit.objects.create, publisher=publisher, scope="offer", maximum=2)
+    board = current_board()
+    worker = current_worker()
+    worker.presence.start()
+    await worker.relay.want([f"worker:{worker.id}"])
+    assert await worker.presence.renew()
+    yield board
+    await worker.stop()
+    drop_worker()
+
+
+@pytest.fixture
+def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Players have a moment to answer."""
+    monkeypatch.setattr(settings, "SESSIONS_PROBE_SECONDS", 0.3)
+
+
+def kinds() -> list[str]:
+    return list(SessionEvent.objects.order_by("id").values_list("kind", flat=True))
+
+
+async def bound(board: Board, answers: bool = False) -> Stand:
+    granted = await board.run(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+    stand = Stand(board, granted.session.id, answers)
+    board.sockets[stand.connection.id] = stand
+    board.worker.hub.add(stand.connection)
+    await board.worker.hub.subscribe(stand.connection, ALICE.address)
+    bind = Bind(ALICE, granted.session.id, stand.connection.id, board.worker.id)
+    assert await board.run(bind) == Bound("")
+    return stand
+
+
+def let_pass(board: Board, seconds: float) -> None:
+    """The clock of the lease goes on so far, as when the worker slept or could not renew."""
+    lease = board.worker.presence.lease
+    before = lease.clock
+    lease.clock = lambda: before() + seconds
+
+
+LIFE = LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS
+
+
+async def test_players_are_stopped_before_lease_and_grace_are_over(board: Board) -> None:
+    stand = await bound(board)
+    let_pass(board, LIFE - 10)
+    board.stop_unless_vouched()
+    assert stand.ended == []
+    let_pass(board, 9)
+    board.stop_unless_vouched()
+
+    assert stand.ended == [(TERMINATE, UNAVAILABLE)]
+
+
+async def test_the_slot_of_a_player_that_was_stopped_is_free_when_the_database_is_back(board: Board) -> None:
+    """Its player was told to stop, and does not come back within a grace."""
+    stand = await bound(board)
+    board.stop_all()
+    stand.leave()
+    assert await board.worker.presence.renew()
+    await reconcile(board)
+
+    assert await query(Session.objects.count) == 0
+    assert (await query(kinds))[-1] == Kind.EXPIRED
+
+
+async def test_a_machine_whose_clock_stood_still_learns_from_the_database(board: Board) -> None:
+    stand = await bound(board)
+    _overslept(board, timedelta(seconds=LIFE - 1))
+    assert stand.ended == []
+    _overslept(board, timedelta(seconds=LIFE))
+
+    assert stand.ended == [(TERMINATE, UNAVAILABLE)]
+
+
+async def test_a_worker_that_was_away_renews_before_it_binds(board: Board) -> None:
+    granted = await board.run(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+    past = (await query(reach.read)).witnessed - timedelta(seconds=LIFE)
+    await query(Worker.objects.update, leased_at=past)
+
+    assert await service.bind(ALICE, granted.session.id, "c", board.worker.id) == Bound("")
+
+
+async def test_a_worker_that_cannot_renew_binds_nothing(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granted = await board.run(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+    past = (await query(reach.read)).witnessed - timedelta(seconds=LIFE)
+    await query(Worker.objects.update, leased_at=past)
+
+    async def fail() -> bool:
+        return False
+
+    monkeypatch.setattr(board.worker.presence, "renew", fail)
+    with pytest.raises(service.LeaseLapsed):
+        await service.bind(ALICE, granted.session.id, "c", board.worker.id)
+
+
+async def test_a_player_whose_socket_ended_while_it_was_asked_is_not_silent(
+    board: Board, quick_probe: None
+) -> None:
+    """The server threw it out, the end is not written yet, and the player is about to be back."""
+    thrown_out, living = await bound(board), await bound(board, answers=True)
+    asked = asyncio.ensure_future(service.create(ALICE, WANTED))
+    await until(lambda: thrown_out.askers)
+    thrown_out.leave()
+
+    assert isinstance(await asked, Denied)
+    assert living.ended == []
+    back = Bind(ALICE, session_of(thrown_out), "back", board.worker.id)
+    assert await board.run(back) == Bound(thrown_out.connection.id)
+
+
+async def test_a_player_that_is_silent_all_the_time_loses_its_slot(board: Board, quick_probe: None) -> None:
+    silent, living = await bound(board), await bound(board, answers=True)
+
+    assert isinstance(await service.create(ALICE, WANTED), Granted)
+    await until(lambda: silent.ended)
+    assert living.ended == []
+
+
+def session_of(stand: Stand) -> UUID:
+    assert stand.bound_to is not None
+    return stand.bound_to

@@ -1,0 +1,161 @@
+"""Leases and outages: a worker that cannot vouch binds nothing, and an outage for all ends nobody."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.db.models.functions import Now
+
+from routing_app.core import reach
+from routing_app.core.models import LEASE_SECONDS, Reach, Worker
+from sessions_app.commands import Beat, Bind, Bound, Create, Denied, Granted, Lapsed, Sweep, Unbind
+from sessions_app.ledger import Command, Key
+from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
+from sessions_app.wire import Wanted
+from tests.sessions.test_ledger import apply
+
+ALICE = Key("pub", "alice")
+WANTED = Wanted(offer_id="film")
+OUTAGE_SECONDS = 3600.0
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def world() -> None:
+    """A publisher that allows two streams, and two workers with a lease."""
+    Limit.objects.create(publisher=Publisher.objects.create(name="pub"), scope="offer", maximum=2)
+    leased_at = reach.read().witnessed
+    for id in ("one", "two"):
+        Worker.objects.create(id=id, host="h", pid=1, leased_at=leased_at)
+
+
+def one(command: Command) -> object:
+    [outcome] = apply(command)
+    return outcome
+
+
+def bound(worker: str, connection: str) -> Session:
+    granted = one(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+    assert one(Bind(ALICE, granted.session.id, connection, worker)) == Bound("")
+    return Session.objects.get(pk=granted.session.id)
+
+
+def renew(worker: str) -> None:
+    times = reach.read()
+    reach.advance(times, witnessed=True)
+    Worker.objects.filter(id=worker).update(leased_at=times.witnessed)
+
+
+def out_for_all(seconds: float) -> None:
+    """The database comes back after so long: everything in it is so old."""
+    ago = Now() - timedelta(seconds=seconds)
+    Reach.objects.update(reached_at=ago, witnessed_at=ago)
+
+
+def cut_off(worker: str, seconds: float) -> None:
+    """One worker has not renewed for so long, while the others have."""
+    at = reach.read().witnessed - timedelta(seconds=seconds)
+    Worker.objects.filter(id=worker).update(leased_at=at)
+
+
+def kinds() -> list[str]:
+    return list(SessionEvent.objects.order_by("id").values_list("kind", flat=True))
+
+
+@pytest.mark.parametrize("seconds", [LEASE_SECONDS, LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS, 3600])
+def test_a_worker_whose_lease_has_lapsed_binds_nothing_until_it_has_renewed(seconds: float) -> None:
+    granted = one(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+    bind = Bind(ALICE, granted.session.id, "c", "one")
+    cut_off("one", seconds)
+
+    assert one(bind) == Lapsed()
+    assert Session.objects.get().connection_id == ""
+    renew("one")
+    assert one(bind) == Bound("")
+
+
+def test_a_lapsed_worker_that_binds_adds_no_stream_to_those_of_the_limit() -> None:
+    """Its row would count as a dead worker's, and its slot be given to a third."""
+    bound("two", "c2")
+    granted = one(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+    cut_off("one", LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS)
+
+    assert one(Bind(ALICE, granted.session.id, "c1", "one")) == Lapsed()
+    assert isinstance(one(Create(ALICE, WANTED)), Denied)
+
+
+def test_a_worker_without_a_row_binds_nothing() -> None:
+    granted = one(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+
+    assert one(Bind(ALICE, granted.session.id, "c", "nobody")) == Lapsed()
+
+
+def test_an_outage_for_all_ends_nobody_who_lived_through_it() -> None:
+    bound("one", "c1")
+    bound("two", "c2")
+    out_for_all(OUTAGE_SECONDS)
+
+    assert Session.objects.live().count() == 2
+    assert Session.objects.lapsed().count() == 0
+    assert isinstance(one(Create(ALICE, WANTED)), Denied), "whoever comes first ends nobody"
+    renew("one")
+    assert isinstance(one(Create(ALICE, WANTED)), Denied), "nor when one is back before the other"
+    assert Kind.EXPIRED not in kinds()
+
+
+def test_who_was_to_come_back_when_the_outage_began_has_its_grace_left() -> None:
+    session = bound("one", "c1")
+    one(Unbind(ALICE, session.pk, "c1"))
+    out_for_all(OUTAGE_SECONDS)
+    renew("one")
+
+    assert one(Bind(ALICE, session.pk, "c2", "one")) == Bound("")
+
+
+def test_a_device_that_could_not_beat_in_the_outage_keeps_its_slot() -> None:
+    granted = one(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+    one(Beat(ALICE, granted.session.id))
+    out_for_all(OUTAGE_SECONDS)
+    renew("one")
+
+    assert one(Beat(ALICE, granted.session.id)) is not None
+
+
+def test_what_is_told_of_a_heartbeat_is_a_time_of_the_clock_on_the_wall() -> None:
+    out_for_all(OUTAGE_SECONDS)
+    renew("one")
+    granted = one(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+    due = one(Beat(ALICE, granted.session.id))
+    seconds = settings.SESSIONS_HEARTBEAT_SECONDS * 2 + settings.SESSIONS_PONG_SECONDS
+
+    assert due == SessionEvent.objects.latest("id").at + timedelta(seconds=seconds)
+
+
+def test_one_worker_cut_off_frees_its_slots_after_lease_and_grace() -> None:
+    bound("one", "c1")
+    bound("two", "c2")
+    cut_off("one", LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS - 5)
+    assert isinstance(one(Create(ALICE, WANTED)), Denied)
+    cut_off("one", LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS)
+    assert isinstance(one(Create(ALICE, WANTED)), Granted)
+    assert kinds().count(Kind.EXPIRED) == 1
+
+
+def test_a_deadline_passes_in_time_that_counts_for_no_lease() -> None:
+    """As while Redis is out: leases stand still, and who never came is gone all the same."""
+    one(Create(ALICE, WANTED))
+    past = reach.read().reached - timedelta(seconds=1)
+    Session.objects.update(expires_at=past)
+    Reach.objects.update(witnessed_at=Now() - timedelta(seconds=OUTAGE_SECONDS))
+    one(Sweep(ALICE))
+
+    assert not Session.objects.exists()
