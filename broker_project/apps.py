@@ -12,5 +12,7 @@ class ProjectConfig(AppConfig):
     label = "broker_project"
 
     def ready(self) -> None:
-        """Register the system checks."""
-        from broker_project import checks  # noqa: F401
+        """Register the system checks, and find the protocols of the installed apps."""
+        from broker_project import checks, protocols  # noqa: F401
+
+        protocols.load()

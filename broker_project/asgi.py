@@ -1,4 +1,4 @@
-"""The ASGI application: Django for HTTP, the table of `sockets.py` for WebSockets.
+"""The ASGI application: Django for HTTP, the protocols' sockets for WebSockets.
 
 `daphne broker_project.asgi:application` and `uvicorn broker_project.asgi:application` serve all of it.
 """
@@ -14,14 +14,16 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_project.settings")
 _http = get_asgi_application()
 
 # Consumers import models, so the table can be read only after Django is set up.
+from broker_project import protocols  # noqa: E402
 from broker_project.health import Health  # noqa: E402
 from broker_project.routing import Hosts, Polling, Switchboard  # noqa: E402
-from broker_project.sockets import ENGINEIO, SOCKETS  # noqa: E402
 from routing_app.core.bodies import Bodies  # noqa: E402
 from routing_app.core.lean import Lean  # noqa: E402
 
-_django = Bodies(Lean(_http, "broker_project.express"))
-application = Switchboard(http=Health(Hosts(Polling(_django, ENGINEIO, SOCKETS))), sockets=SOCKETS)
+_sockets = protocols.sockets()
+_django = Bodies(Lean(_http, "broker_project.fast_urls"))
+_http_paths = Health(Hosts(Polling(_django, protocols.endpoints(), _sockets)))
+application = Switchboard(http=_http_paths, sockets=_sockets)
 
 # What has been loaded stays: a collection need not walk it while messages wait (60 ms or more at a time).
 gc.collect()

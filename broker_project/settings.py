@@ -15,7 +15,6 @@ from django.core.management.utils import get_random_secret_key
 
 from broker_project import logs, stores
 from broker_project.environment import Environment, is_importable
-from routing_app.core import origin
 
 django_stubs_ext.monkeypatch()  # lets Django's generic classes be subscripted, so that types are written down
 
@@ -81,22 +80,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES == "always"
 TOKENS_API_OPEN = _env.boolean(
     "TOKENS_API_OPEN", False, "The form API at / without an API key, as the original was."
 )
-ORIGINS = {
-    line: _env.words(
-        f"{line.upper()}_ORIGINS",
-        default,
-        f"Browser origins that may open {line} sockets: `self` (the server's own host), `*`, or a list.",
-        origin.is_pattern,
-        "self, * or origins such as https://example.com, capacitor://localhost, file:// or null",
-    )
-    for line, default in (
-        ("tokens", "self"),
-        ("events", "self"),
-        ("requests", "self"),
-        ("rooms", "*"),
-        ("sessions", "*"),
-    )
-}
+ORIGINS: dict[str, list[str]] = {}
+"""`<PROTOCOL>_ORIGINS` of every protocol that is installed; `protocols.py` reads them."""
 
 # --- limits ----------------------------------------------------------------------------------------------
 MAX_FRAME_BYTES = _env.integer(
@@ -451,7 +436,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "sessions_app.openapi.document",
+        "routing_app.core.schema.document_protocols",
     ],
     # pydantic describes the bodies of walkers in the JSON Schema of OpenAPI 3.1.
     "OAS_VERSION": "3.1.0",

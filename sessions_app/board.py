@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
@@ -202,13 +201,7 @@ async def end_connection(id: str, text: str, close: Close) -> None:
     await publish((f"connection:{id}",), [text, close.code], event=END)
 
 
-_boards: WeakKeyDictionary[Worker, Board] = WeakKeyDictionary()
-
-
 def current_board() -> Board:
-    """The board of the running event loop's worker, made on first use."""
-    worker = current_worker()
-    board = _boards.get(worker)
-    if board is None:
-        board = _boards[worker] = Board(worker)
+    """The board of the running event loop's worker."""
+    board: Board = current_worker().protocols["sessions"].board
     return board

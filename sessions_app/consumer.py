@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 from uuid import UUID
 
@@ -23,12 +23,15 @@ from routing_app.core.connection import State
 from routing_app.core.consumer import Consumer, Refused
 from routing_app.core.publication import Publication
 from sessions_app import service, wire
-from sessions_app.board import ALIVE, Board, current_board
+from sessions_app.board import ALIVE, Board
 from sessions_app.commands import Unbind
 from sessions_app.endpoint import BadToken, Ticket, read
 from sessions_app.ledger import Key
 from sessions_app.pulse import Pulse
 from sessions_app.wire import Action, Malformed
+
+if TYPE_CHECKING:
+    from sessions_app.protocol import Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +52,7 @@ class NoFreeMessages:
 class SessionConsumer(Consumer):
     """One connection of a player."""
 
-    line = "sessions"
-    encoder = NoFreeMessages()
-
+    protocol: Sessions
     _ticket: Ticket
     _key: Key
     _board: Board
@@ -78,7 +79,7 @@ class SessionConsumer(Consumer):
         """Hear what concerns the session and its customer."""
         self._key = Key(self._ticket.publisher, self._ticket.customer)
         self._gone = self._ticket.expired
-        self._board = current_board()
+        self._board = self.protocol.board
         self._board.sockets[self.connection.id] = self
         self._pulse = Pulse(self._board.wheel, self._send_ping, self._player_is_dead)
         self.connection.identity = self._ticket.customer

@@ -12,17 +12,15 @@ from typing import Final
 from django.conf import settings
 
 from routing_app.core.models import LEASE_SECONDS
-from routing_app.core.worker import Worker
-from sessions_app.board import Board, current_board
+from sessions_app.board import Board
 
 LOOK_SECONDS: Final = 0.5
 
 
-async def start(worker: Worker) -> None:
-    """Start to watch the lease of a process; it ends with the process."""
-    board = current_board()
-    worker.presence.on_lapse.append(lambda gap: _overslept(board, gap))
-    worker.spawn(_watch(board))
+def guard(board: Board) -> None:
+    """Watch the lease of a process until the process ends."""
+    board.worker.presence.on_lapse.append(lambda gap: _overslept(board, gap))
+    board.worker.spawn(_watch(board))
 
 
 async def _watch(board: Board) -> None:

@@ -136,8 +136,8 @@ PATHS: Final = {
 }
 
 
-def document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """drf-spectacular's post-processing hook: add the paths of players and how they identify themselves."""
+def document(result: dict[str, Any]) -> None:
+    """Add the paths of players, and how they identify themselves, to an OpenAPI document."""
     result["paths"] |= deepcopy(PATHS)
     schemes = result.setdefault("components", {}).setdefault("securitySchemes", {})
     schemes["customerToken"] = {
@@ -146,4 +146,3 @@ def document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
         "bearerFormat": "JWT",
         "description": "Signed by a publisher: customerId, publisherId, exp.",
     }
-    return result

@@ -16,8 +16,7 @@ from django.conf import settings
 
 from routing_app.core.codes import TERMINATED
 from routing_app.core.database import query
-from routing_app.core.worker import Worker
-from sessions_app.board import Board, current_board
+from sessions_app.board import Board
 from sessions_app.commands import End, Sweep, Unbind
 from sessions_app.ledger import SERVER, Key
 from sessions_app.models import Kind, Session, SessionEvent, seconds_ago
@@ -35,12 +34,8 @@ ACCOUNTS_AT_ONCE: Final = 50
 EVENTS_AT_ONCE: Final = 10_000
 
 
-async def start(worker: Worker) -> None:
-    """Start the sweep of a process; it ends with the process."""
-    worker.spawn(_sweep_forever(current_board()))
-
-
-async def _sweep_forever(board: Board) -> None:
+async def sweep_for_ever(board: Board) -> None:
+    """Do all of it, each at its time, until the process ends."""
     due: dict[Callable[[Board], Awaitable[None]], tuple[float, float]] = {
         end_lapsed: (SWEEP_SECONDS, 0.0),
         reconcile: (RECONCILE_SECONDS, 0.0),

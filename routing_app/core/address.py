@@ -1,11 +1,12 @@
-"""What a message can be sent to: `<kind>:<name>`, the same text in every API, client and admin page.
+"""What a message can be sent to: `<kind>:<name>`, the same string in every API, client and admin page.
 
-Kinds and what they reach: docs/addresses.md.
+Each protocol registers its kinds; `connection` belongs to all. What they reach: docs/addresses.md.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NewType
@@ -15,21 +16,55 @@ Address = NewType("Address", str)
 
 MAX_LENGTH: Final = 512
 WORKER_ID_LENGTH: Final = 16
-PUBLISHABLE: Final = frozenset({"token", "room", "user", "channel", "client", "connection"})
-OPERATORS_ONLY: Final = frozenset({"customer", "session"})
-ROOT: Final = re.compile(r"(?ai)(?:n:[^:]*:)?([0-9a-f]{24})")
-ROOM_NAMESPACES: Final = frozenset({"layout", "bus", "lobby", "trigger"})
 
 
 class AddressError(ValueError):
     """A text is not an address, or not one that may be published to."""
 
 
-def parse(text: str) -> Address:
-    """Check an address that a publisher named.
+def any_name(name: str) -> str:
+    """A name that may be anything."""
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class AddressKind:
+    """The rules of one kind of address."""
+
+    check: Callable[[str], str] = any_name
+    """The one form of a name; raises AddressError, with a sentence for the caller."""
+    publish: bool = True
+    """Whether an operator may publish to it."""
+    subscribe: bool = True
+    """Whether a client of the requests protocol may subscribe to it."""
+    secret: bool = False
+    """Whether the name lets somebody in, and is masked where it is listed."""
+
+
+_kinds: Final[dict[str, AddressKind]] = {"connection": AddressKind()}
+
+
+def register(kind: str, rules: AddressKind) -> None:
+    """Make a kind known."""
+    _kinds[kind] = rules
+
+
+def unregister(kind: str) -> None:
+    """Forget a kind."""
+    _kinds.pop(kind, None)
+
+
+def is_secret(kind: str) -> bool:
+    """Whether names of this kind let somebody in; of an unknown kind nobody knows, so it is one."""
+    rules = _kinds.get(kind)
+    return rules is None or rules.secret
+
+
+def parse(text: str, subscribe: bool = False) -> Address:
+    """Check an address that somebody wants to publish to, or to subscribe to.
 
     Raises AddressError, with a sentence for the caller, when it is malformed, of an unknown kind,
-    or of a kind that carries no free messages.
+    or of a kind with which that is not done.
     """
     kind, colon, name = text.partition(":")
     if not colon or not name:
@@ -38,26 +73,13 @@ def parse(text: str) -> Address:
         raise AddressError(f"an address has at most {MAX_LENGTH} characters")
     if not text.isprintable():
         raise AddressError("an address holds no control characters")
-    if kind in OPERATORS_ONLY:
+    rules = _kinds.get(kind)
+    if rules is None:
+        known = ", ".join(sorted(kind for kind, rules in _kinds.items() if rules.publish))
+        raise AddressError(f"unknown kind of address; expected one of {known}")
+    if not (rules.subscribe if subscribe else rules.publish):
         raise AddressError(f"{kind} addresses carry no messages")
-    if kind not in PUBLISHABLE:
-        raise AddressError(f"unknown kind of address; expected one of {', '.join(sorted(PUBLISHABLE))}")
-    if kind == "room" and not _names_a_room(name):
-        raise AddressError("a room is written room:<layout|bus|lobby|trigger>/<id>")
-    return make("user", _root(name)) if kind == "user" else Address(text)
-
-
-def _root(name: str) -> str:
-    """The one form of a root id: `n::` and 24 lower-case hex digits; the node's name says nothing."""
-    match = ROOT.fullmatch(name)
-    if match is None:
-        raise AddressError("a user is written user:n::<24 hex digits>")
-    return f"n::{match[1].lower()}"
-
-
-def _names_a_room(name: str) -> bool:
-    namespace, _, room = name.partition("/")
-    return namespace in ROOM_NAMESPACES and room != ""
+    return make(kind, rules.check(name))
 
 
 def make(kind: str, name: str) -> Address:

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from routing_app.core import keys
 from routing_app.core.address import make
-from routing_app.core.masking import mask
+from routing_app.core.masking import shown_identity
 from routing_app.core.models import ApiKey, ConnectionRecord, Scope, Worker
 from routing_app.core.publishing import disconnect_sync
 from routing_app.core.revocation import forget, revoke
@@ -113,8 +113,8 @@ class ConnectionAdmin(ReadOnly):
 
     @admin.display(description="who")
     def who(self, row: ConnectionRecord) -> str:
-        """The identity; on the token line it is a credential, so masked."""
-        return mask(row.identity) if row.line == "tokens" else row.identity
+        """The identity, masked where it is a credential."""
+        return shown_identity(row.line, row.identity)
 
     @admin.action(description="Disconnect selected clients", permissions=["disconnect"])
     def disconnect(self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]) -> None:

@@ -41,6 +41,19 @@ class Encoder(Protocol):
         """The text of the frame."""
 
 
+class NoEncoder:
+    """For a protocol whose clients are not told what is published."""
+
+    per_address = False
+
+    def __call__(self, publication: Publication, address: str) -> str | None:
+        """Nothing."""
+        return None
+
+
+NO_ENCODER: Final = NoEncoder()
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """The network address of the other end; empty and 0 where the server knows none."""

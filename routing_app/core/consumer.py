@@ -1,7 +1,8 @@
 """The base socket: origin, seats, limits, dispatch, and one clean-up for every way out.
 
-A line subclasses `Consumer`, names its `line` and `encoder`, and overrides `admit`, `opened`, `received` and
-`closed`. It has no channel-layer channel of its own and no thread hop per message: the hub speaks for it.
+A protocol subclasses `Consumer`, and overrides `admit`, `opened`, `received` and `closed`;
+`as_asgi(protocol=name)` makes an application of it. It has no channel-layer channel of its own and no thread
+hop per message: the hub speaks for it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from channels.consumer import AsyncConsumer
 from django.conf import settings
@@ -28,9 +29,10 @@ from routing_app.core.codes import (
     Close,
     Refusal,
 )
-from routing_app.core.connection import Connection, Encoder, Limits, Peer, State, new_id
+from routing_app.core.connection import NO_ENCODER, Connection, Limits, Peer, State, new_id
 from routing_app.core.limits import TokenBucket
 from routing_app.core.outage import BACKING_SERVICES
+from routing_app.core.protocol import Protocol
 from routing_app.core.worker import Worker, current_worker
 from routing_app.core.writer import EXTENSION, MAX_MESSAGE, AsgiWriter, DirectWriter, Writer
 
@@ -61,9 +63,7 @@ class Refused(Exception):
 class Consumer(AsyncConsumer):
     """One socket, from handshake to clean-up."""
 
-    line: ClassVar[str]
-    encoder: ClassVar[Encoder]
-
+    protocol: Protocol
     scope: dict[str, Any]  # type: ignore[assignment]  # the stubs list keys that servers need not send
     worker: Worker
     connection: Connection
@@ -72,7 +72,10 @@ class Consumer(AsyncConsumer):
     """Code and reason with which the other end has left."""
     _patience: asyncio.Timeout
 
-    # --- what a line overrides ---------------------------------------------------------------------------
+    def __init__(self, protocol: str) -> None:
+        self.line = protocol
+
+    # --- what a protocol overrides -----------------------------------------------------------------------
 
     async def admit(self) -> str | None:
         """Before the handshake is answered: raise Refused, or return the subprotocol to accept.
@@ -123,6 +126,7 @@ class Consumer(AsyncConsumer):
         """Serve one ASGI websocket scope."""
         self.scope = scope
         self.worker = current_worker()
+        self.protocol = self.worker.protocols[self.line]
         self._accepted = False
         if (await receive())["type"] != "websocket.connect":
             return
@@ -213,7 +217,7 @@ class Consumer(AsyncConsumer):
             self.line,
             self._writer(send),
             worker.flusher,
-            self.encoder,
+            self.protocol.encoder or NO_ENCODER,
             self.peer,
             self.limits(),
         )

@@ -26,6 +26,7 @@ from routing_app.core.connection import Connection
 from routing_app.core.database import GroupedWrites, Overloaded, query, query_apart
 from routing_app.core.lease import Lease
 from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Subscription, Worker
+from routing_app.core.protocol import registered
 from routing_app.core.reach import Times, advance, read
 from routing_app.core.witness import Witness, witness_of
 
@@ -36,7 +37,6 @@ RETRY_SECONDS: Final = 1.0
 """Between two attempts, once one has failed."""
 LOOK_SECONDS: Final = 1.0
 """Between two looks at the witness, while a renewal is overdue."""
-_graces: list[float] = []
 CHUNK: Final = 500
 """Rows in one statement."""
 
@@ -45,15 +45,9 @@ Change = tuple[str, str, tuple[str, ...]]
 """A connection's id, its identity and its addresses as they are now."""
 
 
-def keep_workers(grace: float) -> None:
-    """Have the rows of workers outlast their leases by so many seconds more: a line's rows hang on them so
-    long."""
-    _graces.append(grace)
-
-
 def kept_seconds() -> float:
     """How long the row of a worker that is gone stays after its last renewal."""
-    return 4 * LEASE_SECONDS + max(_graces, default=0.0)
+    return 4 * LEASE_SECONDS + max((protocol.keep_rows_seconds for protocol in registered()), default=0.0)
 
 
 class Presence:

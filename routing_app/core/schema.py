@@ -10,6 +10,8 @@ from drf_spectacular.plumbing import build_object_type
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse
 
+from routing_app.core.protocol import registered
+
 DETAIL: Final = build_object_type(properties={"detail": {"type": "string"}}, required=["detail"])
 ERRORS: Final = {
     "400": OpenApiResponse(OpenApiTypes.ANY, "What is wrong, by field."),
@@ -20,6 +22,14 @@ ERRORS: Final = {
     "415": OpenApiResponse(DETAIL, "The body's media type is not read here."),
 }
 """What REST Framework answers by itself."""
+
+
+def document_protocols(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """drf-spectacular's post-processing hook: add what protocols say of paths that it cannot see."""
+    for protocol in registered():
+        if protocol.openapi is not None:
+            protocol.openapi(result)
+    return result
 
 
 class Described(AutoSchema):

@@ -22,6 +22,7 @@ from routing_app.core.known_keys import KnownKeys
 from routing_app.core.limits import Seats
 from routing_app.core.outbox import Flusher
 from routing_app.core.presence import Presence
+from routing_app.core.protocol import registered
 from routing_app.core.relay import Relay
 from routing_app.core.subscriptions import LayerUnavailable
 
@@ -36,14 +37,6 @@ DRAIN_BATCH: Final = 200
 DRAIN_PAUSE_SECONDS: Final = 0.02
 COUNT_SECONDS: Final = 5.0
 """Between two counts of this process's tasks."""
-
-_started: list[Callable[[Worker], Awaitable[None]]] = []
-
-
-def on_start(hook: Callable[[Worker], Awaitable[None]]) -> Callable[[Worker], Awaitable[None]]:
-    """Register what a line does once when a serving process starts (periodic tasks, say)."""
-    _started.append(hook)
-    return hook
 
 
 class Worker:
@@ -67,6 +60,8 @@ class Worker:
         """Called once when the worker begins to drain, for what is no connection of the hub."""
         self._starting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.protocols: dict[str, Any] = {protocol.name: protocol(self) for protocol in registered()}
+        """Each protocol's state in this process, by name; only its own modules know more of it."""
 
     async def start(self) -> None:
         """Take the lease, open the relay and run the start hooks, once. Every socket calls it.
@@ -83,20 +78,20 @@ class Worker:
     async def _start(self) -> None:
         self.presence.start()
         await self.relay.want([f"worker:{self.id}"])
-        for hook in _started:
-            await self._run(hook)
+        for protocol in self.protocols.values():
+            await self._run(protocol.start)
         self.spawn(_count_tasks())
         self.serving = True
 
-    async def _run(self, hook: Callable[[Worker], Awaitable[None]]) -> None:
-        """A line whose start fails does not keep the others from being served."""
+    async def _run(self, step: Callable[[], Awaitable[None]]) -> None:
+        """A protocol that cannot start or stop does not keep the others from it."""
         try:
-            await hook(self)
+            await step()
         except Exception:
-            logger.exception("a start hook failed")
+            logger.exception("%s failed", step.__qualname__)
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run a line's own task, until the worker stops at the latest."""
+        """Run a protocol's own task, until the worker stops at the latest."""
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -116,6 +111,9 @@ class Worker:
 
     async def stop(self) -> None:
         """Give the lease back and end the tasks."""
+        if self.serving:
+            for protocol in self.protocols.values():
+                await self._run(protocol.stop)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -174,6 +172,5 @@ __all__ = [
     "current_worker",
     "drop_worker",
     "end_worker",
-    "on_start",
     "serving_loop",
 ]

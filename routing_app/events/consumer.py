@@ -7,8 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs
 
 from django.conf import settings
@@ -17,14 +16,11 @@ from pydantic import ValidationError
 from routing_app.core.address import make
 from routing_app.core.bearer import MAX_CREDENTIALS, possible_tokens
 from routing_app.core.codes import EXPIRED, REVOKED, UNAVAILABLE, Close, Refusal
-from routing_app.core.connection import Connection
 from routing_app.core.consumer import Consumer
 from routing_app.core.database import query
-from routing_app.core.hub import Hub
 from routing_app.core.publication import MESSAGE, Publication
 from routing_app.core.subscriptions import LayerUnavailable
-from routing_app.core.worker import Worker, on_start
-from routing_app.events import credentials, rules, service, wire
+from routing_app.events import credentials, service, wire
 from routing_app.events.entries import NoAccess
 from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
 from routing_app.events.rates import Rates
@@ -32,10 +28,10 @@ from routing_app.events.running import WalkerFailed, run
 from routing_app.events.visit import PUBLIC, Visit, Visitor, largest_message
 from routing_app.events.walkers import WALKERS, Walker
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from routing_app.events.protocol import Events
 
-SOCKETS: Final[dict[Connection, EventConsumer]] = {}
-"""The sockets of this process, by connection."""
+logger = logging.getLogger(__name__)
 
 
 class EventEncoder:
@@ -56,8 +52,7 @@ def new_id() -> str:
 class EventConsumer(Consumer):
     """One client: its events run one after another, and what it hears waits for none of them."""
 
-    line = "events"
-    encoder = EventEncoder()
+    protocol: Events
 
     # --- arriving ----------------------------------------------------------------------------------------
 
@@ -78,7 +73,7 @@ class EventConsumer(Consumer):
 
     async def opened(self) -> None:
         """Say who this is, then listen."""
-        SOCKETS[self.connection] = self
+        self.protocol.sockets_here[self.connection] = self
         self._introduce()
         if self.asked_channel not in ("", self.channel_id):
             self._fail([f"ValueError: a channel_id has at most {CHANNEL_ID_LENGTH} printable characters\n"])
@@ -89,7 +84,7 @@ class EventConsumer(Consumer):
 
     def closed(self) -> None:
         """Forget the socket and its timer."""
-        SOCKETS.pop(self.connection, None)
+        self.protocol.sockets_here.pop(self.connection, None)
         self._forget_expiry()
 
     # --- what it sends -----------------------------------------------------------------------------------
@@ -126,7 +121,8 @@ class EventConsumer(Consumer):
 
     async def _on_targeted(self, event: wire.TargetedEvent) -> None:
         try:
-            addresses = service.targets(event, self.visitor, self.channel_id if self._hears_channel() else "")
+            own_channel = self.channel_id if self._hears_channel() else ""
+            addresses = service.targets(event, self.visitor, own_channel, self.protocol.rules)
         except service.NotAllowed as no:
             self.refuse(Refusal.FORBIDDEN)
             self.connection.send(wire.refused(event.type, str(no)))
@@ -221,8 +217,8 @@ class EventConsumer(Consumer):
     async def obey_rules(self) -> None:
         """Hear the channel, or no longer, as its row says now; who no longer may is told."""
         async with self._moving:
-            as_before = rules.RULES.may_listen(self.visitor, self.channel_id) is self._hears_channel()
-            if not as_before and self.connection in SOCKETS and await self._resettle():
+            as_before = self.protocol.rules.may_listen(self.visitor, self.channel_id) is self._hears_channel()
+            if not as_before and self.connection in self.protocol.sockets_here and await self._resettle():
                 self._say_if_unheard()
 
     async def _resettle(self) -> bool:
@@ -240,7 +236,7 @@ class EventConsumer(Consumer):
         hub, visitor = self.worker.hub, self.visitor
         self.connection.identity = visitor.root_id
         wanted = {make("client", self.client_id), make("user", visitor.root_id)}
-        if rules.RULES.may_listen(visitor, self.channel_id):
+        if self.protocol.rules.may_listen(visitor, self.channel_id):
             wanted.add(make("channel", self.channel_id))
         hub.unsubscribe(self.connection, *(self.connection.addresses.keys() - wanted))
         await hub.subscribe(self.connection, *wanted)
@@ -261,7 +257,7 @@ class EventConsumer(Consumer):
 
     def _watch_expiry(self, visitor: Visitor) -> None:
         self._forget_expiry()
-        if visitor.jti and self.connection in SOCKETS:
+        if visitor.jti and self.connection in self.protocol.sockets_here:
             delay = max(0.0, visitor.expires_at - time.time())
             loop = asyncio.get_running_loop()
             self._expiry = loop.call_later(delay, self.token_ended, visitor.jti, EXPIRED)
@@ -278,48 +274,3 @@ async def _visitor(*tokens: str) -> Visitor:
         if visitor := await query(credentials.check, token):
             return visitor
     return PUBLIC
-
-
-@on_start
-async def _start(worker: Worker) -> None:
-    worker.hub.on(credentials.REVOKED_EVENT, lambda publication: _revoke(worker.hub, publication))
-    await rules.follow(worker, partial(_read_rules, worker))
-    worker.spawn(_recheck(worker))
-
-
-async def _recheck(worker: Worker) -> None:
-    """See now and then what no message has told: it was lost, or the row was changed behind our back."""
-    while True:
-        await asyncio.sleep(settings.EVENTS_RECHECK_SECONDS)
-        await _read_rules(worker)
-        mine = _sockets_of(worker)
-        try:
-            jtis = [socket.visitor.jti for socket in mine if socket.visitor.jti]
-            void = await query(credentials.void_among, jtis)
-        except Exception as error:
-            logger.warning("events: login tokens could not be looked up: %s", error)
-            continue
-        for socket in mine:
-            if socket.visitor.jti in void:
-                socket.token_ended(socket.visitor.jti, REVOKED)
-
-
-async def _read_rules(worker: Worker) -> None:
-    """Know the rows of channels anew, and have every socket obey them."""
-    await rules.RULES.read()
-    for socket in _sockets_of(worker):
-        await socket.obey_rules()
-
-
-def _sockets_of(worker: Worker) -> list[EventConsumer]:
-    return [socket for socket in SOCKETS.values() if socket.worker is worker]
-
-
-def _revoke(hub: Hub, publication: Publication) -> int:
-    """End the logins whose `jti` a publication to their user names; how many sockets looked."""
-    connections = [connection for address in publication.addresses for connection in hub.members(address)]
-    sockets = [SOCKETS[connection] for connection in connections if connection in SOCKETS]
-    for socket in sockets:
-        for jti in publication.message:
-            socket.token_ended(jti, REVOKED)
-    return len(sockets)

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
-from weakref import WeakKeyDictionary
+from typing import Final
 
 from django.conf import settings
 from django.db import transaction
 
 from routing_app.core.address import Address, make
 from routing_app.core.database import query
-from routing_app.core.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.synchronous import from_sync
-from routing_app.core.worker import Worker, current_worker
+from routing_app.core.worker import current_worker
 from routing_app.events.models import Channel, Who
 from routing_app.events.visit import Visitor
 from routing_app.events.wire import root_reference
@@ -88,12 +85,6 @@ class Rules:
             self.replace(rows)
 
 
-RULES: Final = Rules()
-"""Those of this process."""
-_readings: Final[WeakKeyDictionary[Worker, asyncio.Task[None]]] = WeakKeyDictionary()
-"""The reading that each worker began last."""
-
-
 def may_target(kind: str, visitor: Visitor) -> bool:
     """May the visitor send `user` or `client` events?"""
     who = settings.EVENTS_SEND_TO_USERS if kind == "user" else settings.EVENTS_SEND_TO_CLIENTS
@@ -118,18 +109,6 @@ def _read() -> dict[str, Rule]:
     }
 
 
-async def follow(worker: Worker, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Know the rows from the start of a worker on, and `read` them anew whenever one has changed."""
-
-    def on_change(publication: Publication) -> int:
-        _readings[worker] = worker.spawn(read())
-        return 0
-
-    worker.hub.on(CHANGED, on_change)
-    await worker.relay.want([ADDRESS])
-    await read()
-
-
 def announce() -> None:
     """Have every worker read the rows anew after the commit; where this one serves, they hold on return."""
     transaction.on_commit(_tell_workers)
@@ -137,7 +116,8 @@ def announce() -> None:
 
 async def _tell() -> None:
     await publish((ADDRESS,), None, event=CHANGED)
-    if reading := _readings.get(current_worker()):
+    reading: asyncio.Task[None] | None = current_worker().protocols["events"].reading
+    if reading is not None:
         await asyncio.wait([reading])
 
 

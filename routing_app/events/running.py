@@ -8,13 +8,13 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from routing_app.core.database import query
+from routing_app.core.worker import current_worker
 from routing_app.events import metrics
 from routing_app.events.entries import enter
 from routing_app.events.visit import TooLarge, TooManyNotifications, Visit, running
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 SPARE_THREADS: Final = 2
 """Threads of the query executor that walkers leave to everybody else, however many of them hang."""
-
-_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 class WalkerFailed(Exception):
@@ -86,8 +84,7 @@ def _is_cancelled() -> bool:
 
 async def _in_a_thread(walker: Walker, values: dict[str, Any], visit: Visit) -> None:
     """Run in the query executor. A thread cannot be stopped: after the time limit it goes on, unheard."""
-    loop = asyncio.get_running_loop()
-    slots = _slots.setdefault(loop, asyncio.Semaphore(max(1, settings.DATABASE_THREADS - SPARE_THREADS)))
+    slots: asyncio.Semaphore = current_worker().protocols["events"].walker_slots
     await slots.acquire()
     task = asyncio.ensure_future(query(_call, walker.function, values, visit))
     task.add_done_callback(lambda done: _ended(slots, done))

@@ -13,7 +13,7 @@ from routing_app.core.address import make
 from routing_app.events import metrics
 from routing_app.events.credentials import issue, revoke
 from routing_app.events.models import LoginToken, Root
-from routing_app.events.rules import RULES, may_target
+from routing_app.events.rules import Rules, may_target
 from routing_app.events.visit import Visitor
 from routing_app.events.wire import CLOSED_EVENT, NEEDS_USER, NO_CHANNEL, TargetedEvent, UserEvent, root_of
 
@@ -106,7 +106,7 @@ def profile(user: User, row: LoginToken) -> dict[str, Any]:
 # --- channels and targets --------------------------------------------------------------------------------
 
 
-def targets(event: TargetedEvent, visitor: Visitor, own_channel: str) -> list[str]:
+def targets(event: TargetedEvent, visitor: Visitor, own_channel: str, rules: Rules) -> list[str]:
     """The addresses of an event in the order in which it names them, repeats included.
 
     `own_channel` is the one that the sender's socket hears, "" for none. Nothing goes out unless all may.
@@ -120,7 +120,7 @@ def targets(event: TargetedEvent, visitor: Visitor, own_channel: str) -> list[st
         _check_kind(event.type, visitor)
         return [make("client", client_id) for client_id in event.ids]
     for channel_id in event.ids:
-        if not RULES.may_send(visitor, channel_id, hears=channel_id == own_channel):
+        if not rules.may_send(visitor, channel_id, hears=channel_id == own_channel):
             raise NotAllowed(NO_CHANNEL.format(channel_id))
     return [make("channel", channel_id) for channel_id in event.ids]
 

@@ -16,6 +16,4 @@ class RequestsConfig(AppConfig):
         """Import every installed app's `requests.py`, as the admin imports `admin.py`."""
         from django.utils.module_loading import autodiscover_modules
 
-        from routing_app.requests import remote, service  # noqa: F401 - their start hooks
-
         autodiscover_modules("requests")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.conf import settings
 
@@ -17,11 +17,13 @@ from routing_app.core.publication import MESSAGE, Publication
 from routing_app.requests import handlers, wire
 from routing_app.requests.connection import Connection
 from routing_app.requests.context import Context, Denied
-from routing_app.requests.directory import connections_of
 from routing_app.requests.handlers import Handler
 from routing_app.requests.pending import ConnectionClosed
 from routing_app.requests.rights import rights_of
 from routing_app.requests.wire import Codec, Direction, Inbound
+
+if TYPE_CHECKING:
+    from routing_app.requests.protocol import Requests
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +49,7 @@ class DeliveryEncoder:
 class RequestsConsumer(Consumer):
     """One client of the requests line."""
 
-    line = "requests"
-    encoder = DeliveryEncoder()
+    protocol: Requests
     codec: ClassVar[Codec] = Codec()
     """Names of the control fields and the text they are written in; a subclass may bring another."""
 
@@ -68,7 +69,7 @@ class RequestsConsumer(Consumer):
         self._tasks: set[asyncio.Task[None]] = set()
         self._malformed = 0
         self.connection.identity = self._rights.name
-        connections_of(self.worker)[self.client.id] = self.client
+        self.protocol.connections[self.client.id] = self.client
         self.client.record_with(self.worker.presence)
         for hook in handlers.OPENED:
             self._spawn(hook(self.client))
@@ -98,7 +99,7 @@ class RequestsConsumer(Consumer):
         """Fail what waits for this client; its handlers may go on for a while."""
         close = self.connection.close_sent
         code, reason = (close.code, close.reason) if close else self.left
-        connections_of(self.worker).pop(self.client.id, None)
+        self.protocol.connections.pop(self.client.id, None)
         self.client.ended(code, reason)
         for hook in handlers.CLOSED:
             self._spawn(hook(self.client, code, reason))

@@ -12,17 +12,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from routing_app.core import database
 from routing_app.core.address import WORKER_ID_LENGTH, make
 from routing_app.core.models import Worker as WorkerRow
 from routing_app.core.publication import Publication
 from routing_app.core.synchronous import from_sync
-from routing_app.core.worker import Worker, current_worker, on_start
+from routing_app.core.worker import Worker, current_worker
 from routing_app.requests import wire
 from routing_app.requests.connection import Connection, TooManyPending
-from routing_app.requests.directory import connections_of
 from routing_app.requests.pending import Answer, ConnectionClosed, Request, RequestError
 
 logger = logging.getLogger(__name__)
@@ -80,7 +78,8 @@ class RemoteConnection:
         _close_sync(self, code, reason)
 
     def _here(self) -> Connection | None:
-        return connections_of(current_worker()).get(self.id)
+        here: dict[str, Connection] = current_worker().protocols["requests"].connections
+        return here.get(self.id)
 
 
 def connection(id: str) -> RemoteConnection:
@@ -108,8 +107,9 @@ _close_sync = from_sync(RemoteConnection.close)
 class Desk:
     """Questions of one process to connections of others, and questions of others to connections here."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, connections: Mapping[str, Connection]) -> None:
         self._worker = worker
+        self._connections = connections
         self._numbers = count(1)
         self._asked: dict[int, tuple[str, Request]] = {}
         self._serving: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -216,7 +216,7 @@ class Desk:
         async def tell(kind: str, content: Any = None) -> None:
             await self._publish(make("worker", asker), ANSWER, [number, kind, content])
 
-        client = connections_of(self._worker).get(id)
+        client = self._connections.get(id)
         try:
             if client is None:
                 raise ConnectionClosed(*NOBODY)
@@ -274,18 +274,7 @@ def _alive_among(workers: set[str]) -> set[str]:
     return set(WorkerRow.objects.alive().filter(pk__in=workers).values_list("pk", flat=True))
 
 
-_desks: WeakKeyDictionary[Worker, Desk] = WeakKeyDictionary()
-
-
 def desk_of(worker: Worker) -> Desk:
-    """The desk of a worker, made on first use."""
-    desk = _desks.get(worker)
-    if desk is None:
-        desk = _desks[worker] = Desk(worker)
+    """The desk of a worker."""
+    desk: Desk = worker.protocols["requests"].desk
     return desk
-
-
-@on_start
-async def open_desk(worker: Worker) -> None:
-    """Answer questions of other processes from the start."""
-    desk_of(worker)

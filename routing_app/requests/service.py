@@ -14,11 +14,10 @@ from routing_app.core.database import query
 from routing_app.core.models import ConnectionRecord, Scope
 from routing_app.core.publishing import check_addresses
 from routing_app.core.publishing import publish as publish_to
-from routing_app.core.worker import Worker, current_worker, on_start
+from routing_app.core.worker import Worker, current_worker
 from routing_app.requests import rights
 from routing_app.requests.connection import Connection
 from routing_app.requests.context import Denied
-from routing_app.requests.directory import connections_of
 
 logger = logging.getLogger(__name__)
 
@@ -131,12 +130,6 @@ def _presence(address: str) -> Message:
 # --- rights that end -------------------------------------------------------------------------------------
 
 
-@on_start
-async def begin(worker: Worker) -> None:
-    """Check the rights of connections as long as the worker lives."""
-    worker.spawn(watch(worker))
-
-
 async def watch(worker: Worker) -> None:
     """Take rights away that are held no more, for ever."""
     while True:
@@ -149,7 +142,8 @@ async def watch(worker: Worker) -> None:
 
 async def recheck(worker: Worker) -> None:
     """End connections whose key or staff session is not valid any more; bring the others up to date."""
-    clients = [client for client in connections_of(worker).values() if client.rights.name]
+    here: dict[str, Connection] = worker.protocols["requests"].connections
+    clients = [client for client in here.values() if client.rights.name]
     if not clients:
         return
     valid = await query(rights.still_valid, {client.rights for client in clients})

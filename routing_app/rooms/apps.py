@@ -10,7 +10,3 @@ class RoomsConfig(AppConfig):
 
     name = "routing_app.rooms"
     label = "rooms"
-
-    def ready(self) -> None:
-        """Register what runs beside the sockets of a serving process."""
-        from routing_app.rooms import upkeep  # noqa: F401

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from django.db import Error as DatabaseError
 
@@ -193,11 +192,7 @@ def _older(stamp: Stamp | None, other: Stamp | None) -> bool:
     return stamp is not None and other is not None and stamp < other
 
 
-_boards: WeakKeyDictionary[Worker, Board] = WeakKeyDictionary()
-
-
 def board(worker: Worker) -> Board:
-    """The board of a worker, made on first use."""
-    if (found := _boards.get(worker)) is None:
-        found = _boards[worker] = Board(worker)
-    return found
+    """The board of a worker."""
+    mine: Board = worker.protocols["rooms"].lobbies
+    return mine

@@ -11,9 +11,8 @@ from routing_app.core.codes import POLICY, Refusal
 from routing_app.core.connection import Limits
 from routing_app.core.consumer import Consumer, Refused
 from routing_app.rooms import lobby, service, wire
-from routing_app.rooms.encoders import PLAIN
 from routing_app.rooms.member import Member
-from routing_app.rooms.membership import LINE, ignore
+from routing_app.rooms.membership import ignore
 
 
 def _no_ack(*arguments: Any) -> None:
@@ -23,8 +22,6 @@ def _no_ack(*arguments: Any) -> None:
 class RoomConsumer(Consumer):
     """One client of a namespace."""
 
-    line = LINE
-    encoder = PLAIN
     namespace: ClassVar[str]
 
     _member: Member | None = None

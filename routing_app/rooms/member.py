@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from routing_app.core.connection import Connection
 from routing_app.core.worker import Worker
@@ -74,9 +73,7 @@ class Roll:
             yield from member.rooms.values()
 
 
-_rolls: WeakKeyDictionary[Worker, Roll] = WeakKeyDictionary()
-
-
 def roll(worker: Worker) -> Roll:
-    """The roll of a worker, made on first use."""
-    return _rolls.setdefault(worker, Roll())
+    """The roll of a worker."""
+    mine: Roll = worker.protocols["rooms"].members
+    return mine

@@ -79,5 +79,5 @@ async def _start(worker: Worker) -> None:
     await worker.start()
 
 
-ENDPOINT: Final = Endpoint(LINE, _client, _options(), _start)
+endpoint: Final = Endpoint(LINE, _client, _options(), _start)
 """Serves `/socket.io/`, HTTP and WebSocket."""

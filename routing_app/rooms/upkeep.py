@@ -9,9 +9,8 @@ from typing import Final
 from django.conf import settings
 
 from routing_app.core.publication import Publication
-from routing_app.core.worker import Worker, on_start
+from routing_app.core.worker import Worker
 from routing_app.rooms import records, wire
-from routing_app.rooms.absence import Absences
 from routing_app.rooms.board import board
 from routing_app.rooms.member import Roll, roll
 from routing_app.rooms.service import forget_room
@@ -23,17 +22,7 @@ EVICT: Final = "$rooms.evict"
 PERIOD_SECONDS: Final = 30.0
 
 
-@on_start
-async def begin(worker: Worker) -> None:
-    """Join the worker's own upkeep."""
-    mine = roll(worker)
-    worker.presence.on_copy.append(lambda: _restore(worker, mine))
-    worker.hub.on(EVICT, lambda publication: _evict(worker, mine, publication))
-    worker.spawn(_keep_on(worker))
-    worker.spawn(Absences(worker).watch())
-
-
-def _restore(worker: Worker, mine: Roll) -> asyncio.Future[None]:
+def restore(worker: Worker, mine: Roll) -> asyncio.Future[None]:
     """Write memberships again; those in lobbies have an order of their own, and follow."""
     entries = list(mine.entries())
     done = records.restore(worker, [entry for entry in entries if entry.room[0] != wire.LOBBY])
@@ -45,7 +34,8 @@ def _restore_lobbies(worker: Worker, mine: Roll) -> None:
     board(worker).restore(entry for entry in mine.entries() if entry.room[0] == wire.LOBBY)
 
 
-def _evict(worker: Worker, mine: Roll, publication: Publication) -> int:
+def evict(worker: Worker, mine: Roll, publication: Publication) -> int:
+    """Empty a room; how many members of it were here."""
     connections = worker.hub.members(publication.addresses[0], publication.published_at)
     members = [mine.find(connection) for connection in connections]
     namespace, name = publication.message
@@ -55,7 +45,8 @@ def _evict(worker: Worker, mine: Roll, publication: Publication) -> int:
     return len(members)
 
 
-async def _keep_on(worker: Worker) -> None:
+async def keep_on(worker: Worker) -> None:
+    """Do it again and again."""
     while True:
         await asyncio.sleep(PERIOD_SECONDS)
         await keep(worker)

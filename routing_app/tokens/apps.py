@@ -11,7 +11,3 @@ class TokensConfig(AppConfig):
     name = "routing_app.tokens"
     label = "tokens"
     verbose_name = "Token line"
-
-    def ready(self) -> None:
-        """Let every worker keep the table of tokens."""
-        from routing_app.tokens import refresh  # noqa: F401

@@ -30,9 +30,6 @@ class TextEncoder:
 class TokenConsumer(Consumer):
     """One client of the token line."""
 
-    line = "tokens"
-    encoder = TextEncoder()
-
     _recorded: asyncio.Future[None]
     """The write of presence that was begun last."""
     _record_again = False

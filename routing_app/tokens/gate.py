@@ -11,7 +11,6 @@ import logging
 from dataclasses import replace
 from time import monotonic
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
@@ -97,12 +96,10 @@ def _enabled_among(tokens: list[str]) -> set[str]:
     return known
 
 
-_registers: WeakKeyDictionary[Worker, Register] = WeakKeyDictionary()
-
-
 def register_of(worker: Worker) -> Register:
-    """The register of a worker, made on first use."""
-    return _registers.setdefault(worker, Register())
+    """The register of a worker."""
+    register: Register = worker.protocols["tokens"].register
+    return register
 
 
 async def check(worker: Worker, token: str) -> None:

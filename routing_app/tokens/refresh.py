@@ -11,8 +11,8 @@ from django.conf import settings
 
 from routing_app.core.codes import TOKEN_UNREGISTERED
 from routing_app.core.database import query
-from routing_app.core.worker import Worker, on_start
-from routing_app.tokens import gate, table, wire
+from routing_app.core.worker import Worker
+from routing_app.tokens import table, wire
 
 logger = logging.getLogger(__name__)
 
@@ -20,18 +20,8 @@ MAX_LINES: Final = 20
 """Skipped entries of one import that are logged each; the others are counted."""
 
 
-@on_start
-async def start(worker: Worker) -> None:
-    """Import, refresh and watch. The gate answers nobody before the first import has ended."""
-    worker.spawn(gate.watch(worker))
-    if settings.TOKENS_URL:
-        gate.register_of(worker).expect(worker.spawn(refresh(worker)))
-        if settings.TOKENS_REFRESH_SECONDS:
-            worker.spawn(_refresh_for_ever(worker))
-
-
-async def _refresh_for_ever(worker: Worker) -> None:
-    """Workers differ by up to a fifth, so that they do not all ask at once."""
+async def refresh_for_ever(worker: Worker) -> None:
+    """Import again and again. Workers differ by up to a fifth, so that they do not all ask at once."""
     while True:
         await asyncio.sleep(settings.TOKENS_REFRESH_SECONDS * uniform(0.9, 1.1))  # noqa: S311 - jitter
         await refresh(worker)

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from routing_app.core.protocol import register, unregister
 from routing_app.core.worker import Worker, current_worker, drop_worker
 from tests.core.layers import Cluster, cluster
-from tests.core.sockets import LINE, Ledger, Probe
+from tests.core.sockets import LINE, Ledger, Probe, ProbeProtocol
 
 KINDS = ["process", "redis", "lagging"]
 
@@ -32,10 +33,12 @@ async def lagging() -> AsyncIterator[Cluster]:
 async def worker(settings) -> AsyncIterator[Worker]:
     """This process's worker, with its database and layer as the settings say."""
     settings.ORIGINS = {**settings.ORIGINS, LINE: ["self", "https://good.example"]}
+    register(ProbeProtocol)
     one = current_worker()
     yield one
     await one.stop()
     drop_worker()
+    unregister(ProbeProtocol)
 
 
 @pytest.fixture

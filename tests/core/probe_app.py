@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_project.settings")
@@ -18,6 +19,7 @@ get_asgi_application()
 from broker_project.routing import Sockets  # noqa: E402
 from routing_app.core import codes, consumer  # noqa: E402
 from routing_app.core.consumer import Consumer, Refused  # noqa: E402
+from routing_app.core.protocol import Protocol, register  # noqa: E402
 from routing_app.core.publication import Publication  # noqa: E402
 
 consumer.CLOSE_WAIT_SECONDS = 1.0  # type: ignore[misc]
@@ -34,9 +36,6 @@ class TextEncoder:
 
 class Probe(Consumer):
     """One client of the probe."""
-
-    line = "tokens"
-    encoder = TextEncoder()
 
     async def admit(self) -> str | None:
         if self.scope["query_string"] == b"refuse":
@@ -104,4 +103,14 @@ COMMANDS: dict[str, Callable[[Probe, str], Awaitable[Any]]] = {
     "stats": stats,
 }
 
-application = Sockets({"/probe": Probe.as_asgi()})
+
+class ProbeProtocol(Protocol):
+    """What the worker keeps of it: nothing."""
+
+    name = "probe"
+    encoder = TextEncoder()
+
+
+register(ProbeProtocol)
+settings.ORIGINS["probe"] = ["self"]
+application = Sockets({"/probe": Probe.as_asgi(protocol="probe")})

@@ -12,6 +12,7 @@ from routing_app.core.codes import Refusal
 from routing_app.core.consumer import Consumer
 from routing_app.core.database import query
 from routing_app.core.models import ConnectionRecord
+from routing_app.core.protocol import Protocol
 from routing_app.core.worker import Worker
 from tests.core.harness import PLAIN, Counted
 
@@ -20,9 +21,6 @@ LINE = "probe"
 
 class Probe(Consumer):
     """A line that does what a test tells it to."""
-
-    line = LINE
-    encoder = PLAIN
 
     act: ClassVar[dict[str, Callable[[Probe], Awaitable[Any]]]]
     """What to do in `admit`, `opened`, `received`: by that name."""
@@ -53,13 +51,20 @@ class Probe(Consumer):
         return await self.act[name](self) if name in self.act else None
 
 
+class ProbeProtocol(Protocol):
+    """What the worker keeps of it: nothing."""
+
+    name = LINE
+    encoder = PLAIN
+
+
 class Client(WebsocketCommunicator):
     """A client of a fresh `Probe`."""
 
     def __init__(
         self, probe: type[Probe], headers: list[tuple[bytes, bytes]] | None = None, **scope: Any
     ) -> None:
-        super().__init__(probe.as_asgi(), "/probe", headers)
+        super().__init__(probe.as_asgi(protocol=LINE), "/probe", headers)
         self.scope.update({"client": ["10.0.0.1", 4000], **scope})  # type: ignore[typeddict-item]
 
     async def opens(self) -> None:

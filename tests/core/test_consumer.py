@@ -14,10 +14,11 @@ from routing_app.core import codes
 from routing_app.core.codes import Close, Refusal
 from routing_app.core.consumer import Refused
 from routing_app.core.database import Overloaded
+from routing_app.core.protocol import Protocol
 from routing_app.core.publishing import publish
 from routing_app.core.subscriptions import LayerUnavailable
-from routing_app.core.worker import Worker, on_start
-from tests.core.harness import Counted, replaced, until
+from routing_app.core.worker import Worker
+from tests.core.harness import Counted, until
 from tests.core.sockets import LINE, Client, Ledger, Probe, fail, raises, refusals
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -213,7 +214,7 @@ async def test_a_client_that_leaves_during_the_handshake_is_no_error(
     acts: list[dict[str, Any]] = [{}, {"opened": fail}, {"admit": raises(Refused(codes.FORBIDDEN))}]
     for act in acts:
         probe.act = act
-        await probe()(Client(probe).scope, receive, send)
+        await probe(LINE)(Client(probe).scope, receive, send)
     assert [
         record for record in caplog.records if record.levelno >= logging.ERROR and not record.exc_info
     ] == []
@@ -221,24 +222,22 @@ async def test_a_client_that_leaves_during_the_handshake_is_no_error(
     assert await ledger.is_clean()
 
 
-async def test_start_hooks_run_once_and_one_that_fails_harms_nobody(probe: type[Probe], worker: Worker):
+async def test_protocols_start_once_and_one_that_fails_harms_nobody(probe: type[Probe], worker: Worker):
     runs = []
 
-    async def good(worker: Worker) -> None:
-        runs.append("good")
-        await asyncio.sleep(0.01)
+    class Good(Protocol):
+        async def start(self) -> None:
+            runs.append("good")
+            await asyncio.sleep(0.01)
 
-    async def bad(worker: Worker) -> None:
-        runs.append("bad")
-        raise RuntimeError("in a hook")
+    class Bad(Protocol):
+        async def start(self) -> None:
+            runs.append("bad")
+            raise RuntimeError("in start")
 
-    from routing_app.core import worker as module
-
-    with replaced(module, "_started", []):
-        on_start(bad)
-        on_start(good)
-        clients = [Client(probe) for _ in range(3)]
-        await asyncio.gather(*[client.opens() for client in clients])
+    worker.protocols = {LINE: worker.protocols[LINE], "bad": Bad(worker), "good": Good(worker)}
+    clients = [Client(probe) for _ in range(3)]
+    await asyncio.gather(*[client.opens() for client in clients])
     for client in clients:
         await client.disconnect()
 
@@ -249,19 +248,18 @@ async def test_the_first_socket_may_leave_while_the_worker_starts(probe: type[Pr
     began = asyncio.Event()
     runs = []
 
-    async def slow(worker: Worker) -> None:
-        began.set()
-        await asyncio.sleep(0.05)
-        runs.append("done")
+    class Slow(Protocol):
+        async def start(self) -> None:
+            began.set()
+            await asyncio.sleep(0.05)
+            runs.append("done")
 
-    from routing_app.core import worker as module
-
-    with replaced(module, "_started", [slow]):
-        first, second = Client(probe), Client(probe)
-        leaving = asyncio.ensure_future(worker.start())
-        await began.wait()
-        leaving.cancel()
-        await second.opens()
+    worker.protocols = {LINE: worker.protocols[LINE], "slow": Slow(worker)}
+    first, second = Client(probe), Client(probe)
+    leaving = asyncio.ensure_future(worker.start())
+    await began.wait()
+    leaving.cancel()
+    await second.opens()
     await second.disconnect()
     await first.opens()
     await first.disconnect()

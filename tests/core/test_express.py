@@ -68,7 +68,7 @@ def django() -> Counting:
 
 @pytest.fixture
 def lean(django: Counting) -> Lean:
-    return Lean(django, "broker_project.express")
+    return Lean(django, "broker_project.fast_urls")
 
 
 @pytest.fixture

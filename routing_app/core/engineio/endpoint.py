@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
@@ -78,7 +77,6 @@ class Endpoint:
         self._application = application
         self._options = options
         self._start = start
-        self._desks: WeakKeyDictionary[Worker, Desk] = WeakKeyDictionary()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI scope, `http` or `websocket`."""
@@ -89,10 +87,12 @@ class Endpoint:
         """The sessions that this process owns."""
         return self._desk(worker).registry
 
+    def desk(self, worker: Worker) -> Desk:
+        """A new desk, which the protocol keeps as `engineio`."""
+        return Desk(worker, self._options, self._application)
+
     def _desk(self, worker: Worker) -> Desk:
-        desk = self._desks.get(worker)
-        if desk is None:
-            desk = self._desks[worker] = Desk(worker, self._options, self._application)
+        desk: Desk = worker.protocols[self._line].engineio
         return desk
 
     # --- HTTP --------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 import django
+from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_project.settings")
 django.setup()
@@ -21,8 +22,9 @@ from routing_app.core.engineio.session import Options, Session  # noqa: E402
 from routing_app.core.engineio.socketio.client import Client  # noqa: E402
 from routing_app.core.engineio.socketio.socket import Ack, Socket  # noqa: E402
 from routing_app.core.engineio.wire import MESSAGE, Packet  # noqa: E402
+from routing_app.core.protocol import Protocol, register  # noqa: E402
 from routing_app.core.publication import Publication  # noqa: E402
-from routing_app.core.worker import current_worker  # noqa: E402
+from routing_app.core.worker import Worker, current_worker  # noqa: E402
 from routing_app.core.writer import EXTENSION  # noqa: E402
 
 
@@ -79,6 +81,21 @@ class EchoHandler:
         """Nothing to clean up."""
 
 
+def _served(protocol: str, endpoint: Endpoint) -> Endpoint:
+    """Have every worker keep what the endpoint needs."""
+
+    class EndpointProtocol(Protocol):
+        name = protocol
+
+        def __init__(self, worker: Worker) -> None:
+            super().__init__(worker)
+            self.engineio = endpoint.desk(worker)
+
+    register(EndpointProtocol)
+    settings.ORIGINS[protocol] = ["*"]
+    return endpoint
+
+
 class Application:
     """Both endpoints as one ASGI application."""
 
@@ -87,11 +104,11 @@ class Application:
         namespaces = {"/": EchoNamespace(), "/custom": EchoNamespace()}
 
         def client(session: Session) -> Client:
-            return Client(session, current_worker(), "rooms", namespaces, connect_seconds)
+            return Client(session, current_worker(), "socketio", namespaces, connect_seconds)
 
         self._endpoints = {
-            "/engine.io/": Endpoint("rooms", Echo, options),
-            "/socket.io/": Endpoint("rooms", client, options),
+            "/engine.io/": _served("engineio", Endpoint("engineio", Echo, options)),
+            "/socket.io/": _served("socketio", Endpoint("socketio", client, options)),
         }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

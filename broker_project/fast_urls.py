@@ -1,0 +1,10 @@
+"""The HTTP paths that are answered without Django's request cycle; every one is in `urls.py` as well."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from broker_project import protocols
+from routing_app.core.express import publish_express
+
+urlpatterns = [path("api/publish", publish_express), *protocols.fast_urls()]

@@ -1,0 +1,75 @@
+"""The one table of protocols: found in the installed apps, and what the project makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+
+from routing_app.core import origin
+from routing_app.core.protocol import discover, registered
+
+
+def load() -> None:
+    """Find every `protocol.py`, and read `<NAME>_ORIGINS`. Raises ImproperlyConfigured."""
+    for protocol in discover():
+        if protocol.name not in settings.ORIGINS:
+            settings.ORIGINS[protocol.name] = settings.ENVIRONMENT.words(
+                f"{protocol.name.upper()}_ORIGINS",
+                protocol.default_origins,
+                f"Browser origins that may open {protocol.name} sockets: `self` (the server's own host), "
+                "`*`, or a list.",
+                origin.is_pattern,
+                "self, * or origins such as https://example.com, capacitor://localhost, file:// or null",
+            )
+
+
+def sockets() -> dict[str, Any]:
+    """WebSocket path -> ASGI application."""
+    return {
+        path: _application(application, protocol.name)
+        for protocol in registered()
+        for path, application in protocol.sockets.items()
+    }
+
+
+def _application(served: Any, protocol: str) -> Any:
+    return served.as_asgi(protocol=protocol) if hasattr(served, "as_asgi") else served
+
+
+def endpoints() -> dict[str, Any]:
+    """Path -> ASGI application, for the paths whose HTTP requests, too, are served without Django."""
+    return {
+        path: application
+        for protocol in registered()
+        for path, application in protocol.sockets.items()
+        if not isinstance(application, type)
+    }
+
+
+def urls() -> list[Any]:
+    """Django's patterns of every protocol, and of the operators' REST below `api/`."""
+    return [
+        *(_included(protocol.urls) for protocol in registered()),
+        path("api/", include(_rest().urls)),
+    ]
+
+
+def fast_urls() -> list[Any]:
+    """The patterns that are served without Django's request cycle."""
+    return [_included(protocol.fast_urls) for protocol in registered()]
+
+
+def _included(patterns: Any) -> Any:
+    return path("", include(patterns if isinstance(patterns, str) else list(patterns)))
+
+
+def _rest() -> SimpleRouter:
+    rest = SimpleRouter()
+    rest.trailing_slash = "/?"  # a POST without it would be lost in the redirect
+    for protocol in registered():
+        for prefix, viewset in protocol.api.items():
+            rest.register(prefix, viewset, basename=prefix)
+    return rest

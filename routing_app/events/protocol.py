@@ -1,0 +1,49 @@
+"""The events protocol: Jac Cloud's users, channels, clients and walkers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar
+
+from django.conf import settings
+
+from routing_app.core.address import AddressKind
+from routing_app.core.connection import Connection
+from routing_app.core.protocol import Protocol
+from routing_app.events import credentials, recheck, rules, running
+from routing_app.events.addresses import root_id
+from routing_app.events.api import ChannelViewSet
+from routing_app.events.consumer import EventConsumer, EventEncoder
+
+if TYPE_CHECKING:
+    from routing_app.core.worker import Worker
+
+
+class Events(Protocol):
+    """Jac Cloud's websocket."""
+
+    name = "events"
+    label = "Events"
+    sockets: ClassVar = {"/websocket": EventConsumer}
+    urls = "routing_app.events.urls"
+    addresses: ClassVar = {
+        "user": AddressKind(check=root_id),
+        "channel": AddressKind(),
+        "client": AddressKind(),
+    }
+    encoder = EventEncoder()
+    api: ClassVar = {"channels": ChannelViewSet}
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self.sockets_here: dict[Connection, EventConsumer] = {}
+        self.rules = rules.Rules()
+        self.reading: asyncio.Task[None] | None = None
+        """The reading of the rules that began last."""
+        self.walker_slots = asyncio.Semaphore(max(1, settings.DATABASE_THREADS - running.SPARE_THREADS))
+
+    async def start(self) -> None:
+        """Know the rules of channels, and end sockets whose login has ended."""
+        self.worker.hub.on(credentials.REVOKED_EVENT, lambda publication: recheck.revoke(self, publication))
+        await recheck.follow_rules(self)
+        self.worker.spawn(recheck.recheck_for_ever(self))

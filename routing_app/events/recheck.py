@@ -1,0 +1,66 @@
+"""Rules of channels and ended logins, as they reach the sockets of a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from routing_app.core.codes import REVOKED
+from routing_app.core.database import query
+from routing_app.core.publication import Publication
+from routing_app.events import credentials, rules
+
+if TYPE_CHECKING:
+    from routing_app.events.protocol import Events
+
+logger = logging.getLogger(__name__)
+
+
+async def follow_rules(events: Events) -> None:
+    """Know the rows of channels from the start of a worker on, and anew whenever one has changed."""
+
+    def on_change(publication: Publication) -> int:
+        events.reading = events.worker.spawn(read_rules(events))
+        return 0
+
+    events.worker.hub.on(rules.CHANGED, on_change)
+    await events.worker.relay.want([rules.ADDRESS])
+    await read_rules(events)
+
+
+async def read_rules(events: Events) -> None:
+    """Know the rows of channels anew, and have every socket obey them."""
+    await events.rules.read()
+    for socket in list(events.sockets_here.values()):
+        await socket.obey_rules()
+
+
+async def recheck_for_ever(events: Events) -> None:
+    """See now and then what no message has told: it was lost, or the row was changed behind our back."""
+    while True:
+        await asyncio.sleep(settings.EVENTS_RECHECK_SECONDS)
+        await read_rules(events)
+        mine = list(events.sockets_here.values())
+        try:
+            jtis = [socket.visitor.jti for socket in mine if socket.visitor.jti]
+            void = await query(credentials.void_among, jtis)
+        except Exception as error:
+            logger.warning("events: login tokens could not be looked up: %s", error)
+            continue
+        for socket in mine:
+            if socket.visitor.jti in void:
+                socket.token_ended(socket.visitor.jti, REVOKED)
+
+
+def revoke(events: Events, publication: Publication) -> int:
+    """End the logins whose `jti` a publication to their user names; how many sockets looked."""
+    hub, here = events.worker.hub, events.sockets_here
+    connections = [connection for address in publication.addresses for connection in hub.members(address)]
+    sockets = [here[connection] for connection in connections if connection in here]
+    for socket in sockets:
+        for jti in publication.message:
+            socket.token_ended(jti, REVOKED)
+    return len(sockets)

@@ -1,0 +1,57 @@
+"""The rooms protocol: 2-IMMERSE's rooms, lobbies and triggers, over Socket.IO and over plain sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from django.conf import settings
+from django.urls import path
+
+from routing_app.core.address import AddressKind
+from routing_app.core.protocol import Protocol
+from routing_app.rooms import upkeep
+from routing_app.rooms.absence import Absences
+from routing_app.rooms.addresses import room_name
+from routing_app.rooms.api import RoomViewSet
+from routing_app.rooms.board import Board
+from routing_app.rooms.consumer import BusConsumer, LayoutConsumer, LobbyConsumer, TriggerConsumer
+from routing_app.rooms.encoders import PLAIN
+from routing_app.rooms.member import Roll
+from routing_app.rooms.namespaces import endpoint
+from routing_app.rooms.original import bus_message, healthcheck
+
+if TYPE_CHECKING:
+    from routing_app.core.worker import Worker
+
+
+class Rooms(Protocol):
+    """2-IMMERSE's websocket-service."""
+
+    name = "rooms"
+    label = "Rooms"
+    default_origins = "*"
+    sockets: ClassVar = {
+        "/layout": LayoutConsumer,
+        "/bus": BusConsumer,
+        "/lobby": LobbyConsumer,
+        "/trigger": TriggerConsumer,
+        **dict.fromkeys(settings.ROOMS_PATHS, endpoint),
+    }
+    urls = (path("healthcheck", healthcheck), path("bus-message/<path:room>", bus_message))
+    addresses: ClassVar = {"room": AddressKind(check=room_name)}
+    encoder = PLAIN
+    api: ClassVar = {"rooms": RoomViewSet}
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self.members = Roll()
+        self.lobbies = Board(worker)
+        self.engineio = endpoint.desk(worker)
+
+    async def start(self) -> None:
+        """Keep rows, empty rooms that are deleted, and tell of peers whose worker has died."""
+        worker = self.worker
+        worker.presence.on_copy.append(lambda: upkeep.restore(worker, self.members))
+        worker.hub.on(upkeep.EVICT, lambda publication: upkeep.evict(worker, self.members, publication))
+        worker.spawn(upkeep.keep_on(worker))
+        worker.spawn(Absences(worker).watch())

@@ -1,0 +1,46 @@
+"""The token protocol: clients with tokens, and what is sent to a token or to all below a prefix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from django.conf import settings
+from django.urls import path
+
+from routing_app.core.address import AddressKind
+from routing_app.core.protocol import Protocol
+from routing_app.tokens import gate, refresh
+from routing_app.tokens.api import TokenViewSet
+from routing_app.tokens.consumer import TextEncoder, TokenConsumer
+from routing_app.tokens.express import broadcast_express
+from routing_app.tokens.form_api import form_api
+
+if TYPE_CHECKING:
+    from routing_app.core.worker import Worker
+
+
+class Tokens(Protocol):
+    """sai's message broker."""
+
+    name = "tokens"
+    label = "Tokens"
+    sockets: ClassVar = {"/ws": TokenConsumer}
+    urls = (path("", form_api), path("api/", form_api))
+    fast_urls = (path("", broadcast_express), path("api/", broadcast_express))
+    addresses: ClassVar = {"token": AddressKind(secret=True)}
+    encoder = TextEncoder()
+    identity_is_secret = True
+    api: ClassVar = {"tokens": TokenViewSet}
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self.register = gate.Register()
+
+    async def start(self) -> None:
+        """Import, refresh and watch. Nobody gets in before the first import has ended."""
+        worker = self.worker
+        worker.spawn(gate.watch(worker))
+        if settings.TOKENS_URL:
+            self.register.expect(worker.spawn(refresh.refresh(worker)))
+            if settings.TOKENS_REFRESH_SECONDS:
+                worker.spawn(refresh.refresh_for_ever(worker))

@@ -1,0 +1,42 @@
+"""The sessions protocol: Cleeng's DRISC, how many streams one customer may play at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from django.conf import settings
+
+from routing_app.core.address import AddressKind
+from routing_app.core.protocol import Protocol
+from sessions_app import fence, openapi, sweep
+from sessions_app.board import Board
+from sessions_app.consumer import NoFreeMessages, SessionConsumer
+from sessions_app.urls import urlpatterns
+
+if TYPE_CHECKING:
+    from routing_app.core.worker import Worker
+
+
+class Sessions(Protocol):
+    """Simultaneous session control."""
+
+    name = "sessions"
+    label = "Session control"
+    default_origins = "*"
+    sockets: ClassVar = {"/": SessionConsumer}
+    urls = tuple(urlpatterns)
+    fast_urls = tuple(urlpatterns)
+    addresses: ClassVar = dict.fromkeys(("customer", "session"), AddressKind(publish=False, subscribe=False))
+    encoder = NoFreeMessages()
+    keep_rows_seconds = settings.SESSIONS_GRACE_SECONDS
+    openapi_tag = openapi.TAG
+    openapi = openapi.document
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self.board = Board(worker)
+
+    async def start(self) -> None:
+        """End what is over, mend what a crash left, and stop players before lease and grace are over."""
+        self.worker.spawn(sweep.sweep_for_ever(self.board))
+        fence.guard(self.board)
