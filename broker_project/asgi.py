@@ -19,11 +19,12 @@ from broker_project.health import Health  # noqa: E402
 from broker_project.routing import Hosts, Polling, Switchboard  # noqa: E402
 from routing_app.core.bodies import Bodies  # noqa: E402
 from routing_app.core.lean import Lean  # noqa: E402
+from routing_app.core.lifespan import Lifespan  # noqa: E402
 
 _sockets = protocols.sockets()
 _django = Bodies(Lean(_http, "broker_project.fast_urls"))
 _http_paths = Health(Hosts(Polling(_django, protocols.endpoints(), _sockets)))
-application = Switchboard(http=_http_paths, sockets=_sockets)
+application = Lifespan(Switchboard(http=_http_paths, sockets=_sockets))
 
 # What has been loaded stays: a collection need not walk it while messages wait (60 ms or more at a time).
 gc.collect()

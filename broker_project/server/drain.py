@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import reactor as _reactor
@@ -29,7 +28,7 @@ LAST_STEP: Final = 0.5
 CANCEL_SECONDS: Final = 1.0
 """Seconds that applications get to end after they are cancelled at the limit."""
 STOP_SECONDS: Final = 2.0
-"""Seconds for the routing core to give back its lease."""
+"""Seconds for the application to end its lifespan."""
 
 
 class Drain:
@@ -67,8 +66,7 @@ class Drain:
             await self._close_connections()
             await self._wait_for_applications()
             await self._cancel_applications()
-            if (worker := core_worker()) is not None:
-                await asyncio.wait_for(worker.stop(), STOP_SECONDS)
+            await asyncio.wait_for(self._server.lifespan.shutdown(), STOP_SECONDS)
         except Exception:
             logger.exception("the drain was cut short")
         self._stop_listening()
@@ -76,11 +74,10 @@ class Drain:
 
     async def _close_connections(self) -> None:
         """First the application closes its connections in its own words, then we close what is left."""
-        if (worker := core_worker()) is not None:
-            try:
-                await asyncio.wait_for(worker.drain(), self._left())
-            except Exception:
-                logger.exception("the application could not close its connections")
+        try:
+            await asyncio.wait_for(self._server.lifespan.drain(), self._left())
+        except Exception:
+            logger.exception("the application could not close its connections")
         for number, websocket in enumerate(list(self._server.sockets)):
             self._close(websocket)
             if number % BATCH == BATCH - 1:
@@ -113,9 +110,3 @@ class Drain:
         ports, self._server.ports = self._server.ports, []
         for port in ports:
             port.stopListening()
-
-
-def core_worker() -> Any:
-    """The routing core's worker, if the application that is served has loaded the core."""
-    module = sys.modules.get("routing_app.core.worker")
-    return module.current_worker() if module is not None else None

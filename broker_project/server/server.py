@@ -26,9 +26,10 @@ from twisted.logger import (
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from broker_project.server import PIPELINE, STATE
-from broker_project.server.drain import Drain, core_worker
+from broker_project.server.drain import Drain
 from broker_project.server.heartbeat import Heartbeat
 from broker_project.server.http import HttpFactory, Upgrade, WebRequest
+from broker_project.server.lifespan import Lifespan
 from broker_project.server.proxy import Proxies
 from broker_project.server.websocket import WebSocket
 
@@ -77,6 +78,7 @@ class Server(daphne.server.Server):
         self.ports: list[Any] = []
         self._leaving: dict[asyncio.Task[None], float] = {}
         self._drain: Drain | None = None
+        self.lifespan = Lifespan(self.application)
         self.exit_code = 0
 
     @property
@@ -100,7 +102,7 @@ class Server(daphne.server.Server):
         if self.abort_start:
             return
         self._start_clocks()
-        self._core = twisted_loop.create_task(_start_core())
+        self._startup = twisted_loop.create_task(self.lifespan.startup())
         if self.ready_callable:
             self.ready_callable()
         self.options.ready()
@@ -253,14 +255,3 @@ def _error_of(task: asyncio.Task[None]) -> BaseException | None:
     if error is not None:
         logger.error("Exception inside application: %s", error, exc_info=error)
     return error
-
-
-async def _start_core() -> None:
-    """Begin what needs no client: the lease of this worker, and the tables that lines keep up to date."""
-    worker = core_worker()
-    if worker is None:
-        return
-    try:
-        await worker.start()
-    except Exception as error:
-        logger.warning("the routing core will start with its first client: %s", error)

@@ -19,6 +19,7 @@ get_asgi_application()
 from broker_project.routing import Sockets  # noqa: E402
 from routing_app.core import codes, consumer  # noqa: E402
 from routing_app.core.consumer import Consumer, Refused  # noqa: E402
+from routing_app.core.lifespan import Lifespan  # noqa: E402
 from routing_app.core.protocol import Protocol, register  # noqa: E402
 from routing_app.core.publication import Publication  # noqa: E402
 
@@ -113,4 +114,4 @@ class ProbeProtocol(Protocol):
 
 register(ProbeProtocol)
 settings.ORIGINS["probe"] = ["self"]
-application = Sockets({"/probe": Probe.as_asgi(protocol="probe")})
+application = Lifespan(Sockets({"/probe": Probe.as_asgi(protocol="probe")}))

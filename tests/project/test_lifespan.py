@@ -1,0 +1,44 @@
+"""A worker lives as long as its server, whichever ASGI server that is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from routing_app.core.codes import RESTART
+from tests.conftest import ServerFactory
+from tests.services.server import Server
+
+RUNNERS = ["serve", "daphne", "uvicorn"]
+
+
+def workers(server: Server) -> int:
+    """Leases in the server's database."""
+    script = "from routing_app.core.models import Worker; print('leases', Worker.objects.count())"
+    return int(server.manage("shell", "-c", script).rpartition("leases ")[2])
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+async def test_a_signal_tells_the_clients_and_gives_the_lease_back(server: ServerFactory, runner: str):
+    broker = await asyncio.to_thread(server, runner)
+    async with connect(f"{broker.ws_url}/ws?RegisterToken=a", proxy=None) as client:
+        assert await asyncio.to_thread(workers, broker) == 1
+
+        stopping = asyncio.create_task(asyncio.to_thread(broker.stop))
+        with pytest.raises(ConnectionClosed) as closed:
+            await asyncio.wait_for(client.recv(), 20)
+
+    await stopping
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code in {RESTART.code, RESTART.anywhere}
+    assert await asyncio.to_thread(workers, broker) == 0
+
+
+@pytest.mark.parametrize("runner", ["serve", "uvicorn"])
+async def test_a_worker_starts_before_its_first_client(server: ServerFactory, runner: str):
+    broker = await asyncio.to_thread(server, runner)
+
+    assert await asyncio.to_thread(workers, broker) == 1
