@@ -1,0 +1,80 @@
+"""The socket at `/app/switchboard`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Final
+
+from examples.pusher import wire
+from examples.pusher.wire import Frame
+from routing_app.core.address import make
+from routing_app.core.codes import Refusal
+from routing_app.core.consumer import Consumer
+from routing_app.core.publication import MESSAGE, Publication
+
+ACTIVITY_SECONDS: Final = 120
+"""Silence after which a client pings."""
+MAX_CHANNELS: Final = 100
+
+
+class PusherEncoder:
+    """A publication as an event of its channel."""
+
+    per_address = True
+
+    def __call__(self, publication: Publication, address: str) -> str | None:
+        """The string of the frame; None for what is for other protocols."""
+        kind, _, name = address.partition(":")
+        if publication.event != MESSAGE or kind != "pusher":
+            return None
+        return wire.delivery(name, publication.message)
+
+
+class PusherConsumer(Consumer):
+    """One client of pusher-js."""
+
+    async def opened(self) -> None:
+        """Tell the client its id: two numbers with a point between them."""
+        number = int(self.connection.id, 16)
+        socket_id = f"{number % 10**9}.{number // 10**9 % 10**9}"
+        self.connection.identity = socket_id
+        self.worker.presence.arrive(self.connection)
+        self.connection.send(wire.established(socket_id, ACTIVITY_SECONDS))
+
+    async def received(self, text: str) -> None:
+        """One event."""
+        try:
+            frame = wire.parse(text)
+            act = self._actions.get(frame.event)
+            if act is None:
+                raise wire.Malformed(f"{frame.event[:100]} is not taken here")
+            await act(self, frame)
+        except wire.Malformed as malformed:
+            self.refuse(Refusal.MALFORMED)
+            self.connection.send(wire.error(str(malformed)))
+
+    async def _subscribe(self, frame: Frame) -> None:
+        try:
+            address = make("pusher", wire.check_channel(frame.channel))
+            if len(self.connection.addresses) >= MAX_CHANNELS:
+                raise wire.NoSuchChannel(f"at most {MAX_CHANNELS} channels a connection")
+        except wire.NoSuchChannel as refused:
+            self.refuse(Refusal.FORBIDDEN)
+            self.connection.send(wire.not_subscribed(frame.channel, str(refused)))
+            return
+        await self.worker.hub.subscribe(self.connection, address)
+        self.worker.presence.change(self.connection)
+        self.connection.send(wire.subscribed(frame.channel))
+
+    async def _unsubscribe(self, frame: Frame) -> None:
+        self.worker.hub.unsubscribe(self.connection, make("pusher", frame.channel))
+        self.worker.presence.change(self.connection)
+
+    async def _ping(self, frame: Frame) -> None:
+        self.connection.send(wire.PONG)
+
+    _actions: ClassVar[dict[str, Callable[[PusherConsumer, Frame], Awaitable[Any]]]] = {
+        wire.SUBSCRIBE: _subscribe,
+        wire.UNSUBSCRIBE: _unsubscribe,
+        wire.PING: _ping,
+    }
