@@ -7,10 +7,9 @@ from typing import Any, ClassVar, Final
 
 from examples.pusher import wire
 from examples.pusher.wire import Frame
-from routing_app.core.address import make
 from routing_app.core.codes import Refusal
-from routing_app.core.consumer import Consumer
 from routing_app.core.publication import MESSAGE, Publication
+from switchboard import Consumer, make_address
 
 ACTIVITY_SECONDS: Final = 120
 """Silence after which a client pings."""
@@ -55,7 +54,7 @@ class PusherConsumer(Consumer):
 
     async def _subscribe(self, frame: Frame) -> None:
         try:
-            address = make("pusher", wire.check_channel(frame.channel))
+            address = make_address("pusher", wire.check_channel(frame.channel))
             if len(self.connection.addresses) >= MAX_CHANNELS:
                 raise wire.NoSuchChannel(f"at most {MAX_CHANNELS} channels a connection")
         except wire.NoSuchChannel as refused:
@@ -67,7 +66,7 @@ class PusherConsumer(Consumer):
         self.connection.send(wire.subscribed(frame.channel))
 
     async def _unsubscribe(self, frame: Frame) -> None:
-        self.worker.hub.unsubscribe(self.connection, make("pusher", frame.channel))
+        self.worker.hub.unsubscribe(self.connection, make_address("pusher", frame.channel))
         self.worker.presence.change(self.connection)
 
     async def _ping(self, frame: Frame) -> None:

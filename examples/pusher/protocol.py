@@ -6,8 +6,7 @@ from typing import ClassVar
 
 from examples.pusher import wire
 from examples.pusher.consumer import PusherConsumer, PusherEncoder
-from routing_app.core.address import AddressError, AddressKind
-from routing_app.core.protocol import Protocol
+from switchboard import AddressError, AddressKind, Protocol
 
 
 def channel_name(name: str) -> str:

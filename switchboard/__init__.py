@@ -1,0 +1,80 @@
+"""Switchboard for people who write code on it: everything public, from one place.
+
+| name | is |
+|---|---|
+| `publish`, `publish_sync` | send a message to addresses of any protocol |
+| `walker` | makes a function a walker of the events protocol |
+| `notify_users`, `notify_channels`, `notify_clients`, `notify_self` | send to its clients |
+| `on_message`, `on_request`, `Context` | handlers of the requests protocol |
+| `connection` | a client of the requests protocol, in whatever process it is |
+| `Protocol`, `Consumer`, `Refused` | make a protocol of your own |
+| `AddressKind`, `AddressError`, `make_address` | give it addresses |
+
+Names are imported when they are first used, so that this module can be imported before Django is set up.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from routing_app.core.address import AddressError, AddressKind
+    from routing_app.core.address import make as make_address
+    from routing_app.core.consumer import Consumer, Refused
+    from routing_app.core.protocol import Protocol
+    from routing_app.core.publishing import publish, publish_sync
+    from routing_app.events.notifier import notify_channels, notify_clients, notify_self, notify_users
+    from routing_app.events.walkers import walker
+    from routing_app.requests.context import Context
+    from routing_app.requests.handlers import on_message, on_request
+    from routing_app.requests.remote import connection
+
+__all__ = [
+    "AddressError",
+    "AddressKind",
+    "Consumer",
+    "Context",
+    "Protocol",
+    "Refused",
+    "connection",
+    "make_address",
+    "notify_channels",
+    "notify_clients",
+    "notify_self",
+    "notify_users",
+    "on_message",
+    "on_request",
+    "publish",
+    "publish_sync",
+    "walker",
+]
+
+_NOTIFIER: Final = "routing_app.events.notifier"
+_HOMES: Final = {
+    "AddressError": ("routing_app.core.address", "AddressError"),
+    "AddressKind": ("routing_app.core.address", "AddressKind"),
+    "Consumer": ("routing_app.core.consumer", "Consumer"),
+    "Context": ("routing_app.requests.context", "Context"),
+    "Protocol": ("routing_app.core.protocol", "Protocol"),
+    "Refused": ("routing_app.core.consumer", "Refused"),
+    "connection": ("routing_app.requests.remote", "connection"),
+    "make_address": ("routing_app.core.address", "make"),
+    "notify_channels": (_NOTIFIER, "notify_channels"),
+    "notify_clients": (_NOTIFIER, "notify_clients"),
+    "notify_self": (_NOTIFIER, "notify_self"),
+    "notify_users": (_NOTIFIER, "notify_users"),
+    "on_message": ("routing_app.requests.handlers", "on_message"),
+    "on_request": ("routing_app.requests.handlers", "on_request"),
+    "publish": ("routing_app.core.publishing", "publish"),
+    "publish_sync": ("routing_app.core.publishing", "publish_sync"),
+    "walker": ("routing_app.events.walkers", "walker"),
+}
+"""Public name -> the module that has it, and its name there."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

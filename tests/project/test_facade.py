@@ -1,0 +1,36 @@
+"""`switchboard`: the public names, and an import that needs no Django."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import switchboard
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.parametrize("name", switchboard.__all__)
+def test_a_public_name_is_the_thing_itself(name: str):
+    module, attribute = switchboard._HOMES[name]
+
+    assert getattr(switchboard, name) is getattr(import_module(module), attribute)
+
+
+def test_every_name_that_is_promised_has_a_home():
+    assert set(switchboard.__all__) == set(switchboard._HOMES)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        switchboard.nothing  # noqa: B018
+
+
+def test_importing_it_loads_nothing_of_django():
+    script = "import sys, switchboard; print(any(name.startswith('django') for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"
