@@ -16,6 +16,7 @@ Address = NewType("Address", str)
 
 MAX_LENGTH: Final = 512
 WORKER_ID_LENGTH: Final = 16
+HEX: Final = frozenset("0123456789abcdef")
 
 
 class AddressError(ValueError):
@@ -85,6 +86,12 @@ def parse(text: str, subscribe: bool = False) -> Address:
 def make(kind: str, name: str) -> Address:
     """An address from parts that the caller has checked."""
     return Address(f"{kind}:{name}")
+
+
+def worker_of(id: str) -> str:
+    """The id of the worker that owns a connection or session; "" for what is no id of one."""
+    worker_id = id[:WORKER_ID_LENGTH]
+    return worker_id if len(id) > WORKER_ID_LENGTH and HEX.issuperset(worker_id) else ""
 
 
 @lru_cache(maxsize=4096)

@@ -22,6 +22,7 @@ from routing_app.core.codes import Loss
 from routing_app.core.envelope import UNENCODABLE, Envelope, armour
 from routing_app.core.inbox import Inbox
 from routing_app.core.outgoing import EVERYBODY, Batch, Outgoing, unpack
+from routing_app.core.peers import Peers
 from routing_app.core.publication import Publication
 from routing_app.core.replay import Entry, Log, Replay
 from routing_app.core.subscriptions import Subscriptions
@@ -73,6 +74,7 @@ class Relay:
         self._inbox = Inbox(self._deliver_items, self._ask, clock)
         self._asked: dict[str, tuple[int, float, int]] = {}
         """Questions of other processes that wait for our answer: the last of each."""
+        self.peers = Peers()
         self._probe = 0
         self._probe_seen = asyncio.Event()
         self._heard_ourselves_at = 0.0
@@ -363,7 +365,9 @@ class Relay:
         sender, kind = envelope["from"], envelope["kind"]
         if sender == self._worker:
             self._take_own(kind, envelope)
-        elif kind == "items":
+            return
+        self.peers.heard(sender)
+        if kind == "items":
             metrics.ENVELOPES.labels("in").inc()
             self._inbox.take(sender, envelope["number"], envelope["hole"], envelope["items"])
         elif kind == "replay":
@@ -382,6 +386,7 @@ class Relay:
 
     def _take_own(self, kind: str, envelope: Envelope) -> None:
         self._heard_ourselves_at = asyncio.get_running_loop().time()
+        self.peers.echo()
         if kind == "probe" and envelope["number"] == self._probe:
             self._probe_seen.set()
 
@@ -392,6 +397,7 @@ class Relay:
                 self._beat()
         elif kind == "goodbye":
             self._inbox.goodbye(sender, envelope["number"], envelope["hole"])
+            self.peers.left(sender)
             self._settle()
         elif kind == "ask" and self._worker in envelope["after"]:
             after, seconds, round = envelope["after"][self._worker]

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from routing_app.core import metrics
 from routing_app.core.address import WORKER_ID_LENGTH
+from routing_app.core.calls import Calls
 from routing_app.core.codes import RESTART, Close
 from routing_app.core.connection import Limits
 from routing_app.core.database import GroupedWrites
@@ -49,6 +50,7 @@ class Worker:
         self.hub = Hub(self.relay)
         self.keys = KnownKeys()
         self.hub.on(KEYS_REVOKED, self.keys.forget)
+        self.calls = Calls(self.id, self.hub, self.relay, self.spawn)
         self.writes = GroupedWrites()
         self.presence = Presence(self.id, self.writes)
         self.seats = Seats(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_PEER)

@@ -14,6 +14,7 @@ import hypothesis
 from prometheus_client import REGISTRY
 
 from routing_app.core import metrics
+from routing_app.core.calls import Calls
 from routing_app.core.codes import Close, Loss
 from routing_app.core.connection import Connection, Limits, new_id
 from routing_app.core.frame import Frame
@@ -96,6 +97,7 @@ class Node:
         self.relay = Relay(layer, self.id, clock)
         self.hub = Hub(self.relay, clock)
         self.flusher = Flusher(asyncio.get_running_loop())
+        self.calls = Calls(self.id, self.hub, self.relay, asyncio.ensure_future)
 
     def connect(self, encoder: Encoder = PLAIN, limits: Limits | None = None) -> Connection:
         """A new connection; its writer is a `Recorder`."""

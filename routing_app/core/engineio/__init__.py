@@ -2,5 +2,5 @@
 
 `wire` is the pure codec. A `session.Session` is one client, whatever carries it; `endpoint.Endpoint` is the
 ASGI application that makes sessions and finds them again, `polling` and `websocket` its two transports.
-`remote` and `courier` let a request reach a session that another worker owns. `socketio` stands on top.
+`remote_sessions` and `bridge` reach sessions of other workers. `socketio` stands on top.
 """

@@ -17,7 +17,7 @@ from routing_app.core import metrics
 from routing_app.core.codes import BY_CODE, MALFORMED, NORMAL, SLOW, TOO_BIG, UNAVAILABLE, Close, Loss
 from routing_app.core.connection import Limits
 from routing_app.core.engineio import wire
-from routing_app.core.engineio.courier import Courier, pack, unpack
+from routing_app.core.engineio.remote_sessions import RemoteSessions, pack, unpack
 from routing_app.core.engineio.session import RequestRefused, Session
 from routing_app.core.engineio.websocket import Channel, Gone, PacketTooBig, probe
 from routing_app.core.engineio.wire import Packet
@@ -89,19 +89,20 @@ class BridgeWriter:
 class Bridges:
     """Both ends of all bridges of one process."""
 
-    def __init__(self, courier: Courier, limits: Limits) -> None:
-        self._courier = courier
+    def __init__(self, sessions: RemoteSessions, limits: Limits) -> None:
+        self._sessions = sessions
+        self._worker = sessions.worker
         self._limits = limits
         self._numbers = itertools.count(1)
         self._channels: dict[int, Channel] = {}
-        courier.offers("upgrade", _upgrade)
-        courier.offers("probed", _probed)
-        courier.offers("moved", self._moved)
-        courier.offers("stay", _stay)
-        courier.offers("receive", _receive)
-        courier.listen(FRAMES, self._write)
-        courier.listen(END, self._end)
-        courier.worker.on_drain.append(self._drain)
+        sessions.offers("upgrade", _upgrade)
+        sessions.offers("probed", _probed, stops=False)
+        sessions.offers("moved", self._moved, stops=False)
+        sessions.offers("stay", _stay, stops=False)
+        sessions.offers("receive", _receive, stops=False)
+        self._worker.hub.on(FRAMES, self._write)
+        self._worker.hub.on(END, self._end)
+        self._worker.on_drain.append(self._drain)
 
     # --- the holder --------------------------------------------------------------------------------------
 
@@ -109,7 +110,7 @@ class Bridges:
         """Carry a session of another worker over this WebSocket. Raises RequestRefused before the accept."""
 
         async def call(verb: str, payload: str = "") -> str:
-            return await self._courier.call(sid, version, verb, payload)
+            return await self._sessions.call(sid, version, verb, payload)
 
         free = await call("upgrade")
         number = next(self._numbers)
@@ -124,22 +125,31 @@ class Bridges:
         finally:
             del self._channels[number]
 
-    def _write(self, message: list[Any]) -> None:
-        number, packets = message
-        if (channel := self._channels.get(number)) is None:
-            return
+    def _write(self, publication: Publication) -> int:
+        channel, packets = self._addressed(publication)
+        if channel is None:
+            return 0
         channel.writer.write(
             [Frame(packet) if isinstance(packet, str) else BinaryFrame(packet) for packet in unpack(packets)]
         )
         held = channel.writer.held_bytes(), channel.writer.held_frames()
         if held[0] > self._limits.outbox_bytes or held[1] > self._limits.outbox_frames:
             channel.writer.abort(SLOW)
+        return 1
 
-    def _end(self, message: list[Any]) -> None:
-        number, code, abort = message
-        if (channel := self._channels.get(number)) is not None:
-            close = BY_CODE.get(code, NORMAL)
-            (channel.writer.abort if abort else channel.writer.close)(close)
+    def _end(self, publication: Publication) -> int:
+        channel, code, abort = self._addressed(publication)
+        if channel is None:
+            return 0
+        close = BY_CODE.get(code, NORMAL)
+        (channel.writer.abort if abort else channel.writer.close)(close)
+        return 1
+
+    def _addressed(self, publication: Publication) -> tuple[Channel | None, *tuple[Any, ...]]:
+        """The WebSocket that a publication to its holder names, and the rest of the message."""
+        number, *rest = publication.message
+        mine = publication.addresses == (f"worker:{self._worker.id}",)
+        return self._channels.get(number) if mine else None, *rest
 
     def _drain(self, close: Close) -> None:
         """The holder stops: end what it carries, in the way that each client understands."""
@@ -149,7 +159,7 @@ class Bridges:
     # --- the owner ---------------------------------------------------------------------------------------
 
     async def _moved(self, session: Session, caller: str, payload: str) -> str:
-        session.upgraded(BridgeWriter(self._courier.worker, caller, int(payload)))
+        session.upgraded(BridgeWriter(self._worker, caller, int(payload)))
         return ""
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from django.conf import settings
 
 from routing_app.core import hosts, metrics, origin
+from routing_app.core.address import worker_of
 from routing_app.core.codes import MALFORMED, TOO_BIG, UNAVAILABLE, Refusal
 from routing_app.core.connection import Peer
 from routing_app.core.engineio import polling, websocket, wire
 from routing_app.core.engineio.bridge import Bridges
-from routing_app.core.engineio.courier import Courier, RemoteSession
 from routing_app.core.engineio.polling import PayloadTooBig, Polled
-from routing_app.core.engineio.registry import Registry, owner
+from routing_app.core.engineio.registry import Registry
+from routing_app.core.engineio.remote_sessions import RemoteSession, RemoteSessions
 from routing_app.core.engineio.request import (
     MESSAGES,
     Header,
@@ -45,11 +46,15 @@ class Desk:
     """What the endpoint keeps in one worker."""
 
     def __init__(
-        self, worker: Worker, options: Options, application: Callable[[Session], Application]
+        self,
+        worker: Worker,
+        options: Options,
+        application: Callable[[Session], Application],
+        protocol: str,
     ) -> None:
         self.registry = Registry(worker, options, application)
-        self.courier = Courier(worker, self.registry)
-        self.bridges = Bridges(self.courier, worker.limits.beside(options.max_payload))
+        self.remote = RemoteSessions(worker, self.registry, protocol)
+        self.bridges = Bridges(self.remote, worker.limits.beside(options.max_payload))
 
 
 class Unavailable(Exception):
@@ -89,7 +94,7 @@ class Endpoint:
 
     def desk(self, worker: Worker) -> Desk:
         """A new desk, which the protocol keeps as `engineio`."""
-        return Desk(worker, self._options, self._application)
+        return Desk(worker, self._options, self._application, self._line)
 
     def _desk(self, worker: Worker) -> Desk:
         desk: Desk = worker.protocols[self._line].engineio
@@ -206,7 +211,7 @@ class Endpoint:
         session = self.sessions(current_worker()).find(request.sid)
         if session is None:
             desk = await self._remote_desk(request)
-            return RemoteSession(desk.courier, request.sid, request.version)
+            return RemoteSession(desk.remote, request.sid, request.version)
         if session.version != request.version:
             raise RequestRefused(Fault.BAD_REQUEST)
         return session
@@ -214,7 +219,7 @@ class Endpoint:
     async def _remote_desk(self, request: Request) -> Desk:
         """What speaks to the owner of a session that is not here. Raises RequestRefused, LayerUnavailable."""
         worker = current_worker()
-        if owner(request.sid) in ("", worker.id) or not worker.relay.reaches_others:
+        if worker_of(request.sid) in ("", worker.id) or not worker.relay.reaches_others:
             raise RequestRefused(Fault.UNKNOWN_SID)
         await self._start(worker)
         return self._desk(worker)

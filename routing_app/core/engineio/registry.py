@@ -5,22 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
-from string import hexdigits
-from typing import Final
 
-from routing_app.core.address import WORKER_ID_LENGTH
 from routing_app.core.codes import Close
 from routing_app.core.connection import Peer
 from routing_app.core.engineio.session import Application, Options, Session
 from routing_app.core.worker import DRAIN_BATCH, DRAIN_PAUSE_SECONDS, Worker
-
-HEX: Final = frozenset(hexdigits.lower())
-
-
-def owner(sid: str) -> str:
-    """The id of the worker that owns a session; "" for what is no session id."""
-    id = sid[:WORKER_ID_LENGTH]
-    return id if len(sid) > WORKER_ID_LENGTH and HEX.issuperset(id) else ""
 
 
 class Registry:

@@ -1,0 +1,76 @@
+"""Which workers live: by what is heard, and only while we hear ourselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from routing_app.core.peers import GONE_SECONDS, Peers
+
+pytestmark = pytest.mark.once
+
+
+class Listening:
+    """Peers, a clock, and heartbeats of our own that come back once a second while the layer works."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+        self.peers = Peers(lambda: self.time)
+        self.peers.echo()
+
+    def passes(self, seconds: float, deaf: bool = False) -> None:
+        for _ in range(round(seconds * 10)):
+            self.time += 0.1
+            if not deaf and round(self.time * 10) % 10 == 0:
+                self.peers.echo()
+
+
+@pytest.fixture
+def listening() -> Listening:
+    return Listening()
+
+
+def test_a_worker_that_beats_lives(listening: Listening):
+    asked = listening.peers.now()
+    for _ in range(30):
+        listening.passes(1)
+        listening.peers.heard("a")
+
+        assert not listening.peers.is_gone("a", asked)
+
+
+def test_a_worker_that_is_silent_is_gone_within_four_seconds_of_the_ask(listening: Listening):
+    listening.peers.heard("a")
+    asked = listening.peers.now()
+    listening.passes(GONE_SECONDS - 0.2)
+    assert not listening.peers.is_gone("a", asked)
+
+    listening.passes(0.5)
+    assert listening.peers.is_gone("a", asked)
+
+
+def test_one_that_nobody_has_ever_heard_is_gone_as_late(listening: Listening):
+    listening.passes(60)
+    asked = listening.peers.now()
+    assert not listening.peers.is_gone("never", asked)
+
+    listening.passes(GONE_SECONDS + 0.2)
+    assert listening.peers.is_gone("never", asked)
+
+
+def test_one_that_has_said_goodbye_is_gone_at_once_and_back_when_it_is_heard(listening: Listening):
+    listening.peers.heard("a")
+    listening.peers.left("a")
+    assert listening.peers.is_gone("a", listening.peers.now())
+
+    listening.peers.heard("a")
+    assert not listening.peers.is_gone("a", listening.peers.now())
+
+
+def test_while_we_are_deaf_nobody_is_gone(listening: Listening):
+    listening.peers.heard("a")
+    asked = listening.peers.now()
+    listening.passes(300, deaf=True)
+    assert not listening.peers.is_gone("a", asked)
+
+    listening.peers.echo()
+    assert not listening.peers.is_gone("a", asked)
