@@ -11,7 +11,7 @@ from routing_app.requests import service
 from routing_app.requests.api import RequestView, SendView
 from routing_app.requests.connection import Connection
 from routing_app.requests.consumer import DeliveryEncoder, RequestsConsumer
-from routing_app.requests.remote import Desk
+from routing_app.requests.remote import RemoteRequests
 
 if TYPE_CHECKING:
     from routing_app.core.worker import Worker
@@ -33,7 +33,7 @@ class Requests(Protocol):
         super().__init__(worker)
         self.connections: dict[str, Connection] = {}
         """Those of this process, by id."""
-        self.desk = Desk(worker, self.connections)
+        self.remote = RemoteRequests(worker, self.connections)
 
     async def start(self) -> None:
         """Check the rights of connections as long as the worker lives."""

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from tests.conftest import ServerFactory
 from tests.services.server import Server
@@ -106,7 +107,7 @@ async def test_an_app_with_a_protocol_is_served_like_the_others(
         assert [row["line"] for row in listed["results"]] == ["shout"]
         assert 'switchboard_connections{line="shout"} 1.0' in await asyncio.to_thread(ask, broker, "/metrics")
     with pytest.raises(InvalidStatus):
-        await connect(f"{broker.ws_url}/shout", origin="https://elsewhere.example", proxy=None)
+        await connect(f"{broker.ws_url}/shout", origin=Origin("https://elsewhere.example"), proxy=None)
     assert "SHOUT_ORIGINS" in await asyncio.to_thread(broker.manage, "options")
 
 

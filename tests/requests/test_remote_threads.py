@@ -41,7 +41,7 @@ def echo(worker: Worker) -> str:
 
     sent: list[dict[str, Any]] = []
     id = new_id(worker.id)
-    connections_of(worker)[id] = SimpleNamespace(request=request, send=send, sent=sent)  # type: ignore[assignment]
+    worker.protocols["requests"].connections[id] = SimpleNamespace(request=request, send=send, sent=sent)
     return id
 
 
@@ -60,7 +60,7 @@ async def test_a_connection_of_this_process_is_asked(worker: Worker, place: str)
     await FROM[place](lambda: connection(id).send_sync({"q": 2}, timeout=5))()
 
     assert (reply, partials) == ({"got": {"q": 1}}, [{"n": 1}])
-    assert connections_of(worker)[id].sent == [{"q": 2}]  # type: ignore[attr-defined]
+    assert worker.protocols["requests"].connections[id].sent == [{"q": 2}]
 
 
 ASKED: dict[str, Callable[[], Any]] = {
