@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from routing_app.core.worker import current_worker
 from routing_app.events import walkers
 from routing_app.events.entries import FINDERS
 from routing_app.events.notifier import notify_channels, notify_self, notify_users
@@ -115,9 +116,18 @@ def test_without_redis_a_process_without_sockets_says_that_it_reaches_nobody(
     assert [record.message for record in caplog.records] == expected
 
 
-async def test_on_a_loop_the_notifier_does_not_wait():
-    notify_channels(["nobody hears this"], {})
-    await asyncio.sleep(0)
+async def test_on_a_loop_the_notifier_publishes_and_does_not_wait(monkeypatch: pytest.MonkeyPatch):
+    published: list[tuple[tuple[str, ...], object]] = []
+    hub = current_worker().hub
+    monkeypatch.setattr(
+        hub,
+        "publish_soon",
+        lambda publication: published.append((publication.addresses, publication.message)),
+    )
+
+    notify_channels(["a", "b"], {"n": 1})  # nothing is awaited: it has happened when this returns
+
+    assert published == [(("channel:a",), {"n": 1}), (("channel:b",), {"n": 1})]
 
 
 # --- the decorator -----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Requests that were sent, and their answers: awaited for the reply, iterated for the partials."""
+"""Requests that this end has sent, and their answers: awaited for the reply, iterated for the partials."""
 
 from __future__ import annotations
 
