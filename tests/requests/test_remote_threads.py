@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from routing_app.requests.directory import connections_of
 
 from routing_app.core.connection import new_id
 from routing_app.core.database import query
