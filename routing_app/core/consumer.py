@@ -15,23 +15,18 @@ from typing import Any, Final
 from channels.consumer import AsyncConsumer
 from django.conf import settings
 
-from routing_app.core import handshake, hosts, metrics, origin
+from routing_app.core import admission, handshake, metrics
+from routing_app.core.admission import Refused
 from routing_app.core.codes import (
-    CROWDED,
-    INTERNAL,
     INVALID_TEXT,
     NORMAL,
-    ORIGIN,
-    RESTART,
     TOO_BIG,
-    UNAVAILABLE,
     UNSUPPORTED_DATA,
     Close,
     Refusal,
 )
 from routing_app.core.connection import NO_ENCODER, Connection, Limits, Peer, State, new_id
 from routing_app.core.limits import TokenBucket
-from routing_app.core.outage import BACKING_SERVICES
 from routing_app.core.protocol import Protocol
 from routing_app.core.worker import Worker, current_worker
 from routing_app.core.writer import EXTENSION, MAX_MESSAGE, AsgiWriter, DirectWriter, Writer
@@ -45,19 +40,6 @@ NOT_TAKEN: Final = {
 """Codes with which a server ends a connection over a frame that it never shows the consumer."""
 CLOSE_WAIT_SECONDS: Final = 10.0
 """How long the other end may take to answer our close before the consumer ends all the same."""
-
-
-class Refused(Exception):
-    """Raised by a handler: what its client wants is not to be had.
-
-    Before the accept the handshake is answered with 403, or with 503 where `close` asks to come back, and
-    `close` says why in the log; later the connection is closed with it.
-    """
-
-    def __init__(self, close: Close, reason: Refusal = Refusal.FORBIDDEN) -> None:
-        super().__init__(close.reason)
-        self.close = close
-        self.reason = reason
 
 
 class Consumer(AsyncConsumer):
@@ -130,14 +112,12 @@ class Consumer(AsyncConsumer):
         self._accepted = False
         if (await receive())["type"] != "websocket.connect":
             return
-        client = scope.get("client") or ("", 0)
-        self.peer = Peer(client[0] or "", client[1] or 0)
+        self.peer = admission.peer_of(scope)
         try:
-            self._check_origin()
-            if not self.worker.seats.take(self.peer.host):
-                raise Refused(CROWDED, Refusal.CROWDED)
-        except Refused as refused:
-            await self._reject(send, refused)
+            admission.check_origin(self.line, scope)
+            await admission.enter(self.worker, self.peer)
+        except Exception as error:
+            await self._reject(send, admission.refused_by(self.line, error))
             return
         try:
             await self._admit_and_serve(receive, send)
@@ -146,12 +126,9 @@ class Consumer(AsyncConsumer):
 
     async def _admit_and_serve(self, receive: Any, send: Any) -> None:
         try:
-            if self.worker.draining:
-                raise Refused(RESTART, Refusal.UNAVAILABLE)
-            await self.worker.start()
             subprotocol = await self.admit() or handshake.first_offered(self.scope)
         except Exception as error:
-            await self._reject(send, self._refused(error))
+            await self._reject(send, admission.refused_by(self.line, error))
             return
         self.connection = self._connect(send)
         try:
@@ -166,14 +143,13 @@ class Consumer(AsyncConsumer):
     async def _open(self, send: Any, subprotocol: str | None) -> bool:
         """Answer the handshake; False when there is nobody to serve."""
         try:
-            if self.worker.draining:  # it did not know this connection yet
-                raise Refused(RESTART, Refusal.UNAVAILABLE)
+            admission.check_draining(self.worker)  # the drain did not know this connection yet
             await self.opened()
             if self.connection.close_sent is not None:
                 raise Refused(self.connection.close_sent)
         except Exception as error:
             self.connection.gone()
-            await self._reject(send, self._refused(error))
+            await self._reject(send, admission.refused_by(self.line, error))
             return False
         try:
             await send(self._acceptance(subprotocol))
@@ -195,20 +171,10 @@ class Consumer(AsyncConsumer):
         """A handler has failed, or the other end has not answered our close in time."""
         if self._patience.expired():
             return
-        refused = self._refused(error)
+        refused = admission.refused_by(self.line, error)
         self.refuse(refused.reason)
         self.connection.on_close = None
         self.connection.close(refused.close)
-
-    def _refused(self, error: Exception) -> Refused:
-        """What an exception of a handler means for the client; it is logged unless it is known."""
-        if isinstance(error, Refused):
-            return error
-        if isinstance(error, BACKING_SERVICES):
-            logger.warning("%s: a backing service is down: %s", self.line, error)
-            return Refused(UNAVAILABLE, Refusal.UNAVAILABLE)
-        logger.error("%s: a handler failed", self.line, exc_info=error)
-        return Refused(INTERNAL, Refusal.EXCEPTION)
 
     def _connect(self, send: Any) -> Connection:
         worker = self.worker
@@ -223,8 +189,7 @@ class Consumer(AsyncConsumer):
         )
         connection.outbox.cork()
         connection.on_close = self._closing
-        worker.hub.add(connection)
-        metrics.CONNECTIONS.labels(self.line).inc()
+        admission.arrived(worker, connection)
         return connection
 
     def _writer(self, send: Any) -> Writer:
@@ -270,15 +235,9 @@ class Consumer(AsyncConsumer):
         self.refuse(Refusal.TOO_BIG)
         self.connection.close(TOO_BIG)
 
-    def _check_origin(self) -> None:
-        patterns = settings.ORIGINS[self.line]
-        if not origin.allowed(self.header(b"origin"), hosts.own(self.scope), patterns):
-            raise Refused(ORIGIN, Refusal.ORIGIN)
-
     async def _reject(self, send: Any, refused: Refused) -> None:
         self.refuse(refused.reason)
-        hint = f"; {self.line.upper()}_ORIGINS would admit it" if refused.close is ORIGIN else ""
-        logger.info("%s: handshake from %s refused: %s%s", self.line, self.peer, refused.close.reason, hint)
+        logger.info("%s: handshake from %s refused: %s", self.line, self.peer, refused.close.reason)
         with suppress(OSError):  # the client did not wait
             await handshake.send_away(self.scope, send, refused.close)
 
@@ -287,15 +246,8 @@ class Consumer(AsyncConsumer):
         self._patience.reschedule(asyncio.get_running_loop().time() + CLOSE_WAIT_SECONDS)
 
     def _clean_up(self) -> None:
-        connection, worker = self.connection, self.worker
-        close = connection.close_sent or NOT_TAKEN.get(self.left[0], (NORMAL,))[0]
-        connection.on_close = None
-        connection.gone()
-        worker.hub.drop(connection)
-        worker.presence.leave(connection)
-        metrics.CONNECTIONS.labels(self.line).dec()
-        if self._accepted:
-            metrics.CLOSED.labels(self.line, close.name).inc()
+        close = self.connection.close_sent or NOT_TAKEN.get(self.left[0], (NORMAL,))[0]
+        admission.departed(self.worker, self.connection, close, self._accepted)
         try:
             self.closed()
         except Exception:

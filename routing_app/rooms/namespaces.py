@@ -10,7 +10,7 @@ from routing_app.core.engineio.endpoint import Endpoint
 from routing_app.core.engineio.session import Options, Session
 from routing_app.core.engineio.socketio.client import Client
 from routing_app.core.engineio.socketio.socket import Ack, Socket
-from routing_app.core.worker import Worker, current_worker
+from routing_app.core.worker import current_worker
 from routing_app.rooms import lobby, service, wire
 from routing_app.rooms.encoders import SocketEncoder
 from routing_app.rooms.member import Member
@@ -75,9 +75,5 @@ def _options() -> Options:
     )
 
 
-async def _start(worker: Worker) -> None:
-    await worker.start()
-
-
-endpoint: Final = Endpoint(LINE, _client, _options(), _start)
+endpoint: Final = Endpoint(LINE, _client, _options())
 """Serves `/socket.io/`, HTTP and WebSocket."""

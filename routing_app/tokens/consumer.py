@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from django.conf import settings
 
+from routing_app.core.admission import Refused
 from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, TOO_BIG, Refusal
 from routing_app.core.connection import State
-from routing_app.core.consumer import Consumer, Refused
+from routing_app.core.consumer import Consumer
 from routing_app.core.publication import Publication
 from routing_app.tokens import gate, wire
 

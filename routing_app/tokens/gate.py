@@ -14,8 +14,8 @@ from typing import Final
 
 from django.conf import settings
 
+from routing_app.core.admission import Refused
 from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, UNAVAILABLE, Refusal
-from routing_app.core.consumer import Refused
 from routing_app.core.database import query
 from routing_app.core.worker import Worker
 from routing_app.tokens.models import RegisteredToken

@@ -18,7 +18,8 @@ get_asgi_application()
 
 from broker_project.routing import Sockets  # noqa: E402
 from routing_app.core import codes, consumer  # noqa: E402
-from routing_app.core.consumer import Consumer, Refused  # noqa: E402
+from routing_app.core.admission import Refused  # noqa: E402
+from routing_app.core.consumer import Consumer  # noqa: E402
 from routing_app.core.lifespan import Lifespan  # noqa: E402
 from routing_app.core.protocol import Protocol, register  # noqa: E402
 from routing_app.core.publication import Publication  # noqa: E402

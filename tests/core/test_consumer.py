@@ -11,8 +11,8 @@ import pytest
 from django.db import OperationalError
 
 from routing_app.core import codes
+from routing_app.core.admission import Refused
 from routing_app.core.codes import Close, Refusal
-from routing_app.core.consumer import Refused
 from routing_app.core.database import Overloaded
 from routing_app.core.protocol import Protocol
 from routing_app.core.publishing import publish

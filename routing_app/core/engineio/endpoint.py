@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
-
-from routing_app.core import hosts, metrics, origin
+from routing_app.core import admission, metrics
 from routing_app.core.address import worker_of
-from routing_app.core.codes import MALFORMED, TOO_BIG, UNAVAILABLE, Refusal
-from routing_app.core.connection import Peer
+from routing_app.core.admission import Refused
+from routing_app.core.codes import MALFORMED, ORIGIN, TOO_BIG, Refusal
 from routing_app.core.engineio import polling, websocket, wire
 from routing_app.core.engineio.bridge import Bridges
 from routing_app.core.engineio.polling import PayloadTooBig, Polled
@@ -36,7 +34,7 @@ from routing_app.core.engineio.session import (
 )
 from routing_app.core.engineio.websocket import Channel
 from routing_app.core.handshake import deny, retry_after, send_away
-from routing_app.core.subscriptions import LayerUnavailable
+from routing_app.core.outage import BACKING_SERVICES
 from routing_app.core.worker import Worker, current_worker
 
 logger = logging.getLogger(__name__)
@@ -57,31 +55,18 @@ class Desk:
         self.bridges = Bridges(self.remote, worker.limits.beside(options.max_payload))
 
 
-class Unavailable(Exception):
-    """No session can be opened now."""
-
-
-async def _nothing(worker: Worker) -> None:
-    """For an endpoint that needs nothing started."""
-
-
 class Endpoint:
-    """Serves sessions of one line; `application(session)` is what each speaks to.
-
-    `start(worker)` runs before a session opens: what the line needs to be up; it may raise LayerUnavailable.
-    """
+    """Serves sessions of one protocol; `application(session)` is what each speaks to."""
 
     def __init__(
         self,
         line: str,
         application: Callable[[Session], Application],
         options: Options,
-        start: Callable[[Worker], Awaitable[None]] = _nothing,
     ) -> None:
         self._line = line
         self._application = application
         self._options = options
-        self._start = start
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI scope, `http` or `websocket`."""
@@ -105,21 +90,23 @@ class Endpoint:
     async def _serve_http(self, scope: Any, receive: Any, send: Any) -> None:
         headers = cross_origin(scope)
         try:
-            self._check_origin(scope)
+            admission.check_origin(self._line, scope)
             if scope["method"] == "OPTIONS":
                 await respond(send, 204, b"", headers + _preflight(scope))
                 return
             await self._poll(read_request(scope), scope, receive, send, headers)
         except RequestRefused as refused:
-            self._count(Refusal.FORBIDDEN if refused.fault is Fault.FORBIDDEN else Refusal.MALFORMED)
-            status = 403 if refused.fault is Fault.FORBIDDEN else 400
-            await respond(send, status, _error(refused.fault), headers, b"application/json")
+            self._count(Refusal.MALFORMED)
+            await respond(send, 400, _error(refused.fault), headers, b"application/json")
         except PayloadTooBig:
             self._count(Refusal.TOO_BIG)
             await respond(send, 413, b"", [*headers, (b"connection", b"close")])
-        except (Unavailable, LayerUnavailable):
-            self._count(Refusal.UNAVAILABLE)
-            await respond(send, 503, b"", [*headers, retry_after()])
+        except (Refused, *BACKING_SERVICES) as error:
+            close = self._counted(error).close
+            if close is ORIGIN:
+                await respond(send, 403, _error(Fault.FORBIDDEN), headers, b"application/json")
+            else:
+                await respond(send, 503, b"", [*headers, retry_after(close.advice)])
 
     async def _poll(
         self, request: Request, scope: Any, receive: Any, send: Any, headers: list[Header]
@@ -161,7 +148,7 @@ class Endpoint:
         if (await receive())["type"] != "websocket.connect":
             return
         try:
-            self._check_origin(scope)
+            admission.check_origin(self._line, scope)
             request = read_request(scope)
             channel = Channel(scope, receive, send, request, self._options.max_payload)
             if request.sid:
@@ -170,11 +157,14 @@ class Endpoint:
                 session = await self._open(current_worker(), request, scope)
                 await _guarded(session, channel)
         except RequestRefused as refused:
-            self._count(Refusal.FORBIDDEN if refused.fault is Fault.FORBIDDEN else Refusal.MALFORMED)
-            await _deny(scope, send, 403 if refused.fault is Fault.FORBIDDEN else 400, _error(refused.fault))
-        except (Unavailable, LayerUnavailable):
-            self._count(Refusal.UNAVAILABLE)
-            await send_away(scope, send, UNAVAILABLE)
+            self._count(Refusal.MALFORMED)
+            await _deny(scope, send, 400, _error(refused.fault))
+        except (Refused, *BACKING_SERVICES) as error:
+            close = self._counted(error).close
+            if close is ORIGIN:
+                await _deny(scope, send, 403, _error(Fault.FORBIDDEN))
+            else:
+                await send_away(scope, send, close)
 
     async def _upgrade(self, request: Request, channel: Channel) -> None:
         session = self.sessions(current_worker()).find(request.sid)
@@ -193,18 +183,14 @@ class Endpoint:
     # --- sessions ----------------------------------------------------------------------------------------
 
     async def _open(self, worker: Worker, request: Request, scope: Any) -> Session:
-        """A new session, with a seat. Raises Unavailable, LayerUnavailable."""
-        client = scope.get("client") or ("", 0)
-        peer = Peer(client[0] or "", client[1] or 0)
-        if worker.draining or not worker.seats.take(peer.host):
-            raise Unavailable
+        """A new session, with a seat. Raises Refused, LayerUnavailable."""
+        peer = admission.peer_of(scope)
+        await admission.enter(worker, peer)
         try:
-            await self._start(worker)
-            session = self.sessions(worker).open(request.version, peer, request.query)
+            return self.sessions(worker).open(request.version, peer, request.query)
         except BaseException:
             worker.seats.leave(peer.host)
             raise
-        return session
 
     async def _find(self, request: Request) -> Polled:
         """The session of a request, here or at the worker that owns it. Raises RequestRefused."""
@@ -221,14 +207,13 @@ class Endpoint:
         worker = current_worker()
         if worker_of(request.sid) in ("", worker.id) or not worker.relay.reaches_others:
             raise RequestRefused(Fault.UNKNOWN_SID)
-        await self._start(worker)
+        await worker.start()
         return self._desk(worker)
 
-    def _check_origin(self, scope: Any) -> None:
-        patterns = settings.ORIGINS[self._line]
-        if not origin.allowed(header(scope, b"origin"), hosts.own(scope), patterns):
-            logger.info("%s: origin refused; %s_ORIGINS would admit it", self._line, self._line.upper())
-            raise RequestRefused(Fault.FORBIDDEN)
+    def _counted(self, error: Exception) -> Refused:
+        refused = admission.refused_by(self._line, error)
+        self._count(refused.reason)
+        return refused
 
     def _count(self, reason: Refusal) -> None:
         metrics.REFUSED.labels(self._line, reason).inc()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from routing_app.core import metrics
+from routing_app.core import admission, metrics
 from routing_app.core.codes import NORMAL, Advice, Close
 from routing_app.core.connection import Connection, Encoder, new_id
 from routing_app.core.engineio.session import Session
@@ -119,8 +119,7 @@ class Socket:
 
     async def open(self) -> None:
         """Answer CONNECT, then let the handler begin."""
-        self.worker.hub.add(self.connection)
-        metrics.CONNECTIONS.labels(self.connection.line).inc()
+        admission.arrived(self.worker, self.connection)
         metrics.OPENED.labels(self.connection.line).inc()
         self._send(wire.connect(self.name, self.sid if self.session.version == 4 else None))
         await self._handler.opened()
@@ -144,11 +143,7 @@ class Socket:
         close = connection.close_sent or self.session.closed_with or NORMAL
         if self.session.writable:
             connection.outbox.flush()
-        connection.gone()
-        self.worker.hub.drop(connection)
-        self.worker.presence.leave(connection)
-        metrics.CONNECTIONS.labels(connection.line).dec()
-        metrics.CLOSED.labels(connection.line, close.name).inc()
+        admission.departed(self.worker, connection, close)
         self._forget(self)
         self._handler.closed()
 
