@@ -15,6 +15,8 @@ from routing_app.core.worker import Worker, current_worker, drop_worker
 from routing_app.requests.pending import ConnectionClosed, Request
 from routing_app.requests.remote import connection
 
+pytestmark = pytest.mark.django_db(transaction=True)
+
 NOBODY = "0123456789abcdef000000000000"
 
 
