@@ -10,7 +10,7 @@ from typing import Any, Final
 from routing_app.core.connection import Connection, State, new_id
 from routing_app.core.database import query
 from routing_app.core.worker import Worker
-from routing_app.rooms import lobby, service, upkeep, wire
+from routing_app.rooms import lobby, service, wire
 from routing_app.rooms.absence import Absences
 from routing_app.rooms.board import board
 from routing_app.rooms.encoders import PLAIN
@@ -85,7 +85,7 @@ async def workers(count: int) -> AsyncIterator[list[Worker]]:
     for worker in running:
         worker.presence.start()
         await worker.relay.want([f"worker:{worker.id}"])
-        await upkeep.begin(worker)
+        await worker.protocols["rooms"].start()
     try:
         yield running
     finally:
