@@ -81,7 +81,8 @@ class Peer:
 async def workers(count: int) -> AsyncIterator[list[Worker]]:
     """Workers that serve, each on a layer of its own; they stop in the end."""
     bus, loop = Bus(), asyncio.get_running_loop()
-    running = [Worker(LaggingLayer(bus), loop) for _ in range(count)]
+    layers = [LaggingLayer(bus) for _ in range(count)]
+    running = [Worker(layer, loop) for layer in layers]
     for worker in running:
         worker.presence.start()
         await worker.relay.want([f"worker:{worker.id}"])
@@ -89,8 +90,9 @@ async def workers(count: int) -> AsyncIterator[list[Worker]]:
     try:
         yield running
     finally:
-        for worker in running:
+        for worker, layer in zip(running, layers, strict=True):
             await worker.stop()
+            await layer.flush()
 
 
 async def rows(name: str = LOBBY) -> list[Any]:
