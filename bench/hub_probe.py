@@ -15,9 +15,9 @@ django.setup()
 
 # Models are imported with it, so Django comes first.
 from routing_app.core.codes import Close  # noqa: E402
-from routing_app.core.connection import Connection  # noqa: E402
-from routing_app.core.frame import Frame  # noqa: E402
-from routing_app.core.publication import Publication  # noqa: E402
+from routing_app.core.delivery.connection import Connection  # noqa: E402
+from routing_app.core.delivery.frame import Frame  # noqa: E402
+from routing_app.core.delivery.publication import Publication  # noqa: E402
 from routing_app.core.worker import current_worker  # noqa: E402
 
 PUBLISHES: Final = 20_000

@@ -17,9 +17,9 @@ _http = get_asgi_application()
 from broker_project import protocols  # noqa: E402
 from broker_project.health import Health  # noqa: E402
 from broker_project.routing import Hosts, Polling, Switchboard  # noqa: E402
-from routing_app.core.bodies import Bodies  # noqa: E402
-from routing_app.core.lean import Lean  # noqa: E402
 from routing_app.core.lifespan import Lifespan  # noqa: E402
+from routing_app.core.rest.bodies import Bodies  # noqa: E402
+from routing_app.core.rest.fast import Lean  # noqa: E402
 
 _sockets = protocols.sockets()
 _django = Bodies(Lean(_http, "broker_project.fast_urls"))

@@ -5,6 +5,6 @@ from __future__ import annotations
 from django.urls import path
 
 from broker_project import protocols
-from routing_app.core.express import publish_express
+from routing_app.core.rest.publish import publish_express
 
 urlpatterns = [path("api/publish", publish_express), *protocols.fast_urls()]

@@ -16,7 +16,7 @@ from typing import Any, Final
 from channels.layers import get_channel_layer
 from django.db import connection
 
-from broker_project.server import STATE
+from switchboard_server import STATE
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from routing_app.core import origin
+from routing_app.core.access import origin
 from routing_app.core.protocol import discover, registered
 
 

@@ -9,9 +9,10 @@ from urllib.parse import unquote
 
 from channels.routing import ProtocolTypeRouter
 
-from broker_project.server.handshake import NO_UPGRADE, UPGRADE
-from routing_app.core import handshake, hosts, metrics
+from routing_app.core import metrics
+from routing_app.core.access import handshake, hosts
 from routing_app.core.codes import FORBIDDEN, Refusal
+from switchboard_server.handshake import NO_UPGRADE, UPGRADE
 
 Scope = dict[str, Any]
 

@@ -361,14 +361,14 @@ MIDDLEWARE = [
     "broker_project.cookies.SecureCookies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "routing_app.core.nul.NulMiddleware",
+    "routing_app.core.rest.nul.NulMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "routing_app.core.outage.OutageMiddleware",
+    "routing_app.core.rest.middleware.OutageMiddleware",
 ]
 TEMPLATES = [
     {
@@ -403,7 +403,7 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # straight from the packages: nothing to collect
 WHITENOISE_AUTOREFRESH = False
 FILE_UPLOAD_HANDLERS = [
-    "routing_app.core.bodies.BoundedForm",
+    "routing_app.core.rest.bodies.BoundedForm",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
@@ -412,14 +412,14 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "routing_app.core.auth.ApiKeyAuthentication",
+        "routing_app.core.rest.auth.ApiKeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.auth.HasScope"],
-    "EXCEPTION_HANDLER": "routing_app.core.refusals.answer",
-    "DEFAULT_PAGINATION_CLASS": "routing_app.core.auth.Pages",
-    "DEFAULT_SCHEMA_CLASS": "routing_app.core.schema.Described",
-    "DEFAULT_PARSER_CLASSES": ["routing_app.core.parsers.StrictJSONParser"],
+    "DEFAULT_PERMISSION_CLASSES": ["routing_app.core.rest.auth.HasScope"],
+    "EXCEPTION_HANDLER": "routing_app.core.rest.exceptions.answer",
+    "DEFAULT_PAGINATION_CLASS": "routing_app.core.rest.auth.Pages",
+    "DEFAULT_SCHEMA_CLASS": "routing_app.core.rest.schema.Described",
+    "DEFAULT_PARSER_CLASSES": ["routing_app.core.rest.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "PAGE_SIZE": 100,
     # The server itself reads X-Forwarded-For, from TRUSTED_PROXIES alone; here it would be anybody's word.
@@ -436,7 +436,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "routing_app.core.schema.document_protocols",
+        "routing_app.core.rest.schema.document_protocols",
     ],
     # pydantic describes the bodies of walkers in the JSON Schema of OpenAPI 3.1.
     "OAS_VERSION": "3.1.0",

@@ -35,10 +35,10 @@ def database(url: str, folder: Path, threads: int, seconds: float) -> dict[str, 
 def channel_layer(redis_url: str) -> dict[str, Any]:
     """The pub/sub layer on Redis, or the in-memory one of a single process."""
     if not redis_url:
-        return {"BACKEND": "routing_app.core.layers.ProcessChannelLayer"}
+        return {"BACKEND": "routing_app.core.cluster.layers.ProcessChannelLayer"}
     if not redis_url.startswith(("redis://", "rediss://", "unix://")):
         raise ImproperlyConfigured("REDIS_URL: expected redis://host:port/number")
-    return {"BACKEND": "routing_app.core.redis_layer.RedisLayer", "CONFIG": {"hosts": [redis_url]}}
+    return {"BACKEND": "routing_app.core.cluster.redis_layer.RedisLayer", "CONFIG": {"hosts": [redis_url]}}
 
 
 def cache(redis_url: str) -> dict[str, Any]:

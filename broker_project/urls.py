@@ -9,15 +9,15 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
 from broker_project import protocols
-from routing_app.core.api import ClientViewSet, PublishView
-from routing_app.core.exposition import metrics_view
+from routing_app.core.rest.api import ClientViewSet, PublishView
+from routing_app.core.rest.metrics_view import metrics_view
 
 clients = SimpleRouter()
 clients.trailing_slash = "/?"
 clients.register("clients", ClientViewSet, basename="client")
 
-handler400 = "routing_app.core.api.unreadable"
-handler404 = "routing_app.core.api.not_found"
+handler400 = "routing_app.core.rest.api.unreadable"
+handler404 = "routing_app.core.rest.api.not_found"
 
 urlpatterns = [
     path("admin/", admin.site.urls),

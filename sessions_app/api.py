@@ -17,9 +17,9 @@ from django.http.request import RawPostDataException
 from django.views.decorators.csrf import csrf_exempt
 
 from routing_app.core import metrics
-from routing_app.core.bearer import bearer_token
-from routing_app.core.bodies import limited
+from routing_app.core.access.bearer import bearer_token
 from routing_app.core.codes import Refusal
+from routing_app.core.rest.bodies import limited
 from routing_app.core.worker import current_worker
 from sessions_app import cors, endpoint, service, wire
 from sessions_app.commands import Denied, Granted, Listing, NoSuchPublisher, NoSuchSession, TakeoverOff

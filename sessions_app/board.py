@@ -16,7 +16,7 @@ from django.conf import settings
 
 from routing_app.core.codes import BY_CODE, UNAVAILABLE, Close
 from routing_app.core.database import GroupedWrites, Overloaded
-from routing_app.core.publication import Publication
+from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker, current_worker
 from sessions_app.ledger import Command, Entry, Key, post

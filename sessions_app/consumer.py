@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from routing_app.core.admission import Refused
+from routing_app.core.access.admission import Refused
 from routing_app.core.codes import (
     NORMAL,
     POLICY,
@@ -20,9 +20,9 @@ from routing_app.core.codes import (
     Close,
     Refusal,
 )
-from routing_app.core.connection import State
 from routing_app.core.consumer import Consumer
-from routing_app.core.publication import Publication
+from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.publication import Publication
 from sessions_app import service, wire
 from sessions_app.board import ALIVE, Board
 from sessions_app.commands import Unbind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from routing_app.core import origin
+from routing_app.core.access import origin
 
 
 def allow(request: HttpRequest, response: HttpResponse, methods: str) -> HttpResponse:

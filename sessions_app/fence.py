@@ -1,6 +1,6 @@
 """Stops the players of a worker that cannot renew its lease, before others may give their slots away.
 
-Not in a longer outage of the database for all: the lease knows the difference (`routing_app/core/lease.py`).
+Not in a longer outage of the database for all: the lease knows the difference (`core/leases/lease.py`).
 """
 
 from __future__ import annotations

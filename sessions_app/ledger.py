@@ -6,8 +6,8 @@ their sessions, ends those whose time is over, and decides on what is left. On S
 the whole database.
 
 Time is the database's own. Deadlines and leases are judged by clocks that stand still while it cannot be
-reached, and a worker whose lease has lapsed binds nothing until it has renewed (`routing_app/core/reach.py`
-and `lease.py`).
+reached, and a worker whose lease has lapsed binds nothing until it has renewed (`reach.py` and
+`lease.py` in `core/leases/`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, FilteredRelation, Q
 
-from routing_app.core import reach
+from routing_app.core.leases import reach
+from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, Worker
-from routing_app.core.reach import Times
 from sessions_app.models import Account, Kind, Limit, Publisher, Session, SessionEvent, vouched_from
 from sessions_app.rules import Rule
 

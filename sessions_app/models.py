@@ -17,9 +17,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from routing_app.core import reach
+from routing_app.core.leases import reach
+from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, Worker
-from routing_app.core.reach import Times
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
 from sessions_app.rules import Policy, Rule, Scope
 from sessions_app.wire import MAX_NAME, MAX_TEXT, is_clean
@@ -205,7 +205,7 @@ class Session(models.Model):
     seen_at = models.DateTimeField(null=True, blank=True)
     """When it was last heard of, while it is unbound; a bound one is vouched for by its worker's lease."""
     expires_at = models.DateTimeField(null=True, blank=True, db_index=True)
-    """A time of the clock `reached` (`routing_app/core/reach.py`), which stands still in outages."""
+    """A time of the clock `reached` (`routing_app/core/leases/reach.py`), which stands still in outages."""
 
     objects = SessionQuerySet.as_manager()
 

@@ -19,9 +19,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from routing_app.core.access.admission import Refused
     from routing_app.core.address import AddressError, AddressKind
     from routing_app.core.address import make as make_address
-    from routing_app.core.admission import Refused
     from routing_app.core.consumer import Consumer
     from routing_app.core.protocol import Protocol
     from routing_app.core.publishing import publish, publish_sync
@@ -58,7 +58,7 @@ _HOMES: Final = {
     "Consumer": ("routing_app.core.consumer", "Consumer"),
     "Context": ("routing_app.requests.context", "Context"),
     "Protocol": ("routing_app.core.protocol", "Protocol"),
-    "Refused": ("routing_app.core.admission", "Refused"),
+    "Refused": ("routing_app.core.access.admission", "Refused"),
     "connection": ("routing_app.requests.remote", "connection"),
     "make_address": ("routing_app.core.address", "make"),
     "notify_channels": (_NOTIFIER, "notify_channels"),

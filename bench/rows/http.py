@@ -25,7 +25,8 @@ def _post(contestant: Contestant, path: str, bench: Bench) -> Reading:
     with contestant.start(bench) as running, Load(running.port, running.broadcast, SIZE) as load:
         assert running.server is not None
         # `serve` makes the preset key when it first starts; plain Daphne does not.
-        running.server.manage("shell", "-c", "from routing_app.core.firstrun import prepare; prepare()")
+        script = "from routing_app.core.access.firstrun import prepare; prepare()"
+        running.server.manage("shell", "-c", script)
         request = _request(bench.new_folder(), path, running.server.api_key)
         load.open(1)
         load.post(0.3, CLIENTS, request)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from examples.pusher import wire
 from examples.pusher.wire import Frame
 from routing_app.core.codes import Refusal
-from routing_app.core.publication import MESSAGE, Publication
+from routing_app.core.delivery.publication import MESSAGE, Publication
 from switchboard import Consumer, make_address
 
 ACTIVITY_SECONDS: Final = 120

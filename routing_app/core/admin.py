@@ -10,12 +10,12 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from routing_app.core import keys
+from routing_app.core.access import keys
+from routing_app.core.access.masking import shown_identity
+from routing_app.core.access.revocation import forget, revoke
 from routing_app.core.address import make
-from routing_app.core.masking import shown_identity
 from routing_app.core.models import ApiKey, ConnectionRecord, Scope, Worker
 from routing_app.core.publishing import disconnect_sync
-from routing_app.core.revocation import forget, revoke
 
 admin.site.site_header = "Switchboard"
 admin.site.site_title = "Switchboard"

@@ -14,4 +14,4 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell the OpenAPI document about API keys."""
-        from routing_app.core import schema  # noqa: F401
+        from routing_app.core.rest import schema  # noqa: F401

@@ -15,8 +15,10 @@ from typing import Any, Final
 from channels.consumer import AsyncConsumer
 from django.conf import settings
 
-from routing_app.core import admission, handshake, metrics
-from routing_app.core.admission import Refused
+from routing_app.core import metrics
+from routing_app.core.access import admission, handshake
+from routing_app.core.access.admission import Refused
+from routing_app.core.access.limits import TokenBucket
 from routing_app.core.codes import (
     INVALID_TEXT,
     NORMAL,
@@ -25,11 +27,10 @@ from routing_app.core.codes import (
     Close,
     Refusal,
 )
-from routing_app.core.connection import NO_ENCODER, Connection, Limits, Peer, State, new_id
-from routing_app.core.limits import TokenBucket
+from routing_app.core.delivery.connection import NO_ENCODER, Connection, Limits, Peer, State, new_id
+from routing_app.core.delivery.writer import EXTENSION, MAX_MESSAGE, AsgiWriter, DirectWriter, Writer
 from routing_app.core.protocol import Protocol
 from routing_app.core.worker import Worker, current_worker
-from routing_app.core.writer import EXTENSION, MAX_MESSAGE, AsgiWriter, DirectWriter, Writer
 
 logger = logging.getLogger(__name__)
 

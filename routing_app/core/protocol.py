@@ -19,7 +19,7 @@ from routing_app.core import address
 from routing_app.core.address import AddressKind
 
 if TYPE_CHECKING:
-    from routing_app.core.connection import Encoder
+    from routing_app.core.delivery.connection import Encoder
     from routing_app.core.worker import Worker
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,15}")

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from routing_app.core.address import AddressError, parse
 from routing_app.core.codes import KICKED, Close
-from routing_app.core.publication import MESSAGE, Publication
+from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker
 

@@ -13,19 +13,19 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 
 from routing_app.core import metrics
+from routing_app.core.access.known_keys import KnownKeys
+from routing_app.core.access.limits import Seats
 from routing_app.core.address import WORKER_ID_LENGTH
-from routing_app.core.calls import Calls
+from routing_app.core.cluster.calls import Calls
+from routing_app.core.cluster.relay import Relay
+from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import RESTART, Close
-from routing_app.core.connection import Limits
 from routing_app.core.database import GroupedWrites
-from routing_app.core.hub import Hub
-from routing_app.core.known_keys import KnownKeys
-from routing_app.core.limits import Seats
-from routing_app.core.outbox import Flusher
-from routing_app.core.presence import Presence
+from routing_app.core.delivery.connection import Limits
+from routing_app.core.delivery.hub import Hub
+from routing_app.core.delivery.outbox import Flusher
+from routing_app.core.leases.presence import Presence
 from routing_app.core.protocol import registered
-from routing_app.core.relay import Relay
-from routing_app.core.subscriptions import LayerUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
 
-from routing_app.core.fields import StrictModelSerializer
+from routing_app.core.rest.fields import StrictModelSerializer
 from routing_app.events import live
 from routing_app.events.models import Channel, Root, acceptable_channel_id
 from routing_app.events.wire import ROOT_PATTERN, BadReference, root_of

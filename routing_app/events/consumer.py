@@ -13,13 +13,13 @@ from urllib.parse import parse_qs
 from django.conf import settings
 from pydantic import ValidationError
 
+from routing_app.core.access.bearer import MAX_CREDENTIALS, possible_tokens
 from routing_app.core.address import make
-from routing_app.core.bearer import MAX_CREDENTIALS, possible_tokens
+from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import EXPIRED, REVOKED, UNAVAILABLE, Close, Refusal
 from routing_app.core.consumer import Consumer
 from routing_app.core.database import query
-from routing_app.core.publication import MESSAGE, Publication
-from routing_app.core.subscriptions import LayerUnavailable
+from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.events import credentials, service, wire
 from routing_app.events.entries import NoAccess
 from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id

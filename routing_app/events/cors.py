@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from routing_app.core import origin
+from routing_app.core.access import origin
 
 R = TypeVar("R", bound=HttpResponseBase)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from routing_app.core.address import make
-from routing_app.core.publication import Publication
+from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.synchronous import from_sync, on_a_loop
 from routing_app.core.worker import current_worker

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from django.conf import settings
 
 from routing_app.core.address import AddressKind
-from routing_app.core.connection import Connection
+from routing_app.core.delivery.connection import Connection
 from routing_app.core.protocol import Protocol
 from routing_app.events import credentials, recheck, rules, running
 from routing_app.events.addresses import root_id

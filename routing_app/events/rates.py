@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from django.conf import settings
 
-from routing_app.core.limits import TokenBucket, counted_as
+from routing_app.core.access.limits import TokenBucket, counted_as
 from routing_app.events.visit import Visitor
 
 SWEEP: Final = 1024

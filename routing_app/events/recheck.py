@@ -10,7 +10,7 @@ from django.conf import settings
 
 from routing_app.core.codes import REVOKED
 from routing_app.core.database import query
-from routing_app.core.publication import Publication
+from routing_app.core.delivery.publication import Publication
 from routing_app.events import credentials, rules
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from routing_app.core.bearer import bearer_token
+from routing_app.core.access.bearer import bearer_token
 from routing_app.core.json import NotJSON, loads
-from routing_app.core.parsers import StrictJSONParser
+from routing_app.core.rest.parsers import StrictJSONParser
 from routing_app.events import cors, credentials
 from routing_app.events.models import LoginToken
 from routing_app.events.visit import Visitor

@@ -16,8 +16,8 @@ from django.core.exceptions import RequestDataTooBig
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from routing_app.core.access.limits import counted_as
 from routing_app.core.json import NotJSON, loads
-from routing_app.core.limits import counted_as
 from routing_app.events.visit import Visitor
 
 if TYPE_CHECKING:

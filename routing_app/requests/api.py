@@ -11,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.codes import Advice
-from routing_app.core.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.models import Scope
 from routing_app.requests.connection import TooManyPending
 from routing_app.requests.pending import ConnectionClosed, RequestError

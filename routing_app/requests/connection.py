@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from routing_app.core import connection as core
 from routing_app.core.codes import Advice, Close
-from routing_app.core.connection import State
-from routing_app.core.presence import Presence
+from routing_app.core.delivery import connection as core
+from routing_app.core.delivery.connection import State
+from routing_app.core.leases.presence import Presence
 from routing_app.requests import wire
 from routing_app.requests.pending import ConnectionClosed, Request, RequestError
 from routing_app.requests.rights import NOBODY, Rights

@@ -12,8 +12,8 @@ from django.conf import settings
 
 from routing_app.core.codes import POLICY, Refusal
 from routing_app.core.consumer import Consumer
-from routing_app.core.outage import BACKING_SERVICES
-from routing_app.core.publication import MESSAGE, Publication
+from routing_app.core.delivery.publication import MESSAGE, Publication
+from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.requests import handlers, wire
 from routing_app.requests.connection import Connection
 from routing_app.requests.context import Context, Denied

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from routing_app.core.address import worker_of
-from routing_app.core.calls import CallRefused, Incoming, WorkerGone
+from routing_app.core.cluster.calls import CallRefused, Incoming, WorkerGone
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker
 from routing_app.requests import wire

@@ -9,8 +9,8 @@ from django.conf import settings
 
 from routing_app.core.address import AddressError, make, parse
 from routing_app.core.codes import EXPIRED
-from routing_app.core.connection import State
 from routing_app.core.database import query
+from routing_app.core.delivery.connection import State
 from routing_app.core.models import ConnectionRecord, Scope
 from routing_app.core.publishing import check_addresses
 from routing_app.core.publishing import publish as publish_to

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import Final
 
-from routing_app.core.presence import RENEW_SECONDS
+from routing_app.core.leases.presence import RENEW_SECONDS
 from routing_app.core.worker import Worker
 from routing_app.rooms.board import board
 from routing_app.rooms.changes import Kind

@@ -15,9 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
 
-from routing_app.core.api import OutcomeSerializer
-from routing_app.core.fields import StrictModelSerializer, StringField
 from routing_app.core.models import Scope
+from routing_app.core.rest.api import OutcomeSerializer
+from routing_app.core.rest.fields import StrictModelSerializer, StringField
 from routing_app.rooms import control
 from routing_app.rooms.models import Membership, Namespace, Room, check_allowed
 

@@ -14,7 +14,7 @@ from typing import Final
 from django.db import Error as DatabaseError
 
 from routing_app.core.database import GroupedWrites, Overloaded
-from routing_app.core.publication import Publication
+from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.rooms import changes
 from routing_app.rooms.changes import Kind, Outcome, State

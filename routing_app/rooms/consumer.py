@@ -7,10 +7,10 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from routing_app.core.admission import Refused
+from routing_app.core.access.admission import Refused
 from routing_app.core.codes import POLICY, Refusal
-from routing_app.core.connection import Limits
 from routing_app.core.consumer import Consumer
+from routing_app.core.delivery.connection import Limits
 from routing_app.rooms import lobby, service, wire
 from routing_app.rooms.member import Member
 from routing_app.rooms.membership import ignore

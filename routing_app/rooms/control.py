@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from routing_app.core.publication import MESSAGE
+from routing_app.core.delivery.publication import MESSAGE
 from routing_app.core.publishing import Outcome, disconnect_all_sync, publish_sync
 from routing_app.rooms.models import Membership, Room
 from routing_app.rooms.upkeep import EVICT

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from routing_app.core.engineio.socketio import wire as socketio
-from routing_app.core.engineio.wire import MESSAGE as ENGINE_MESSAGE
-from routing_app.core.publication import MESSAGE, Publication
+from routing_app.core.delivery.publication import MESSAGE, Publication
+from routing_app.engineio.socketio import wire as socketio
+from routing_app.engineio.wire import MESSAGE as ENGINE_MESSAGE
 from routing_app.rooms import wire
 
 API_SENDER: Final = "API"

@@ -11,8 +11,8 @@ from typing import Any
 from django.db import OperationalError
 
 from routing_app.core.codes import FORBIDDEN, POLICY
-from routing_app.core.connection import State
-from routing_app.core.publication import Publication
+from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.publication import Publication
 from routing_app.rooms import wire
 from routing_app.rooms.board import board
 from routing_app.rooms.changes import Kind

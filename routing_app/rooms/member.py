@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from routing_app.core.connection import Connection
+from routing_app.core.delivery.connection import Connection
 from routing_app.core.worker import Worker
 from routing_app.rooms.records import Entry, Key
 

@@ -12,10 +12,10 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from routing_app.core import metrics
+from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import UNAVAILABLE, Refusal
-from routing_app.core.connection import State
 from routing_app.core.database import Overloaded
-from routing_app.core.subscriptions import LayerUnavailable
+from routing_app.core.delivery.connection import State
 from routing_app.rooms import records, wire
 from routing_app.rooms.board import board
 from routing_app.rooms.changes import Kind, Outcome

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from routing_app.core.engineio.endpoint import Endpoint
-from routing_app.core.engineio.session import Options, Session
-from routing_app.core.engineio.socketio.client import Client
-from routing_app.core.engineio.socketio.socket import Ack, Socket
 from routing_app.core.worker import current_worker
+from routing_app.engineio.endpoint import Endpoint
+from routing_app.engineio.session import Options, Session
+from routing_app.engineio.socketio.client import Client
+from routing_app.engineio.socketio.socket import Ack, Socket
 from routing_app.rooms import lobby, service, wire
 from routing_app.rooms.encoders import SocketEncoder
 from routing_app.rooms.member import Member

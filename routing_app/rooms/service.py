@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.db import Error as DatabaseError
 
-from routing_app.core.publication import MESSAGE, Publication
+from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.rooms import lobby, records, wire
 from routing_app.rooms.member import Ack, Member, roll
 from routing_app.rooms.membership import ignore, join, leave_room, refuse, unavailable

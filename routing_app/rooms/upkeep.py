@@ -8,7 +8,7 @@ from typing import Final
 
 from django.conf import settings
 
-from routing_app.core.publication import Publication
+from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.rooms import records, wire
 from routing_app.rooms.board import board

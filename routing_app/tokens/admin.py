@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from routing_app.core.masking import mask
+from routing_app.core.access.masking import mask
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import RegisteredToken, Source
 

@@ -11,7 +11,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.filters import SearchFilter
 from rest_framework.viewsets import ModelViewSet
 
-from routing_app.core.fields import StrictModelSerializer
+from routing_app.core.rest.fields import StrictModelSerializer
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import RegisteredToken, Source
 

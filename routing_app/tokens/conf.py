@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from routing_app.core.origin import is_pattern
+from routing_app.core.access.origin import is_pattern
 
 Warn = Callable[[str], object]
 

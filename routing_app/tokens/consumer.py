@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from django.conf import settings
 
-from routing_app.core.admission import Refused
+from routing_app.core.access.admission import Refused
 from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, TOO_BIG, Refusal
-from routing_app.core.connection import State
 from routing_app.core.consumer import Consumer
-from routing_app.core.publication import Publication
+from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.publication import Publication
 from routing_app.tokens import gate, wire
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import add_never_cache_headers
 
-from routing_app.core.auth import presented_key
-from routing_app.core.express import publisher
-from routing_app.core.lean import PassOn
+from routing_app.core.rest.auth import presented_key
+from routing_app.core.rest.fast import PassOn
+from routing_app.core.rest.publish import publisher
 from routing_app.tokens import service, wire
 from routing_app.tokens.form_api import Denied, broadcast_answer, read_fields, reply
 

@@ -20,12 +20,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.authentication import CSRFCheck
 
-from routing_app.core import json, keys, metrics
-from routing_app.core.auth import presented_key
+from routing_app.core import json, metrics
+from routing_app.core.access import keys
+from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.codes import Advice, Refusal
-from routing_app.core.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.models import Scope
 from routing_app.core.publishing import Outcome
+from routing_app.core.rest.auth import presented_key
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import Source
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from django.conf import settings
 
-from routing_app.core.admission import Refused
+from routing_app.core.access.admission import Refused
 from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, UNAVAILABLE, Refusal
 from routing_app.core.database import query
 from routing_app.core.worker import Worker

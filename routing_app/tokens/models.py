@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from routing_app.core.masking import mask
+from routing_app.core.access.masking import mask
 from routing_app.tokens.wire import MAX_TOKEN
 
 

@@ -18,8 +18,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from routing_app.core.access.masking import mask
 from routing_app.core.codes import KICKED, TOKEN_UNREGISTERED, Close
-from routing_app.core.masking import mask
 from routing_app.core.models import ConnectionRecord
 from routing_app.core.publishing import Outcome, disconnect_all_sync, publish, publish_sync
 from routing_app.tokens import wire

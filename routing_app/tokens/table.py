@@ -21,8 +21,8 @@ from urllib.parse import unquote, urlsplit
 from django.db import transaction
 from django.db.models.functions import Now
 
+from routing_app.core.access.masking import mask
 from routing_app.core.json import NotJSON, loads
-from routing_app.core.masking import mask
 from routing_app.tokens import wire
 from routing_app.tokens.models import RegisteredToken, Source
 from routing_app.tokens.service import Skipped, chunks, enable

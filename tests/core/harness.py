@@ -14,14 +14,14 @@ import hypothesis
 from prometheus_client import REGISTRY
 
 from routing_app.core import metrics
-from routing_app.core.calls import Calls
+from routing_app.core.cluster.calls import Calls
+from routing_app.core.cluster.relay import Relay
 from routing_app.core.codes import Close, Loss
-from routing_app.core.connection import Connection, Limits, new_id
-from routing_app.core.frame import Frame
-from routing_app.core.hub import Hub
-from routing_app.core.outbox import Flusher
-from routing_app.core.publication import Publication
-from routing_app.core.relay import Relay
+from routing_app.core.delivery.connection import Connection, Limits, new_id
+from routing_app.core.delivery.frame import Frame
+from routing_app.core.delivery.hub import Hub
+from routing_app.core.delivery.outbox import Flusher
+from routing_app.core.delivery.publication import Publication
 
 
 class Recorder:

@@ -13,9 +13,9 @@ from typing import Any
 import redis
 
 from routing_app.core.address import group_name
-from routing_app.core.layers import ProcessChannelLayer
-from routing_app.core.outgoing import EVERYBODY
-from routing_app.core.redis_layer import RedisLayer
+from routing_app.core.cluster.batching import EVERYBODY
+from routing_app.core.cluster.layers import ProcessChannelLayer
+from routing_app.core.cluster.redis_layer import RedisLayer
 from tests.core.harness import Node
 
 

@@ -18,11 +18,11 @@ get_asgi_application()
 
 from broker_project.routing import Sockets  # noqa: E402
 from routing_app.core import codes, consumer  # noqa: E402
-from routing_app.core.admission import Refused  # noqa: E402
+from routing_app.core.access.admission import Refused  # noqa: E402
 from routing_app.core.consumer import Consumer  # noqa: E402
+from routing_app.core.delivery.publication import Publication  # noqa: E402
 from routing_app.core.lifespan import Lifespan  # noqa: E402
 from routing_app.core.protocol import Protocol, register  # noqa: E402
-from routing_app.core.publication import Publication  # noqa: E402
 
 consumer.CLOSE_WAIT_SECONDS = 1.0  # type: ignore[misc]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from routing_app.core import address
 from routing_app.core.address import AddressError, group_name, parse
-from routing_app.core.connection import new_id
+from routing_app.core.delivery.connection import new_id
 
 pytestmark = pytest.mark.once
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from broker_project.routing import Sockets
-from routing_app.core import keys
+from routing_app.core.access import keys
 from routing_app.core.models import ConnectionRecord, Subscription, Worker
 from tests.core.harness import Counted
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from routing_app.core.calls import CallFailed, CallRefused, Incoming, WorkerGone
+from routing_app.core.cluster.calls import CallFailed, CallRefused, Incoming, WorkerGone
 from tests.core.harness import Node, replaced, until
 from tests.core.layers import cluster
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from routing_app.core.codes import KICKED, NORMAL, RESTART, SLOW, Close
-from routing_app.core.connection import Connection, Limits, Peer, State
-from routing_app.core.frame import Frame
-from routing_app.core.outbox import Flusher
+from routing_app.core.delivery.connection import Connection, Limits, Peer, State
+from routing_app.core.delivery.frame import Frame
+from routing_app.core.delivery.outbox import Flusher
 from tests.core.harness import PLAIN, Recorder, lost
 
 pytestmark = pytest.mark.once

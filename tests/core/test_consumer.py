@@ -11,12 +11,12 @@ import pytest
 from django.db import OperationalError
 
 from routing_app.core import codes
-from routing_app.core.admission import Refused
+from routing_app.core.access.admission import Refused
+from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import Close, Refusal
 from routing_app.core.database import Overloaded
 from routing_app.core.protocol import Protocol
 from routing_app.core.publishing import publish
-from routing_app.core.subscriptions import LayerUnavailable
 from routing_app.core.worker import Worker
 from tests.core.harness import Counted, until
 from tests.core.sockets import LINE, Client, Ledger, Probe, fail, raises, refusals

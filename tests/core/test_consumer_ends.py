@@ -10,10 +10,10 @@ import pytest
 from django.db import OperationalError
 
 from routing_app.core import codes, consumer
-from routing_app.core.admission import Refused
-from routing_app.core.connection import State
+from routing_app.core.access.admission import Refused
+from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.writer import EXTENSION
 from routing_app.core.worker import Worker
-from routing_app.core.writer import EXTENSION
 from tests.core.harness import replaced, until
 from tests.core.sockets import Client, Ledger, Probe, fail, raises
 

@@ -15,12 +15,12 @@ from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from routing_app.core import keys, known_keys
-from routing_app.core.known_keys import KnownKeys
-from routing_app.core.lean import Lean
+from routing_app.core.access import keys, known_keys
+from routing_app.core.access.known_keys import KnownKeys
+from routing_app.core.access.revocation import revoke
+from routing_app.core.delivery.publication import Publication
 from routing_app.core.models import ApiKey
-from routing_app.core.publication import Publication
-from routing_app.core.revocation import revoke
+from routing_app.core.rest.fast import Lean
 from routing_app.core.worker import current_worker, drop_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 
-from routing_app.core import keys
-from routing_app.core.firstrun import prepare
+from routing_app.core.access import keys
+from routing_app.core.access.firstrun import prepare
 from routing_app.core.models import ApiKey
 
 pytestmark = pytest.mark.django_db

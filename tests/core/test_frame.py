@@ -9,7 +9,7 @@ from websockets.frames import Frame as Reference
 from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
-from routing_app.core.frame import Frame
+from routing_app.core.delivery.frame import Frame
 
 pytestmark = pytest.mark.once
 

@@ -8,9 +8,9 @@ import random
 import pytest
 
 from routing_app.core.address import AddressError, group_name
+from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import KICKED, NORMAL, RESTART
-from routing_app.core.connection import Connection, State
-from routing_app.core.subscriptions import LayerUnavailable
+from routing_app.core.delivery.connection import Connection, State
 from tests.core.harness import Encoder, Node, Recorder, heard, received, until
 from tests.core.layers import Cluster, LaggingLayer
 

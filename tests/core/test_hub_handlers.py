@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from routing_app.core.hub import Hub
-from routing_app.core.publication import Publication
+from routing_app.core.delivery.hub import Hub
+from routing_app.core.delivery.publication import Publication
 
 pytestmark = pytest.mark.once
 

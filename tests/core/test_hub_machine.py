@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from routing_app.core import outgoing, subscriptions
 from routing_app.core.address import group_name
-from routing_app.core.connection import Connection
-from routing_app.core.subscriptions import LayerUnavailable
+from routing_app.core.cluster import batching, subscriptions
+from routing_app.core.cluster.subscriptions import LayerUnavailable
+from routing_app.core.delivery.connection import Connection
 from tests.core.harness import Node, heard, received, replaced, scaled, until
 from tests.core.layers import Cluster, LaggingLayer, cluster
 
@@ -57,7 +57,7 @@ def test_any_plan_of_single_and_multi_address_messages_arrives_once_and_in_order
     @settings(max_examples=scaled(examples))
     @given(plans)
     def attempt(plan):
-        with replaced(outgoing, "WIDE", 1 if plan["wide"] else outgoing.WIDE):
+        with replaced(batching, "WIDE", 1 if plan["wide"] else batching.WIDE):
             asyncio.run(_carry_out(kind, url, plan))
 
     attempt()

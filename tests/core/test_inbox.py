@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from routing_app.core.inbox import PART_SECONDS, RECOVERY_SECONDS, Inbox
-from routing_app.core.peer import PAUSE_SECONDS, Offset
-from routing_app.core.replay import Log
+from routing_app.core.cluster.peer import PAUSE_SECONDS, Offset
+from routing_app.core.cluster.receiver import PART_SECONDS, RECOVERY_SECONDS, Inbox
+from routing_app.core.cluster.replay import Log
 
 pytestmark = pytest.mark.once
 

@@ -16,9 +16,9 @@ from rest_framework.response import Response
 from rest_framework.test import APIRequestFactory, force_authenticate
 from rest_framework.views import APIView
 
-from routing_app.core import keys
+from routing_app.core.access import keys
+from routing_app.core.access.revocation import revoke
 from routing_app.core.models import ApiKey, Scope
-from routing_app.core.revocation import revoke
 
 pytestmark = pytest.mark.django_db
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from routing_app.core.lease import MARGIN_SECONDS, Lease
+from routing_app.core.leases.lease import MARGIN_SECONDS, Lease
+from routing_app.core.leases.reach import STALL_SECONDS, Times, forward
 from routing_app.core.models import LEASE_SECONDS, Reach
-from routing_app.core.reach import STALL_SECONDS, Times, forward
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 GRACE = 30.0

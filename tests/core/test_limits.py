@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from routing_app.core.limits import Seats, TokenBucket
+from routing_app.core.access.limits import Seats, TokenBucket
 
 pytestmark = pytest.mark.once
 

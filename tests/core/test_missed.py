@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from routing_app.core import inbox, relay, replay
+from routing_app.core.cluster import receiver, relay, replay
+from routing_app.core.cluster.replay import Log
 from routing_app.core.codes import KICKED
-from routing_app.core.connection import Connection, State
-from routing_app.core.replay import Log
+from routing_app.core.delivery.connection import Connection, State
 from tests.core.harness import Node, heard, lost, received, replaced, until
 from tests.core.layers import Cluster, LaggingLayer
 
@@ -109,7 +109,7 @@ async def test_a_process_cut_off_for_long_is_asked_by_one_that_was_deaf_when_it_
     with outage(b):
         await publish(b, *range(1, 53))
         await until(lambda: not b.relay.healthy)
-        time.now += 3 * inbox.PEER_SECONDS
+        time.now += 3 * receiver.PEER_SECONDS
         await until(lambda: a.relay._inbox._peers[c.id].heard_at == time.now)
         layer_of(a).cut()
     await until(lambda: b.relay.healthy)  # it has told everybody, but one

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing_app.core.origin import allowed, is_pattern
+from routing_app.core.access.origin import allowed, is_pattern
 
 pytestmark = pytest.mark.once
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing_app.core.frame import Frame
-from routing_app.core.outbox import SLICE, SMALL_SLICE, Flusher, Outbox, deliver
+from routing_app.core.delivery.frame import Frame
+from routing_app.core.delivery.outbox import SLICE, SMALL_SLICE, Flusher, Outbox, deliver
 from tests.core.harness import Recorder
 
 pytestmark = pytest.mark.once

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from routing_app.core.outgoing import ENVELOPE_BYTES, Outgoing, unpack
-from routing_app.core.publication import Publication
+from routing_app.core.cluster.batching import ENVELOPE_BYTES, Outgoing, unpack
+from routing_app.core.delivery.publication import Publication
 
 pytestmark = pytest.mark.once
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from routing_app.core.peers import GONE_SECONDS, Peers
+from routing_app.core.cluster.liveness import GONE_SECONDS, Peers
 
 pytestmark = pytest.mark.once
 

@@ -19,12 +19,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models.functions import Now
 
-from routing_app.core import database, presence
-from routing_app.core.connection import Connection, Peer
+from routing_app.core import database
+from routing_app.core.cluster.layers import ProcessChannelLayer
 from routing_app.core.database import GroupedWrites, query
-from routing_app.core.layers import ProcessChannelLayer
+from routing_app.core.delivery.connection import Connection, Peer
+from routing_app.core.leases import presence
+from routing_app.core.leases.presence import Presence, kept_seconds, sweep
 from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Reach, Subscription, Worker
-from routing_app.core.presence import Presence, kept_seconds, sweep
 from tests.core.harness import Node, replaced, until
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing_app.core.publication import Publication
-from routing_app.core.redis_layer import RedisLayer
+from routing_app.core.cluster.redis_layer import RedisLayer
+from routing_app.core.delivery.publication import Publication
 
 pytestmark = pytest.mark.once
 

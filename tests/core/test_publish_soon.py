@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from asgiref.sync import sync_to_async
 
-from routing_app.core import outgoing
-from routing_app.core.publication import Publication
+from routing_app.core.cluster import batching
+from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish_sync
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker, drop_worker, serving_loop
@@ -30,7 +30,7 @@ async def test_what_is_published_soon_is_here_at_once_and_with_the_others_soon(p
 async def test_order_holds_while_the_backlog_is_full(processes: Cluster):
     here, there = processes.node(), processes.node()
     far = await there.hearing("channel:c")
-    with replaced(outgoing, "BACKLOG", 5):
+    with replaced(batching, "BACKLOG", 5):
         for number in range(50):
             here.hub.publish_soon(Publication(("channel:c",), number))
         await heard(far, 50)
@@ -41,7 +41,7 @@ async def test_order_holds_while_the_backlog_is_full(processes: Cluster):
 async def test_what_is_published_afterwards_does_not_overtake_what_was_published_soon(processes: Cluster):
     here, there = processes.node(), processes.node()
     far = await there.hearing("channel:c")
-    with replaced(outgoing, "BACKLOG", 5):
+    with replaced(batching, "BACKLOG", 5):
         for number in range(10):
             here.hub.publish_soon(Publication(("channel:c",), number))
         for number in range(10, 20):

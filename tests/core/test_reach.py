@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from routing_app.core import reach
+from routing_app.core.leases import reach
+from routing_app.core.leases.reach import STALL_SECONDS, STEP_SECONDS, Times
 from routing_app.core.models import Reach
-from routing_app.core.reach import STALL_SECONDS, STEP_SECONDS, Times
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

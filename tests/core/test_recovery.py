@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing_app.core import inbox, relay
-from routing_app.core.connection import Connection
+from routing_app.core.cluster import receiver, relay
+from routing_app.core.delivery.connection import Connection
 from tests.core.harness import Node, heard, lost, received, replaced, scaled, until
 from tests.core.layers import LaggingLayer, cluster
 
@@ -42,7 +42,7 @@ def test_after_any_sequence_of_outages_everything_arrives_once_and_in_order(step
         replaced(relay, "NOTICE_SECONDS", 0.02),
         replaced(relay, "HEARTBEAT_SECONDS", 0.01),
         replaced(relay, "RECOVERY_TICK_SECONDS", 0.01),
-        replaced(inbox, "RECOVERY_SECONDS", 10),
+        replaced(receiver, "RECOVERY_SECONDS", 10),
     ):
         asyncio.run(_carry_out(steps))
 

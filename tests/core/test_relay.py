@@ -10,12 +10,12 @@ import pytest
 import redis
 from django.utils.module_loading import import_string
 
-from routing_app.core import outgoing, relay, subscriptions
 from routing_app.core.address import group_name
-from routing_app.core.layers import ProcessChannelLayer
-from routing_app.core.redis_layer import RedisLayer
-from routing_app.core.replay import Log
-from routing_app.core.subscriptions import LayerUnavailable
+from routing_app.core.cluster import batching, relay, subscriptions
+from routing_app.core.cluster.layers import ProcessChannelLayer
+from routing_app.core.cluster.redis_layer import RedisLayer
+from routing_app.core.cluster.replay import Log
+from routing_app.core.cluster.subscriptions import LayerUnavailable
 from tests.core.harness import Counted, Node, heard, lost, received, replaced, until
 from tests.core.layers import Cluster, LaggingLayer, cluster
 from tests.services.redis import Redis
@@ -263,7 +263,7 @@ async def test_a_full_backlog_slows_the_publisher_and_then_counts_what_is_lost(l
     here, there = lagging.node(), lagging.node()
     near, far = await here.hearing("token:a"), await there.hearing("token:a")
     backlog = lost("layer_backlog")
-    with replaced(outgoing, "BACKLOG", 50), replaced(relay, "PATIENCE_SECONDS", 0.1):
+    with replaced(batching, "BACKLOG", 50), replaced(relay, "PATIENCE_SECONDS", 0.1):
         layer_of(here).hanging = True
         for number in range(50):
             await asyncio.wait_for(here.publish(number, "token:a"), 0.05)

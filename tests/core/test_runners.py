@@ -24,7 +24,7 @@ from tests.services.server import Server
 
 APPLICATION = "tests.core.probe_app:application"
 RUNNERS = {
-    "ours": ["broker_project.server", "-b", LOOPBACK, "-p"],
+    "ours": ["switchboard_server", "-b", LOOPBACK, "-p"],
     "daphne": ["daphne", "-b", LOOPBACK, "-p"],
     "uvicorn": ["uvicorn", "--host", LOOPBACK, "--port"],
 }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from routing_app.core.outgoing import WIDE, Outgoing
-from routing_app.core.publication import Publication
+from routing_app.core.cluster.batching import WIDE, Outgoing
+from routing_app.core.delivery.publication import Publication
 from tests.core.harness import heard, received
 from tests.core.layers import Cluster, LaggingLayer
 

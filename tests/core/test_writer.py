@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.core.codes import INTERNAL, NORMAL, SLOW
-from routing_app.core.connection import Connection, Limits
-from routing_app.core.frame import Frame
-from routing_app.core.outbox import Flusher
-from routing_app.core.writer import AsgiWriter, DirectWriter
+from routing_app.core.delivery.connection import Connection, Limits
+from routing_app.core.delivery.frame import Frame
+from routing_app.core.delivery.outbox import Flusher
+from routing_app.core.delivery.writer import AsgiWriter, DirectWriter
 from tests.core.harness import Encoder, lost, until
 
 pytestmark = pytest.mark.once

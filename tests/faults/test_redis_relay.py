@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import redis.asyncio as redis_client
 
-from routing_app.core.connection import Connection, Limits
-from routing_app.core.hub import Hub
-from routing_app.core.outbox import Flusher
-from routing_app.core.publication import Publication
-from routing_app.core.redis_layer import RedisLayer as RedisChannelLayer
-from routing_app.core.relay import Relay
+from routing_app.core.cluster.redis_layer import RedisLayer as RedisChannelLayer
+from routing_app.core.cluster.relay import Relay
+from routing_app.core.delivery.connection import Connection, Limits
+from routing_app.core.delivery.hub import Hub
+from routing_app.core.delivery.outbox import Flusher
+from routing_app.core.delivery.publication import Publication
 from tests.services.redis import Redis
 
 pytestmark = pytest.mark.once

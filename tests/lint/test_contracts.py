@@ -20,6 +20,7 @@ ROOTS = CONFIG["root_packages"]
 DOWNWARD = "An import runs downward, and no protocol imports another"
 WIRE = "wire.py is pure"
 VALUES = "The core's own values are pure"
+NO_DJANGO = "The server needs no Django"
 NO_TESTS = "The server does not import its tests"
 
 # (contract, file that gets the import, the import)
@@ -39,8 +40,12 @@ VIOLATIONS = [
     (WIRE, "sessions_app/wire.py", "import socket"),
     (VALUES, "routing_app/core/address.py", "from channels.layers import get_channel_layer"),
     (VALUES, "routing_app/core/codes.py", "import rest_framework"),
-    (VALUES, "routing_app/core/frame.py", "import time"),
-    (VALUES, "routing_app/core/publication.py", "import asyncio"),
+    (VALUES, "routing_app/core/delivery/frame.py", "import time"),
+    (VALUES, "routing_app/core/delivery/publication.py", "import asyncio"),
+    (DOWNWARD, "routing_app/core/uphill.py", "import routing_app.engineio"),
+    (DOWNWARD, "routing_app/engineio/uphill.py", "import routing_app.rooms"),
+    (NO_DJANGO, "switchboard_server/oops.py", "from django.conf import settings"),
+    (NO_DJANGO, "switchboard_server/oops.py", "from routing_app.core import codes"),
     (NO_TESTS, "broker_project/oops.py", "from tests.services import ports"),
 ]
 

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from channels.testing import HttpCommunicator
 
 from broker_project.asgi import application
-from routing_app.core import keys
+from routing_app.core.access import keys
 from routing_app.core.worker import current_worker, drop_worker
 
 # Once: SQLite is where each thread opens and closes a connection for itself.

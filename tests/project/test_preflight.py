@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker_project.server.preflight import Problem, check_redis, listen, without_password
+from broker_project.serving.preflight import Problem, check_redis, listen, without_password
 from tests.services.ports import LOOPBACK, free_port
 
 pytestmark = pytest.mark.once

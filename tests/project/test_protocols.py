@@ -79,7 +79,7 @@ async def test_an_app_with_a_protocol_is_served_like_the_others(
 ):
     broker = await asyncio.to_thread(server, runner, **app)
     if runner != "serve":  # which makes the key by itself
-        script = "from routing_app.core.firstrun import prepare; prepare()"
+        script = "from routing_app.core.access.firstrun import prepare; prepare()"
         await asyncio.to_thread(broker.manage, "shell", "-c", script)
     query = f"key={broker.api_key}"
     async with (

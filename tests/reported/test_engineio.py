@@ -13,8 +13,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from routing_app.core.codes import TOO_BIG
-from routing_app.core.connection import Peer
-from routing_app.core.engineio.session import MAX_PACKETS_OUT, Options, Session
+from routing_app.core.delivery.connection import Peer
+from routing_app.engineio.session import MAX_PACKETS_OUT, Options, Session
 from tests.compliance.engineio.client import Answer, Site, Socket, handshake
 from tests.interop import puppet
 from tests.rooms.client import SOCKET_IO, plain, socketio
@@ -346,7 +346,7 @@ async def moving() -> Session:
 async def test_who_polls_on_after_the_probe_waits_for_its_answers(
     moving: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("routing_app.core.engineio.session.NOOP_SECONDS", 3600)
+    monkeypatch.setattr("routing_app.engineio.session.NOOP_SECONDS", 3600)
 
     first = moving.begin_poll()
     assert first.done()
@@ -363,7 +363,7 @@ async def test_who_polls_on_after_the_probe_waits_for_its_answers(
 async def test_who_polls_on_after_the_probe_gets_its_answers(
     moving: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("routing_app.core.engineio.session.NOOP_SECONDS", 0.001)
+    monkeypatch.setattr("routing_app.engineio.session.NOOP_SECONDS", 0.001)
 
     for _ in range(5):
         await moving.begin_poll()
@@ -374,7 +374,7 @@ async def test_who_polls_on_after_the_probe_gets_its_answers(
 async def test_a_poll_that_waits_ends_with_the_probe_and_the_next_one_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("routing_app.core.engineio.session.NOOP_SECONDS", 3600)
+    monkeypatch.setattr("routing_app.engineio.session.NOOP_SECONDS", 3600)
     session = Session("s", 4, Options(), Peer(), {}, lambda session: None)
     poll = session.begin_poll()
     assert session.begin_upgrade()

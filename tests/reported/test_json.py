@@ -14,8 +14,8 @@ from django.core.exceptions import ValidationError
 from rest_framework.exceptions import ParseError
 from switchboard_client import wire as client
 
-from routing_app.core.engineio.socketio import wire as socketio
-from routing_app.core.parsers import StrictJSONParser
+from routing_app.core.rest.parsers import StrictJSONParser
+from routing_app.engineio.socketio import wire as socketio
 from routing_app.events import wire as events
 from routing_app.events.admin import SendForm
 from routing_app.requests import wire as requests

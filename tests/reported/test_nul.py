@@ -14,7 +14,7 @@ from django.db import models
 from django.test import Client
 from django.urls import reverse
 
-from routing_app.core import keys
+from routing_app.core.access import keys
 
 pytestmark = pytest.mark.django_db
 

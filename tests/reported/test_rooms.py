@@ -13,7 +13,7 @@ from django.db import OperationalError
 
 from routing_app.core import database
 from routing_app.core.codes import UNAVAILABLE, Close
-from routing_app.core.connection import Connection, new_id
+from routing_app.core.delivery.connection import Connection, new_id
 from routing_app.core.worker import Worker
 from routing_app.rooms import changes, records, service
 from routing_app.rooms.encoders import PLAIN

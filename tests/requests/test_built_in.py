@@ -33,7 +33,7 @@ PREPARE = f"""
 import json
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.db import SessionStore
-from routing_app.core.keys import issue
+from routing_app.core.access.keys import issue
 
 keys = {{name: issue(name, scopes)[1] for name, scopes in {KEYS}.items()}}
 sessions = {{}}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from routing_app.core.connection import new_id
 from routing_app.core.database import query
+from routing_app.core.delivery.connection import new_id
 from routing_app.core.worker import Worker, current_worker, drop_worker
 from routing_app.requests.pending import ConnectionClosed, Request
 from routing_app.requests.remote import connection

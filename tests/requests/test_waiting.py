@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from routing_app.core.connection import State
+from routing_app.core.delivery.connection import State
 from routing_app.requests.connection import Connection
 from routing_app.requests.wire import Codec
 

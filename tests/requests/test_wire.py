@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from switchboard_client import wire as client_wire
 
-from routing_app.core.publication import Publication
+from routing_app.core.delivery.publication import Publication
 from routing_app.requests import wire
 from routing_app.requests.consumer import DeliveryEncoder
 from routing_app.requests.wire import ABSENT, Codec, Direction, WireError

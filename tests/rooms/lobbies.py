@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from routing_app.core.connection import Connection, State, new_id
 from routing_app.core.database import query
+from routing_app.core.delivery.connection import Connection, State, new_id
 from routing_app.core.worker import Worker
 from routing_app.rooms import lobby, service, wire
 from routing_app.rooms.absence import Absences

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from routing_app.core import presence
+from routing_app.core.leases import presence
 from routing_app.core.models import Worker as WorkerRow
 from routing_app.rooms import board as boards
 from routing_app.rooms import changes

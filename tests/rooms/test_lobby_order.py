@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from routing_app.core import presence
 from routing_app.core.codes import UNAVAILABLE
 from routing_app.core.database import query
+from routing_app.core.leases import presence
 from routing_app.core.models import ConnectionRecord
 from routing_app.core.worker import Worker
 from routing_app.rooms import board as boards

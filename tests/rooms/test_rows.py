@@ -14,9 +14,9 @@ from websockets.exceptions import ConnectionClosed
 
 from routing_app.core import database
 from routing_app.core.address import WORKER_ID_LENGTH
-from routing_app.core.engineio.session import Fault
 from routing_app.core.models import ConnectionRecord, Subscription, Worker
 from routing_app.core.worker import current_worker, drop_worker
+from routing_app.engineio.session import Fault
 from routing_app.rooms import upkeep
 from routing_app.rooms.member import roll
 from routing_app.rooms.models import Membership, Room

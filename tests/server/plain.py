@@ -24,7 +24,7 @@ APPLICATION = "tests.server.apps:app"
 
 
 class Plain:
-    """A running `python -m broker_project.server` with the tests' application."""
+    """A running `python -m switchboard_server` with the tests' application."""
 
     def __init__(self, folder: Path, *arguments: str, environ: dict[str, str] | None = None) -> None:
         self.port = free_port()
@@ -33,7 +33,7 @@ class Plain:
             [
                 sys.executable,
                 "-m",
-                "broker_project.server",
+                "switchboard_server",
                 "-v0",
                 "-p",
                 str(self.port),

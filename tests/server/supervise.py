@@ -7,8 +7,8 @@ import logging
 import os
 import sys
 
-from broker_project.server.preflight import listen
-from broker_project.server.supervisor import StartFailed, Supervisor
+from broker_project.serving.preflight import listen
+from switchboard_server.supervisor import StartFailed, Supervisor
 from tests.services.ports import LOOPBACK
 
 
@@ -17,7 +17,7 @@ def main(port: int, count: int, application: str) -> int:
     listening = listen(LOOPBACK, port)
 
     def command(ready: int, parent: int) -> list[str]:
-        server = [sys.executable, "-m", "broker_project.server", "-v0", "--fd", str(listening.fileno())]
+        server = [sys.executable, "-m", "switchboard_server", "-v0", "--fd", str(listening.fileno())]
         return [*server, "--ready-fd", str(ready), "--parent-fd", str(parent), application]
 
     supervisor = Supervisor(command, count, [listening.fileno()], os.environ, drain_seconds=5)

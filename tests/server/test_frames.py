@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode
 
-from broker_project.server import frames
-from broker_project.server.frames import Frame, FrameError, FrameReader
+from switchboard_server import frames
+from switchboard_server.frames import Frame, FrameError, FrameReader
 from tests.server.plain import client_frame
 
 pytestmark = pytest.mark.once

@@ -14,7 +14,7 @@ import pytest
 from daphne.cli import CommandLineInterface
 from websockets.asyncio.client import connect, unix_connect
 
-from broker_project.server.cli import CommandLine
+from switchboard_server.cli import CommandLine
 from tests.conftest import ServerFactory
 from tests.server.plain import closed_with
 from tests.services.ports import LOOPBACK, answers, free_port

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_project.server.proxy import Proxies
+from switchboard_server.proxy import Proxies
 from tests.server.plain import Plain, PlainFactory
 
 pytestmark = pytest.mark.once

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from broker_project.server.tls import context_factory, self_signed
+from switchboard_server.tls import context_factory, self_signed
 from tests.conftest import ServerFactory
 from tests.server.plain import Plain, PlainFactory, closed_with
 from tests.services.ports import LOOPBACK

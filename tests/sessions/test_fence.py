@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 from django.conf import settings
 
-from routing_app.core import reach
 from routing_app.core.codes import UNAVAILABLE, Close
-from routing_app.core.connection import Connection, Limits, new_id
 from routing_app.core.database import query
+from routing_app.core.delivery.connection import Connection, Limits, new_id
+from routing_app.core.leases import reach
 from routing_app.core.models import LEASE_SECONDS, Worker
 from routing_app.core.worker import current_worker, drop_worker
 from sessions_app import service

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.db.models.functions import Now
 
-from routing_app.core import reach
+from routing_app.core.leases import reach
 from routing_app.core.models import LEASE_SECONDS, Reach, Worker
 from sessions_app.commands import Beat, Bind, Bound, Create, Denied, Granted, Lapsed, Sweep, Unbind
 from sessions_app.ledger import Command, Key

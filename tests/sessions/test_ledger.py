@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from routing_app.core import reach
+from routing_app.core.leases import reach
 from routing_app.core.models import Worker
 from sessions_app.commands import (
     Beat,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_project.server.tls import self_signed
 from routing_app.tokens.conf import ConfigError, load
+from switchboard_server.tls import self_signed
 from tests.conftest import ServerFactory
 from tests.services.ports import free_port
 from tests.tokens.client import refusal

@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.test import Client
 
-from routing_app.core import keys
+from routing_app.core.access import keys
+from routing_app.core.access.revocation import revoke
 from routing_app.core.models import ApiKey
-from routing_app.core.revocation import revoke
 from routing_app.tokens.models import RegisteredToken
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,7 +11,7 @@ from channels.testing import WebsocketCommunicator
 
 from broker_project.asgi import application
 from routing_app.core.database import query
-from routing_app.core.hub import Hub
+from routing_app.core.delivery.hub import Hub
 from routing_app.core.worker import Worker, current_worker, drop_worker
 from routing_app.tokens import gate, service
 from routing_app.tokens.models import RegisteredToken, Source

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
-from routing_app.core import keys
+from routing_app.core.access import keys
 from routing_app.tokens import service
 from routing_app.tokens.models import RegisteredToken, Source
 

@@ -13,9 +13,9 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from broker_project.server import preflight
-from broker_project.server.launch import Plan, serve
-from broker_project.server.preflight import Problem
+from broker_project.serving import preflight
+from broker_project.serving.launch import Plan, serve
+from broker_project.serving.preflight import Problem
 
 LOCAL = {"0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104 - a name to show, not to bind
 
@@ -65,7 +65,7 @@ class Command(BaseCommand):
         sys.exit(code)
 
     def _prepare(self, options: dict[str, Any]) -> Plan:
-        from routing_app.core.firstrun import prepare
+        from routing_app.core.access.firstrun import prepare
         from sessions_app.firstrun import prepare as prepare_sessions
 
         preflight.check_settings(options["workers"])
@@ -124,7 +124,7 @@ def _listening(options: dict[str, Any]) -> socket.socket | None:
 
 def _certificate(options: dict[str, Any]) -> tuple[str, str]:
     """(certificate, key) to speak TLS with; empty for plain HTTP. Raises Problem."""
-    from broker_project.server.tls import context_factory, self_signed
+    from switchboard_server.tls import context_factory, self_signed
 
     cert, key = options["cert"], options["key"] or options["cert"]
     if not (cert or options["https"]):

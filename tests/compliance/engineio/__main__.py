@@ -7,7 +7,7 @@ import os
 import sys
 
 SERVERS = {
-    "serve": ["broker_project.server", "-b", "127.0.0.1", "-p"],
+    "serve": ["switchboard_server", "-b", "127.0.0.1", "-p"],
     "daphne": ["daphne", "-b", "127.0.0.1", "-p"],
     "uvicorn": ["uvicorn", "--host", "127.0.0.1", "--port"],
 }

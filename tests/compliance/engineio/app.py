@@ -17,15 +17,15 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_project.settings")
 django.setup()
 
 from routing_app.core.codes import Close  # noqa: E402
-from routing_app.core.engineio.endpoint import Endpoint  # noqa: E402
-from routing_app.core.engineio.session import Options, Session  # noqa: E402
-from routing_app.core.engineio.socketio.client import Client  # noqa: E402
-from routing_app.core.engineio.socketio.socket import Ack, Socket  # noqa: E402
-from routing_app.core.engineio.wire import MESSAGE, Packet  # noqa: E402
+from routing_app.core.delivery.publication import Publication  # noqa: E402
+from routing_app.core.delivery.writer import EXTENSION  # noqa: E402
 from routing_app.core.protocol import Protocol, register  # noqa: E402
-from routing_app.core.publication import Publication  # noqa: E402
 from routing_app.core.worker import Worker, current_worker  # noqa: E402
-from routing_app.core.writer import EXTENSION  # noqa: E402
+from routing_app.engineio.endpoint import Endpoint  # noqa: E402
+from routing_app.engineio.session import Options, Session  # noqa: E402
+from routing_app.engineio.socketio.client import Client  # noqa: E402
+from routing_app.engineio.socketio.socket import Ack, Socket  # noqa: E402
+from routing_app.engineio.wire import MESSAGE, Packet  # noqa: E402
 
 
 class Echo:

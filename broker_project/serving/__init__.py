@@ -1,0 +1,1 @@
+"""`manage.py serve`: checks before the start, and the processes that it starts."""

@@ -1,0 +1,172 @@
+"""What is checked before the server starts: each problem is one line that names what is wrong."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from errno import EADDRINUSE, EADDRNOTAVAIL
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+from django.conf import settings
+from django.core.checks import ERROR, run_checks
+from django.core.management import call_command
+from django.db import DatabaseError, connections
+from django.db.utils import ConnectionHandler
+
+from switchboard_server.proxy import Proxies
+from switchboard_server.server import BACKLOG
+
+CONNECT_SECONDS: Final = 5
+"""Longest wait for a database or a Redis that does not answer."""
+
+ADVISORY_LOCK: Final = 0x5357_4244
+"""PostgreSQL's name for the lock of a start: "SWBD"."""
+
+
+class Problem(Exception):
+    """The server cannot start; the text is one line."""
+
+
+def check_settings(workers: int) -> None:
+    """Raise Problem for settings that are wrong alone or together."""
+    if workers > 1 and not settings.REDIS_URL:
+        raise Problem(
+            f"WORKERS: {workers} workers need REDIS_URL: the in-memory layer reaches only its own process"
+        )
+    try:
+        Proxies(settings.TRUSTED_PROXIES)
+    except ValueError as error:
+        raise Problem(f"TRUSTED_PROXIES: {error}") from None
+    for found in run_checks():
+        if found.level >= ERROR:
+            raise Problem(f"{found.id}: {_one_line(found.msg)}")
+
+
+def check_database() -> None:
+    """Raise Problem unless the database can be opened and asked something."""
+    database = deepcopy(settings.DATABASES["default"])
+    options = database.setdefault("OPTIONS", {})
+    # The pool would try again for a while before it tells that nobody answers.
+    options.pop("pool", None)
+    if database["ENGINE"].endswith("postgresql"):
+        options["connect_timeout"] = CONNECT_SECONDS
+    else:
+        _make_folder(Path(database["NAME"]).parent)
+    connection = ConnectionHandler({"default": database})["default"]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except (DatabaseError, OSError, sqlite3.Error) as error:
+        raise Problem(f"DATABASE_URL: cannot open {database_name()}: {_one_line(error)}") from None
+    finally:
+        connection.close()
+
+
+def prepare_database(migrate: bool, first_run: Callable[[], list[str]]) -> list[str]:
+    """Bring the tables up to date, if so wanted, and do what a first run needs; the lines to print.
+
+    Servers that start at the same time on one PostgreSQL take turns. Raises Problem.
+    """
+    try:
+        with _turn():
+            if migrate:
+                call_command("migrate", interactive=False, verbosity=0)
+            return first_run()
+    except (DatabaseError, OSError) as error:
+        raise Problem(f"DATABASE_URL: cannot prepare {database_name()}: {_one_line(error)}") from None
+    finally:
+        connections.close_all()
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    connection = connections["default"]
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+
+
+def check_redis() -> None:
+    """Raise Problem unless the Redis of REDIS_URL answers; nothing when there is none."""
+    if not settings.REDIS_URL:
+        return
+    try:
+        client = redis.Redis.from_url(
+            settings.REDIS_URL, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=CONNECT_SECONDS
+        )
+        with client:
+            client.ping()
+    except (redis.RedisError, OSError) as error:
+        raise Problem(
+            f"REDIS_URL: cannot reach {without_password(settings.REDIS_URL)}: {_one_line(error)}"
+        ) from None
+    except ValueError:  # its text may hold a part of the password
+        raise Problem(
+            f"REDIS_URL: expected redis://host:port/number, but got {without_password(settings.REDIS_URL)}"
+        ) from None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the port, for this process and its workers. Raises Problem."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise Problem(f"HOST: {host} is not an address of this machine: {_one_line(error)}") from None
+    # A name that stands for both kinds of address means the IPv4 one, as it did to the original token broker.
+    family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise Problem(_cannot_listen(error, host, port)) from None
+    return listening
+
+
+def database_name() -> str:
+    """Where the database is, without its password."""
+    database: dict[str, Any] = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        return f"sqlite:///{database['NAME']}"
+    return (
+        f"postgres://{database.get('HOST') or 'localhost'}:{database.get('PORT') or 5432}/{database['NAME']}"
+    )
+
+
+def without_password(url: str) -> str:
+    """A URL without what stands before the last @, however the password is written."""
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"DATABASE_URL: cannot make {folder}: {_one_line(error)}") from None
+
+
+def _cannot_listen(error: OSError, host: str, port: int) -> str:
+    if error.errno == EADDRINUSE:
+        return f"PORT: port {port} on {host} is in use by another process"
+    if error.errno == EADDRNOTAVAIL:
+        return f"HOST: {host} is not an address of this machine"
+    return f"PORT: cannot listen on port {port} of {host}: {_one_line(error.strerror)}"
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""The other workers: what is carried to them, asked of them, and known of them."""

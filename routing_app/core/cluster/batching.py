@@ -1,0 +1,95 @@
+"""What waits to cross the channel layer: one envelope per address for all that came since the last round."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from routing_app.core.cluster.replay import size_of
+from routing_app.core.delivery.publication import Publication
+
+BACKLOG: Final = 10_000
+"""Publications, times their addresses, that may wait."""
+
+WIDE: Final = 8
+"""A publication to more addresses goes once to every process instead of once to each address."""
+ENVELOPE_BYTES: Final = 256 * 2**10
+"""An envelope that is about so large takes no more: Redis cuts off subscribers that are 32 MiB behind."""
+EVERYBODY: Final = "worker:*"
+"""The address that every process hears."""
+
+Batch = tuple[str, list[Any]]
+"""An address and its items, in order: what `unpack` takes."""
+
+
+def unpack(item: Any, offset: float | None = None) -> Publication:
+    """A publication from its item; `offset` is how much our clock is ahead, None for one from just now."""
+    *packed, at = json.loads(item) if isinstance(item, str) else item
+    return Publication.unpack(packed, math.inf if offset is None else at + offset)
+
+
+class Outgoing:
+    """Publications grouped into envelopes, keeping the order per address."""
+
+    def __init__(self, has_everybody: bool = True) -> None:
+        self._has_everybody = has_everybody
+        self._batches: list[Batch] = []
+        self._open: dict[str, list[Any]] = {}
+        self._sizes: dict[str, int] = {}
+        self.backlog = 0
+        """Items that wait, or are being sent; `sent` takes them off."""
+
+    @property
+    def full(self) -> bool:
+        """True when nothing more is taken."""
+        return self.backlog >= BACKLOG
+
+    def add(self, publication: Publication, addresses: Sequence[str], at: float = 0.0) -> None:
+        """Queue a publication for those of its addresses that others may hear; `at` is when it was made."""
+        packed = [*publication.pack(), at]
+        if len(publication.addresses) == 1:
+            self._append(addresses[0], packed, size_of(publication.message))
+        elif len(addresses) > WIDE and self._has_everybody:
+            self._append_wide(addresses, packed)
+        else:
+            self._append_sealed(addresses, packed)
+
+    def take(self) -> list[Batch]:
+        """All that waits, in order; what comes later starts new envelopes."""
+        batches, self._batches, self._open, self._sizes = self._batches, [], {}, {}
+        return batches
+
+    def sent(self, batch: Batch) -> None:
+        """A batch has left."""
+        self.backlog -= len(batch[1])
+
+    def _append(self, address: str, packed: list[Any], size: int) -> None:
+        items = self._open.get(address)
+        before = self._sizes.get(address, 0)
+        if items is None or before > ENVELOPE_BYTES:
+            items, before = [], 0
+            self._open[address] = items
+            self._batches.append((address, items))
+        self._sizes[address] = before + size
+        items.append(packed)
+        self.backlog += 1
+
+    def _append_wide(self, addresses: Sequence[str], packed: list[Any]) -> None:
+        """One envelope for all; what is published to these addresses later comes after it."""
+        for address in addresses:
+            self._open.pop(address, None)
+        self._append_sealed([EVERYBODY], packed)
+
+    def _append_sealed(self, addresses: Sequence[str], packed: list[Any]) -> None:
+        """Start new envelopes for all addresses of a publication.
+
+        A receiver delivers it to all of them when the first envelope comes, so nothing that was published
+        before it may come later.
+        """
+        for address in addresses:
+            items = [packed]
+            self._batches.append((address, items))
+            self._open[address] = items
+            self.backlog += 1

@@ -1,0 +1,206 @@
+"""Questions between workers: one asks, another answers, in pieces where it likes.
+
+A call goes to `worker:<id>` over the relay, and its answers come back the same way, in order. A call to a
+worker that is gone, by what the relay hears (`peers`), fails within seconds; one to a worker that has said
+goodbye fails at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from routing_app.core.address import make
+from routing_app.core.cluster.relay import Relay
+from routing_app.core.delivery.hub import Hub
+from routing_app.core.delivery.publication import Publication
+
+logger = logging.getLogger(__name__)
+
+ASK: Final = "$calls.ask"
+"""Event of a publication to the worker that is asked: `[asker, number, verb, payload]`."""
+ANSWER: Final = "$calls.answer"
+"""Event of a publication to the asker: `[number, stage, payload]`."""
+CANCEL: Final = "$cancel"
+PARTIAL, DONE, REFUSED, FAILED = "partial", "done", "refused", "failed"
+LOOK_SECONDS: Final = 0.25
+"""How often calls that wait look whether the other worker is gone."""
+
+
+class CallError(Exception):
+    """A call has no answer."""
+
+
+class WorkerGone(CallError):
+    """The worker that was asked has ended, or is not heard any more."""
+
+
+class CallFailed(CallError):
+    """The worker that was asked failed to answer; its log says why."""
+
+
+class CallRefused(CallError):
+    """Raised by what serves a call: the answer is no. `payload`, any JSON, says why, on both ends."""
+
+    def __init__(self, payload: Any) -> None:
+        super().__init__(str(payload))
+        self.payload = payload
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A call of another worker that is served here."""
+
+    asker: str
+    """The id of the worker that asks."""
+    payload: Any
+    partial: Callable[[Any], Awaitable[None]]
+    """Sends a piece of the answer, any JSON."""
+
+
+Serve = Callable[[Incoming], Coroutine[Any, Any, Any]]
+"""Serves one verb: what it returns, any JSON, is the answer; it may raise CallRefused."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    worker_id: str
+    since: float
+    answer: asyncio.Future[Any]
+    on_partial: Callable[[Any], None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    serve: Serve
+    stops: bool = field(default=True)
+    """Whether it ends when the asker does not wait any longer."""
+
+
+class Calls:
+    """The calls that one worker makes, and those that it serves."""
+
+    def __init__(
+        self,
+        worker_id: str,
+        hub: Hub,
+        relay: Relay,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._worker_id = worker_id
+        self._hub = hub
+        self._relay = relay
+        self._spawn = spawn
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, _Waiting] = {}
+        self._verbs: dict[str, _Verb] = {}
+        self._serving: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        hub.on(ASK, self._asked)
+        hub.on(ANSWER, self._answered)
+
+    # --- asking --------------------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        worker_id: str,
+        verb: str,
+        payload: Any = None,
+        timeout: float | None = None,
+        on_partial: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Ask a worker, and return its answer; `on_partial` gets the pieces that come before it.
+
+        `payload` is any JSON. Raises WorkerGone, CallRefused, CallFailed, TimeoutError, and
+        LayerUnavailable when no answer could reach this process. Whoever stops waiting cancels the call.
+        """
+        if not self._relay.reaches_others or self._relay.peers.is_gone(worker_id, self._relay.peers.now()):
+            raise WorkerGone(worker_id)
+        await self._relay.want([make("worker", self._worker_id)])
+        number = next(self._numbers)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = _Waiting(worker_id, self._relay.peers.now(), answer, on_partial)
+        self._look()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._tell(worker_id, ASK, [self._worker_id, number, verb, payload])
+                return await answer
+        except (asyncio.CancelledError, TimeoutError):
+            self._spawn(self._tell(worker_id, ASK, [self._worker_id, number, CANCEL, None]))
+            raise
+        finally:
+            del self._waiting[number]
+
+    def _look(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = self._spawn(self._look_for_the_gone())
+
+    async def _look_for_the_gone(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(LOOK_SECONDS)
+            for waiting in self._waiting.values():
+                if not waiting.answer.done() and self._relay.peers.is_gone(waiting.worker_id, waiting.since):
+                    waiting.answer.set_exception(WorkerGone(waiting.worker_id))
+
+    def _answered(self, publication: Publication) -> int:
+        number, stage, payload = publication.message
+        waiting = self._waiting.get(number) if self._is_mine(publication) else None
+        if waiting is None or waiting.answer.done():
+            return 0
+        if stage == PARTIAL:
+            if waiting.on_partial is not None:
+                waiting.on_partial(payload)
+        elif stage == DONE:
+            waiting.answer.set_result(payload)
+        else:
+            waiting.answer.set_exception(CallRefused(payload) if stage == REFUSED else CallFailed(payload))
+        return 1
+
+    # --- serving -------------------------------------------------------------------------------------------
+
+    def serve(self, verb: str, serve: Serve, stops: bool = True) -> None:
+        """Answer `verb` in this worker; `stops`: it is cancelled when the asker does not wait any longer."""
+        self._verbs[verb] = _Verb(serve, stops)
+
+    def _asked(self, publication: Publication) -> int:
+        if not self._is_mine(publication):
+            return 0
+        asker, number, verb, payload = publication.message
+        key = (asker, number)
+        if verb == CANCEL:
+            if (task := self._serving.pop(key, None)) is not None:
+                task.cancel()
+            return 1
+        served = self._verbs.get(verb)
+        task = self._spawn(self._serve(asker, number, served, payload))
+        if served is not None and served.stops:
+            self._serving[key] = task
+            task.add_done_callback(lambda _: self._serving.pop(key, None))
+        return 1
+
+    async def _serve(self, asker: str, number: int, verb: _Verb | None, payload: Any) -> None:
+        async def partial(piece: Any) -> None:
+            await self._tell(asker, ANSWER, [number, PARTIAL, piece])
+
+        try:
+            if verb is None:
+                raise LookupError("no such verb")
+            answer = [number, DONE, await verb.serve(Incoming(asker, payload, partial))]
+        except CallRefused as refused:
+            answer = [number, REFUSED, refused.payload]
+        except Exception:
+            logger.exception("a call of another worker failed")
+            answer = [number, FAILED, "the other worker failed"]
+        await self._tell(asker, ANSWER, answer)
+
+    # --- both ----------------------------------------------------------------------------------------------
+
+    def _is_mine(self, publication: Publication) -> bool:
+        return publication.addresses == (make("worker", self._worker_id),)
+
+    async def _tell(self, worker_id: str, event: str, message: list[Any]) -> None:
+        await self._hub.publish(Publication((make("worker", worker_id),), message, event))

@@ -1,0 +1,218 @@
+"""What comes from other processes: each envelope once, in its sender's order, and again what was missed.
+
+Envelopes are missing after our connection to the layer broke; when their sender says that some never left
+(`hole`); and when a process is heard for the first time that may have sent something before. It is asked
+for what is missing, and what it sends meanwhile is held back. Others are delivered as they come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any, Final
+
+from routing_app.core.cluster.peer import Peer
+from routing_app.core.cluster.replay import Entry
+
+PEER_SECONDS: Final = 5.0
+"""A process that was silent for so long when we last heard anybody may be gone, and is not waited for: it is
+asked when it is heard again."""
+KNOWN_SENDERS: Final = 1024
+"""Processes whose numbers are remembered."""
+RECOVERY_SECONDS: Final = 3.0
+"""How long a process may take to answer, or to send the next part."""
+PART_SECONDS: Final = 1.0
+"""How long after a part of an answer nothing is asked again."""
+LATE_SECONDS: Final = 1.0
+"""An envelope that took longer may be older than subscriptions here."""
+MAX_HELD: Final = 20_000
+"""Envelopes held back at once."""
+
+Deliver = Callable[[list[Any], float | None], None]
+"""Takes the items of an envelope, and how much our clock is ahead of their sender's; None where they are too
+fresh for anybody to have subscribed since."""
+
+
+class Inbox:
+    """Every other process that was heard; `ask` is called when there is something in `wanted`."""
+
+    def __init__(
+        self, deliver: Deliver, ask: Callable[[], None], clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._deliver = deliver
+        self._ask = ask
+        self._clock = clock
+        self._peers: dict[str, Peer] = {}
+        self._opened_at = clock()
+        self._broke_at = -math.inf
+        self._rounds = 0
+        self._held = 0
+        self._missing_until = -math.inf
+
+    def opened(self) -> None:
+        """From here on we hear others; what they published before is not for us."""
+        self._opened_at = self._clock()
+
+    @property
+    def recovering(self) -> bool:
+        """True while an answer is expected."""
+        return any(peer.is_waited_for for peer in self._peers.values())
+
+    def take(self, sender: str, number: int, hole: int | None, items: list[Any]) -> None:
+        """Deliver an envelope, or hold it back during a recovery; one seen before is dropped."""
+        peer = self._heard(sender, number - 1, hole)
+        if peer.round:
+            self._hold(peer, number, items)
+        elif number > peer.cursor:
+            peer.cursor = number
+            self._deliver(items, self._offset_if_late(peer, items))
+
+    def heartbeat(self, sender: str, number: int, hole: int | None, at: float) -> None:
+        """A process says that it lives, that `number` was its last envelope, and what its clock is."""
+        peer = self._heard(sender, number, hole)
+        peer.offset.read(at, peer.heard_at)
+        if not peer.round:
+            peer.cursor = max(number, peer.cursor)
+
+    def goodbye(self, sender: str, number: int, hole: int | None) -> None:
+        """A process ends in order after envelope `number`: what it has not answered by now is missing."""
+        peer = self._peers.pop(sender, None)
+        if peer is None:
+            return
+        if (hole or 0) > peer.cursor or (peer.round and number > peer.cursor):
+            self._miss(peer.since if peer.round else self._clock())
+        self._end(peer, number)
+
+    def broke(self) -> None:
+        """Our connection to the layer was broken: everybody is asked for what it swallowed."""
+        now = self._broke_at = self._clock()
+        last = max((peer.heard_at for peer in self._peers.values()), default=0.0)
+        for peer in self._peers.values():
+            is_silent = last - peer.heard_at >= PEER_SECONDS
+            if peer.hole is not None:
+                self._wait_for(peer, math.inf if is_silent else now + RECOVERY_SECONDS)
+            elif not is_silent:
+                self._miss(now)  # it may have sent something, and cannot be asked
+        self._ask()
+
+    def wanted(self) -> dict[str, tuple[int, float, int]]:
+        """What to ask for: of each process what is above a number, of so many seconds; and the round."""
+        now = self._clock()
+        seconds = now - self._opened_at + RECOVERY_SECONDS
+        return {
+            sender: (peer.cursor, seconds, peer.round)
+            for sender, peer in self._peers.items()
+            if peer.round and now - peer.part_at > PART_SECONDS
+        }
+
+    def replay(
+        self, sender: str, round: int, entries: Iterable[Entry], number: int, lost_at: float | None, at: float
+    ) -> None:
+        """Take the last part of an answer, which covers everything up to `number`.
+
+        `lost_at` is when the last of what its sender had no more was published; that, and `at`, by its clock.
+        """
+        if (peer := self._part(sender, round, entries)) is None:
+            return
+        peer.offset.read(at, peer.heard_at)
+        if lost_at is not None:
+            self._miss(lost_at + (peer.offset.seconds or 0.0))
+        self._end(peer, number)
+
+    def part(self, sender: str, round: int, entries: Iterable[Entry]) -> None:
+        """Take a part of an answer that is not the last."""
+        self._part(sender, round, entries)
+
+    def settle(self) -> float | None:
+        """End waiting that took too long; when nothing is waited for, what is missing was published before
+        the time that is returned (by our clock), None when nothing is.
+        """
+        now = self._clock()
+        for peer in self._peers.values():
+            if peer.is_waited_for and peer.deadline <= now:
+                self._miss(peer.since)
+                self._end(peer, peer.hole or 0)
+        if self.recovering or self._missing_until == -math.inf:
+            return None
+        until, self._missing_until = self._missing_until, -math.inf
+        return until
+
+    def postpone(self, seconds: float) -> None:
+        """Nobody is late for the time in which we could not listen."""
+        for peer in self._peers.values():
+            peer.deadline += seconds
+
+    # --- one sender --------------------------------------------------------------------------------------
+
+    def _heard(self, sender: str, number: int, hole: int | None) -> Peer:
+        """Note a sign of life: a process has sent envelopes up to `number`. Ask if some are missing."""
+        now = self._clock()
+        peer = self._peers.get(sender)
+        is_missing = False
+        if peer is None:
+            peer = self._meet(sender)
+            is_missing = number > 0 and hole is not None and now - self._broke_at < PEER_SECONDS
+            if not is_missing and not hole:
+                peer.cursor = number
+        peer.heard_at, peer.hole = now, hole
+        if peer.round:
+            if peer.deadline == math.inf:
+                peer.deadline = now + RECOVERY_SECONDS
+                self._ask()
+        elif is_missing or (hole is not None and hole > peer.cursor):
+            self._wait_for(peer, now + RECOVERY_SECONDS)
+            self._ask()
+        return peer
+
+    def _meet(self, sender: str) -> Peer:
+        if len(self._peers) >= KNOWN_SENDERS:
+            silent = min(self._peers, key=lambda name: self._peers[name].heard_at)
+            self.goodbye(silent, self._peers[silent].cursor, None)
+        peer = self._peers[sender] = Peer(0)
+        return peer
+
+    def _wait_for(self, peer: Peer, deadline: float) -> None:
+        self._rounds += 1
+        peer.wait(self._rounds, self._clock(), deadline)
+
+    def _hold(self, peer: Peer, number: int, items: list[Any]) -> None:
+        if self._held >= MAX_HELD:
+            self._miss(self._clock())
+            return
+        self._held += number not in peer.came
+        peer.came[number] = items
+
+    def _part(self, sender: str, round: int, entries: Iterable[Entry]) -> Peer | None:
+        peer = self._peers.get(sender)
+        if peer is None or not peer.round or round != peer.round:
+            return None
+        peer.heard_at = peer.part_at = self._clock()
+        peer.deadline = peer.heard_at + RECOVERY_SECONDS
+        for number, items in entries:
+            self._held += number not in peer.came
+            peer.came[number] = items
+        return peer
+
+    def _end(self, peer: Peer, number: int) -> None:
+        """Deliver what has come, in order, and go on after `number`."""
+        came, peer.came, peer.round = peer.came, {}, 0
+        self._held -= len(came)
+        for one in sorted(came):
+            if one > peer.cursor:
+                peer.cursor = one
+                self._deliver(came[one], peer.offset.seconds)
+        peer.cursor = max(number, peer.cursor)
+
+    def _miss(self, until: float) -> None:
+        self._missing_until = max(until, self._missing_until)
+
+    def _offset_if_late(self, peer: Peer, items: list[Any]) -> float | None:
+        """None for what is fresh: most of what ever comes, so it is decided by the first item alone."""
+        seconds = peer.offset.seconds
+        if seconds is None or not items:
+            return None
+        first = items[0]
+        if isinstance(first, list) and isinstance(first[-1], float):
+            return None if peer.heard_at - first[-1] - seconds < LATE_SECONDS else seconds
+        return seconds

@@ -1,0 +1,470 @@
+"""Carries publications between processes over the channel layer.
+
+One task per process does everything that waits for the layer, in order: first new subscriptions, then
+envelopes, then subscriptions that nobody needs any more. What is published in one loop turn, or while the
+layer is busy, goes as ONE envelope per address. Envelopes are numbered and logged: one that comes twice is
+delivered once, and what a broken connection swallowed, or never left, is asked for again (`inbox`, `replay`).
+However long the layer is down or hangs, each step ends within a few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final
+
+from routing_app.core import metrics
+from routing_app.core.address import group_name
+from routing_app.core.cluster.batching import EVERYBODY, Batch, Outgoing, unpack
+from routing_app.core.cluster.envelope import UNENCODABLE, Envelope, armour
+from routing_app.core.cluster.liveness import Peers
+from routing_app.core.cluster.receiver import Inbox
+from routing_app.core.cluster.replay import Entry, Log, Replay
+from routing_app.core.cluster.subscriptions import Subscriptions
+from routing_app.core.codes import Loss
+from routing_app.core.delivery.publication import Publication
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS: Final = 1.0
+"""How long a publisher waits for room in the backlog before its message counts as lost."""
+RETRY_SECONDS: Final = 3.0
+"""How long an envelope is tried again while the layer fails; then it, and what follows, stays in the log."""
+HEARTBEAT_SECONDS: Final = 1.0
+SILENT_SECONDS: Final = 3.0
+"""Our own heartbeats missing for so long: the connection is half-open, and is made anew."""
+RECOVERY_TICK_SECONDS: Final = 0.25
+STALL_SECONDS: Final = 0.5
+"""When this process stood still for so long, nobody else is blamed for that time."""
+NOTICE_SECONDS: Final = 1.0
+"""How long a notice may take; one that fails is made again by the next tick."""
+
+Deliver = Callable[[Publication], int]
+OnGap = Callable[[float], int]
+"""Tells of messages that are missing and were published before a time; how many connections are concerned."""
+
+
+class Relay:
+    """One process's end of the channel layer.
+
+    `layer` is a Channels layer with the groups extension; `worker` is this process's id. A layer that has
+    `alone` ends at this process, and saves us sends that nobody would hear; one that has `watch` tells when
+    it was deaf.
+    """
+
+    def __init__(self, layer: Any, worker: str, clock: Callable[[], float] = monotonic) -> None:
+        self._layer = layer
+        self._clock = clock
+        self._worker = worker
+        self._alone: Callable[[str, str], bool] | None = getattr(layer, "alone", None)
+        self._channel = ""
+        self._deliver: Deliver = lambda publication: 0
+        self._on_gap: OnGap = lambda until: 0
+        self._subscriptions = Subscriptions(layer, self._open_channel, self._prove, self._wake)
+        self._outgoing = Outgoing(self.reaches_others)
+        self._notices: list[tuple[str, Callable[[], Envelope]]] = []
+        self._log = Log(clock=clock, on_lost=_count_as_down)
+        self._gave_up = False
+        self._number = 0
+        self._hole = 0
+        """The last envelope that never left live: others have to ask for it."""
+        self._inbox = Inbox(self._deliver_items, self._ask, clock)
+        self._asked: dict[str, tuple[int, float, int]] = {}
+        """Questions of other processes that wait for our answer: the last of each."""
+        self.peers = Peers()
+        self._probe = 0
+        self._probe_seen = asyncio.Event()
+        self._heard_ourselves_at = 0.0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._sender: asyncio.Task[None] | None = None
+        self._receivers: list[asyncio.Task[None]] = []
+
+    @property
+    def reaches_others(self) -> bool:
+        """False when the layer ends at this process, so that a local count is the whole count."""
+        return self._alone is None
+
+    @property
+    def healthy(self) -> bool:
+        """False while the layer is silent, fails, or what it swallowed is not recovered."""
+        if self._alone is not None or not self._receivers:
+            return True
+        silent = asyncio.get_running_loop().time() - self._heard_ourselves_at
+        return silent < SILENT_SECONDS and not self._inbox.recovering and not self._gave_up
+
+    def receive_with(self, deliver: Deliver, on_gap: OnGap = lambda until: 0) -> None:
+        """Give what other processes publish to `deliver`; `on_gap` is called when some of it is missing."""
+        self._deliver = deliver
+        self._on_gap = on_gap
+
+    async def settled(self) -> None:
+        """Wait until everything that was offered is sent, or has been given up."""
+        while self._outgoing.backlog:
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """Send what waits, for as long as one envelope is tried, then end the tasks and all subscriptions."""
+        if self._alone is None and (self._receivers or self._number):
+            self._notify(EVERYBODY, lambda: self._envelope("goodbye", **self._position()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_SECONDS + 0.5):
+                await self.settled()
+                while self._notices:
+                    await asyncio.sleep(0.005)
+        tasks = [*self._receivers, *([self._sender] if self._sender is not None else [])]
+        self._sender, self._receivers = None, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        _count_as_down(self._outgoing.backlog + self._log.unsent)
+        self._outgoing = Outgoing(self.reaches_others)
+        self._log = Log(clock=self._clock, on_lost=_count_as_down)
+        self._notices, self._asked = [], {}
+        self._subscriptions.forget()
+
+    # --- what the hub asks for ---------------------------------------------------------------------------
+
+    async def want(self, addresses: Iterable[str]) -> None:
+        """Subscribe to addresses and wait until the layer is seen to honour it. Raises LayerUnavailable."""
+        await self._subscriptions.want(addresses)
+
+    def unwant(self, address: str) -> None:
+        """Unsubscribe from an address some time soon."""
+        self._subscriptions.unwant(address)
+
+    def offer(self, publication: Publication) -> bool:
+        """Take a publication for the other processes; False when the backlog is full."""
+        addresses = publication.addresses
+        if self._alone is not None:
+            addresses = tuple(a for a in addresses if not self._alone(group_name(a), self._channel))
+        if not addresses:
+            return True
+        if self._outgoing.full:
+            return False
+        self._outgoing.add(publication, addresses, self._clock())
+        self._wake()
+        return True
+
+    async def offer_later(self, publication: Publication) -> None:
+        """Wait for room; after PATIENCE_SECONDS the publication is lost to other processes, and counted."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not self.offer(publication):
+                    self._room.clear()
+                    await self._room.wait()
+        except TimeoutError:
+            metrics.LOST.labels(Loss.LAYER_BACKLOG).inc()
+
+    # --- the sending task ------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._sender is None:
+            self._sender = asyncio.ensure_future(self._run())
+        self._work.set()
+
+    def _wake_later(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._work.set)
+
+    async def _run(self) -> None:
+        """Do what waits, for ever; nothing that fails here ends the task."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self._subscriptions.begin()
+                await self._send_batches()
+                await self._send_notices()
+                await self._send_answers()
+                await self._subscriptions.end()
+            except Exception:
+                metrics.LAYER_ERRORS.inc()
+                logger.exception("the relay failed and goes on")
+
+    async def _open_channel(self) -> str:
+        """The one channel that this process receives on; a process that only publishes has none."""
+        if self._receivers:
+            return self._channel
+        self._channel = await self._layer.new_channel("hub.")
+        if self._alone is None:
+            for address in (EVERYBODY, f"worker:{self._worker}"):
+                await self._layer.group_add(group_name(address), self._channel)
+        if (watch := getattr(self._layer, "watch", None)) is not None:
+            watch(self._reconnected)
+        self._heard_ourselves_at = asyncio.get_running_loop().time()
+        self._inbox.opened()
+        self._receivers = [asyncio.ensure_future(self._receive())]
+        if self._alone is None:
+            self._receivers.append(asyncio.ensure_future(self._keep_watch()))
+            self._notify(EVERYBODY, lambda: self._envelope("hello", at=self._clock(), **self._position()))
+        return self._channel
+
+    async def _prove(self) -> None:
+        """Wait until an envelope of our own comes back through a group that is used only for this.
+
+        The pub/sub layer sends SUBSCRIBE without waiting for the answer, and PUBLISH over another connection.
+        Only an echo through a subscription that is younger than all others proves that they are in force.
+        """
+        if self._alone is not None:
+            return
+        self._probe += 1
+        self._probe_seen.clear()
+        address = f"probe:{self._worker}/{self._probe}"
+        pause = 0.01
+        try:
+            await self._layer.group_add(group_name(address), self._channel)
+            while not self._probe_seen.is_set():
+                await self._layer.group_send(group_name(address), self._envelope("probe", number=self._probe))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._probe_seen.wait()
+                pause = min(2 * pause, 0.2)
+        finally:
+            self._subscriptions.unwant(address)
+
+    # --- the sending task: envelopes ---------------------------------------------------------------------
+
+    async def _send_batches(self) -> None:
+        """Send what waits. When the layer has failed one envelope for good, the rest has waited as long, and
+        goes out only when it is asked for.
+        """
+        batches = self._outgoing.take()
+        if self._gave_up:
+            await self._announce_unsent()
+        for batch in batches:
+            await self._send_batch(batch)
+
+    async def _send_batch(self, batch: Batch) -> None:
+        address, items = batch
+        self._number += 1
+        if self._alone is None:
+            self._log.append((self._number, items))
+        if not self._gave_up and await self._send(address, self._number, items):
+            self._log.sent(self._number)
+            metrics.ENVELOPES.labels("out").inc()
+        else:
+            self._hole = self._number
+            if not self._gave_up:
+                self._gave_up = True
+                self._wake_later(NOTICE_SECONDS)
+        self._outgoing.sent(batch)
+        self._room.set()
+
+    async def _send(self, address: str, number: int, items: list[Any]) -> bool:
+        """Send one envelope; False when the layer does not take it within RETRY_SECONDS."""
+        deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
+        pause = 0.05
+        hole = self._hole if self._receivers else None
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    envelope = self._envelope("items", number=number, hole=hole, items=items)
+                    await self._group_send(address, envelope)
+            except UNENCODABLE:
+                if (armoured := armour(items)) is None:
+                    return True
+                items[:] = armoured  # in the log, too
+                continue
+            except Exception as error:
+                metrics.LAYER_ERRORS.inc()
+                if asyncio.get_running_loop().time() + pause > deadline:
+                    logger.warning("channel layer: cannot send: %s", error)
+                    return False
+            else:
+                return True
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def _announce_unsent(self) -> None:
+        try:
+            async with asyncio.timeout(NOTICE_SECONDS):
+                await self._group_send(EVERYBODY, self._heartbeat())
+        except Exception:
+            metrics.LAYER_ERRORS.inc()
+            self._wake_later(NOTICE_SECONDS)
+        else:
+            self._gave_up = False
+            self._log.announced()
+
+    async def _send_notices(self) -> None:
+        """Heartbeats and what recovery needs; made when sent, to tell of all envelopes before them."""
+        notices, self._notices = self._notices, []
+        for address, make in notices:
+            try:
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    await self._group_send(address, make())
+            except Exception:
+                metrics.LAYER_ERRORS.inc()
+
+    async def _send_answers(self) -> None:
+        asked, self._asked = self._asked, {}
+        for sender, (after, seconds, round) in asked.items():
+            try:
+                await self._send_replay(f"worker:{sender}", self._log.after(after, seconds), round)
+            except Exception:
+                metrics.LAYER_ERRORS.inc()  # it will ask again
+
+    async def _send_replay(self, address: str, replay: Replay, round: int) -> None:
+        left = len(replay.parts)
+        for part in replay.parts:
+            left -= 1
+            content = {"round": round, "last": not left, "number": replay.number, "lost_at": replay.lost_at}
+            try:
+                await self._send_part(address, part, content)
+            except UNENCODABLE:
+                for _, items in part:
+                    items[:] = armour(items) or items
+                await self._send_part(address, part, content)
+
+    async def _send_part(self, address: str, part: list[Entry], content: dict[str, Any]) -> None:
+        async with asyncio.timeout(NOTICE_SECONDS):
+            entries = [list(entry) for entry in part]
+            envelope = self._envelope("replay", entries=entries, at=self._clock(), **content)
+            await self._group_send(address, envelope)
+
+    async def _group_send(self, address: str, envelope: Envelope) -> None:
+        await self._layer.group_send(group_name(address), envelope)
+
+    def _notify(self, address: str, make: Callable[[], Envelope]) -> None:
+        self._notices.append((address, make))
+        self._wake()
+
+    def _heartbeat(self) -> Envelope:
+        return self._envelope("heartbeat", at=self._clock(), **self._position())
+
+    def _position(self) -> dict[str, int | None]:
+        """All envelopes up to `number` have left, except `hole` and some before it."""
+        return {"number": self._number, "hole": self._hole if self._receivers else None}
+
+    def _envelope(self, kind: str, **content: Any) -> Envelope:
+        return {"type": "hub.envelope", "from": self._worker, "kind": kind, **content}
+
+    # --- the receiving task ------------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                envelope = await self._layer.receive(self._channel)
+            except Exception as error:
+                metrics.LAYER_ERRORS.inc()
+                logger.warning("channel layer: cannot receive: %s", error)
+                await asyncio.sleep(0.5)
+                continue
+            try:
+                self._take(envelope)
+            except Exception:
+                logger.exception("an envelope of another process could not be read")
+
+    def _take(self, envelope: Envelope) -> None:
+        sender, kind = envelope["from"], envelope["kind"]
+        if sender == self._worker:
+            self._take_own(kind, envelope)
+            return
+        self.peers.heard(sender)
+        if kind == "items":
+            metrics.ENVELOPES.labels("in").inc()
+            self._inbox.take(sender, envelope["number"], envelope["hole"], envelope["items"])
+        elif kind == "replay":
+            self._take_replay(sender, envelope)
+        else:
+            self._take_notice(kind, sender, envelope)
+
+    def _take_replay(self, sender: str, envelope: Envelope) -> None:
+        entries = [(number, items) for number, items in envelope["entries"]]
+        if envelope["last"]:
+            number, lost_at, at = envelope["number"], envelope["lost_at"], envelope["at"]
+            self._inbox.replay(sender, envelope["round"], entries, number, lost_at, at)
+        else:
+            self._inbox.part(sender, envelope["round"], entries)
+        self._settle()
+
+    def _take_own(self, kind: str, envelope: Envelope) -> None:
+        self._heard_ourselves_at = asyncio.get_running_loop().time()
+        self.peers.echo()
+        if kind == "probe" and envelope["number"] == self._probe:
+            self._probe_seen.set()
+
+    def _take_notice(self, kind: str, sender: str, envelope: Envelope) -> None:
+        if kind in ("heartbeat", "hello"):
+            self._inbox.heartbeat(sender, envelope["number"], envelope["hole"], envelope["at"])
+            if kind == "hello":
+                self._beat()
+        elif kind == "goodbye":
+            self._inbox.goodbye(sender, envelope["number"], envelope["hole"])
+            self.peers.left(sender)
+            self._settle()
+        elif kind == "ask" and self._worker in envelope["after"]:
+            after, seconds, round = envelope["after"][self._worker]
+            self._asked[sender] = after, seconds, round
+            self._wake()
+
+    def _deliver_items(self, items: list[Any], offset: float | None) -> None:
+        for item in items:
+            try:
+                self._deliver(unpack(item, offset))
+            except Exception:
+                logger.exception("a publication of another process could not be delivered")
+
+    # --- broken connections ------------------------------------------------------------------------------
+
+    async def _keep_watch(self) -> None:
+        """Heartbeat, and the steps of a recovery; a layer that stays silent is made to reconnect."""
+        while True:
+            await self._pause(RECOVERY_TICK_SECONDS if self._inbox.recovering else HEARTBEAT_SECONDS)
+            if not self._notices:
+                self._beat()
+            if self._inbox.recovering:
+                self._ask()
+                self._settle()
+            elif asyncio.get_running_loop().time() - self._heard_ourselves_at > SILENT_SECONDS:
+                await self._reconnect()
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep; if this process stood still meanwhile, what others have said waits to be read."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        await asyncio.sleep(seconds)
+        if (late := loop.time() - due) > STALL_SECONDS:
+            self._heard_ourselves_at += late
+            self._inbox.postpone(late)
+
+    def _beat(self) -> None:
+        self._notify(EVERYBODY, self._heartbeat)
+
+    async def _reconnect(self) -> None:
+        metrics.LAYER_ERRORS.inc()
+        logger.warning("the channel layer is silent: reconnecting")
+        self._heard_ourselves_at = asyncio.get_running_loop().time()
+        if (reconnect := getattr(self._layer, "reconnect", None)) is not None:
+            with suppress(Exception):
+                await reconnect()
+
+    def _reconnected(self, connection: object) -> None:
+        """The layer was deaf for a while; what came meanwhile is asked for."""
+        metrics.LAYER_ERRORS.inc()
+        logger.warning("the channel layer was lost and made anew: recovering")
+        self._inbox.broke()
+        self._settle()
+
+    def _ask(self) -> None:
+        if self._inbox.wanted():
+            self._notify(EVERYBODY, lambda: self._envelope("ask", after=self._inbox.wanted()))
+
+    def _settle(self) -> None:
+        until = self._inbox.settle()
+        if until is not None and self._on_gap(until):
+            metrics.LOST.labels(Loss.LAYER_GAP).inc()
+            logger.warning("messages of other processes are missing: their clients are told")
+
+
+def _count_as_down(items: int) -> None:
+    """Count publications that no other process will get."""
+    if items:
+        logger.warning("channel layer down, %d messages lost to other processes", items)
+        metrics.LOST.labels(Loss.LAYER_DOWN).inc(items)

@@ -1,0 +1,189 @@
+"""One client on the other end of a socket (or of an Engine.IO session)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, Protocol
+
+from routing_app.core import metrics
+from routing_app.core.codes import GAP, INTERNAL, NORMAL, SLOW, Close, Loss
+from routing_app.core.delivery.frame import Frame
+from routing_app.core.delivery.outbox import Flusher, Outbox
+from routing_app.core.delivery.publication import Publication
+from routing_app.core.delivery.writer import AsgiWriter, Writer
+
+GROWTH: Final = 4
+"""How many times as long a message may go out as it came: `é` is 2 bytes of UTF-8 and 6 as an escape of JSON,
+`1e15` becomes `1000000000000000.0`."""
+
+
+class State(Enum):
+    """Life of a connection; it only moves downward."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Encoder(Protocol):
+    """Turns a publication into the text a line's clients understand; None leaves this line out.
+
+    Called once per publication, process and encoder (once per address as well, if `per_address`), and
+    must not look at any single connection.
+    """
+
+    per_address: bool
+
+    def __call__(self, publication: Publication, address: str) -> str | None:
+        """The text of the frame."""
+
+
+class NoEncoder:
+    """For a protocol whose clients are not told what is published."""
+
+    per_address = False
+
+    def __call__(self, publication: Publication, address: str) -> str | None:
+        """Nothing."""
+        return None
+
+
+NO_ENCODER: Final = NoEncoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The network address of the other end; empty and 0 where the server knows none."""
+
+    host: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}" if self.host else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one connection's backlog."""
+
+    outbox_bytes: int = 2**20
+    outbox_frames: int = 1000
+
+    def beside(self, largest: int) -> Limits:
+        """Bounds for a protocol whose messages have `largest` bytes: one fits, whatever it becomes."""
+        return replace(self, outbox_bytes=self.outbox_bytes + GROWTH * largest)
+
+
+def new_id(worker_id: str) -> str:
+    """A connection id: its worker's id and 12 random hex digits."""
+    return worker_id + secrets.token_hex(6)
+
+
+class Connection:
+    """Sends to, and closes, one client. Addresses are given and taken by the hub, never here."""
+
+    __slots__ = (
+        "__weakref__",
+        "addresses",
+        "close_sent",
+        "encoder",
+        "farewell",
+        "id",
+        "identity",
+        "line",
+        "on_close",
+        "on_gap",
+        "outbox",
+        "peer",
+        "state",
+        "writer",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        line: str,
+        writer: Writer,
+        flusher: Flusher,
+        encoder: Encoder,
+        peer: Peer = Peer(),
+        limits: Limits = Limits(),
+    ) -> None:
+        self.id = id
+        self.line = line
+        self.identity = ""
+        """Who this is to the line's own listing: the token, the nickname, the root id."""
+        self.peer = peer
+        self.writer = writer
+        if isinstance(writer, AsgiWriter):
+            writer.on_failure = lambda: self.close(INTERNAL)
+        self.encoder = encoder
+        self.outbox = Outbox(flusher, writer, self._overflowed, limits.outbox_bytes, limits.outbox_frames)
+        self.addresses: dict[str, float] = {}
+        """What it has subscribed to, and when by the hub's clock."""
+        self.state = State.OPEN
+        self.close_sent: Close | None = None
+        self.on_close: Callable[[Close], None] | None = None
+        """Called once when this end closes, so that the reading side stops waiting."""
+        self.on_gap: Callable[[], None] | None = None
+        """Tells the client that messages may be missing, where its protocol can."""
+        self.farewell: Callable[[Close], Frame | None] | None = None
+        """The protocol's own last word before a close, where it has one."""
+
+    def send(self, text: str) -> bool:
+        """Send one text frame in order; False when the connection is closing or too slow."""
+        return self.outbox.push(Frame(text))
+
+    def close(self, close: Close = NORMAL) -> None:
+        """Send what waits, then the close. A second call does nothing.
+
+        Before the handshake is answered nothing can be sent: the consumer sees the state, and refuses it.
+        """
+        if self.state is not State.OPEN:
+            return
+        if self.outbox.corked:
+            self._closing(close)
+            return
+        if self.farewell is not None and (last := self.farewell(close)) is not None:
+            self.outbox.push(last)
+        self.outbox.flush()
+        if self.close_sent is None:  # not too slow even for this
+            self._closing(close)
+            self.writer.close(close)
+
+    def missed(self) -> None:
+        """Say that messages may be missing: in the protocol's own way, or by a close that asks to return."""
+        if self.on_gap is not None:
+            self.on_gap()
+        else:
+            self.close(GAP)
+
+    def gone(self) -> None:
+        """The other end has left, or everything has been told: nothing is sent from here on."""
+        self._discard()
+        self.state = State.CLOSED
+
+    def _overflowed(self, frames: int) -> None:
+        if self.state is not State.OPEN:
+            return
+        metrics.LOST.labels(Loss.SLOW).inc(frames)
+        self._closing(SLOW)
+        if not self.outbox.corked:
+            self.writer.abort(SLOW)
+
+    def _closing(self, close: Close) -> None:
+        self._discard()
+        self.state = State.CLOSING
+        self.close_sent = close
+        if self.on_close is not None:
+            self.on_close(close)
+
+    def _discard(self) -> None:
+        if lost := self.outbox.shut():
+            metrics.LOST.labels(Loss.CLOSED).inc(lost)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} {self.line} {self.state.value}>"

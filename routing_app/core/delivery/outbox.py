@@ -1,0 +1,158 @@
+"""What waits to be written to one connection: bounded, and written once at the end of the loop turn.
+
+Publishing appends the same `Frame` to each receiver's outbox; the first append marks the outbox dirty, and
+the flusher writes every dirty outbox at the end of the turn. Bounds count what the writer still holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from routing_app.core.delivery.frame import Frame
+    from routing_app.core.delivery.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+SLICE: Final = 1000
+"""Outboxes written before other callbacks of the loop get a turn: 1,000 sockets take about 5 ms."""
+SMALL_SLICE: Final = 250
+"""The same while more than SLICE wait. What is published between two slices joins what waits in the later
+ones; with two slices that is little, and half of the sockets get a write of their own for it (2,000 sockets:
+0.55 against 0.39 µs a delivery)."""
+
+
+class Flusher:
+    """Writes the dirty outboxes of one event loop at the end of the turn in which they became dirty."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._dirty: list[Outbox] = []
+        self._scheduled = False
+
+    def mark(self, outbox: Outbox) -> None:
+        """Have `outbox` written soon; called once per outbox and turn."""
+        self._dirty.append(outbox)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        size = SLICE if len(self._dirty) <= SLICE else SMALL_SLICE
+        batch, self._dirty = self._dirty[:size], self._dirty[size:]
+        self._scheduled = bool(self._dirty)
+        if self._scheduled:
+            self._loop.call_soon(self._flush)
+        for outbox in batch:
+            try:
+                outbox.flush()
+            except Exception:
+                logger.exception("an outbox could not be written")
+
+
+class Outbox:
+    """Frames of one connection that are not with its writer yet.
+
+    `overflow` is called once, when the backlog exceeds `max_bytes` or `max_frames` although the writer was
+    given the chance to take it, with the number of frames that were not given to the writer; nothing is
+    accepted after that.
+    """
+
+    __slots__ = (
+        "_corked",
+        "_flusher",
+        "_max_bytes",
+        "_max_frames",
+        "_overflow",
+        "_writer",
+        "frames",
+        "open",
+        "size",
+    )
+
+    def __init__(
+        self,
+        flusher: Flusher,
+        writer: Writer,
+        overflow: Callable[[int], None],
+        max_bytes: int,
+        max_frames: int,
+    ) -> None:
+        self._flusher = flusher
+        self._writer = writer
+        self._overflow = overflow
+        self._max_bytes = max_bytes
+        self._max_frames = max_frames
+        self.frames: list[Frame] = []
+        self.size = 0
+        self.open = True
+        self._corked = False
+
+    def push(self, frame: Frame) -> bool:
+        """Queue one frame; False when the outbox is closed or this frame overflows it."""
+        if not self.open:
+            return False
+        frames = self.frames
+        if not frames:
+            self._flusher.mark(self)
+        frames.append(frame)
+        self.size += frame.size
+        if self.size > self._max_bytes or len(frames) > self._max_frames:
+            self.flush()
+        return self.open
+
+    def flush(self) -> None:
+        """Hand all frames to the writer, unless it holds too much already: then the reader is slow."""
+        frames = self.frames
+        if not frames or not self.open:
+            return
+        if not self._corked:
+            self.frames, self.size = [], 0
+            self._writer.write(frames)
+        if self._backlog_exceeds_bounds():
+            self._overflow(self.shut())
+
+    @property
+    def corked(self) -> bool:
+        """True while frames are kept back."""
+        return self._corked
+
+    def cork(self) -> None:
+        """Keep frames back until `uncork`: the connection is not accepted yet."""
+        self._corked = True
+
+    def uncork(self) -> None:
+        """Write what waited, and from now on every turn."""
+        self._corked = False
+        self.flush()
+
+    def _backlog_exceeds_bounds(self) -> bool:
+        return (
+            self.size + self._writer.held_bytes() > self._max_bytes
+            or len(self.frames) + self._writer.held_frames() > self._max_frames
+        )
+
+    def shut(self) -> int:
+        """Accept nothing more; returns how many frames were thrown away."""
+        lost, self.frames, self.size, self.open = len(self.frames), [], 0, False
+        return lost
+
+
+def deliver(outboxes: Iterable[Outbox], frame: Frame) -> int:
+    """Push one frame to many outboxes; how many took it.
+
+    Every delivery passes this loop, so `Outbox.push` to an outbox that is in use is written out here.
+    """
+    took, size = 0, frame.size
+    for outbox in outboxes:
+        frames = outbox.frames
+        if frames and len(frames) < outbox._max_frames and (total := outbox.size + size) <= outbox._max_bytes:
+            frames.append(frame)
+            outbox.size = total
+            took += 1
+        elif outbox.push(frame):
+            took += 1
+    return took

@@ -1,0 +1,257 @@
+"""How frames leave the process: through the server's frame writer if it offers one, else `await send()`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import types
+from asyncio.tasks import _enter_task, _leave_task
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
+from functools import partial
+from typing import Any, ClassVar, Final, Protocol
+
+from routing_app.core import metrics
+from routing_app.core.codes import INTERNAL, Close, Loss
+from routing_app.core.delivery.frame import Frame
+
+logger = logging.getLogger(__name__)
+
+EXTENSION: Final = "switchboard.writer"
+"""Name of our server's ASGI extension: `scope["extensions"][EXTENSION]` is a `FrameWriter`."""
+MAX_MESSAGE: Final = "switchboard.max_message"
+"""Key of `websocket.accept`: our server takes messages of so many bytes on this socket, whatever others may
+send. Servers that do not know it take no notice."""
+
+CLOSE: Final = "websocket.close"
+AUTOBAHN_GONE: Final = "Disconnected"
+"""What Daphne's `send` raises when the peer is gone, by name: other servers do without Autobahn."""
+
+Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
+
+
+class FrameWriter(Protocol):
+    """The ASGI extension of our server, one per socket."""
+
+    def write(self, data: bytes) -> None:
+        """Write complete frames; silently nothing after the close frame or the loss of the connection."""
+
+    def held(self) -> int:
+        """Bytes accepted and not yet given to the kernel."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame; any code of RFC 6455."""
+
+    def abort(self) -> int:
+        """Drop the connection without waiting for the peer to read; how many frames are thrown away."""
+
+
+class Writer(Protocol):
+    """Takes a connection's frames in order and says what it still holds."""
+
+    def write(self, frames: list[Frame]) -> None:
+        """Take frames for the wire, in order. Never blocks, never raises for a connection that is gone."""
+
+    def held_bytes(self) -> int:
+        """Bytes taken and not yet written, as far as the server lets one see."""
+
+    def held_frames(self) -> int:
+        """Frames taken and not yet written, where the writer counts them; else 0."""
+
+    def close(self, close: Close) -> None:
+        """End the connection in order, after the frames written before."""
+
+    def abort(self, close: Close) -> None:
+        """End the connection of a peer that does not read: what is held is thrown away, and counted here."""
+
+
+class DirectWriter:
+    """Joins frames and writes them once, through our server's extension."""
+
+    __slots__ = ("_server",)
+
+    _joined: ClassVar[tuple[list[Frame], bytes]] = ([], b"")
+    """The frames joined last, by any writer: whoever hears the same address mostly gets the same ones."""
+
+    def __init__(self, server: FrameWriter) -> None:
+        self._server = server
+
+    def write(self, frames: list[Frame]) -> None:
+        """One write for all frames; the list must not change afterwards."""
+        if len(frames) == 1:
+            self._server.write(frames[0].wire)
+            return
+        last, data = DirectWriter._joined
+        if frames != last:
+            data = b"".join([frame.wire for frame in frames])
+            DirectWriter._joined = frames, data
+        self._server.write(data)
+
+    def held_bytes(self) -> int:
+        """What the transport still holds."""
+        return self._server.held()
+
+    def held_frames(self) -> int:
+        """0: the transport counts bytes."""
+        return 0
+
+    def close(self, close: Close) -> None:
+        """Close frame, any code."""
+        self._server.close(close.code, close.reason)
+
+    def abort(self, close: Close) -> None:
+        """Try the close frame, then drop the connection."""
+        self._server.close(close.code, close.reason)
+        self._drop()
+
+    def _drop(self) -> None:
+        """What the server held is lost, and only it knows how many frames that were."""
+        metrics.LOST.labels(Loss.SLOW).inc(self._server.abort())
+
+
+class AsgiWriter:
+    """Plain ASGI: runs `send()` in place while the server takes messages at once, else in one task.
+
+    Daphne's `send` never waits, so stepping the coroutine by hand saves a task switch per frame; uvicorn's
+    waits when the transport is full, and then the rest waits here, where the outbox's bound sees it. `send`
+    may be a middleware's: it finds itself in one task from its first step to its last.
+    """
+
+    __slots__ = ("_begun", "_bytes", "_context", "_failed", "_send", "_task", "_waiting", "on_failure")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._waiting: deque[tuple[dict[str, Any], int]] = deque()
+        """Messages and their bytes; the server has begun with the first one, and waits."""
+        self._bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        self._context = copy_context()
+        self._begun: Any = None
+        self._failed = False
+        self.on_failure: Callable[[], None] = lambda: self.close(INTERNAL)
+        """Called once when `send` fails although the peer is there; what is written then is lost, counted."""
+
+    def write(self, frames: list[Frame]) -> None:
+        """Send each frame, in place while nothing waits."""
+        for frame in frames:
+            self._put(frame.message, frame.size)
+
+    def held_bytes(self) -> int:
+        """Bytes of text that wait for the server to take them."""
+        return self._bytes
+
+    def held_frames(self) -> int:
+        """Messages that wait for the server to take them."""
+        return len(self._waiting)
+
+    def close(self, close: Close) -> None:
+        """Close in order, with a code that every server can send."""
+        self._put({"type": CLOSE, "code": close.anywhere, "reason": close.reason})
+
+    def abort(self, close: Close) -> None:
+        """Throw away what waits, then close. A server that is itself blocked cannot be hurried."""
+        while len(self._waiting) > 1:
+            self._bytes -= self._waiting.pop()[1]
+            metrics.LOST.labels(Loss.SLOW).inc()
+        self.close(close)
+
+    def _put(self, message: dict[str, Any], size: int = 0) -> None:
+        self._waiting.append((message, size))
+        self._bytes += size
+        if len(self._waiting) > 1:
+            return
+        if self._task is None:
+            self._context = copy_context()
+            self._task = asyncio.get_running_loop().create_task(self._pump(), context=self._context)
+        if self._begin(message, self._task):
+            self._bytes -= self._waiting.popleft()[1]
+
+    def _begin(self, message: dict[str, Any], task: asyncio.Task[None]) -> bool:
+        """Run `send()` up to its first wait, as if in the task that runs the rest; True if it has ended."""
+        if self._is_lost(message):
+            return True
+        try:
+            coroutine = self._send(message)
+            waiting_for = self._context.run(_step, coroutine, task)
+        except StopIteration:
+            return True
+        except Exception as error:
+            self._fail(error, message)
+            return True
+        self._begun = _resume(coroutine, waiting_for)
+        return False
+
+    async def _pump(self) -> None:
+        try:
+            while self._waiting:
+                message = self._waiting[0][0]
+                begun, self._begun = self._begun, None
+                if begun is not None or not self._is_lost(message):
+                    try:
+                        await (self._send(message) if begun is None else begun)
+                    except Exception as error:
+                        self._fail(error, message)
+                self._bytes -= self._waiting.popleft()[1]
+        finally:
+            self._task = None
+            self._waiting.clear()
+            self._bytes = 0
+
+    def _is_lost(self, message: dict[str, Any]) -> bool:
+        """Count what is not even tried: one before it was lost, so nothing but the close may follow."""
+        if not self._failed or message["type"] == CLOSE:
+            return False
+        metrics.LOST.labels(Loss.FAILED).inc()
+        return True
+
+    def _fail(self, error: Exception, message: dict[str, Any]) -> None:
+        if self._failed or _is_gone(error):
+            return
+        logger.error(
+            "a frame could not be sent: the server's send(), or a middleware's, failed", exc_info=error
+        )
+        self._failed = True
+        self._is_lost(message)
+        asyncio.get_running_loop().call_soon(self.on_failure)
+
+
+def _is_gone(error: Exception) -> bool:
+    """Whether the peer is gone, of which the receiving side tells the consumer. Not every TimeoutError says
+    so: the kernel's has a number, that of `asyncio.timeout` has none.
+    """
+    if isinstance(error, TimeoutError):
+        return error.errno is not None
+    return isinstance(error, OSError) or type(error).__name__ == AUTOBAHN_GONE
+
+
+def _step(coroutine: Coroutine[Any, Any, None], task: asyncio.Task[None]) -> Any:
+    """Run a coroutine of a task that has not begun up to its first wait; returns what it waits for.
+
+    Whoever it calls finds that task as the current one. Raises StopIteration when it ends.
+    """
+    loop = task.get_loop()
+    if (outer := asyncio.current_task(loop)) is not None:
+        _leave_task(loop, outer)
+    _enter_task(loop, task)
+    try:
+        return coroutine.send(None)
+    finally:
+        _leave_task(loop, task)
+        if outer is not None:
+            _enter_task(loop, outer)
+
+
+@types.coroutine
+def _resume(coroutine: Coroutine[Any, Any, None], waiting_for: Any) -> Generator[Any, Any, None]:
+    """The rest of a coroutine that `_step` began, to be awaited in a task."""
+    while True:
+        step: Callable[[], Any]
+        try:
+            step = partial(coroutine.send, (yield waiting_for))
+        except BaseException as error:
+            step = partial(coroutine.throw, error)
+        try:
+            waiting_for = step()
+        except StopIteration:
+            return

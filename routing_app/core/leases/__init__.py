@@ -1,0 +1,1 @@
+"""Presence of connections, and the leases of the workers that hold them."""

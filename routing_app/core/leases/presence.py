@@ -1,0 +1,321 @@
+"""Who is connected, in every process: leases, never "disconnect ran".
+
+Each worker renews one row every 5 s; its connections count while that lease holds. A worker that cannot renew
+asks the witness every second whether anybody else can (`lease.py`). Rows of connections are
+a copy of what the process knows: if the database was out, or swept the worker, the copy is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from routing_app.core.address import MAX_LENGTH
+from routing_app.core.database import GroupedWrites, Overloaded, query, query_apart
+from routing_app.core.delivery.connection import Connection
+from routing_app.core.leases.lease import Lease
+from routing_app.core.leases.reach import Times, advance, read
+from routing_app.core.leases.witness import Witness, witness_of
+from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Subscription, Worker
+from routing_app.core.protocol import registered
+
+logger = logging.getLogger(__name__)
+
+RENEW_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = 1.0
+"""Between two attempts, once one has failed."""
+LOOK_SECONDS: Final = 1.0
+"""Between two looks at the witness, while a renewal is overdue."""
+CHUNK: Final = 500
+"""Rows in one statement."""
+
+Arrival = tuple[ConnectionRecord, list[Subscription]]
+Change = tuple[str, str, tuple[str, ...]]
+"""A connection's id, its identity and its addresses as they are now."""
+
+
+def kept_seconds() -> float:
+    """How long the row of a worker that is gone stays after its last renewal."""
+    return 4 * LEASE_SECONDS + max((protocol.keep_rows_seconds for protocol in registered()), default=0.0)
+
+
+class Presence:
+    """Records the connections of one worker and keeps its lease."""
+
+    def __init__(self, worker_id: str, writes: GroupedWrites) -> None:
+        self._worker_id = worker_id
+        self._writes = writes
+        self.lease = Lease()
+        self.on_lapse: list[Callable[[timedelta], None]] = []
+        """Called after a renewal that came when the lease was over, with the time since the last."""
+        self._witness: Witness = witness_of(settings.REDIS_URL)
+        self._mark = ""
+        self._renewing: asyncio.Task[bool] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._here: dict[str, tuple[ConnectionRecord, Connection]] = {}
+        self._stale = False
+        self._sweeping: asyncio.Task[None] | None = None
+        self.on_copy: list[Callable[[], asyncio.Future[None]]] = []
+        """Called when connections are copied anew: writes rows of a line that hang on theirs and went."""
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Register the worker and begin to renew, without waiting: a database that is out holds up no socket.
+
+        Rows of connections follow the worker's row, since writes keep their order; if that row could not be
+        made, the next renewal makes it and copies everything.
+        """
+        if self._task is None:
+            began = self.lease.clock()
+            registered = self._submit(_enter, self._worker_id)
+            self._task = asyncio.ensure_future(self._keep_lease(began, registered))
+            self._looking = asyncio.ensure_future(self._watch_lease())
+
+    async def stop(self) -> None:
+        """End the lease at once: everything of this worker is gone from every listing."""
+        if self._task is None:
+            return
+        tasks = [task for task in (self._task, self._looking, self._renewing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *filter(None, [self._sweeping]), return_exceptions=True)
+        self._task = None
+        await self._witness.close()
+        with suppress(Exception):
+            await self._writes.submit(lambda: forget_workers([self._worker_id]))
+
+    def arrive(self, connection: Connection) -> asyncio.Future[None]:
+        """Record a connection and what it hears; the future resolves after the commit.
+
+        Called again it writes what could not be written, or was lost.
+        """
+        known = self._here.get(connection.id)
+        record = (
+            known[0]
+            if known is not None
+            else ConnectionRecord(
+                id=connection.id,
+                worker_id=self._worker_id,
+                line=connection.line,
+                peer=str(connection.peer)[:64],
+                connected_at=timezone.now(),
+            )
+        )
+        self._here[connection.id] = (record, connection)
+        return self._submit(_insert, _arrival(record, connection))
+
+    def change(self, connection: Connection) -> asyncio.Future[None]:
+        """Record that a connection's identity or addresses are others now."""
+        change = connection.id, _storable(connection.identity, 255), _heard(connection)
+        return self._submit(_rewrite, change)
+
+    def leave(self, connection: Connection) -> None:
+        """Remove a connection's record; safe to call twice."""
+        if self._here.pop(connection.id, None) is not None:
+            self._submit(_delete, connection.id)
+
+    async def renew(self) -> bool:
+        """Renew the lease, whatever else waits; make the copy anew where it may be wrong. Never raises.
+
+        True when it has succeeded. Those who ask while one is on its way share it: a lease is renewed in
+        order.
+        """
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.ensure_future(self._renew())
+        return await asyncio.shield(self._renewing)
+
+    async def _renew(self) -> bool:
+        began = self.lease.clock()
+        try:
+            times = await query_apart(read)
+            self._mark = times.mark
+            witnessed = await self._witness.tell(times.mark)
+            known = await query_apart(_renew, self._worker_id, times, witnessed)
+        except Exception as error:
+            logger.warning("presence: the lease could not be renewed: %s", error)
+            return False
+        gap = self.lease.renewed(began, times.witnessed)
+        if gap >= timedelta(seconds=LEASE_SECONDS):
+            for hook in self.on_lapse:
+                hook(gap)
+        if not known or self._stale:
+            self._stale = False
+            self._copy_all()
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.ensure_future(_sweep_beside())
+        return True
+
+    async def _keep_lease(self, began: float, registered: asyncio.Future[Any]) -> None:
+        try:
+            times: Times = await asyncio.shield(registered)
+        except Exception as error:
+            logger.warning("presence: the worker could not be registered: %s", error)
+            renewed = False
+        else:
+            self._mark = times.mark
+            self.lease.renewed(began, times.witnessed)
+            renewed = True
+        while True:
+            await asyncio.sleep(RENEW_SECONDS if renewed else RETRY_SECONDS)
+            renewed = await self.renew()
+
+    async def _watch_lease(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.lease.age > RENEW_SECONDS + LOOK_SECONDS:
+                await self.look()
+
+    async def look(self) -> None:
+        """Ask the witness whether anybody else could renew. Never raises."""
+        began = self.lease.clock()
+        word = await self._witness.look(self._mark) if self._mark else None
+        if word is None:
+            self.lease.not_seen()
+        else:
+            self.lease.looked(began, self.lease.clock(), word)
+
+    def _submit(self, write_many: Callable[[list[Any]], Any], item: Any) -> asyncio.Future[Any]:
+        return self._checked(lambda: self._writes.submit_item(write_many, item))
+
+    def _copy_all(self) -> None:
+        here = [_arrival(record, connection) for record, connection in self._here.values()]
+        self._checked(lambda: self._writes.submit(lambda: _reconcile(self._worker_id, here)))
+        for hook in self.on_copy:
+            self._checked(hook)
+
+    def _checked(self, submit: Callable[[], asyncio.Future[Any]]) -> asyncio.Future[Any]:
+        """Submit a write without which the copy is wrong."""
+        try:
+            future = submit()
+        except Overloaded as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+        future.add_done_callback(self._check)
+        return future
+
+    def _check(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is not None:
+            self._stale = True
+
+
+def _arrival(record: ConnectionRecord, connection: Connection) -> Arrival:
+    record.identity = _storable(connection.identity, 255)
+    return record, [Subscription(connection_id=record.id, address=a) for a in _heard(connection)]
+
+
+def _heard(connection: Connection) -> tuple[str, ...]:
+    return tuple(_storable(address, MAX_LENGTH) for address in connection.addresses)
+
+
+def _storable(text: str, size: int) -> str:
+    """A client's text as every database takes it: one that none takes would spoil the copy of all others."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:size]
+
+
+def _insert(arrivals: list[Arrival]) -> None:
+    ConnectionRecord.objects.bulk_create([record for record, _ in arrivals], CHUNK, ignore_conflicts=True)
+    subscriptions = [subscription for _, mine in arrivals for subscription in mine]
+    Subscription.objects.bulk_create(subscriptions, CHUNK, ignore_conflicts=True)
+
+
+def _delete(ids: list[str]) -> None:
+    for start in range(0, len(ids), CHUNK):
+        chunk = ids[start : start + CHUNK]
+        ConnectionRecord.objects.filter(id__in=chunk).delete()
+
+
+def _rewrite(changes: list[Change]) -> None:
+    """Bring rows up to date, the last change of each connection; one without a row is left alone."""
+    latest = {id: (identity, addresses) for id, identity, addresses in changes}
+    ids = list(latest)
+    for start in range(0, len(ids), CHUNK):
+        _rewrite_chunk({id: latest[id] for id in ids[start : start + CHUNK]})
+
+
+def _rewrite_chunk(wanted: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+    records = ConnectionRecord.objects.in_bulk(list(wanted))
+    renamed = [record for id, record in records.items() if record.identity != wanted[id][0]]
+    for record in renamed:
+        record.identity = wanted[record.id][0]
+    ConnectionRecord.objects.bulk_update(renamed, ["identity"])
+    stored = {
+        (row.connection_id, row.address): row.pk
+        for row in Subscription.objects.filter(connection_id__in=list(records))
+    }
+    pairs = {(id, address) for id in records for address in wanted[id][1]}
+    Subscription.objects.filter(pk__in=[pk for pair, pk in stored.items() if pair not in pairs]).delete()
+    new = [Subscription(connection_id=id, address=address) for id, address in pairs - stored.keys()]
+    Subscription.objects.bulk_create(new, CHUNK, ignore_conflicts=True)
+
+
+def _enter(worker_ids: list[str]) -> Times:
+    """Make the rows of workers, with a lease of the times that are returned."""
+    times = read()
+    _register(worker_ids, times)
+    return times
+
+
+def _register(worker_ids: list[str], times: Times) -> None:
+    host = socket.gethostname()[:255]
+    rows = [Worker(id=id, host=host, pid=os.getpid(), leased_at=times.witnessed) for id in worker_ids]
+    Worker.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _renew(worker_id: str, times: Times, witnessed: bool) -> bool:
+    """Renew the worker's row, or make it; False when it had to be made.
+
+    A renewal that was given up may be written late, after the next one: `leased_at` never goes back.
+    """
+    advance(times, witnessed)
+    leased = Case(When(leased_at__gt=times.witnessed, then=F("leased_at")), default=Value(times.witnessed))
+    if Worker.objects.filter(id=worker_id).update(renewed_at=Now(), leased_at=leased):
+        return True
+    _register([worker_id], times)
+    return False
+
+
+def _reconcile(worker_id: str, here: list[Arrival]) -> None:
+    """Make rows equal to what is here. Those that are right are only read: rows of lines hang on them."""
+    known = set(ConnectionRecord.objects.filter(worker_id=worker_id).values_list("id", flat=True))
+    _delete(list(known - {record.id for record, _ in here}))
+    _insert([arrival for arrival in here if arrival[0].id not in known])
+    _rewrite(
+        [
+            (record.id, record.identity, tuple(subscription.address for subscription in mine))
+            for record, mine in here
+            if record.id in known
+        ]
+    )
+
+
+async def _sweep_beside() -> None:
+    """Not with the grouped writes: tens of thousands of rows would hold up everybody's."""
+    try:
+        await query(sweep)
+    except Exception as error:
+        logger.warning("presence: cannot sweep: %s", error)
+
+
+def sweep() -> int:
+    """Delete workers that have been gone for long, and all that belongs to them; how many there were."""
+    gone = Worker.objects.gone_for(kept_seconds(), read().witnessed)
+    return forget_workers(gone.values_list("id", flat=True))
+
+
+def forget_workers(ids: Iterable[str]) -> int:
+    """Delete workers and all that belongs to them."""
+    ids = list(ids)
+    if ids:
+        Worker.objects.filter(id__in=ids).delete()
+    return len(ids)

@@ -1,0 +1,1 @@
+"""What REST stands on: authentication, bodies, errors, the OpenAPI document, and views of the core."""

@@ -1,0 +1,121 @@
+"""The REST face of the core: publish to any line, list clients, disconnect them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.core.exceptions import RequestDataTooBig
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.defaults import bad_request, page_not_found
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers, status
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
+
+from routing_app.core.address import AddressError, make
+from routing_app.core.models import ConnectionRecord, Scope
+from routing_app.core.publishing import check_addresses, disconnect_sync, publish_sync
+from routing_app.core.rest.fields import StringField
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404: as JSON below `/api/`, where programs ask, and else as Django's page."""
+    if request.path.startswith("/api/"):
+        return JsonResponse({"detail": "Not found."}, status=404)
+    return page_not_found(request, exception)
+
+
+def unreadable(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """413 for a body that is too large, else 400: as JSON below `/api/`, and else as Django's page."""
+    too_large = isinstance(exception, RequestDataTooBig)
+    if request.path.startswith("/api/"):
+        sentence = "The body is too large." if too_large else "The request cannot be read."
+        return JsonResponse({"detail": sentence}, status=413 if too_large else 400)
+    if too_large:
+        return HttpResponse("The body is too large.\n", status=413, content_type="text/plain; charset=utf-8")
+    return bad_request(request, exception)
+
+
+class PublishSerializer(serializers.Serializer[Any]):
+    """`{"addresses": ["token:abc1", ...], "message": <any JSON>}`."""
+
+    addresses = serializers.ListField(
+        child=StringField(max_length=512, trim_whitespace=False), allow_empty=False, min_length=1
+    )
+    message = serializers.JSONField(allow_null=True)
+
+    def validate_addresses(self, value: list[str]) -> tuple[str, ...]:
+        """Distinct addresses that may be published to."""
+        try:
+            return check_addresses(value)
+        except AddressError as error:
+            raise ValidationError(str(error)) from None
+
+
+class OutcomeSerializer(serializers.Serializer[Any]):
+    """`delivered_to` where this process knows all receivers, else `accepted`."""
+
+    delivered_to = serializers.IntegerField(required=False)
+    accepted = serializers.BooleanField(required=False)
+
+
+class PublishView(APIView):
+    """Publish one message to addresses of any line."""
+
+    scopes: ClassVar = {"POST": Scope.PUBLISH}
+
+    @extend_schema(operation_id="publish", request=PublishSerializer, responses=OutcomeSerializer)
+    def post(self, request: Request) -> Response:
+        """Each receiver gets the message once, in the shape of its own line."""
+        serializer = PublishSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        data = serializer.validated_data
+        outcome = publish_sync(data["addresses"], data["message"], sender=str(request.user))
+        return Response(outcome.as_json())
+
+
+class ClientSerializer(serializers.ModelSerializer[ConnectionRecord]):
+    """One connected client."""
+
+    class Meta:
+        model = ConnectionRecord
+        fields = ("id", "line", "identity", "peer", "worker", "connected_at")
+
+
+class ClientViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[ConnectionRecord]):
+    """Connected clients of every line and worker."""
+
+    serializer_class = ClientSerializer
+    lookup_value_regex = "[0-9a-f]+"
+    queryset = ConnectionRecord.objects.none()
+
+    def get_queryset(self) -> QuerySet[ConnectionRecord]:
+        """Present connections, narrowed by `?line=` and `?address=`."""
+        rows = ConnectionRecord.objects.present()
+        line, address = (self.request.query_params.get(name, "") for name in ("line", "address"))
+        if line:
+            rows = rows.filter(line=line)
+        return rows.hearing(address) if address else rows
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("line", str, description="Only clients of this line."),
+            OpenApiParameter("address", str, description="Only clients that hear this address."),
+        ]
+    )
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Clients that are connected now."""
+        return super().list(request, *args, **kwargs)
+
+    @extend_schema(request=None, responses={202: OutcomeSerializer})
+    @action(detail=True, methods=["post"])
+    def disconnect(self, request: Request, pk: str | None = None) -> Response:
+        """End one connection, on whatever worker it is."""
+        outcome = disconnect_sync(make("connection", self.get_object().pk))
+        return Response(outcome.as_json(), status=status.HTTP_202_ACCEPTED)

@@ -1,0 +1,38 @@
+"""What HTTP says while Redis or the database is out: 503, whichever view has met it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.deprecation import MiddlewareMixin
+
+from routing_app.core import metrics
+from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
+from routing_app.core.cluster.subscriptions import LayerUnavailable
+from routing_app.core.codes import Advice, Refusal
+from routing_app.core.database import Overloaded
+from routing_app.core.rest.exceptions import LINE
+
+logger = logging.getLogger(__name__)
+
+BACKING_SERVICES: Final = (LayerUnavailable, Overloaded, OperationalError, InterfaceError)
+"""What views and handlers raise while Redis or the database is out."""
+
+
+class OutageMiddleware(MiddlewareMixin):
+    """Turns an outage that a view met into 503 with `Retry-After`; without it Django answers 500."""
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """The answer for an exception of BACKING_SERVICES; None for any other."""
+        if not isinstance(error, BACKING_SERVICES):
+            return None
+        metrics.REFUSED.labels(LINE, Refusal.UNAVAILABLE).inc()
+        logger.warning("%s %s: a backing service is down: %s", request.method, request.path, error)
+        return JsonResponse(
+            {"detail": "A backing service is down, try again later."},
+            status=503,
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS[Advice.LATER])},
+        )

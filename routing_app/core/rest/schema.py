@@ -1,0 +1,62 @@
+"""What the OpenAPI document says about API keys and errors."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import build_object_type
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse
+
+from routing_app.core.protocol import registered
+
+DETAIL: Final = build_object_type(properties={"detail": {"type": "string"}}, required=["detail"])
+ERRORS: Final = {
+    "400": OpenApiResponse(OpenApiTypes.ANY, "What is wrong, by field."),
+    "401": OpenApiResponse(DETAIL, "No API key, or a wrong one."),
+    "403": OpenApiResponse(DETAIL, "The API key lacks the scope."),
+    "404": OpenApiResponse(DETAIL, "No such row or page."),
+    "406": OpenApiResponse(DETAIL, "Only JSON is answered."),
+    "415": OpenApiResponse(DETAIL, "The body's media type is not read here."),
+}
+"""What REST Framework answers by itself."""
+
+
+def document_protocols(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """drf-spectacular's post-processing hook: add what protocols say of paths that it cannot see."""
+    for protocol in registered():
+        if protocol.openapi is not None:
+            protocol.openapi(result)
+    return result
+
+
+class Described(AutoSchema):
+    """Describes errors too; a view whose errors are others sets `describes_own_errors`."""
+
+    def _get_filter_parameters(self) -> list[dict[str, Any]]:
+        """Those of REST Framework, whose search refuses NUL."""
+        parameters: list[dict[str, Any]] = super()._get_filter_parameters()  # type: ignore[no-untyped-call]
+        for parameter in parameters:
+            if parameter["name"] == "search":
+                parameter["schema"] |= {"pattern": "^[^\\u0000]*$"}
+        return parameters
+
+    def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> dict[str, Any]:
+        bodies: dict[str, Any] = super()._get_response_bodies(direction)
+        if getattr(self.view, "describes_own_errors", False):
+            return bodies
+        errors = {code: self._get_response_for_code(error, code) for code, error in ERRORS.items()}  # type: ignore[no-untyped-call]
+        return errors | bodies
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Tells the OpenAPI document how a key is presented."""
+
+    target_class = "routing_app.core.rest.auth.ApiKeyAuthentication"
+    name = ["apiKey", "bearer"]  # noqa: RUF012 - the base class declares it so
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+        """A header, or a bearer token."""
+        return [{"type": "apiKey", "in": "header", "name": "X-API-Key"}, {"type": "http", "scheme": "bearer"}]

@@ -1,0 +1,249 @@
+"""The ASGI application at `/socket.io/`: every request and WebSocket of Engine.IO comes in here."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from routing_app.core import metrics
+from routing_app.core.access import admission
+from routing_app.core.access.admission import Refused
+from routing_app.core.access.handshake import deny, retry_after, send_away
+from routing_app.core.address import worker_of
+from routing_app.core.codes import MALFORMED, ORIGIN, TOO_BIG, Refusal
+from routing_app.core.rest.middleware import BACKING_SERVICES
+from routing_app.core.worker import Worker, current_worker
+from routing_app.engineio import polling, websocket, wire
+from routing_app.engineio.bridge import Bridges
+from routing_app.engineio.polling import PayloadTooBig, Polled
+from routing_app.engineio.registry import Registry
+from routing_app.engineio.remote_sessions import RemoteSession, RemoteSessions
+from routing_app.engineio.request import (
+    MESSAGES,
+    Header,
+    Request,
+    cross_origin,
+    header,
+    read_request,
+    respond,
+)
+from routing_app.engineio.session import (
+    Application,
+    Fault,
+    Options,
+    RequestRefused,
+    Session,
+)
+from routing_app.engineio.websocket import Channel
+
+logger = logging.getLogger(__name__)
+
+
+class Desk:
+    """What the endpoint keeps in one worker."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        options: Options,
+        application: Callable[[Session], Application],
+        protocol: str,
+    ) -> None:
+        self.registry = Registry(worker, options, application)
+        self.remote = RemoteSessions(worker, self.registry, protocol)
+        self.bridges = Bridges(self.remote, worker.limits.beside(options.max_payload))
+
+
+class Endpoint:
+    """Serves sessions of one protocol; `application(session)` is what each speaks to."""
+
+    def __init__(
+        self,
+        line: str,
+        application: Callable[[Session], Application],
+        options: Options,
+    ) -> None:
+        self._line = line
+        self._application = application
+        self._options = options
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one ASGI scope, `http` or `websocket`."""
+        serve = self._serve_http if scope["type"] == "http" else self._serve_websocket
+        await serve(scope, receive, send)
+
+    def sessions(self, worker: Worker) -> Registry:
+        """The sessions that this process owns."""
+        return self._desk(worker).registry
+
+    def desk(self, worker: Worker) -> Desk:
+        """A new desk, which the protocol keeps as `engineio`."""
+        return Desk(worker, self._options, self._application, self._line)
+
+    def _desk(self, worker: Worker) -> Desk:
+        desk: Desk = worker.protocols[self._line].engineio
+        return desk
+
+    # --- HTTP --------------------------------------------------------------------------------------------
+
+    async def _serve_http(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = cross_origin(scope)
+        try:
+            admission.check_origin(self._line, scope)
+            if scope["method"] == "OPTIONS":
+                await respond(send, 204, b"", headers + _preflight(scope))
+                return
+            await self._poll(read_request(scope), scope, receive, send, headers)
+        except RequestRefused as refused:
+            self._count(Refusal.MALFORMED)
+            await respond(send, 400, _error(refused.fault), headers, b"application/json")
+        except PayloadTooBig:
+            self._count(Refusal.TOO_BIG)
+            await respond(send, 413, b"", [*headers, (b"connection", b"close")])
+        except (Refused, *BACKING_SERVICES) as error:
+            close = self._counted(error).close
+            if close is ORIGIN:
+                await respond(send, 403, _error(Fault.FORBIDDEN), headers, b"application/json")
+            else:
+                await respond(send, 503, b"", [*headers, retry_after(close.advice)])
+
+    async def _poll(
+        self, request: Request, scope: Any, receive: Any, send: Any, headers: list[Header]
+    ) -> None:
+        method = scope["method"]
+        if not request.sid:
+            if method != "GET":
+                raise RequestRefused(Fault.BAD_METHOD)
+            await self._open_polling(request, scope, send, headers)
+            return
+        session = await self._find(request)
+        if method == "GET":
+            await polling.answer_get(session, scope, receive, send, headers)
+        elif method == "POST":
+            await self._post(session, request, scope, receive, send, headers)
+        else:
+            raise RequestRefused(Fault.BAD_REQUEST)
+
+    async def _post(
+        self, session: Polled, request: Request, scope: Any, receive: Any, send: Any, headers: list[Header]
+    ) -> None:
+        """What is no payload ends the session: what it held is lost, and order with it."""
+        try:
+            await polling.answer_post(session, request, scope, receive, send, headers, self._options)
+        except wire.WireError:
+            await session.end(MALFORMED)
+            raise RequestRefused(Fault.BAD_REQUEST) from None
+        except PayloadTooBig:
+            await session.end(TOO_BIG)
+            raise
+
+    async def _open_polling(self, request: Request, scope: Any, send: Any, headers: list[Header]) -> None:
+        session = await self._open(current_worker(), request, scope)
+        await polling.answer_open(session, send, headers)
+
+    # --- WebSocket ---------------------------------------------------------------------------------------
+
+    async def _serve_websocket(self, scope: Any, receive: Any, send: Any) -> None:
+        if (await receive())["type"] != "websocket.connect":
+            return
+        try:
+            admission.check_origin(self._line, scope)
+            request = read_request(scope)
+            channel = Channel(scope, receive, send, request, self._options.max_payload)
+            if request.sid:
+                await self._upgrade(request, channel)
+            else:
+                session = await self._open(current_worker(), request, scope)
+                await _guarded(session, channel)
+        except RequestRefused as refused:
+            self._count(Refusal.MALFORMED)
+            await _deny(scope, send, 400, _error(refused.fault))
+        except (Refused, *BACKING_SERVICES) as error:
+            close = self._counted(error).close
+            if close is ORIGIN:
+                await _deny(scope, send, 403, _error(Fault.FORBIDDEN))
+            else:
+                await send_away(scope, send, close)
+
+    async def _upgrade(self, request: Request, channel: Channel) -> None:
+        session = self.sessions(current_worker()).find(request.sid)
+        if session is None:
+            await self._bridge(request, channel)
+            return
+        if session.version != request.version:
+            raise RequestRefused(Fault.BAD_REQUEST)
+        await channel.accept()
+        await websocket.upgrade(session, channel)
+
+    async def _bridge(self, request: Request, channel: Channel) -> None:
+        desk = await self._remote_desk(request)
+        await desk.bridges.serve(request.sid, request.version, channel, self._options.upgrade_timeout)
+
+    # --- sessions ----------------------------------------------------------------------------------------
+
+    async def _open(self, worker: Worker, request: Request, scope: Any) -> Session:
+        """A new session, with a seat. Raises Refused, LayerUnavailable."""
+        peer = admission.peer_of(scope)
+        await admission.enter(worker, peer)
+        try:
+            return self.sessions(worker).open(request.version, peer, request.query)
+        except BaseException:
+            worker.seats.leave(peer.host)
+            raise
+
+    async def _find(self, request: Request) -> Polled:
+        """The session of a request, here or at the worker that owns it. Raises RequestRefused."""
+        session = self.sessions(current_worker()).find(request.sid)
+        if session is None:
+            desk = await self._remote_desk(request)
+            return RemoteSession(desk.remote, request.sid, request.version)
+        if session.version != request.version:
+            raise RequestRefused(Fault.BAD_REQUEST)
+        return session
+
+    async def _remote_desk(self, request: Request) -> Desk:
+        """What speaks to the owner of a session that is not here. Raises RequestRefused, LayerUnavailable."""
+        worker = current_worker()
+        if worker_of(request.sid) in ("", worker.id) or not worker.relay.reaches_others:
+            raise RequestRefused(Fault.UNKNOWN_SID)
+        await worker.start()
+        return self._desk(worker)
+
+    def _counted(self, error: Exception) -> Refused:
+        refused = admission.refused_by(self._line, error)
+        self._count(refused.reason)
+        return refused
+
+    def _count(self, reason: Refusal) -> None:
+        metrics.REFUSED.labels(self._line, reason).inc()
+
+
+async def _guarded(session: Session, channel: Channel) -> None:
+    """Accept and serve; a client that went away within the handshake leaves no session."""
+    try:
+        await channel.accept()
+        await websocket.begin(session, channel)
+    finally:
+        session.close()
+
+
+def _error(fault: Fault) -> bytes:
+    """The body of a refusal, as the original servers write it."""
+    return json.dumps({"code": fault, "message": MESSAGES[fault]}, separators=(",", ":")).encode()
+
+
+def _preflight(scope: Any) -> list[Header]:
+    """What a browser may send."""
+    wanted = header(scope, b"access-control-request-headers") or "Content-Type, Authorization"
+    return [
+        (b"access-control-allow-methods", b"GET,POST,OPTIONS"),
+        (b"access-control-allow-headers", wanted.encode("latin-1")),
+        (b"access-control-max-age", b"600"),
+    ]
+
+
+async def _deny(scope: Any, send: Any, status: int, body: bytes) -> None:
+    """Refuse a WebSocket for good."""
+    await deny(scope, send, status, body, [(b"content-type", b"application/json")], 4000 + status)

@@ -1,0 +1,106 @@
+"""The polling transport: GET waits for packets, POST brings some. Plain ASGI, no Django in between."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Protocol
+
+from routing_app.core.codes import Close
+from routing_app.core.rest.bodies import Gone, TooLarge, read_body
+from routing_app.engineio import wire
+from routing_app.engineio.request import Header, Request, header, respond
+from routing_app.engineio.session import UPGRADES, Fault, Options, RequestRefused, Session
+from routing_app.engineio.wire import Packet, Payload
+
+PIPELINE: Final = "switchboard.pipeline"
+"""ASGI extension of our server: `(call) -> None`; has it called once when another request waits behind."""
+
+
+class PayloadTooBig(Exception):
+    """A body over the limit."""
+
+
+class Polled(Protocol):
+    """A session as this transport sees it: one of this process, or one that another worker owns."""
+
+    def begin_poll(self) -> asyncio.Future[None]:
+        """See Session.begin_poll; what it resolves with does not matter."""
+
+    def end_poll(self) -> Payload:
+        """See Session.end_poll."""
+
+    def drop_poll(self) -> None:
+        """See Session.drop_poll."""
+
+    def release(self) -> None:
+        """See Session.release."""
+
+    async def post(self, packets: list[Packet]) -> None:
+        """See Session.post."""
+
+    async def end(self, close: Close) -> None:
+        """See Session.end."""
+
+
+async def answer_open(session: Session, send: Any, headers: list[Header]) -> None:
+    """Answer the first request: the opening packet alone, since some clients read no more of it."""
+    payload = session.encode([session.opening(UPGRADES)])
+    await session.start()
+    await respond(send, 200, payload.body, headers, payload.content_type)
+
+
+async def answer_get(session: Polled, scope: Any, receive: Any, send: Any, headers: list[Header]) -> None:
+    """Wait for packets and answer them; nothing when the client goes away first. Raises RequestRefused.
+
+    What waits behind a poll in the same connection may be what keeps the session alive: then the poll ends.
+    """
+    ready = session.begin_poll()
+    if (on_another := (scope.get("extensions") or {}).get(PIPELINE)) is not None:
+        on_another(session.release)
+    if await _unless_gone(ready, receive):
+        payload = session.end_poll()
+        await respond(send, 200, payload.body, headers, payload.content_type)
+    else:
+        session.drop_poll()
+
+
+async def answer_post(
+    session: Polled,
+    request: Request,
+    scope: Any,
+    receive: Any,
+    send: Any,
+    headers: list[Header],
+    options: Options,
+) -> None:
+    """Take packets and answer `ok`. Raises RequestRefused, WireError, PayloadTooBig."""
+    try:
+        body = await read_body(scope, receive, options.max_payload)
+    except TooLarge:
+        raise PayloadTooBig from None
+    except Gone:
+        raise RequestRefused(Fault.BAD_REQUEST) from None
+    content_type = (header(scope, b"content-type") or "").encode("latin-1")
+    packets = wire.decode_payload(request.version, body, content_type, options.max_packets)
+    await session.post(packets)
+    await respond(send, 200, b"ok", headers)
+
+
+async def _unless_gone(ready: asyncio.Future[Any], receive: Any) -> bool:
+    """Wait for `ready`; False when the client goes away first, which cancels it. Raises what `ready` does."""
+    if ready.done():
+        ready.result()
+        return True
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((ready, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        if not ready.done():
+            ready.cancel()
+    return not ready.cancelled() and (ready.result() or True)
+
+
+async def _disconnected(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

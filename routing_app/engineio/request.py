@@ -1,0 +1,92 @@
+"""What a request to the endpoint says: version, transport, session; and how it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from routing_app.engineio.session import Fault, RequestRefused
+from routing_app.engineio.wire import TEXT_TYPE, VERSIONS
+
+Header = tuple[bytes, bytes]
+
+MAX_FIELDS: Final = 64
+"""Fields of a query string that are read."""
+MESSAGES: Final = {
+    Fault.UNKNOWN_TRANSPORT: "Transport unknown",
+    Fault.UNKNOWN_SID: "Session ID unknown",
+    Fault.BAD_METHOD: "Bad handshake method",
+    Fault.BAD_REQUEST: "Bad request",
+    Fault.FORBIDDEN: "Forbidden",
+    Fault.UNSUPPORTED_VERSION: "Unsupported protocol version",
+}
+"""The texts of the original servers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The query of one request, checked."""
+
+    version: int
+    transport: str
+    sid: str
+    query: Mapping[str, str]
+
+    @property
+    def encodes_twice(self) -> bool:
+        """Whether its client encodes text a second time also in frames: socket.io-client 1.0."""
+        return self.query.get("EIO") == "2"
+
+
+def read_request(scope: Mapping[str, Any]) -> Request:
+    """Check the query of a scope. Raises RequestRefused."""
+    try:
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), True, max_num_fields=MAX_FIELDS))
+    except ValueError:
+        raise RequestRefused(Fault.BAD_REQUEST) from None
+    transport = query.get("transport", "")
+    if transport not in ("polling", "websocket"):
+        raise RequestRefused(Fault.UNKNOWN_TRANSPORT)
+    version = VERSIONS.get(query.get("EIO", ""))
+    if version is None:
+        raise RequestRefused(Fault.UNSUPPORTED_VERSION)
+    if "j" in query or (transport == "polling") != (scope["type"] == "http"):
+        raise RequestRefused(Fault.BAD_REQUEST)
+    return Request(version, transport, query.get("sid", ""), query)
+
+
+def header(scope: Mapping[str, Any], name: bytes) -> str | None:
+    """The last header of a name; None when there is none."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return values[-1].decode("latin-1") if values else None
+
+
+def cross_origin(scope: Mapping[str, Any]) -> list[Header]:
+    """CORS as the original servers do it: an Origin is reflected, with credentials; without one, anybody.
+
+    Whether the origin may come here at all is checked before.
+    """
+    origin = header(scope, b"origin")
+    if origin is None:
+        return [(b"access-control-allow-origin", b"*")]
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-credentials", b"true"),
+        (b"vary", b"Origin"),
+    ]
+
+
+async def respond(
+    send: Any, status: int, body: bytes, headers: Iterable[Header], content_type: bytes = TEXT_TYPE
+) -> None:
+    """A whole HTTP response."""
+    all_headers = [
+        (b"content-type", content_type),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *headers,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,144 @@
+"""One Engine.IO session as a Socket.IO client: it connects to namespaces, and packets go to their sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+from django.conf import settings
+
+from routing_app.core import metrics
+from routing_app.core.access.limits import TokenBucket
+from routing_app.core.codes import MALFORMED, SILENT, UNSUPPORTED_DATA, Close, Refusal
+from routing_app.core.worker import Worker
+from routing_app.engineio.session import Session
+from routing_app.engineio.socketio import wire
+from routing_app.engineio.socketio.socket import Namespace, Socket
+from routing_app.engineio.wire import MESSAGE
+from routing_app.engineio.wire import Packet as EnginePacket
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS: Final = 45.0
+"""How long a client of protocol 5 may stay in no namespace (the original's `connectTimeout`)."""
+
+
+class Client:
+    """The application of a session (`session.Application`)."""
+
+    def __init__(
+        self,
+        session: Session,
+        worker: Worker,
+        line: str,
+        namespaces: Mapping[str, Namespace],
+        connect_seconds: float = CONNECT_SECONDS,
+    ) -> None:
+        self._session = session
+        self._worker = worker
+        self._line = line
+        self._namespaces = namespaces
+        self._connect_seconds = connect_seconds
+        self._sockets: dict[str, Socket] = {}
+        self._bucket = TokenBucket(settings.MESSAGE_RATE, settings.MESSAGE_BURST)
+        self._counted = metrics.RECEIVED.labels(line)
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def opened(self) -> None:
+        """Clients before protocol 5 are put into the main namespace; later ones have to say where."""
+        if self._session.version == 3:
+            await self._connect(wire.Packet(wire.CONNECT))
+        else:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._connect_seconds, self._session.close, SILENT)
+
+    async def received(self, message: EnginePacket) -> None:
+        """Take one Socket.IO packet. What is none ends the session, as in the original."""
+        self._counted.inc()
+        if pause := self._bucket.take():
+            await asyncio.sleep(pause)
+        if isinstance(message, bytes):
+            self._refuse(Refusal.BINARY, UNSUPPORTED_DATA)
+            return
+        try:
+            packet = wire.decode(message)
+        except wire.BinaryRefused:
+            self._refuse(Refusal.BINARY, UNSUPPORTED_DATA)
+        except wire.WireError:
+            self._refuse(Refusal.MALFORMED, MALFORMED)
+        else:
+            await self._take(packet)
+
+    def closed(self, close: Close) -> None:
+        """The session has ended, and all its sockets with it."""
+        self._stop_waiting()
+        for socket in list(self._sockets.values()):
+            socket.close()
+
+    async def _take(self, packet: wire.Packet) -> None:
+        socket = self._sockets.get(packet.namespace)
+        if packet.type == wire.CONNECT:
+            await self._connect(packet)
+        elif socket is None and packet.namespace == wire.MAIN:
+            return
+        elif socket is None:
+            # The server may have ended the namespace while this was on its way.
+            metrics.REFUSED.labels(self._line, Refusal.PATH).inc()
+        elif packet.type == wire.DISCONNECT:
+            socket.close()
+        else:
+            await socket.received(packet)
+
+    async def _connect(self, packet: wire.Packet) -> None:
+        """Open a namespace; a second CONNECT to it changes nothing."""
+        name = packet.namespace
+        namespace = self._namespaces.get(name)
+        if namespace is None and name == wire.MAIN:
+            self._enter_main()
+            return
+        if namespace is None:
+            metrics.REFUSED.labels(self._line, Refusal.PATH).inc()
+            self._send(wire.refuse(name, "Invalid namespace", self._session.version))
+            return
+        if name in self._sockets or not self._session.open:
+            return
+        self._stop_waiting()
+        socket = self._sockets[name] = Socket(
+            self._session,
+            self._worker,
+            self._line,
+            name,
+            namespace,
+            packet.data or {},
+            packet.query,
+            self._forget,
+        )
+        await socket.open()
+
+    def _enter_main(self) -> None:
+        """The main namespace exists for every client, also where it offers nothing."""
+        self._stop_waiting()
+        sid = secrets.token_hex(10) if self._session.version == 4 else None
+        self._send(wire.connect(wire.MAIN, sid))
+
+    def _send(self, packet: str) -> None:
+        """Send behind what the sockets have sent until now."""
+        for socket in self._sockets.values():
+            socket.connection.outbox.flush()
+        self._session.send(MESSAGE + packet)
+
+    def _forget(self, socket: Socket) -> None:
+        self._sockets.pop(socket.name, None)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, reason: Refusal, close: Close) -> None:
+        metrics.REFUSED.labels(self._line, reason).inc()
+        logger.info("%s: a session ends: %s", self._line, close.reason)
+        self._session.close(close)

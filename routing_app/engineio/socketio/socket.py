@@ -1,0 +1,163 @@
+"""One client in one namespace: a core Connection whose frames go through the Engine.IO session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from routing_app.core import metrics
+from routing_app.core.access import admission
+from routing_app.core.codes import NORMAL, Advice, Close
+from routing_app.core.delivery.connection import Connection, Encoder, new_id
+from routing_app.core.delivery.frame import Frame
+from routing_app.core.worker import Worker
+from routing_app.engineio.session import Session
+from routing_app.engineio.socketio import wire
+from routing_app.engineio.wire import MESSAGE
+
+Ack = Callable[..., None]
+"""Answers an event that asked for it; its arguments become the ack's."""
+
+
+class Handler(Protocol):
+    """What a namespace does, one for each socket."""
+
+    async def opened(self) -> None:
+        """After CONNECT was answered."""
+
+    async def received(self, name: Any, arguments: list[Any], ack: Ack) -> None:
+        """An event. The next packet of the session is read when this returns."""
+
+    def closed(self) -> None:
+        """The socket has ended, whoever ended it. Called once, and must not wait."""
+
+
+class Namespace(Protocol):
+    """How a namespace is offered."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """What turns publications into frames of this namespace."""
+
+    def handler(self, socket: Socket) -> Handler:
+        """What serves a socket that connects."""
+
+
+class SocketWriter:
+    """A core Writer over a session; what it holds is what the whole session holds."""
+
+    __slots__ = ("_leave", "_namespace", "_session")
+
+    def __init__(self, session: Session, namespace: str, leave: Callable[[], None]) -> None:
+        self._session = session
+        self._namespace = namespace
+        self._leave = leave
+
+    def write(self, frames: list[Frame]) -> None:
+        """Frames of whole packets."""
+        self._session.write(frames)
+
+    def held_bytes(self) -> int:
+        """See Session."""
+        return self._session.held_bytes()
+
+    def held_frames(self) -> int:
+        """See Session."""
+        return self._session.held_frames()
+
+    def close(self, close: Close) -> None:
+        """End this namespace; the whole session where the client shall come back.
+
+        A client that is told DISCONNECT by the server stays away; one whose transport ends reconnects.
+        """
+        if close.advice is Advice.STAY_AWAY:
+            self._session.send(MESSAGE + wire.disconnect(self._namespace))
+            self._leave()
+        else:
+            self._session.close(close)
+
+    def abort(self, close: Close) -> None:
+        """The client does not read: the session is of no use to any namespace."""
+        self._session.abort(close)
+
+
+class Socket:
+    """Sends to, and knows, one client in one namespace."""
+
+    def __init__(
+        self,
+        session: Session,
+        worker: Worker,
+        line: str,
+        name: str,
+        namespace: Namespace,
+        payload: Mapping[str, Any],
+        query: Mapping[str, str],
+        forget: Callable[[Socket], None],
+    ) -> None:
+        self.session = session
+        self.worker = worker
+        self.name = name
+        self.payload = payload
+        """What came with CONNECT (protocol 5)."""
+        self.query = query
+        """Of the namespace in CONNECT (older protocols)."""
+        self._forget = forget
+        id = new_id(worker.id)
+        self.connection = Connection(
+            id,
+            line,
+            SocketWriter(session, name, self.close),
+            worker.flusher,
+            namespace.encoder,
+            session.peer,
+            worker.limits.beside(session.options.max_payload),
+        )
+        self.sid = id if session.version == 4 else _old_sid(name, session.sid)
+        """The id that other clients may see. Clients 2.x compute the old form from the engine's sid."""
+        self._handler = namespace.handler(self)
+        self._open = True
+
+    async def open(self) -> None:
+        """Answer CONNECT, then let the handler begin."""
+        admission.arrived(self.worker, self.connection)
+        metrics.OPENED.labels(self.connection.line).inc()
+        self._send(wire.connect(self.name, self.sid if self.session.version == 4 else None))
+        await self._handler.opened()
+
+    async def received(self, packet: wire.Packet) -> None:
+        """Take an EVENT or an ACK; nobody here asks for acks."""
+        if packet.type == wire.EVENT:
+            name, *arguments = packet.data
+            await self._handler.received(name, arguments, self._ack(packet.id))
+
+    def emit(self, event: str, *arguments: Any) -> None:
+        """Send one event to this client."""
+        self._send(wire.event(self.name, event, *arguments))
+
+    def close(self) -> None:
+        """The socket has ended: forget it everywhere. A second call does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        connection = self.connection
+        close = connection.close_sent or self.session.closed_with or NORMAL
+        if self.session.writable:
+            connection.outbox.flush()
+        admission.departed(self.worker, connection, close)
+        self._forget(self)
+        self._handler.closed()
+
+    def _ack(self, id: str | None) -> Ack:
+        def ack(*arguments: Any) -> None:
+            if id is not None:
+                self._send(wire.ack(self.name, id, *arguments))
+
+        return ack
+
+    def _send(self, packet: str) -> None:
+        self.connection.send(MESSAGE + packet)
+
+
+def _old_sid(namespace: str, engine_sid: str) -> str:
+    return engine_sid if namespace == wire.MAIN else f"{namespace}#{engine_sid}"
