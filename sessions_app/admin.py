@@ -14,8 +14,8 @@ from django.utils.html import format_html
 
 from routing_app.core.synchronous import from_sync
 from sessions_app import service
-from sessions_app.ledger import Key
 from sessions_app.models import Account, Limit, Publisher, PublisherKey, Session, SessionEvent
+from sessions_app.store import Key
 
 _kill = from_sync(service.kill)
 

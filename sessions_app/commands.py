@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 
-from sessions_app.ledger import SERVER, Book, Key
+from sessions_app.limits import Decision, Full, Policy, decide, takeover_allowed
 from sessions_app.models import Kind, Session
-from sessions_app.rules import Decision, Full, Policy, decide, takeover_allowed
+from sessions_app.store import SERVER, Book, Key
 from sessions_app.wire import FIELDS, Wanted
 
 

@@ -24,11 +24,11 @@ from routing_app.core.consumer import Consumer
 from routing_app.core.delivery.connection import State
 from routing_app.core.delivery.publication import Publication
 from sessions_app import service, wire
-from sessions_app.board import ALIVE, Board
 from sessions_app.commands import Unbind
-from sessions_app.endpoint import BadToken, Ticket, read
-from sessions_app.ledger import Key
-from sessions_app.pulse import Pulse
+from sessions_app.coordinator import ALIVE, Board
+from sessions_app.heartbeat import Pulse
+from sessions_app.session_tokens import BadToken, Ticket, read
+from sessions_app.store import Key
 from sessions_app.wire import Action, Malformed
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sessions_app.limits import Policy, Scope
 from sessions_app.models import Limit, Publisher
-from sessions_app.provision import create_publisher
-from sessions_app.rules import Policy, Scope
+from sessions_app.provisioning import create_publisher
 
 NAME = "demo"
 MAXIMUM = 2

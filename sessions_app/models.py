@@ -21,7 +21,7 @@ from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, Worker
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
-from sessions_app.rules import Policy, Rule, Scope
+from sessions_app.limits import Policy, Rule, Scope
 from sessions_app.wire import MAX_NAME, MAX_TEXT, is_clean
 
 

@@ -8,9 +8,9 @@ from django.conf import settings
 
 from routing_app.core.address import AddressKind
 from routing_app.core.protocol import Protocol
-from sessions_app import fence, openapi, sweep
-from sessions_app.board import Board
+from sessions_app import fencing, openapi, sweep
 from sessions_app.consumer import NoFreeMessages, SessionConsumer
+from sessions_app.coordinator import Board
 from sessions_app.urls import urlpatterns
 
 if TYPE_CHECKING:
@@ -39,4 +39,4 @@ class Sessions(Protocol):
     async def start(self) -> None:
         """End what is over, mend what a crash left, and stop players before lease and grace are over."""
         self.worker.spawn(sweep.sweep_for_ever(self.board))
-        fence.guard(self.board)
+        fencing.guard(self.board)

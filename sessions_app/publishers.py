@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Final
 
 from routing_app.core.database import query
-from sessions_app.board import PATIENCE_SECONDS
+from sessions_app.coordinator import PATIENCE_SECONDS
 from sessions_app.keys import KeyKind
 from sessions_app.models import Publisher
 

@@ -16,7 +16,6 @@ from routing_app.core.database import Overloaded, query
 from routing_app.core.publishing import publish
 from routing_app.core.worker import LayerUnavailable
 from sessions_app import wire
-from sessions_app.board import PATIENCE_SECONDS, PING, current_board, end_connection
 from sessions_app.commands import (
     Beat,
     Bind,
@@ -31,8 +30,9 @@ from sessions_app.commands import (
     NoSuchSession,
     TakeoverOff,
 )
-from sessions_app.ledger import SERVER, Key
+from sessions_app.coordinator import PATIENCE_SECONDS, PING, current_board, end_connection
 from sessions_app.models import Kind, Session
+from sessions_app.store import SERVER, Key
 
 
 class LeaseLapsed(Exception):

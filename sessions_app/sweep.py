@@ -16,10 +16,10 @@ from django.conf import settings
 
 from routing_app.core.codes import TERMINATED
 from routing_app.core.database import query
-from sessions_app.board import Board
 from sessions_app.commands import End, Sweep, Unbind
-from sessions_app.ledger import SERVER, Key
+from sessions_app.coordinator import Board
 from sessions_app.models import Kind, Session, SessionEvent, seconds_ago
+from sessions_app.store import SERVER, Key
 from sessions_app.wire import TERMINATE
 
 logger = logging.getLogger(__name__)

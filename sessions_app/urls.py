@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from sessions_app import api
+from sessions_app import players
 
 urlpatterns = [
-    path("sessions", api.sessions),
-    path("sessions/<str:id>", api.session),
-    path("sessions/<str:id>/heartbeat", api.heartbeat),
-    path("takeover", api.takeover),
+    path("sessions", players.sessions),
+    path("sessions/<str:id>", players.session),
+    path("sessions/<str:id>/heartbeat", players.heartbeat),
+    path("takeover", players.takeover),
 ]

@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from routing_app.core.admin import ReadOnly
 from routing_app.core.json import Decoder
-from routing_app.events import live
+from routing_app.events import presence
 from routing_app.events.credentials import revoke
 from routing_app.events.models import Channel, LoginToken, Root
 from routing_app.events.notifier import notify_channels, notify_users
@@ -98,12 +98,12 @@ class RootAdmin(OfUser):
     @admin.display(description="live sockets")
     def sockets(self, row: Root) -> int:
         """Sockets on all workers."""
-        return live.sockets_of(row.reference).count()
+        return presence.sockets_of(row.reference).count()
 
     @admin.display(description="live channels")
     def channel_list(self, row: Root) -> str:
         """Channels that the user's sockets hear."""
-        return ", ".join(live.channels_of(row.reference)) or "-"
+        return ", ".join(presence.channels_of(row.reference)) or "-"
 
     @admin.display(description="valid login tokens")
     def valid_tokens(self, row: Root) -> int:
@@ -173,7 +173,7 @@ class ChannelAdmin(admin.ModelAdmin[Channel]):
     @admin.display(description="live sockets")
     def sockets(self, row: Channel) -> int:
         """Sockets on all workers."""
-        return live.count_by_channel([row.channel_id]).get(row.channel_id, 0)
+        return presence.count_by_channel([row.channel_id]).get(row.channel_id, 0)
 
     @admin.action(description="Send a message to a channel", permissions=["change"])
     def send(self, request: HttpRequest, queryset: QuerySet[Channel]) -> HttpResponse:

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
 
 from routing_app.core.rest.fields import StrictModelSerializer
-from routing_app.events import live
+from routing_app.events import presence
 from routing_app.events.models import Channel, Root, acceptable_channel_id
 from routing_app.events.wire import ROOT_PATTERN, BadReference, root_of
 
@@ -64,7 +64,7 @@ class ChannelSerializer(StrictModelSerializer[Channel]):
         """Sockets on any worker that hear the channel now."""
         counts: dict[str, int] | None = self.context.get("counts")
         if counts is None:
-            counts = live.count_by_channel([row.channel_id])
+            counts = presence.count_by_channel([row.channel_id])
         return counts.get(row.channel_id, 0)
 
 
@@ -92,16 +92,16 @@ class ChannelViewSet(ModelViewSet[Channel]):
             raise NotFound
         if (row := self.get_queryset().filter(channel_id=channel_id).first()) is not None:
             return row
-        if self.action == "retrieve" and live.count_by_channel([channel_id]):
+        if self.action == "retrieve" and presence.count_by_channel([channel_id]):
             return Channel(channel_id=channel_id)
         raise NotFound
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Every channel that has rules or is heard now, by id."""
         configured = Channel.objects.order_by().values("channel_id")
-        ids = configured.union(live.channel_ids()).order_by("channel_id")
+        ids = configured.union(presence.channel_ids()).order_by("channel_id")
         page = [found["channel_id"] for found in self.paginate_queryset(ids) or []]
         rows = {row.channel_id: row for row in self.get_queryset().filter(channel_id__in=page)}
-        context = {**self.get_serializer_context(), "counts": live.count_by_channel(page)}
+        context = {**self.get_serializer_context(), "counts": presence.count_by_channel(page)}
         listed = [rows.get(id) or Channel(channel_id=id) for id in page]
         return self.get_paginated_response(ChannelSerializer(listed, many=True, context=context).data)

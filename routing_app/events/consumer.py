@@ -21,11 +21,11 @@ from routing_app.core.consumer import Consumer
 from routing_app.core.database import query
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.events import credentials, service, wire
-from routing_app.events.entries import NoAccess
 from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
+from routing_app.events.nodes import NoAccess
 from routing_app.events.rates import Rates
-from routing_app.events.running import WalkerFailed, run
-from routing_app.events.visit import PUBLIC, Visit, Visitor, largest_message
+from routing_app.events.walker_context import PUBLIC, Visit, Visitor, largest_message
+from routing_app.events.walker_runner import WalkerFailed, run
 from routing_app.events.walkers import WALKERS, Walker
 
 if TYPE_CHECKING:

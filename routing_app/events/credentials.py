@@ -20,7 +20,7 @@ from django.utils import timezone
 from routing_app.core.address import make
 from routing_app.core.publishing import publish_sync
 from routing_app.events.models import LoginToken, Root
-from routing_app.events.visit import Visitor
+from routing_app.events.walker_context import Visitor
 from routing_app.events.wire import bare_token, root_reference
 
 if TYPE_CHECKING:

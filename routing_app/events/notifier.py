@@ -18,7 +18,7 @@ from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.synchronous import from_sync, on_a_loop
 from routing_app.core.worker import current_worker
-from routing_app.events.visit import largest_message, plain, running
+from routing_app.events.walker_context import largest_message, plain, running
 from routing_app.events.wire import root_of
 
 logger = logging.getLogger(__name__)

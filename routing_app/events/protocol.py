@@ -10,7 +10,7 @@ from django.conf import settings
 from routing_app.core.address import AddressKind
 from routing_app.core.delivery.connection import Connection
 from routing_app.core.protocol import Protocol
-from routing_app.events import credentials, recheck, rules, running
+from routing_app.events import access, credentials, tasks, walker_runner
 from routing_app.events.addresses import root_id
 from routing_app.events.api import ChannelViewSet
 from routing_app.events.consumer import EventConsumer, EventEncoder
@@ -37,13 +37,13 @@ class Events(Protocol):
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
         self.sockets_here: dict[Connection, EventConsumer] = {}
-        self.rules = rules.Rules()
+        self.rules = access.Rules()
         self.reading: asyncio.Task[None] | None = None
         """The reading of the rules that began last."""
-        self.walker_slots = asyncio.Semaphore(max(1, settings.DATABASE_THREADS - running.SPARE_THREADS))
+        self.walker_slots = asyncio.Semaphore(max(1, settings.DATABASE_THREADS - walker_runner.SPARE_THREADS))
 
     async def start(self) -> None:
         """Know the rules of channels, and end sockets whose login has ended."""
-        self.worker.hub.on(credentials.REVOKED_EVENT, lambda publication: recheck.revoke(self, publication))
-        await recheck.follow_rules(self)
-        self.worker.spawn(recheck.recheck_for_ever(self))
+        self.worker.hub.on(credentials.REVOKED_EVENT, lambda publication: tasks.revoke(self, publication))
+        await tasks.follow_rules(self)
+        self.worker.spawn(tasks.recheck_for_ever(self))

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 from django.conf import settings
 
 from routing_app.core.access.limits import TokenBucket, counted_as
-from routing_app.events.visit import Visitor
+from routing_app.events.walker_context import Visitor
 
 SWEEP: Final = 1024
 """Buckets kept without a look at whether they are full again."""

@@ -27,7 +27,7 @@ from routing_app.core.json import NotJSON, loads
 from routing_app.core.rest.parsers import StrictJSONParser
 from routing_app.events import cors, credentials
 from routing_app.events.models import LoginToken
-from routing_app.events.visit import Visitor
+from routing_app.events.walker_context import Visitor
 from routing_app.events.wire import excess
 
 M = TypeVar("M", bound=BaseModel)

@@ -11,10 +11,10 @@ from django.db import IntegrityError, transaction
 
 from routing_app.core.address import make
 from routing_app.events import metrics
+from routing_app.events.access import Rules, may_target
 from routing_app.events.credentials import issue, revoke
 from routing_app.events.models import LoginToken, Root
-from routing_app.events.rules import Rules, may_target
-from routing_app.events.visit import Visitor
+from routing_app.events.walker_context import Visitor
 from routing_app.events.wire import CLOSED_EVENT, NEEDS_USER, NO_CHANNEL, TargetedEvent, UserEvent, root_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete
 from django.dispatch import receiver
 
-from routing_app.events import rules
+from routing_app.events import access
 from routing_app.events.credentials import revoke_all
 from routing_app.events.models import Channel, Root
 
@@ -36,4 +36,4 @@ def user_goes(instance: User, **kwargs: Any) -> None:
 @receiver(m2m_changed, sender=Channel.members.through)
 def rules_changed(**kwargs: Any) -> None:
     """Rules hold on every worker at once."""
-    rules.announce()
+    access.announce()

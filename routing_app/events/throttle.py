@@ -18,7 +18,7 @@ from rest_framework.throttling import BaseThrottle
 
 from routing_app.core.access.limits import counted_as
 from routing_app.core.json import NotJSON, loads
-from routing_app.events.visit import Visitor
+from routing_app.events.walker_context import Visitor
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView

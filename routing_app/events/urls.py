@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from routing_app.events.accounts import ChangePasswordView, LoginView, LogoutView, RegisterView, healthz
-from routing_app.events.endpoints import urlpatterns as walker_paths
+from routing_app.events.account_views import ChangePasswordView, LoginView, LogoutView, RegisterView, healthz
 from routing_app.events.rest import NotFoundView
+from routing_app.events.walker_views import urlpatterns as walker_paths
 
 urlpatterns = [
     path("healthz", healthz),

@@ -24,9 +24,9 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints, over
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import BaseModel, Field, create_model
 
-from routing_app.events.entries import node
+from routing_app.events.nodes import node
 from routing_app.events.notifier import notify_channels, notify_clients, notify_self, notify_users
-from routing_app.events.visit import current, report
+from routing_app.events.walker_context import current, report
 from routing_app.events.wire import ROOT_PATTERN
 
 __all__ = [

@@ -14,8 +14,8 @@ from routing_app.core.delivery import connection as core
 from routing_app.core.delivery.connection import State
 from routing_app.core.leases.presence import Presence
 from routing_app.requests import wire
+from routing_app.requests.access import NOBODY, Rights
 from routing_app.requests.pending import ConnectionClosed, Request, RequestError
-from routing_app.requests.rights import NOBODY, Rights
 from routing_app.requests.wire import RECEIPT, Codec, Direction, Inbound
 
 LOOK_SECONDS: Final = 0.005

@@ -15,7 +15,7 @@ from routing_app.core.models import ConnectionRecord, Scope
 from routing_app.core.publishing import check_addresses
 from routing_app.core.publishing import publish as publish_to
 from routing_app.core.worker import Worker, current_worker
-from routing_app.requests import rights
+from routing_app.requests import access
 from routing_app.requests.connection import Connection
 from routing_app.requests.context import Denied
 
@@ -77,7 +77,7 @@ async def authenticate(client: Connection, message: Message) -> Message:
     plain = message.get("api_key")
     if not isinstance(plain, str) or not plain:
         raise Denied("invalid", "`api_key` is a text")
-    client.rights = await rights.rights_by_key(plain)
+    client.rights = await access.rights_by_key(plain)
     client.inner.identity = client.rights.name
     client.record()
     return {"name": client.rights.name, "scopes": sorted(client.rights.scopes)}
@@ -101,8 +101,8 @@ async def _require(client: Connection, scope: Scope) -> None:
     A browser that has logged out ends its session without a word to this process, so every request asks.
     """
     client.rights.require(scope)
-    if client.rights.session and not await query(rights.still_valid, {client.rights}):
-        client.rights = rights.NOBODY
+    if client.rights.session and not await query(access.still_valid, {client.rights}):
+        client.rights = access.NOBODY
         client.inner.close(EXPIRED)
         raise Denied("unauthenticated", "the staff session has ended")
 
@@ -133,7 +133,7 @@ def _presence(address: str) -> Message:
 async def watch(worker: Worker) -> None:
     """Take rights away that are held no more, for ever."""
     while True:
-        await rights.pause()
+        await access.pause()
         try:
             await recheck(worker)
         except Exception as error:
@@ -146,7 +146,7 @@ async def recheck(worker: Worker) -> None:
     clients = [client for client in here.values() if client.rights.name]
     if not clients:
         return
-    valid = await query(rights.still_valid, {client.rights for client in clients})
+    valid = await query(access.still_valid, {client.rights for client in clients})
     for client in clients:
         now = valid.get(client.rights)
         if now is None:

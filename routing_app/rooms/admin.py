@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from routing_app.core import json
-from routing_app.rooms import control
+from routing_app.rooms import operations
 from routing_app.rooms.models import Membership, Room
 
 
@@ -83,17 +83,17 @@ class RoomAdmin(admin.ModelAdmin[Room]):
 
     def delete_model(self, request: HttpRequest, obj: Room) -> None:
         """Delete one room; its members are out of it."""
-        control.delete(Room.objects.filter(pk=obj.pk))
+        operations.delete(Room.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Room]) -> None:
         """Delete the selected rooms."""
-        control.delete(_plain(queryset))
+        operations.delete(_plain(queryset))
 
     @admin.action(description="Disconnect the members of selected rooms", permissions=["change"])
     def disconnect_members(self, request: HttpRequest, queryset: QuerySet[Room]) -> None:
         """End their connections, on whatever worker they are."""
         rooms = _plain(queryset)
-        control.disconnect(rooms)
+        operations.disconnect(rooms)
         messages.success(request, f"Members of {len(rooms)} rooms told to go.")
 
     @admin.action(description="Send a message to selected rooms", permissions=["change"])
@@ -102,7 +102,7 @@ class RoomAdmin(admin.ModelAdmin[Room]):
         form = MessageForm(request.POST if "message" in request.POST else None)
         rooms = _plain(queryset)
         if form.is_valid():
-            control.publish(rooms, form.value(), request.user.get_username())
+            operations.publish(rooms, form.value(), request.user.get_username())
             messages.success(request, f"Sent to {len(rooms)} rooms.")
             return None
         context = {

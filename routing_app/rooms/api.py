@@ -18,7 +18,7 @@ from rest_framework.viewsets import ModelViewSet
 from routing_app.core.models import Scope
 from routing_app.core.rest.api import OutcomeSerializer
 from routing_app.core.rest.fields import StrictModelSerializer, StringField
-from routing_app.rooms import control
+from routing_app.rooms import operations
 from routing_app.rooms.models import Membership, Namespace, Room, check_allowed
 
 
@@ -118,13 +118,13 @@ class RoomViewSet(ModelViewSet[Room]):
 
     def perform_destroy(self, instance: Room) -> None:
         """Delete and empty."""
-        control.delete(Room.objects.filter(pk=instance.pk))
+        operations.delete(Room.objects.filter(pk=instance.pk))
 
     @extend_schema(summary="Who is in a room", responses=MemberSerializer(many=True))
     @action(detail=True, filter_backends=())
     def members(self, request: Request, pk: str | None = None) -> Response:
         """Members of all workers, in the order in which they joined."""
-        rows: QuerySet[Any] = control.members(self.get_object())
+        rows: QuerySet[Any] = operations.members(self.get_object())
         page: list[Any] = self.paginate_queryset(rows) or []
         return self.get_paginated_response(MemberSerializer(page, many=True).data)
 
@@ -136,5 +136,5 @@ class RoomViewSet(ModelViewSet[Room]):
         serializer.is_valid(raise_exception=True)
         data = serializer.validated_data
         room = Room.objects.filter(pk=self.get_object().pk)
-        outcome = control.publish(room, data["message"], data.get("sender") or str(request.user))
+        outcome = operations.publish(room, data["message"], data.get("sender") or str(request.user))
         return Response(outcome.as_json())

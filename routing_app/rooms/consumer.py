@@ -12,7 +12,7 @@ from routing_app.core.codes import POLICY, Refusal
 from routing_app.core.consumer import Consumer
 from routing_app.core.delivery.connection import Limits
 from routing_app.rooms import lobby, service, wire
-from routing_app.rooms.member import Member
+from routing_app.rooms.members import Member
 from routing_app.rooms.membership import ignore
 
 

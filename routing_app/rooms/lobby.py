@@ -14,12 +14,12 @@ from routing_app.core.codes import FORBIDDEN, POLICY
 from routing_app.core.delivery.connection import State
 from routing_app.core.delivery.publication import Publication
 from routing_app.rooms import wire
-from routing_app.rooms.board import board
-from routing_app.rooms.changes import Kind
-from routing_app.rooms.member import Ack, Member
+from routing_app.rooms.lobbies import board
+from routing_app.rooms.lobby_changes import Kind
+from routing_app.rooms.lobby_picture import Seat
+from routing_app.rooms.members import Ack, Member
 from routing_app.rooms.membership import ignore, join, leave_room, unavailable
 from routing_app.rooms.models import address
-from routing_app.rooms.picture import Seat
 
 
 def peer_address(lobby: str, id: str) -> str:

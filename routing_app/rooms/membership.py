@@ -17,9 +17,9 @@ from routing_app.core.codes import UNAVAILABLE, Refusal
 from routing_app.core.database import Overloaded
 from routing_app.core.delivery.connection import State
 from routing_app.rooms import records, wire
-from routing_app.rooms.board import board
-from routing_app.rooms.changes import Kind, Outcome
-from routing_app.rooms.member import Member, roll
+from routing_app.rooms.lobbies import board
+from routing_app.rooms.lobby_changes import Kind, Outcome
+from routing_app.rooms.members import Member, roll
 from routing_app.rooms.models import address
 from routing_app.rooms.records import Entry, Verb, Verdict
 

@@ -13,7 +13,7 @@ from routing_app.engineio.socketio.client import Client
 from routing_app.engineio.socketio.socket import Ack, Socket
 from routing_app.rooms import lobby, service, wire
 from routing_app.rooms.encoders import SocketEncoder
-from routing_app.rooms.member import Member
+from routing_app.rooms.members import Member
 from routing_app.rooms.membership import LINE
 
 

@@ -9,16 +9,16 @@ from django.urls import path
 
 from routing_app.core.address import AddressKind
 from routing_app.core.protocol import Protocol
-from routing_app.rooms import upkeep
-from routing_app.rooms.absence import Absences
+from routing_app.rooms import tasks
 from routing_app.rooms.addresses import room_name
 from routing_app.rooms.api import RoomViewSet
-from routing_app.rooms.board import Board
 from routing_app.rooms.consumer import BusConsumer, LayoutConsumer, LobbyConsumer, TriggerConsumer
+from routing_app.rooms.dead_peers import Absences
 from routing_app.rooms.encoders import PLAIN
-from routing_app.rooms.member import Roll
+from routing_app.rooms.http_views import bus_message, healthcheck
+from routing_app.rooms.lobbies import Board
+from routing_app.rooms.members import Roll
 from routing_app.rooms.namespaces import endpoint
-from routing_app.rooms.original import bus_message, healthcheck
 
 if TYPE_CHECKING:
     from routing_app.core.worker import Worker
@@ -51,7 +51,7 @@ class Rooms(Protocol):
     async def start(self) -> None:
         """Keep rows, empty rooms that are deleted, and tell of peers whose worker has died."""
         worker = self.worker
-        worker.presence.on_copy.append(lambda: upkeep.restore(worker, self.members))
-        worker.hub.on(upkeep.EVICT, lambda publication: upkeep.evict(worker, self.members, publication))
-        worker.spawn(upkeep.keep_on(worker))
+        worker.presence.on_copy.append(lambda: tasks.restore(worker, self.members))
+        worker.hub.on(tasks.EVICT, lambda publication: tasks.evict(worker, self.members, publication))
+        worker.spawn(tasks.keep_on(worker))
         worker.spawn(Absences(worker).watch())

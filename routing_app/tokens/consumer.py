@@ -13,7 +13,7 @@ from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, TOO_BIG, Refus
 from routing_app.core.consumer import Consumer
 from routing_app.core.delivery.connection import State
 from routing_app.core.delivery.publication import Publication
-from routing_app.tokens import gate, wire
+from routing_app.tokens import access, wire
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +41,14 @@ class TokenConsumer(Consumer):
             self._wanted = wire.query_token(self.scope["query_string"])
         except wire.WireError as error:
             raise Refused(replace(FORBIDDEN, reason=str(error)), Refusal.MALFORMED) from None
-        await gate.check(self.worker, self._wanted)
+        await access.check(self.worker, self._wanted)
         return None
 
     async def opened(self) -> None:
         """Be known by the token."""
         await self._become(self._wanted)
         # Asked again: whoever revoked the token since `admit` could not reach this connection yet.
-        await gate.check(self.worker, self._wanted)
+        await access.check(self.worker, self._wanted)
         self._recorded = self.worker.presence.arrive(self.connection)
 
     async def received(self, text: str) -> None:
@@ -92,7 +92,7 @@ class TokenConsumer(Consumer):
         if token == self.connection.identity:
             return
         try:
-            await gate.check(self.worker, token)
+            await access.check(self.worker, token)
         except Refused as refused:
             self.refuse(refused.reason)
             return
@@ -107,7 +107,7 @@ class TokenConsumer(Consumer):
         await hub.subscribe(connection, *addresses)
         hub.unsubscribe(connection, *(connection.addresses.keys() - set(addresses)))
         connection.identity = token
-        self._licence = gate.Licence(self.worker, token)
+        self._licence = access.Licence(self.worker, token)
 
     def _record(self) -> None:
         """Bring presence up to date. What changes while a write waits is one write after it, however much."""
@@ -125,7 +125,7 @@ class TokenConsumer(Consumer):
     async def _close_if_revoked(self, token: str) -> None:
         """Whoever revoked the token since the gate was asked could not reach this connection yet."""
         try:
-            await gate.check(self.worker, token)
+            await access.check(self.worker, token)
         except Refused as refused:
             if refused.reason is Refusal.GATE:
                 self.connection.close(TOKEN_UNREGISTERED)

@@ -9,10 +9,10 @@ from django.urls import path
 
 from routing_app.core.address import AddressKind
 from routing_app.core.protocol import Protocol
-from routing_app.tokens import gate, refresh
+from routing_app.tokens import access, tasks
 from routing_app.tokens.api import TokenViewSet
 from routing_app.tokens.consumer import TextEncoder, TokenConsumer
-from routing_app.tokens.express import broadcast_express
+from routing_app.tokens.fast_views import broadcast_express
 from routing_app.tokens.form_api import form_api
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ class Tokens(Protocol):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self.register = gate.Register()
+        self.register = access.Register()
 
     async def start(self) -> None:
         """Import, refresh and watch. Nobody gets in before the first import has ended."""
         worker = self.worker
-        worker.spawn(gate.watch(worker))
+        worker.spawn(access.watch(worker))
         if settings.TOKENS_URL:
-            self.register.expect(worker.spawn(refresh.refresh(worker)))
+            self.register.expect(worker.spawn(tasks.refresh(worker)))
             if settings.TOKENS_REFRESH_SECONDS:
-                worker.spawn(refresh.refresh_for_ever(worker))
+                worker.spawn(tasks.refresh_for_ever(worker))

@@ -4,7 +4,7 @@ import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
 import sessions_app.models
-import sessions_app.rules
+import sessions_app.limits
 import uuid
 from django.db import migrations, models
 
@@ -112,7 +112,7 @@ class Migration(migrations.Migration):
                 ('scope', models.CharField(choices=[('account', 'account'), ('offer', 'offer'), ('tag', 'tag'), ('content', 'content'), ('device_type', 'device type')], max_length=16)),
                 ('value', models.CharField(blank=True, help_text='Empty: default of its scope.', max_length=255, validators=[sessions_app.models.check_clean])),
                 ('maximum', models.PositiveIntegerField()),
-                ('policy', models.CharField(choices=[('block', 'block'), ('evict_oldest', 'evict oldest'), ('ask', 'ask')], default=sessions_app.rules.Policy['ASK'], max_length=16)),
+                ('policy', models.CharField(choices=[('block', 'block'), ('evict_oldest', 'evict oldest'), ('ask', 'ask')], default=sessions_app.limits.Policy['ASK'], max_length=16)),
                 ('customer', models.CharField(blank=True, help_text='Empty: every customer.', max_length=255, validators=[sessions_app.models.check_clean])),
                 ('observe_only', models.BooleanField(default=False, help_text='Refuses nothing, but notes what it would.')),
                 ('publisher', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='limits', to='sessions_app.publisher')),

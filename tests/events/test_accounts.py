@@ -12,7 +12,7 @@ from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 
 from routing_app.events.throttle import LoginThrottle
-from routing_app.events.visit import Visitor
+from routing_app.events.walker_context import Visitor
 from tests.events.client import PASSWORD, Socket, User, call, log_in, make_user, register
 from tests.events.conftest import NewUser
 from tests.services.server import Server

@@ -16,10 +16,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from routing_app.core.worker import current_worker
 from routing_app.events import walkers
-from routing_app.events.entries import FINDERS
+from routing_app.events.nodes import FINDERS
 from routing_app.events.notifier import notify_channels, notify_self, notify_users
-from routing_app.events.running import WalkerFailed, run
-from routing_app.events.visit import (
+from routing_app.events.walker_context import (
     PUBLIC,
     NoWalker,
     TooLate,
@@ -30,6 +29,7 @@ from routing_app.events.visit import (
     report,
     running,
 )
+from routing_app.events.walker_runner import WalkerFailed, run
 from routing_app.events.walkers import WALKERS, node, walker
 from routing_app.events.wire import BadReference
 

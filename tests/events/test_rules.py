@@ -11,11 +11,11 @@ from weakref import WeakValueDictionary
 
 import pytest
 
-from routing_app.events import rates, rules
+from routing_app.events import access, rates
+from routing_app.events.access import Rule, Rules
 from routing_app.events.rates import Rates
-from routing_app.events.rules import Rule, Rules
-from routing_app.events.visit import PUBLIC as THE_PUBLIC
-from routing_app.events.visit import Visitor
+from routing_app.events.walker_context import PUBLIC as THE_PUBLIC
+from routing_app.events.walker_context import Visitor
 from tests.events.client import PUBLIC, Socket, User, call, people
 from tests.events.conftest import Launch
 from tests.services.server import Server
@@ -155,7 +155,7 @@ async def test_of_two_readings_of_the_rules_the_later_one_counts(monkeypatch: py
         first_may_end.wait(20)
         return {}
 
-    monkeypatch.setattr(rules, "_read", read)
+    monkeypatch.setattr(access, "_read", read)
     first = asyncio.ensure_future(known.read())
     await asyncio.sleep(0)
     await known.read()
@@ -202,7 +202,7 @@ def test_settings_for_users_and_clients(settings, kind: str, who: str):
         ("nobody", False, False),
     ):
         setattr(settings, who, value)
-        assert (rules.may_target(kind, THE_PUBLIC), rules.may_target(kind, USER)) == (public, user)
+        assert (access.may_target(kind, THE_PUBLIC), access.may_target(kind, USER)) == (public, user)
 
 
 # --- rates -----------------------------------------------------------------------------------------------

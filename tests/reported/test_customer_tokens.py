@@ -10,7 +10,7 @@ import jwt
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
-from sessions_app.customers import Refused, authenticate
+from sessions_app.access import Refused, authenticate
 from sessions_app.jwks import KeysUnavailable
 from sessions_app.keys import KeyKind
 from sessions_app.models import Publisher, PublisherKey

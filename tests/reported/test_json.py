@@ -22,7 +22,7 @@ from routing_app.requests import wire as requests
 from routing_app.rooms import wire as rooms
 from routing_app.rooms.admin import MessageForm, RoomAdmin
 from routing_app.rooms.models import Room
-from routing_app.tokens import table
+from routing_app.tokens import imports
 from sessions_app import wire as sessions
 from tests.requests.serving import serving
 from tests.services.databases import Databases
@@ -79,7 +79,7 @@ READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "a player's frame": (sessions.parse, '{{"action":"PONG","a":{}}}'),
     "a player's body": (lambda text: sessions.parse_create(text.encode()), '{{"offerId":"o","a":{}}}'),
     "a body of the REST side": (lambda text: StrictJSONParser().parse(BytesIO(text.encode())), "{}"),
-    "a table of tokens": (lambda text: table._decode(text.encode()), '{{"a":{}}}'),
+    "a table of tokens": (lambda text: imports._decode(text.encode()), '{{"a":{}}}'),
     "a message typed for a channel": (form_value, '{{"a":{}}}'),
     "a message typed for a room": (typed_value, '{{"a":{}}}'),
     "a room's list typed by an operator": (allowed_value, '["a",{}]'),
@@ -91,7 +91,7 @@ READERS: dict[str, tuple[Callable[[str], Any], str]] = {
 @pytest.mark.parametrize("value", NOT_JSON.values(), ids=NOT_JSON)
 @pytest.mark.parametrize(("read", "text"), READERS.values(), ids=READERS)
 def test_no_reader_takes(read: Callable[[str], Any], text: str, value: str) -> None:
-    with pytest.raises((ValueError, ParseError, ValidationError, events.BadEvent, table.TableError)):
+    with pytest.raises((ValueError, ParseError, ValidationError, events.BadEvent, imports.TableError)):
         read(text.format(value))
 
 

@@ -15,9 +15,9 @@ from routing_app.core import database
 from routing_app.core.codes import UNAVAILABLE, Close
 from routing_app.core.delivery.connection import Connection, new_id
 from routing_app.core.worker import Worker
-from routing_app.rooms import changes, records, service
+from routing_app.rooms import lobby_changes, records, service
 from routing_app.rooms.encoders import PLAIN
-from routing_app.rooms.member import Member
+from routing_app.rooms.members import Member
 from tests.core.harness import Recorder
 from tests.rooms.client import plain, socketio
 from tests.rooms.conftest import running
@@ -143,7 +143,7 @@ async def test_what_the_database_does_not_do_ends_the_connection_so_that_the_cli
     heard.clear()
     with monkeypatch.context() as out:
         out.setattr(records, "_apply", fail)
-        out.setattr(changes, "make", fail)
+        out.setattr(lobby_changes, "make", fail)
         out.setattr(database, "query", fail)
         await service.take(member, event, [argument], lambda: acks.append(event))
 

@@ -9,8 +9,8 @@ import pytest
 from django.db import transaction
 
 from sessions_app.commands import Create, Denied, Granted
-from sessions_app.ledger import Entry, Key, post
 from sessions_app.models import Limit, Publisher
+from sessions_app.store import Entry, Key, post
 from sessions_app.wire import Wanted
 
 KEY = Key("pub", "alice")

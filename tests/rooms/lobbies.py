@@ -11,10 +11,10 @@ from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection, State, new_id
 from routing_app.core.worker import Worker
 from routing_app.rooms import lobby, service, wire
-from routing_app.rooms.absence import Absences
-from routing_app.rooms.board import board
+from routing_app.rooms.dead_peers import Absences
 from routing_app.rooms.encoders import PLAIN
-from routing_app.rooms.member import Member
+from routing_app.rooms.lobbies import board
+from routing_app.rooms.members import Member
 from routing_app.rooms.models import Membership
 from tests.core.harness import Recorder
 from tests.core.layers import Bus, LaggingLayer

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from routing_app.core.leases import presence
 from routing_app.core.models import Worker as WorkerRow
-from routing_app.rooms import board as boards
-from routing_app.rooms import changes
+from routing_app.rooms import lobbies as boards
+from routing_app.rooms import lobby_changes
 from routing_app.rooms.models import Room
 from tests.core.harness import replaced, scaled, until
 from tests.rooms.lobbies import Peer, look, rows, settle, workers
@@ -36,7 +36,7 @@ class Lobby(RuleBasedStateMachine):
 
     async def _begin(self) -> None:
         self.running = await self.exits.enter_async_context(workers(2))
-        for module, name in ((changes, "make"), (presence, "_delete"), (presence, "_insert")):
+        for module, name in ((lobby_changes, "make"), (presence, "_delete"), (presence, "_insert")):
             self._replace(module, name, self._unless_out(getattr(module, name)))
         for worker in self.running:
             self._replace(worker.hub, "publish_soon", self._unless_mute(worker.hub.publish_soon))

@@ -15,10 +15,10 @@ from routing_app.core.database import query
 from routing_app.core.leases import presence
 from routing_app.core.models import ConnectionRecord
 from routing_app.core.worker import Worker
-from routing_app.rooms import board as boards
-from routing_app.rooms import changes
-from routing_app.rooms.board import board
-from routing_app.rooms.changes import Kind
+from routing_app.rooms import lobbies as boards
+from routing_app.rooms import lobby_changes
+from routing_app.rooms.lobbies import board
+from routing_app.rooms.lobby_changes import Kind
 from tests.core.harness import until
 from tests.rooms.lobbies import Peer, look, rows, settle, workers
 
@@ -42,7 +42,7 @@ class Database:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.out = False
-        for module, name in ((changes, "make"), (presence, "_delete")):
+        for module, name in ((lobby_changes, "make"), (presence, "_delete")):
             monkeypatch.setattr(module, name, self._switched(getattr(module, name)))
 
     def _switched(self, write: Callable[[Any], Any]) -> Callable[[Any], Any]:

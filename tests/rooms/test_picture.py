@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing_app.rooms.picture import HERE, JOINED, LEFT, Change, Picture, Seat, pack, unpack
+from routing_app.rooms.lobby_picture import HERE, JOINED, LEFT, Change, Picture, Seat, pack, unpack
 from tests.core.harness import scaled
 
 pytestmark = pytest.mark.once

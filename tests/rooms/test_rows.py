@@ -17,8 +17,8 @@ from routing_app.core.address import WORKER_ID_LENGTH
 from routing_app.core.models import ConnectionRecord, Subscription, Worker
 from routing_app.core.worker import current_worker, drop_worker
 from routing_app.engineio.session import Fault
-from routing_app.rooms import upkeep
-from routing_app.rooms.member import roll
+from routing_app.rooms import tasks
+from routing_app.rooms.members import roll
 from routing_app.rooms.models import Membership, Room
 from tests.compliance.engineio.client import Site
 from tests.conftest import ServerFactory
@@ -198,7 +198,7 @@ async def test_rooms_that_nobody_needs_are_deleted(settings: Any) -> None:
     await database.query(Room.objects.create, namespace="layout", name="new")
     roll(worker).used.add(("layout", "used just now"))
 
-    await upkeep.keep(worker)
+    await tasks.keep(worker)
 
     rooms = await database.query(lambda: set(Room.objects.values_list("name", flat=True)))
     assert rooms == {"new", "used just now", "noted", "limited", "listed", "occupied"}

@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sessions_app.customers import authenticate
+from sessions_app.access import authenticate
 from sessions_app.publishers import Key, Known
 
 SECRET = "s" * 32

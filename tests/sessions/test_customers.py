@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_app.customers import Refused, examine
+from sessions_app.access import Refused, examine
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
 from sessions_app.publishers import Key, Known
 from tests.sessions.conftest import Broker
@@ -65,7 +65,7 @@ async def test_listed_audience_and_issuer_are_accepted() -> None:
 
 async def test_clocks_may_differ_by_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = int(time.time())
-    monkeypatch.setattr("sessions_app.customers.time", lambda: float(now))
+    monkeypatch.setattr("sessions_app.access.time", lambda: float(now))
 
     for times in ({"exp": now - 4.5}, {"nbf": now + 5}, {"exp": now + 0.5, "nbf": now - 0.5}):
         assert await check(jwt.encode(claims(**times), SECRET, "HS256"), known(HS)) == "alice"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_app import endpoint
-from sessions_app.endpoint import BadToken, Ticket, read, sign
+from sessions_app import session_tokens
+from sessions_app.session_tokens import BadToken, Ticket, read, sign
 
 pytestmark = pytest.mark.once
 
@@ -24,7 +24,7 @@ def forged(key: Any = None, algorithm: str = "HS256", kid: Any = None, **changes
     good = sign(TICKET)
     claims = jwt.decode(good, options={"verify_signature": False}) | changes
     claims = {name: value for name, value in claims.items() if value is not None}
-    own_kid, own_key = next(iter(endpoint._keys().items()))
+    own_kid, own_key = next(iter(session_tokens._keys().items()))
     return jwt.encode(claims, own_key if key is None else key, algorithm, headers={"kid": kid or own_kid})
 
 
@@ -76,6 +76,6 @@ def test_no_text_breaks_it(text: str) -> None:
 
 
 def test_endpoint_is_where_the_setting_says(settings: Any) -> None:
-    assert endpoint.url("ws://here:1", TICKET).startswith("ws://here:1/?token=")
+    assert session_tokens.url("ws://here:1", TICKET).startswith("ws://here:1/?token=")
     settings.SESSIONS_PUBLIC_URL = "wss://play.example"
-    assert endpoint.url("ws://here:1", TICKET).startswith("wss://play.example/?token=")
+    assert session_tokens.url("ws://here:1", TICKET).startswith("wss://play.example/?token=")

@@ -17,11 +17,11 @@ from routing_app.core.leases import reach
 from routing_app.core.models import LEASE_SECONDS, Worker
 from routing_app.core.worker import current_worker, drop_worker
 from sessions_app import service
-from sessions_app.board import ALIVE, Board, current_board
 from sessions_app.commands import Bind, Bound, Create, Denied, Granted
-from sessions_app.fence import _overslept
-from sessions_app.ledger import Key
+from sessions_app.coordinator import ALIVE, Board, current_board
+from sessions_app.fencing import _overslept
 from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
+from sessions_app.store import Key
 from sessions_app.sweep import reconcile
 from sessions_app.wire import TERMINATE, Wanted
 from tests.core.harness import PLAIN, Recorder, until

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jwt
 import pytest
 
-from sessions_app.customers import Refused
+from sessions_app.access import Refused
 from sessions_app.fetch import FetchFailed, Reason, redirected
 from sessions_app.jwks import KeysUnavailable
 from sessions_app.keys import KeyKind

@@ -11,8 +11,8 @@ from django.db.models.functions import Now
 from routing_app.core.leases import reach
 from routing_app.core.models import LEASE_SECONDS, Reach, Worker
 from sessions_app.commands import Beat, Bind, Bound, Create, Denied, Granted, Lapsed, Sweep, Unbind
-from sessions_app.ledger import Command, Key
 from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
+from sessions_app.store import Command, Key
 from sessions_app.wire import Wanted
 from tests.sessions.test_ledger import apply
 

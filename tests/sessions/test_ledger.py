@@ -30,8 +30,8 @@ from sessions_app.commands import (
     TakeoverOff,
     Unbind,
 )
-from sessions_app.ledger import Command, Entry, Key, post
 from sessions_app.models import ENDINGS, Kind, Limit, Publisher, Session, SessionEvent
+from sessions_app.store import Command, Entry, Key, post
 from sessions_app.wire import Wanted
 
 ALICE, BOB = Key("pub", "alice"), Key("pub", "bob")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_app.rules import FIELD, Policy, Rule, Scope, applicable, decide, takeover_allowed
+from sessions_app.limits import FIELD, Policy, Rule, Scope, applicable, decide, takeover_allowed
 from sessions_app.wire import Wanted
 
 pytestmark = pytest.mark.once

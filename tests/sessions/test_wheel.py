@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sessions_app.wheel import TICK_SECONDS, Wheel
+from sessions_app.timers import TICK_SECONDS, Wheel
 
 pytestmark = pytest.mark.once
 

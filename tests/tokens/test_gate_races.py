@@ -13,7 +13,7 @@ from broker_project.asgi import application
 from routing_app.core.database import query
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.worker import Worker, current_worker, drop_worker
-from routing_app.tokens import gate, service
+from routing_app.tokens import access, service
 from routing_app.tokens.models import RegisteredToken, Source
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -83,7 +83,7 @@ async def test_watch_closes_what_no_message_reached(worker: Worker) -> None:
         await socket.connect()
     await query(RegisteredToken.objects.filter(token="abc1").delete)
 
-    assert await gate.close_revoked(worker) == 1
+    assert await access.close_revoked(worker) == 1
 
     assert (await sockets[0].receive_output())["code"] == 4403
     assert await sockets[1].receive_nothing()
@@ -94,14 +94,14 @@ async def test_watch_closes_what_no_message_reached(worker: Worker) -> None:
 async def test_many_questions_are_few_queries(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     await register("abc1")
     asked: list[list[str]] = []
-    answer = gate._enabled_among
+    answer = access._enabled_among
 
     def counted(tokens: list[str]) -> set[str]:
         asked.append(tokens)
         return answer(tokens)
 
-    monkeypatch.setattr(gate, "_enabled_among", counted)
-    register_of_worker = gate.register_of(worker)
+    monkeypatch.setattr(access, "_enabled_among", counted)
+    register_of_worker = access.register_of(worker)
 
     answers = await gather(*(register_of_worker.enabled(f"abc{number % 3}") for number in range(1000)))
 

@@ -17,9 +17,9 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing_app.tokens import service, table
+from routing_app.tokens import imports, service
+from routing_app.tokens.imports import TableError
 from routing_app.tokens.models import RegisteredToken, Source
-from routing_app.tokens.table import TableError
 
 EXAMPLE = r'{"abc1":true,"abc2":true,"abc3":true,"group\/item1":true,"group\/item2":true}'
 
@@ -69,7 +69,7 @@ def states() -> dict[str, tuple[bool, str]]:
 
 def test_table_of_the_original_over_http() -> None:
     with website(reply(200, EXAMPLE.encode())) as url:
-        rows = table.read(f"{url}/registeredtokens.php")
+        rows = imports.read(f"{url}/registeredtokens.php")
 
     assert rows == dict.fromkeys(["abc1", "abc2", "abc3", "group/item1", "group/item2"], True)
 
@@ -78,7 +78,7 @@ def test_table_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "tokens with a space.json"
     path.write_text("\ufeff" + EXAMPLE)
 
-    assert table.read(str(path)) == table.read(path.as_uri()) == json.loads(EXAMPLE)
+    assert imports.read(str(path)) == imports.read(path.as_uri()) == json.loads(EXAMPLE)
 
 
 @pytest.mark.parametrize(
@@ -94,25 +94,25 @@ def test_table_in_a_file(tmp_path: Path) -> None:
 )
 def test_what_is_no_table_is_an_error(body: bytes, sentence: str) -> None:
     with website(reply(200, body)) as url, pytest.raises(TableError, match=sentence):
-        table.read(url)
+        imports.read(url)
 
 
 def test_only_a_good_answer_counts() -> None:
     with website(reply(500, EXAMPLE.encode())) as url, pytest.raises(TableError, match="the answer was 500"):
-        table.read(url)
+        imports.read(url)
 
 
 def test_unreachable_site_is_an_error() -> None:
     with website(reply(200)) as url:
         pass
     with pytest.raises(TableError, match="refused"):
-        table.read(url)
+        imports.read(url)
 
 
 @pytest.mark.parametrize("source", ["ftp://a.example/t", "gopher://a", "data://x", "javascript://x"])
 def test_other_schemes_are_refused(source: str) -> None:
     with pytest.raises(TableError, match="http, https, file"):
-        table.read(source)
+        imports.read(source)
 
 
 def test_redirects_lead_to_the_web_only(tmp_path: Path) -> None:
@@ -120,10 +120,10 @@ def test_redirects_lead_to_the_web_only(tmp_path: Path) -> None:
     secret.write_text(EXAMPLE)
     with website(reply(200, EXAMPLE.encode())) as target:
         with website(reply(302, Location=f"{target}/t")) as url:
-            assert table.read(url) == json.loads(EXAMPLE)
+            assert imports.read(url) == json.loads(EXAMPLE)
         for elsewhere in (secret.as_uri(), "ftp://127.0.0.1/t"):
             with website(reply(302, Location=elsewhere)) as url, pytest.raises(TableError):
-                table.read(url)
+                imports.read(url)
 
 
 def test_password_of_a_url_goes_to_its_host_alone() -> None:
@@ -134,22 +134,22 @@ def test_password_of_a_url_goes_to_its_host_alone() -> None:
         reply(200, b"{}")(request)
 
     with website(answer) as target:
-        table.read(target.replace("//", "//anna:p%40ss@"))
+        imports.read(target.replace("//", "//anna:p%40ss@"))
         with website(reply(302, Location=target)) as url:
-            table.read(url.replace("//", "//anna:p%40ss@"))
+            imports.read(url.replace("//", "//anna:p%40ss@"))
 
     assert seen == ["Basic YW5uYTpwQHNz", None]
 
 
 def test_location_for_a_log_holds_no_credentials() -> None:
-    assert table.location("https://anna:secret@a.example:81/t?key=secret") == "https://a.example:81/t"
-    assert table.location("/var/tokens.json") == "/var/tokens.json"
+    assert imports.location("https://anna:secret@a.example:81/t?key=secret") == "https://a.example:81/t"
+    assert imports.location("/var/tokens.json") == "/var/tokens.json"
 
 
 @pytest.mark.parametrize("part", ["status line", "body"])
 def test_decision_24_slow_site_is_given_up(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     """It sends a byte now and then, so that no timeout of the socket ever ends."""
-    monkeypatch.setattr(table, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(imports, "TIMEOUT_SECONDS", 0.5)
     ended = threading.Event()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -161,21 +161,21 @@ def test_decision_24_slow_site_is_given_up(monkeypatch: pytest.MonkeyPatch, part
     started = monotonic()
     with website(answer) as url:
         with pytest.raises(TableError, match=r"no table within 0\.5 seconds"):
-            table.read(url)
+            imports.read(url)
         ended.set()
     assert monotonic() - started < 10
 
 
 def test_table_has_a_greatest_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(table, "MAX_BYTES", 10)
+    monkeypatch.setattr(imports, "MAX_BYTES", 10)
     (tmp_path / "t").write_text(" " * 9 + "{}")
     with pytest.raises(TableError, match="larger than 10 bytes"):
-        table.read(str(tmp_path / "t"))
+        imports.read(str(tmp_path / "t"))
     with (
         website(reply(200, b" " * 9 + b"{}")) as url,
         pytest.raises(TableError, match="larger than 10 bytes"),
     ):
-        table.read(url)
+        imports.read(url)
 
 
 # --- storing ---------------------------------------------------------------------------------------------
@@ -183,8 +183,8 @@ def test_table_has_a_greatest_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 @pytest.mark.django_db
 def test_decision_24_import_adds_and_updates_only() -> None:
-    table.store({"abc1": True, "abc2": False, "abc3": True})
-    outcome = table.store({"abc1": False, "abc2": True, "abc4": True})
+    imports.store({"abc1": True, "abc2": False, "abc3": True})
+    outcome = imports.store({"abc1": False, "abc2": True, "abc4": True})
 
     assert states() == {"abc1": (False, "import"), "abc2": (True, ""), "abc3": (True, ""), "abc4": (True, "")}
     assert (outcome.added, outcome.enabled, outcome.disabled, outcome.revoked) == (1, 1, 1, ["abc1"])
@@ -194,11 +194,11 @@ def test_decision_24_import_adds_and_updates_only() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("by", [Source.ADMIN, Source.API])
 def test_decision_24_local_false_wins(by: Source) -> None:
-    table.store({"abc1": True, "abc2": False})
+    imports.store({"abc1": True, "abc2": False})
     service.unregister("abc1", by)
     service.disable(RegisteredToken.objects.filter(token="abc2"), by)
 
-    outcome = table.store({"abc1": True, "abc2": True})
+    outcome = imports.store({"abc1": True, "abc2": True})
 
     assert states() == {"abc1": (False, by), "abc2": (False, by)}
     assert (outcome.kept, outcome.enabled) == (2, 0)
@@ -211,9 +211,9 @@ def test_decision_24_local_false_wins(by: Source) -> None:
 def test_imported_false_disables_what_is_enabled_here() -> None:
     service.register("abc1", Source.ADMIN)
 
-    assert table.store({"abc1": False}).revoked == ["abc1"]
+    assert imports.store({"abc1": False}).revoked == ["abc1"]
     assert states() == {"abc1": (False, "import")}
-    assert table.store({"abc1": True}).enabled == 1
+    assert imports.store({"abc1": True}).enabled == 1
     assert RegisteredToken.objects.get().source == Source.ADMIN
 
 
@@ -229,7 +229,7 @@ def test_import_says_what_it_skipped_and_takes_the_rest() -> None:
         " abc3 ": True,
     }
 
-    outcome = table.store(entries)
+    outcome = imports.store(entries)
 
     assert states() == {"abc3": (True, "")}
     assert [str(skipped) for skipped in outcome.skipped] == [
@@ -245,8 +245,8 @@ def test_import_says_what_it_skipped_and_takes_the_rest() -> None:
 
 @pytest.mark.django_db
 def test_empty_table_changes_nothing() -> None:
-    table.store({"abc1": True})
-    table.store({})
+    imports.store({"abc1": True})
+    imports.store({})
 
     assert states() == {"abc1": (True, "")}
 
@@ -254,9 +254,9 @@ def test_empty_table_changes_nothing() -> None:
 @pytest.mark.django_db
 def test_table_larger_than_a_statement() -> None:
     rows = {f"token{number}": number % 2 == 0 for number in range(2345)}
-    table.store(rows)
+    imports.store(rows)
 
-    outcome = table.store({token: not value for token, value in rows.items()})
+    outcome = imports.store({token: not value for token, value in rows.items()})
 
     assert (outcome.enabled, outcome.disabled) == (1172, 1173)
     assert {token: enabled for token, (enabled, _) in states().items()} == {t: not v for t, v in rows.items()}
@@ -265,12 +265,12 @@ def test_table_larger_than_a_statement() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_imports_at_the_same_time_are_harmless() -> None:
     rows = {f"token{number}": number % 2 == 0 for number in range(700)}
-    table.store({token: not value for token, value in list(rows.items())[::3]})
+    imports.store({token: not value for token, value in list(rows.items())[::3]})
     failures: list[Exception] = []
 
     def run() -> None:
         try:
-            table.store(rows)
+            imports.store(rows)
         except Exception as error:
             failures.append(error)
         finally:
@@ -294,7 +294,7 @@ def test_any_json_object_can_be_stored(django_db_blocker: Any, django_db_setup: 
     def any_tables(tables: list[dict[str, Any]]) -> None:
         RegisteredToken.objects.all().delete()
         for rows in tables:
-            outcome = table.store(rows)
+            outcome = imports.store(rows)
             counted = outcome.added + outcome.enabled + outcome.disabled + outcome.unchanged + outcome.kept
             assert counted + len(outcome.skipped) <= len(rows)
         last = {
@@ -328,7 +328,7 @@ def test_command_tells_what_it_has_done(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.django_db
 @pytest.mark.parametrize("source", ["no-such-file", "ftp://a.example/t"])
 def test_command_fails_in_one_line_and_keeps_the_table(source: str) -> None:
-    table.store({"abc1": True})
+    imports.store({"abc1": True})
 
     with pytest.raises(CommandError) as error:
         call_command("import_tokens", source)

@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     async def _examine(self, token: str) -> bool:
         """Print, and say whether a part was wrong."""
-        from sessions_app.customers import examine
+        from sessions_app.access import examine
         from sessions_app.publishers import load
 
         refused = False

@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make it. Raises CommandError when the name cannot be used."""
-        from sessions_app.provision import create_publisher
+        from sessions_app.provisioning import create_publisher
 
         try:
             publisher, secret = create_publisher(options["name"])

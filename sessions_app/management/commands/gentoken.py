@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Sign. Raises CommandError where that is not possible."""
         from sessions_app.models import Publisher
-        from sessions_app.provision import NoSecret, customer_token
+        from sessions_app.provisioning import NoSecret, customer_token
 
         try:
             publisher = Publisher.objects.get(name=options["publisher"])

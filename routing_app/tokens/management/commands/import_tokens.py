@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from routing_app.tokens import table
+from routing_app.tokens import imports
 from routing_app.tokens.service import close_revoked
 
 
@@ -23,10 +23,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Import; nothing changes unless a whole table could be read."""
         try:
-            rows = table.read(options["source"])
-        except table.TableError as error:
-            raise CommandError(f"{table.location(options['source'])}: {error}") from None
-        outcome = table.store(rows)
+            rows = imports.read(options["source"])
+        except imports.TableError as error:
+            raise CommandError(f"{imports.location(options['source'])}: {error}") from None
+        outcome = imports.store(rows)
         close_revoked(outcome.revoked)
         for skipped in outcome.skipped:
             self.stdout.write(f"skipped {skipped}")

@@ -19,8 +19,8 @@ from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker, current_worker
-from sessions_app.ledger import Command, Entry, Key, post
-from sessions_app.wheel import TICK_SECONDS, Wheel
+from sessions_app.store import Command, Entry, Key, post
+from sessions_app.timers import TICK_SECONDS, Wheel
 from sessions_app.wire import TERMINATE
 
 logger = logging.getLogger(__name__)

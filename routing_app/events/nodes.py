@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 
 from routing_app.events.models import Root
-from routing_app.events.visit import Visit, running
+from routing_app.events.walker_context import Visit, running
 from routing_app.events.wire import NO_ACCESS, BadReference, reference, root_reference
 
 Finder = Callable[[str], Any]

@@ -16,10 +16,10 @@ from django.db import Error as DatabaseError
 from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
-from routing_app.rooms import changes
-from routing_app.rooms.changes import Kind, Outcome, State
+from routing_app.rooms import lobby_changes
+from routing_app.rooms.lobby_changes import Kind, Outcome, State
+from routing_app.rooms.lobby_picture import Picture, Seat, Stamp, pack, unpack
 from routing_app.rooms.models import address
-from routing_app.rooms.picture import Picture, Seat, Stamp, pack, unpack
 from routing_app.rooms.records import Entry
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Board:
     def submit(self, kind: Kind, entry: Entry) -> asyncio.Future[Outcome]:
         """Have a change made, and published after its commit; a LEAVE that fails is made by the next look."""
         try:
-            future = self.writes.submit_item(changes.make, (kind, entry))
+            future = self.writes.submit_item(lobby_changes.make, (kind, entry))
         except Overloaded as error:
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
@@ -140,7 +140,7 @@ class Board:
     async def _read(self, lobby: str) -> None:
         """Bring a picture up to date from the rows. Who waits for it is sent away if that cannot be done."""
         try:
-            found = await changes.picture(lobby)
+            found = await lobby_changes.picture(lobby)
         except DatabaseError as error:
             logger.warning("rooms: cannot read a lobby: %s", type(error).__name__)
             found = None
@@ -171,7 +171,7 @@ class Board:
         lobbies = [lobby for lobby, picture in self._pictures.items() if picture.stamp is not None]
         if not lobbies:
             return {}
-        states = await changes.states(lobbies, self._worker.id)
+        states = await lobby_changes.states(lobbies, self._worker.id)
         odd: dict[str, State] = {}
         for lobby, state in states.items():
             if (picture := self._pictures.get(lobby)) is None:

@@ -11,8 +11,8 @@ from django.conf import settings
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.rooms import records, wire
-from routing_app.rooms.board import board
-from routing_app.rooms.member import Roll, roll
+from routing_app.rooms.lobbies import board
+from routing_app.rooms.members import Roll, roll
 from routing_app.rooms.service import forget_room
 
 logger = logging.getLogger(__name__)

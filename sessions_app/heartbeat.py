@@ -9,7 +9,7 @@ from typing import Final
 
 from django.conf import settings
 
-from sessions_app.wheel import Timer, Wheel
+from sessions_app.timers import Timer, Wheel
 
 MISSES: Final = 2
 """PINGs in a row without a PONG, until a player counts as dead."""

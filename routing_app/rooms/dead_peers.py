@@ -13,8 +13,8 @@ from typing import Final
 
 from routing_app.core.leases.presence import RENEW_SECONDS
 from routing_app.core.worker import Worker
-from routing_app.rooms.board import board
-from routing_app.rooms.changes import Kind
+from routing_app.rooms.lobbies import board
+from routing_app.rooms.lobby_changes import Kind
 from routing_app.rooms.records import Key
 
 logger = logging.getLogger(__name__)

@@ -81,5 +81,5 @@ def _keys() -> dict[str, bytes]:
 
 @lru_cache(maxsize=16)
 def _key(secret: str) -> tuple[str, bytes]:
-    key = salted_hmac("sessions_app.endpoint", "", secret=secret, algorithm="sha256").digest()
+    key = salted_hmac("sessions_app.session_tokens", "", secret=secret, algorithm="sha256").digest()
     return sha256(key).hexdigest()[:16], key

@@ -11,7 +11,7 @@ from django.conf import settings
 from routing_app.core.codes import REVOKED
 from routing_app.core.database import query
 from routing_app.core.delivery.publication import Publication
-from routing_app.events import credentials, rules
+from routing_app.events import access, credentials
 
 if TYPE_CHECKING:
     from routing_app.events.protocol import Events
@@ -26,8 +26,8 @@ async def follow_rules(events: Events) -> None:
         events.reading = events.worker.spawn(read_rules(events))
         return 0
 
-    events.worker.hub.on(rules.CHANGED, on_change)
-    await events.worker.relay.want([rules.ADDRESS])
+    events.worker.hub.on(access.CHANGED, on_change)
+    await events.worker.relay.want([access.ADDRESS])
     await read_rules(events)
 
 

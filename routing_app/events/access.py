@@ -20,7 +20,7 @@ from routing_app.core.publishing import publish
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import current_worker
 from routing_app.events.models import Channel, Who
-from routing_app.events.visit import Visitor
+from routing_app.events.walker_context import Visitor
 from routing_app.events.wire import root_reference
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Final
 from django.conf import settings
 
 from routing_app.core.models import LEASE_SECONDS
-from sessions_app.board import Board
+from sessions_app.coordinator import Board
 
 LOOK_SECONDS: Final = 0.5
 

@@ -16,8 +16,8 @@ from django.db import DatabaseError, close_old_connections
 from routing_app.core.database import query
 from routing_app.core.worker import current_worker
 from routing_app.events import metrics
-from routing_app.events.entries import enter
-from routing_app.events.visit import TooLarge, TooManyNotifications, Visit, running
+from routing_app.events.nodes import enter
+from routing_app.events.walker_context import TooLarge, TooManyNotifications, Visit, running
 from routing_app.events.walkers import Walker
 from routing_app.events.wire import INTERNAL_ERROR
 

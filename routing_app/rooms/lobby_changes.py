@@ -19,8 +19,8 @@ from django.db.models.functions import Now
 
 from routing_app.core import database
 from routing_app.rooms import records, wire
+from routing_app.rooms.lobby_picture import HERE, JOINED, LEFT, Change, Stamp
 from routing_app.rooms.models import Membership, Room
-from routing_app.rooms.picture import HERE, JOINED, LEFT, Change, Stamp
 from routing_app.rooms.records import CHUNK, Entry, Key, Verdict
 
 ATTEMPTS: Final = 3

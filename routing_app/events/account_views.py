@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from routing_app.events import service
 from routing_app.events.rest import Detail, EventsView, Invalid, Message, Problem, bad_value, read
 from routing_app.events.throttle import LoginThrottle
-from routing_app.events.visit import Visitor
+from routing_app.events.walker_context import Visitor
 
 EMAIL_LENGTH: Final = 150
 """Of Django's user names; some letters are longer in lower case."""

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from routing_app.core.delivery.publication import MESSAGE
 from routing_app.core.publishing import Outcome, disconnect_all_sync, publish_sync
 from routing_app.rooms.models import Membership, Room
-from routing_app.rooms.upkeep import EVICT
+from routing_app.rooms.tasks import EVICT
 
 
 def publish(rooms: QuerySet[Room], message: Any, sender: str) -> Outcome:

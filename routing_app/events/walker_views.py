@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from routing_app.core.synchronous import from_sync
-from routing_app.events.entries import NoAccess
+from routing_app.events.nodes import NoAccess
 from routing_app.events.rest import (
     NOT_FOUND,
     Detail,
@@ -27,8 +27,8 @@ from routing_app.events.rest import (
     items,
     read_fields,
 )
-from routing_app.events.running import WalkerFailed, run
-from routing_app.events.visit import PUBLIC, Visit, Visitor
+from routing_app.events.walker_context import PUBLIC, Visit, Visitor
+from routing_app.events.walker_runner import WalkerFailed, run
 from routing_app.events.walkers import METHODS_WITH_BODY, WALKERS, Walker
 from routing_app.events.wire import BadReference
 

@@ -21,12 +21,12 @@ from routing_app.core.access.bearer import bearer_token
 from routing_app.core.codes import Refusal
 from routing_app.core.rest.bodies import limited
 from routing_app.core.worker import current_worker
-from sessions_app import cors, endpoint, service, wire
+from sessions_app import cors, service, session_tokens, wire
+from sessions_app.access import Customer, Refused, authenticate
 from sessions_app.commands import Denied, Granted, Listing, NoSuchPublisher, NoSuchSession, TakeoverOff
-from sessions_app.customers import Customer, Refused, authenticate
 from sessions_app.jwks import KeysUnavailable
-from sessions_app.ledger import Key
 from sessions_app.rate import Rates
+from sessions_app.store import Key
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def _uuid(text: str) -> UUID:
 
 def _granted(request: HttpRequest, key: Key, listing: Listing) -> dict[str, Any]:
     base = f"{'wss' if request.is_secure() else 'ws'}://{request.get_host()}"
-    url = endpoint.url(base, endpoint.Ticket(listing.id, key.publisher, key.customer))
+    url = session_tokens.url(base, session_tokens.Ticket(listing.id, key.publisher, key.customer))
     return wire.granted(url, str(listing.id), listing.stream.name)
 
 

@@ -17,7 +17,7 @@ from routing_app.core.codes import UNAUTHENTICATED, UNAVAILABLE, Refusal
 from routing_app.core.database import query
 from routing_app.core.models import ApiKey, Scope
 from routing_app.core.rest.auth import presented_key
-from routing_app.requests import staff
+from routing_app.requests import staff_sessions
 from routing_app.requests.context import Denied
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def _by_session(request: ASGIRequest) -> Rights:
 
 
 def _of_session(key: str) -> Rights | None:
-    user = staff.member(key)
+    user = staff_sessions.member(key)
     return None if user is None else Rights(str(user), frozenset(Scope.values), session=key)
 
 

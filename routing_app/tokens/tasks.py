@@ -12,7 +12,7 @@ from django.conf import settings
 from routing_app.core.codes import TOKEN_UNREGISTERED
 from routing_app.core.database import query
 from routing_app.core.worker import Worker
-from routing_app.tokens import table, wire
+from routing_app.tokens import imports, wire
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ async def refresh_for_ever(worker: Worker) -> None:
 
 async def refresh(worker: Worker) -> None:
     """Import TOKENS_URL once. A failure is one line in the log, and the last good table stays."""
-    where = table.location(settings.TOKENS_URL)
+    where = imports.location(settings.TOKENS_URL)
     try:
-        rows = await asyncio.to_thread(table.read, settings.TOKENS_URL)
-        outcome = await query(table.store, rows)
+        rows = await asyncio.to_thread(imports.read, settings.TOKENS_URL)
+        outcome = await query(imports.store, rows)
     except Exception as error:
         logger.warning("tokens: import from %s failed, the last table stays: %s", where, error)
         return

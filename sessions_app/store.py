@@ -26,8 +26,8 @@ from django.db.models import F, FilteredRelation, Q
 from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, Worker
+from sessions_app.limits import Rule
 from sessions_app.models import Account, Kind, Limit, Publisher, Session, SessionEvent, vouched_from
-from sessions_app.rules import Rule
 
 CHUNK: Final = 500
 """Rows in one statement."""
