@@ -33,7 +33,7 @@ UNCHECKED: Final[Any] = {
 Find = Callable[[str], Awaitable[Known | None]]
 
 
-class Refused(Exception):
+class CustomerRefused(Exception):
     """A token is not accepted. `claim` is the part that is wrong; the text is for the operator."""
 
     def __init__(self, claim: str, why: str) -> None:
@@ -60,16 +60,16 @@ class Unverified:
 
 
 async def authenticate(token: str, find: Find = publisher) -> Customer:
-    """The customer of a token. Raises Refused, KeysUnavailable and what the database raises."""
+    """The customer of a token. Raises CustomerRefused, KeysUnavailable and what the database raises."""
     unverified = read(token)
     name, id = identity(unverified)
     known = await find(name)
     if known is None:
-        raise Refused("publisherId", "no such publisher")
+        raise CustomerRefused("publisherId", "no such publisher")
     await check_signature(token, unverified, known)
     for claim, problem in check_claims(unverified.claims, known):
         if problem:
-            raise Refused(claim, problem)
+            raise CustomerRefused(claim, problem)
     return Customer(known.name, id, known.tracking_enabled)
 
 
@@ -83,11 +83,11 @@ async def examine(token: str, find: Find) -> AsyncIterator[tuple[str, str]]:
         name, _ = identity(unverified)
         known = await find(name)
         if known is None:
-            raise Refused("publisherId", f"no publisher {name!r}")
+            raise CustomerRefused("publisherId", f"no publisher {name!r}")
         yield "customerId, publisherId", ""
         await check_signature(token, unverified, known)
         yield "signature, alg, kid", ""
-    except Refused as refused:
+    except CustomerRefused as refused:
         yield refused.claim, refused.why
         return
     for claim, problem in check_claims(unverified.claims, known):
@@ -95,17 +95,17 @@ async def examine(token: str, find: Find) -> AsyncIterator[tuple[str, str]]:
 
 
 def read(token: str) -> Unverified:
-    """The two readable parts of a token, believed in nothing. Raises Refused."""
+    """The two readable parts of a token, believed in nothing. Raises CustomerRefused."""
     if len(token) > MAX_TOKEN:
-        raise Refused("token", f"longer than {MAX_TOKEN} characters")
+        raise CustomerRefused("token", f"longer than {MAX_TOKEN} characters")
     parts = token.split(".")
     if len(parts) != 3:
-        raise Refused("token", "not a JWT")
+        raise CustomerRefused("token", "not a JWT")
     return Unverified(_json_object(parts[0]), _json_object(parts[1]))
 
 
 def identity(unverified: Unverified) -> tuple[str, str]:
-    """Publisher and customer that a token claims. Raises Refused."""
+    """Publisher and customer that a token claims. Raises CustomerRefused."""
     return _id(unverified.claims, "publisherId"), _id(unverified.claims, "customerId")
 
 
@@ -113,8 +113,8 @@ def identity(unverified: Unverified) -> tuple[str, str]:
 
 
 async def check_signature(token: str, unverified: Unverified, known: Known) -> None:
-    """One of the publisher's keys fits: its own before those that have to be fetched. Raises Refused, and
-    KeysUnavailable when none fits but some could not be tried."""
+    """One of the publisher's keys fits: its own before those that have to be fetched. Raises
+    CustomerRefused, and KeysUnavailable when none fits but some could not be tried."""
     algorithm, kid = unverified.header.get("alg"), unverified.header.get("kid")
     rows = [key for key in known.keys if key.algorithm == algorithm]
     local = [key for key in rows if key.kind is not KeyKind.JWKS and (kid is None or key.kid in (kid, ""))]
@@ -141,7 +141,7 @@ class _Attempt:
     def __init__(self, token: str, algorithm: str) -> None:
         self._token = token
         self._algorithm = algorithm
-        self.refused = Refused("kid", "no active key has this kid and algorithm")
+        self.refused = CustomerRefused("kid", "no active key has this kid and algorithm")
 
     def succeeds(self, keys: Iterable[Any]) -> bool:
         """Whether one of the keys has signed the token."""
@@ -150,7 +150,7 @@ class _Attempt:
                 jwt.decode(self._token, key, algorithms=[self._algorithm], options=UNCHECKED)
                 return True
             except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-                self.refused = Refused("signature", f"no key fits: {error or type(error).__name__}")
+                self.refused = CustomerRefused("signature", f"no key fits: {error or type(error).__name__}")
         return False
 
 
@@ -204,9 +204,9 @@ def _json_object(part: str) -> dict[str, Any]:
     try:
         value = orjson.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except ValueError:
-        raise Refused("token", "not a JWT") from None
+        raise CustomerRefused("token", "not a JWT") from None
     if not isinstance(value, dict):
-        raise Refused("token", "not a JWT")
+        raise CustomerRefused("token", "not a JWT")
     return value
 
 
@@ -215,5 +215,5 @@ def _id(claims: dict[str, Any], name: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not is_clean(value):
-        raise Refused(name, f"not a text of 1 to {MAX_TEXT} characters, nor a number")
+        raise CustomerRefused(name, f"not a text of 1 to {MAX_TEXT} characters, nor a number")
     return value

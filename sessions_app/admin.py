@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from routing_app.core.synchronous import from_sync
 from sessions_app import service
 from sessions_app.models import Account, Limit, Publisher, PublisherKey, Session, SessionEvent
-from sessions_app.store import Key
+from sessions_app.store import AccountKey
 
 _kill = from_sync(service.kill)
 
@@ -163,7 +163,7 @@ class SessionAdmin(WrittenByServer):
     def end_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         """Free the slots; players that are connected are told to stop."""
         rows = queryset.values_list("account__publisher__name", "account__customer", "pk")
-        doomed = [(Key(publisher, customer), id) for publisher, customer, id in rows]
+        doomed = [(AccountKey(publisher, customer), id) for publisher, customer, id in rows]
         killed = _kill(doomed, request.user.get_username())
         messages.success(request, f"{killed} sessions ended.")
 

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from sessions_app.limits import Decision, Full, Policy, decide, takeover_allowed
 from sessions_app.models import Kind, Session
-from sessions_app.store import SERVER, Book, Key
+from sessions_app.store import SERVER, AccountKey, Book
 from sessions_app.wire import FIELDS, Wanted
 
 
@@ -41,7 +41,7 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class LimitReached:
     """A limit was reached: its size, who counts in it, and whether one may be taken over."""
 
     reason: str
@@ -73,13 +73,13 @@ class Create:
     a refusal is not final, and not written down, as long as somebody who counts could be probed.
     """
 
-    key: Key
+    key: AccountKey
     wanted: Wanted
     victims: tuple[UUID, ...] | None = None
     silent: Mapping[UUID, str] = field(default_factory=dict)
     ask_first: bool = False
 
-    def apply(self, book: Book) -> Granted | Denied | NoSuchSession | TakeoverOff:
+    def apply(self, book: Book) -> Granted | LimitReached | NoSuchSession | TakeoverOff:
         """Decide, and take the slot."""
         self._end_silent(book)
         if self.victims is not None and not takeover_allowed(book.rules, self.wanted, self.key.customer):
@@ -115,11 +115,11 @@ class Create:
                 return session
         return None
 
-    def _deny(self, book: Book, full: Full[Session]) -> Denied:
+    def _deny(self, book: Book, full: Full[Session]) -> LimitReached:
         counted = tuple(Listing.of(session) for session in full.counted)
         if not (self.ask_first and any(listing.connection for listing in counted)):
             book.record(Kind.DENIED, self.wanted, "customer", str(full))
-        return Denied(str(full), full.rule.maximum, full.rule.policy is Policy.ASK, counted)
+        return LimitReached(str(full), full.rule.maximum, full.rule.policy is Policy.ASK, counted)
 
     def _grant(
         self, book: Book, decision: Decision[Session], own: Session | None, victims: list[Session]
@@ -173,7 +173,7 @@ class Lapsed:
 class Bind:
     """REQUESTED: tie a session to a connection, whichever it had before."""
 
-    key: Key
+    key: AccountKey
     session: UUID
     connection: str
     worker: str
@@ -204,7 +204,7 @@ class Bind:
 class Unbind:
     """A connection is gone; the session keeps its slot for the grace. Of another connection: nothing."""
 
-    key: Key
+    key: AccountKey
     session: UUID
     connection: str
 
@@ -222,7 +222,7 @@ class Unbind:
 class End:
     """Free a slot; with `connection` only if the session is still bound to it."""
 
-    key: Key
+    key: AccountKey
     session: UUID
     kind: Kind
     by: str
@@ -246,7 +246,7 @@ class End:
 class Beat:
     """A heartbeat over HTTP, of a device that has no socket."""
 
-    key: Key
+    key: AccountKey
     session: UUID
 
     def apply(self, book: Book) -> datetime | None:
@@ -274,7 +274,7 @@ class Beat:
 class Sweep:
     """End what is over; opening the book has done it."""
 
-    key: Key
+    key: AccountKey
 
     def apply(self, book: Book) -> None:
         """Nothing more."""

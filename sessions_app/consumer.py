@@ -21,14 +21,14 @@ from routing_app.core.codes import (
     Refusal,
 )
 from routing_app.core.consumer import Consumer
-from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
 from sessions_app import service, wire
 from sessions_app.commands import Unbind
-from sessions_app.coordinator import ALIVE, Board
-from sessions_app.heartbeat import Pulse
-from sessions_app.session_tokens import BadToken, Ticket, read
-from sessions_app.store import Key
+from sessions_app.coordinator import ALIVE, Coordinator
+from sessions_app.heartbeat import PlayerHeartbeat
+from sessions_app.session_tokens import BadToken, SessionToken, read
+from sessions_app.store import AccountKey
 from sessions_app.wire import Action, Malformed
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ class SessionConsumer(Consumer):
     """One connection of a player."""
 
     protocol: Sessions
-    _ticket: Ticket
-    _key: Key
-    _board: Board
-    _pulse: Pulse
+    _ticket: SessionToken
+    _key: AccountKey
+    _board: Coordinator
+    _pulse: PlayerHeartbeat
     bound_to: UUID | None = None
     _gone = False
     """The session does not live any more, and its id never comes back."""
@@ -78,11 +78,11 @@ class SessionConsumer(Consumer):
 
     async def opened(self) -> None:
         """Hear what concerns the session and its customer."""
-        self._key = Key(self._ticket.publisher, self._ticket.customer)
+        self._key = AccountKey(self._ticket.publisher, self._ticket.customer)
         self._gone = self._ticket.expired
         self._board = self.protocol.board
         self._board.sockets[self.connection.id] = self
-        self._pulse = Pulse(self._board.wheel, self._send_ping, self._player_is_dead)
+        self._pulse = PlayerHeartbeat(self._board.wheel, self._send_ping, self._player_is_dead)
         self.connection.identity = self._ticket.customer
         await self.worker.hub.subscribe(self.connection, f"session:{self._ticket.session}", self._key.address)
         self.worker.presence.arrive(self.connection)
@@ -91,7 +91,7 @@ class SessionConsumer(Consumer):
     async def received(self, text: str) -> None:
         """One of the three actions; anything else is ignored, ten times."""
         self._board.stop_unless_vouched()
-        if self.connection.state is not State.OPEN:
+        if self.connection.state is not ConnectionState.OPEN:
             return
         try:
             action = wire.parse(text)
@@ -158,12 +158,12 @@ class SessionConsumer(Consumer):
     # --- liveness ----------------------------------------------------------------------------------------
 
     def ping(self, asker: str = "") -> None:
-        """Board: somebody wants to know whether the player answers."""
+        """Coordinator: somebody wants to know whether the player answers."""
         if self._pulse.ask(asker) and asker:
             self._board.tell(asker, ALIVE, self.connection.id)
 
     def owes(self, asker: str) -> bool:
-        """Board: the player has not answered that worker."""
+        """Coordinator: the player has not answered that worker."""
         return self._pulse.owes(asker)
 
     def _send_ping(self) -> None:
@@ -174,14 +174,14 @@ class SessionConsumer(Consumer):
             self._board.tell(asker, ALIVE, self.connection.id)
 
     def _player_is_dead(self) -> None:
-        """Pulse: the player has not answered for long: its slot is free."""
+        """PlayerHeartbeat: the player has not answered for long: its slot is free."""
         self._board.leave(service.give_up(self._key, self._ticket.session, self.connection.id))
         self.end(wire.TERMINATE, SILENT)
 
     # --- ending ------------------------------------------------------------------------------------------
 
     def end(self, text: str, close: Close) -> None:
-        """Board: the session is over for this connection."""
+        """Coordinator: the session is over for this connection."""
         self._gone = True
         self.bound_to = None
         self._pulse.stop()

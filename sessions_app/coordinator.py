@@ -19,8 +19,8 @@ from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker, current_worker
-from sessions_app.store import Command, Entry, Key, post
-from sessions_app.timers import TICK_SECONDS, Wheel
+from sessions_app.store import AccountKey, StoreCommand, StoreEntry, post
+from sessions_app.timers import TICK_SECONDS, Timers
 from sessions_app.wire import TERMINATE
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ APART_SECONDS: Final = 0.025
 """From the start of one transaction to the next, at least: a create is cheap where a few share one."""
 
 
-class Socket(Protocol):
+class PlayerSocket(Protocol):
     """A player's socket, as the board knows it."""
 
     @property
@@ -62,15 +62,15 @@ class Socket(Protocol):
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
-class Board:
+class Coordinator:
     """One process's part of session control."""
 
     worker: Worker
-    sockets: dict[str, Socket] = field(default_factory=dict)
+    sockets: dict[str, PlayerSocket] = field(default_factory=dict)
     """By connection id."""
     writes: GroupedWrites = field(default_factory=lambda: GroupedWrites(APART_SECONDS))
     """Its own, so that all commands of a batch are applied together and lock accounts in one order."""
-    wheel: Wheel = field(default_factory=Wheel)
+    wheel: Timers = field(default_factory=Timers)
     """Times the PINGs of all sockets."""
     stopped: set[str] = field(default_factory=set)
     """Connections that were stopped because the lease was about to lapse: their rows are still to end."""
@@ -84,13 +84,13 @@ class Board:
         hub.on(SILENT, self._silent)
         hub.on(END, self._end)
 
-    async def run(self, command: Command) -> Any:
+    async def run(self, command: StoreCommand) -> Any:
         """Apply a command; its outcome, after the commit.
 
         Raises Overloaded, TimeoutError (then it is not applied any more, unless it was just then) and what
         the database raises.
         """
-        entry = Entry(command)
+        entry = StoreEntry(command)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self.writes.submit_item(post, entry)
@@ -99,10 +99,10 @@ class Board:
             raise
         return entry.outcome
 
-    def leave(self, command: Command) -> None:
+    def leave(self, command: StoreCommand) -> None:
         """Apply a command that nobody waits for. What fails here is mended by the sweep."""
         try:
-            self.writes.submit_item(post, Entry(command))
+            self.writes.submit_item(post, StoreEntry(command))
         except Overloaded:
             logger.warning("sessions: the database is behind, the sweep has to mend it")
 
@@ -124,7 +124,7 @@ class Board:
         for socket in bound.values():
             socket.end(TERMINATE, UNAVAILABLE)
 
-    async def silent(self, key: Key, connections: Collection[str]) -> set[str]:
+    async def silent(self, key: AccountKey, connections: Collection[str]) -> set[str]:
         """Ask a customer's players; those of `connections` whose worker says that they are silent.
 
         Whose worker says nothing is not: the worker, or the channel layer, may be out, or the connection has
@@ -201,7 +201,7 @@ async def end_connection(id: str, text: str, close: Close) -> None:
     await publish((f"connection:{id}",), [text, close.code], event=END)
 
 
-def current_board() -> Board:
+def current_board() -> Coordinator:
     """The board of the running event loop's worker."""
-    board: Board = current_worker().protocols["sessions"].board
+    board: Coordinator = current_worker().protocols["sessions"].board
     return board

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sessions_app.limits import Policy, Scope
+from sessions_app.limits import LimitScope, Policy
 from sessions_app.models import Limit, Publisher
 from sessions_app.provisioning import create_publisher
 
@@ -16,5 +16,5 @@ def prepare() -> list[str]:
     if Publisher.objects.exists():
         return []
     publisher, secret = create_publisher(NAME)
-    Limit.objects.create(publisher=publisher, scope=Scope.OFFER, maximum=MAXIMUM, policy=Policy.ASK)
+    Limit.objects.create(publisher=publisher, scope=LimitScope.OFFER, maximum=MAXIMUM, policy=Policy.ASK)
     return [f"publisher:   {NAME} (signs customer tokens)", f"its secret:  {secret}"]

@@ -9,7 +9,7 @@ from typing import Final
 
 from django.conf import settings
 
-from sessions_app.timers import Timer, Wheel
+from sessions_app.timers import Timer, Timers
 
 MISSES: Final = 2
 """PINGs in a row without a PONG, until a player counts as dead."""
@@ -17,12 +17,12 @@ APART_SECONDS: Final = 1.0
 """A PING that is younger serves everybody who asks: a player at a limit is not flooded."""
 
 
-class Pulse:
+class PlayerHeartbeat:
     """Times PINGs: one every SESSIONS_PING_SECONDS, each to be answered within SESSIONS_PONG_SECONDS."""
 
     __slots__ = ("_askers", "_dead", "_misses", "_open", "_send", "_sent_at", "_timer", "_wheel")
 
-    def __init__(self, wheel: Wheel, send: Callable[[], None], dead: Callable[[], None]) -> None:
+    def __init__(self, wheel: Timers, send: Callable[[], None], dead: Callable[[], None]) -> None:
         self._wheel = wheel
         self._send = send
         self._dead = dead

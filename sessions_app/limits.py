@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 from sessions_app.evictions import fewest
 
 
-class Scope(StrEnum):
+class LimitScope(StrEnum):
     """What a limit counts by, always within one customer; the order is the order of checking."""
 
     ACCOUNT = "account"
@@ -29,10 +29,10 @@ class Policy(StrEnum):
 
 
 FIELD: Final = {
-    Scope.OFFER: "offer_id",
-    Scope.TAG: "tag",
-    Scope.CONTENT: "content_id",
-    Scope.DEVICE_TYPE: "device_type",
+    LimitScope.OFFER: "offer_id",
+    LimitScope.TAG: "tag",
+    LimitScope.CONTENT: "content_id",
+    LimitScope.DEVICE_TYPE: "device_type",
 }
 
 
@@ -42,10 +42,10 @@ S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class LimitRule:
     """One limit. `value` and `customer` narrow it; empty, it is the default of its scope."""
 
-    scope: Scope
+    scope: LimitScope
     value: str
     maximum: int
     policy: Policy
@@ -57,7 +57,7 @@ class Rule:
 class Full(Generic[S]):
     """A rule that leaves no room: its subject (the offer, say; "" for the account) and who counts in it."""
 
-    rule: Rule
+    rule: LimitRule
     subject: str
     counted: tuple[S, ...]
 
@@ -77,26 +77,26 @@ class Decision(Generic[S]):
     """Rules that would have refused, had they not been there only to observe."""
 
 
-def subject_of(scope: Scope, stream: object) -> str | None:
+def subject_of(scope: LimitScope, stream: object) -> str | None:
     """What a stream counts under in a scope; None where the scope does not concern it."""
-    return "" if scope is Scope.ACCOUNT else getattr(stream, FIELD[scope]) or None
+    return "" if scope is LimitScope.ACCOUNT else getattr(stream, FIELD[scope]) or None
 
 
 def applicable(
-    rules: Iterable[Rule], wanted: object, customer: str, observe_only: bool = False
-) -> list[Rule]:
+    rules: Iterable[LimitRule], wanted: object, customer: str, observe_only: bool = False
+) -> list[LimitRule]:
     """The rule of each scope that concerns `wanted`: the customer's own before all others, and within these
     the one for this very value before the default."""
-    best: dict[Scope, Rule] = {}
+    best: dict[LimitScope, LimitRule] = {}
     for rule in rules:
         if rule.observe_only is observe_only and _concerns(rule, wanted, customer):
             rival = best.get(rule.scope)
             if rival is None or _specificity(rule) > _specificity(rival):
                 best[rule.scope] = rule
-    return [best[scope] for scope in Scope if scope in best]
+    return [best[scope] for scope in LimitScope if scope in best]
 
 
-def decide(rules: Collection[Rule], wanted: object, customer: str, held: Sequence[S]) -> Decision[S]:
+def decide(rules: Collection[LimitRule], wanted: object, customer: str, held: Sequence[S]) -> Decision[S]:
     """May `wanted` start beside `held`, the customer's sessions, oldest first?"""
     enforced = applicable(rules, wanted, customer)
     observed = [_full(rule, wanted, held) for rule in applicable(rules, wanted, customer, observe_only=True)]
@@ -110,34 +110,34 @@ def decide(rules: Collection[Rule], wanted: object, customer: str, held: Sequenc
     return Decision(None, tuple(held[position] for position in sorted(evicted)), would_refuse)
 
 
-def takeover_allowed(rules: Collection[Rule], wanted: object, customer: str) -> bool:
+def takeover_allowed(rules: Collection[LimitRule], wanted: object, customer: str) -> bool:
     """False when limits apply and all of them only block: then the operator offers no takeover."""
     enforced = applicable(rules, wanted, customer)
     return not enforced or any(rule.policy is not Policy.BLOCK for rule in enforced)
 
 
-def _concerns(rule: Rule, wanted: object, customer: str) -> bool:
+def _concerns(rule: LimitRule, wanted: object, customer: str) -> bool:
     subject = subject_of(rule.scope, wanted)
     return subject is not None and rule.value in ("", subject) and rule.customer in ("", customer)
 
 
-def _specificity(rule: Rule) -> tuple[bool, bool]:
+def _specificity(rule: LimitRule) -> tuple[bool, bool]:
     return bool(rule.customer), bool(rule.value)
 
 
-def _counted(rule: Rule, wanted: object, held: Iterable[S]) -> list[S]:
+def _counted(rule: LimitRule, wanted: object, held: Iterable[S]) -> list[S]:
     subject = subject_of(rule.scope, wanted)
     return [stream for stream in held if subject_of(rule.scope, stream) == subject]
 
 
-def _full(rule: Rule, wanted: object, held: Iterable[S]) -> Full[S] | None:
+def _full(rule: LimitRule, wanted: object, held: Iterable[S]) -> Full[S] | None:
     counted = _counted(rule, wanted, held)
     if len(counted) < rule.maximum:
         return None
     return Full(rule, subject_of(rule.scope, wanted) or "", tuple(counted))
 
 
-def _evictions(rules: Iterable[Rule], wanted: object, held: Sequence[S]) -> set[int]:
+def _evictions(rules: Iterable[LimitRule], wanted: object, held: Sequence[S]) -> set[int]:
     """Positions of the fewest that make room for one in every limit that evicts, the oldest where there is a
     choice. Other limits have no say in whom it is."""
     full = [

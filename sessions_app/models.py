@@ -21,7 +21,7 @@ from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, Worker
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
-from sessions_app.limits import Policy, Rule, Scope
+from sessions_app.limits import LimitRule, LimitScope, Policy
 from sessions_app.wire import MAX_NAME, MAX_TEXT, is_clean
 
 
@@ -99,7 +99,9 @@ class Limit(models.Model):
     """How many sessions of one customer may live at once, by one scope. Several apply at once."""
 
     publisher = models.ForeignKey(Publisher, models.CASCADE, related_name="limits")
-    scope = models.CharField(max_length=16, choices=[(s.value, s.value.replace("_", " ")) for s in Scope])
+    scope = models.CharField(
+        max_length=16, choices=[(s.value, s.value.replace("_", " ")) for s in LimitScope]
+    )
     value = models.CharField(
         max_length=MAX_TEXT, blank=True, validators=[check_clean], help_text="Empty: default of its scope."
     )
@@ -125,16 +127,18 @@ class Limit(models.Model):
 
     def clean(self) -> None:
         """An account has no values to tell apart. Raises ValidationError."""
-        if self.scope == Scope.ACCOUNT and self.value:
+        if self.scope == LimitScope.ACCOUNT and self.value:
             raise ValidationError({"value": "A limit on the account has no value."})
 
     RULE: ClassVar = ("scope", "value", "maximum", "policy", "customer", "observe_only")
     """The fields that make a rule."""
 
     @staticmethod
-    def rule(scope: str, value: str, maximum: int, policy: str, customer: str, observe_only: bool) -> Rule:
+    def rule(
+        scope: str, value: str, maximum: int, policy: str, customer: str, observe_only: bool
+    ) -> LimitRule:
         """A limit as `rules` decide by it, of its fields RULE."""
-        return Rule(Scope(scope), value, maximum, Policy(policy), customer, observe_only)
+        return LimitRule(LimitScope(scope), value, maximum, Policy(policy), customer, observe_only)
 
 
 class Account(models.Model):

@@ -22,11 +22,11 @@ from routing_app.core.codes import Refusal
 from routing_app.core.rest.bodies import limited
 from routing_app.core.worker import current_worker
 from sessions_app import cors, service, session_tokens, wire
-from sessions_app.access import Customer, Refused, authenticate
-from sessions_app.commands import Denied, Granted, Listing, NoSuchPublisher, NoSuchSession, TakeoverOff
+from sessions_app.access import Customer, CustomerRefused, authenticate
+from sessions_app.commands import Granted, LimitReached, Listing, NoSuchPublisher, NoSuchSession, TakeoverOff
 from sessions_app.jwks import KeysUnavailable
-from sessions_app.rate import Rates
-from sessions_app.store import Key
+from sessions_app.rate import CustomerRates
+from sessions_app.store import AccountKey
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ View = Callable[..., Any]
 """A coroutine function; Django's stubs know only views that are none."""
 
 
-class Problem(Exception):
+class PlayerProblem(Exception):
     """An answer that is no success: its status, its body, and headers."""
 
     def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
@@ -53,7 +53,7 @@ class Problem(Exception):
 
 
 def serves(*methods: str) -> Callable[[View], View]:
-    """A view for these methods: CORS, preflight, 405, and every Problem as JSON."""
+    """A view for these methods: CORS, preflight, 405, and every PlayerProblem as JSON."""
     allowed = ", ".join((*methods, "OPTIONS"))
 
     def decorate(view: View) -> View:
@@ -62,9 +62,9 @@ def serves(*methods: str) -> Callable[[View], View]:
                 return cors.allow(request, HttpResponse(status=204), allowed)
             try:
                 if request.method not in methods:
-                    raise Problem(405, "MethodNotAllowed", f"Use {allowed}.", Allow=allowed)
+                    raise PlayerProblem(405, "MethodNotAllowed", f"Use {allowed}.", Allow=allowed)
                 response = await view(request, **path)
-            except Problem as problem:
+            except PlayerProblem as problem:
                 response = problem.response()
             except service.OUTAGE as error:
                 response = _outage(error)
@@ -121,39 +121,41 @@ async def heartbeat(request: HttpRequest, id: str) -> HttpResponse:
 
 
 async def _customer(request: HttpRequest) -> Customer:
-    """The customer of the bearer token. Raises Problem and OUTAGE."""
+    """The customer of the bearer token. Raises PlayerProblem and OUTAGE."""
     token = bearer_token(request.headers.get("Authorization", ""))
     if not token:
         raise _unauthorized()
     try:
         customer = await authenticate(token)
-    except Refused as refused:
+    except CustomerRefused as refused:
         metrics.REFUSED.labels("sessions", Refusal.FORBIDDEN).inc()
         logger.info("sessions: a customer token was refused: %s", refused.claim)
         raise _unauthorized() from None
     except KeysUnavailable as error:
         metrics.REFUSED.labels("sessions", Refusal.UNAVAILABLE).inc()
         logger.info("sessions: a customer token could not be checked: %s", error)
-        raise Problem(503, "Unavailable", "Keys cannot be fetched.", Retry_After=str(RETRY_SECONDS)) from None
+        raise PlayerProblem(
+            503, "Unavailable", "Keys cannot be fetched.", Retry_After=str(RETRY_SECONDS)
+        ) from None
     await current_worker().start()
     return customer
 
 
 def _parsed(parse: Callable[[bytes], Any], request: HttpRequest) -> Any:
-    """What the body asks for. Raises Problem."""
+    """What the body asks for. Raises PlayerProblem."""
     length = request.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > MAX_BODY:
         raise _too_large()
     try:
         body = request.body
     except RawPostDataException:
-        raise Problem(400, "InvalidRequest", "The body cannot be read.") from None
+        raise PlayerProblem(400, "InvalidRequest", "The body cannot be read.") from None
     if len(body) > MAX_BODY:
         raise _too_large()
     try:
         return parse(body)
     except wire.BadRequest as error:
-        raise Problem(400, "InvalidRequest", str(error)) from None
+        raise PlayerProblem(400, "InvalidRequest", str(error)) from None
 
 
 async def _create(
@@ -162,23 +164,23 @@ async def _create(
     key = _key(customer)
     if wait := _rates.wait(key):
         metrics.REFUSED.labels("sessions", Refusal.RATE).inc()
-        raise Problem(429, "RateLimited", "Too many requests.", Retry_After=str(wait))
+        raise PlayerProblem(429, "RateLimited", "Too many requests.", Retry_After=str(wait))
     if not customer.tracking_enabled:
         return JsonResponse(wire.DISABLED)
     ids = None if victims is None else [_uuid(victim) for victim in victims]
     outcome = await service.create(key, wanted, ids)
     if isinstance(outcome, Granted):
         return JsonResponse(_granted(request, key, outcome.session))
-    if isinstance(outcome, Denied):
+    if isinstance(outcome, LimitReached):
         return JsonResponse(_limit_exceeded(outcome), status=409)
     raise _refusal(outcome)
 
 
-_rates: Rates[Key] = Rates(settings.SESSIONS_RATE / 60, settings.SESSIONS_BURST)
+_rates: CustomerRates[AccountKey] = CustomerRates(settings.SESSIONS_RATE / 60, settings.SESSIONS_BURST)
 
 
-def _key(customer: Customer) -> Key:
-    return Key(customer.publisher, customer.id)
+def _key(customer: Customer) -> AccountKey:
+    return AccountKey(customer.publisher, customer.id)
 
 
 def _uuid(text: str) -> UUID:
@@ -191,13 +193,13 @@ def _uuid(text: str) -> UUID:
 # --- answers -----------------------------------------------------------------------------------------------
 
 
-def _granted(request: HttpRequest, key: Key, listing: Listing) -> dict[str, Any]:
+def _granted(request: HttpRequest, key: AccountKey, listing: Listing) -> dict[str, Any]:
     base = f"{'wss' if request.is_secure() else 'ws'}://{request.get_host()}"
-    url = session_tokens.url(base, session_tokens.Ticket(listing.id, key.publisher, key.customer))
+    url = session_tokens.url(base, session_tokens.SessionToken(listing.id, key.publisher, key.customer))
     return wire.granted(url, str(listing.id), listing.stream.name)
 
 
-def _limit_exceeded(denied: Denied) -> dict[str, Any]:
+def _limit_exceeded(denied: LimitReached) -> dict[str, Any]:
     message = f"{denied.reason[0].upper()}{denied.reason[1:]} reached."
     active = [_active_session(listing) for listing in denied.counted]
     return wire.limit_exceeded(message, denied.take_over, denied.maximum, active)
@@ -207,26 +209,26 @@ def _active_session(listing: Listing) -> dict[str, Any]:
     return wire.active_session(str(listing.id), listing.stream, listing.started_at)
 
 
-def _refusal(outcome: NoSuchSession | TakeoverOff | NoSuchPublisher) -> Problem:
+def _refusal(outcome: NoSuchSession | TakeoverOff | NoSuchPublisher) -> PlayerProblem:
     if isinstance(outcome, NoSuchSession):
         return _no_such_session()
     if isinstance(outcome, TakeoverOff):
-        return Problem(403, "TakeoverDisabled", "Takeover is not offered here.")
+        return PlayerProblem(403, "TakeoverDisabled", "Takeover is not offered here.")
     return _unauthorized()
 
 
-def _unauthorized() -> Problem:
-    return Problem(
+def _unauthorized() -> PlayerProblem:
+    return PlayerProblem(
         401, "Unauthorized", "The customer token is missing or not valid.", WWW_Authenticate="Bearer"
     )
 
 
-def _no_such_session() -> Problem:
-    return Problem(404, "SessionNotFound", "No such session.")
+def _no_such_session() -> PlayerProblem:
+    return PlayerProblem(404, "SessionNotFound", "No such session.")
 
 
-def _too_large() -> Problem:
-    return Problem(413, "TooLarge", f"A body has at most {MAX_BODY} bytes.")
+def _too_large() -> PlayerProblem:
+    return PlayerProblem(413, "TooLarge", f"A body has at most {MAX_BODY} bytes.")
 
 
 def _outage(error: Exception) -> HttpResponse:
@@ -235,4 +237,4 @@ def _outage(error: Exception) -> HttpResponse:
     metrics.REFUSED.labels("sessions", Refusal.UNAVAILABLE).inc()
     if settings.SESSIONS_FAIL_MODE == "open":
         return JsonResponse(wire.DISABLED)
-    return Problem(503, "Unavailable", "Try again soon.", Retry_After=str(RETRY_SECONDS)).response()
+    return PlayerProblem(503, "Unavailable", "Try again soon.", Retry_After=str(RETRY_SECONDS)).response()

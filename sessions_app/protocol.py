@@ -10,7 +10,7 @@ from routing_app.core.address import AddressKind
 from routing_app.core.protocol import Protocol
 from sessions_app import fencing, openapi, sweep
 from sessions_app.consumer import NoFreeMessages, SessionConsumer
-from sessions_app.coordinator import Board
+from sessions_app.coordinator import Coordinator
 from sessions_app.urls import urlpatterns
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Sessions(Protocol):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self.board = Board(worker)
+        self.board = Coordinator(worker)
 
     async def start(self) -> None:
         """End what is over, mend what a crash left, and stop players before lease and grace are over."""

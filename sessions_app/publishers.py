@@ -20,7 +20,7 @@ KEPT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class PublisherKey:
     """An active key; see `PublisherKey`."""
 
     kind: KeyKind
@@ -37,7 +37,7 @@ class Known:
     tracking_enabled: bool
     audiences: tuple[str, ...]
     issuers: tuple[str, ...]
-    keys: tuple[Key, ...]
+    keys: tuple[PublisherKey, ...]
 
 
 _kept: OrderedDict[str, tuple[float, Known | None]] = OrderedDict()
@@ -63,7 +63,9 @@ def load(name: str) -> Known | None:
     if row is None:
         return None
     keys = [
-        Key(KeyKind(key.kind), key.algorithm, key.kid, key.material) for key in row.keys.all() if key.active
+        PublisherKey(KeyKind(key.kind), key.algorithm, key.kid, key.material)
+        for key in row.keys.all()
+        if key.active
     ]
     return Known(row.name, row.tracking_enabled, _lines(row.audiences), _lines(row.issuers), tuple(keys))
 

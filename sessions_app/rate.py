@@ -14,7 +14,7 @@ KNOWN: Final = 100_000
 """Customers remembered; who was forgotten starts with a full burst."""
 
 
-class Rates(Generic[K]):
+class CustomerRates(Generic[K]):
     """A token bucket for each key; a request that is refused takes nothing out of it."""
 
     def __init__(self, per_second: float, burst: int, clock: Callable[[], float] = monotonic) -> None:

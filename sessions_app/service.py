@@ -21,10 +21,10 @@ from sessions_app.commands import (
     Bind,
     Bound,
     Create,
-    Denied,
     End,
     Granted,
     Lapsed,
+    LimitReached,
     Listing,
     NoSuchPublisher,
     NoSuchSession,
@@ -32,7 +32,7 @@ from sessions_app.commands import (
 )
 from sessions_app.coordinator import PATIENCE_SECONDS, PING, current_board, end_connection
 from sessions_app.models import Kind, Session
-from sessions_app.store import SERVER, Key
+from sessions_app.store import SERVER, AccountKey
 
 
 class LeaseLapsed(Exception):
@@ -46,10 +46,10 @@ KILLED_AT_ONCE: Final = 100
 OPERATOR: Final = "operator"
 """The session name that a player sees whose session an operator ended."""
 
-Outcome = Granted | Denied | NoSuchSession | TakeoverOff | NoSuchPublisher
+Outcome = Granted | LimitReached | NoSuchSession | TakeoverOff | NoSuchPublisher
 
 
-async def create(key: Key, wanted: wire.Wanted, victims: Sequence[UUID] | None = None) -> Outcome:
+async def create(key: AccountKey, wanted: wire.Wanted, victims: Sequence[UUID] | None = None) -> Outcome:
     """Take a slot for `wanted`, in place of `victims` if it is a takeover. Raises OUTAGE.
 
     At a limit those who count are asked for a sign of life first, and the silent ones end.
@@ -58,7 +58,7 @@ async def create(key: Key, wanted: wire.Wanted, victims: Sequence[UUID] | None =
     taken = None if victims is None else tuple(victims)
     ask_first = settings.SESSIONS_PROBE_SECONDS > 0
     outcome: Outcome = await board.run(Create(key, wanted, taken, ask_first=ask_first))
-    if ask_first and isinstance(outcome, Denied):
+    if ask_first and isinstance(outcome, LimitReached):
         asked = {listing.id: listing.connection for listing in outcome.counted if listing.connection}
         if asked:
             silent = await board.silent(key, asked.values())
@@ -70,7 +70,7 @@ async def create(key: Key, wanted: wire.Wanted, victims: Sequence[UUID] | None =
     return outcome
 
 
-async def _announce(key: Key, granted: Granted) -> None:
+async def _announce(key: AccountKey, granted: Granted) -> None:
     """Tell those who had to make room; ask all others for a PONG ("Server Side Messages", PING)."""
     displaced = [listing.connection for listing in granted.ended if listing.connection]
     await _stop(displaced, wire.take_over(granted.session.stream.display_name), TAKEN_OVER)
@@ -83,7 +83,7 @@ async def _stop(connections: Iterable[str], text: str, close: Close) -> None:
         await end_connection(connection, text, close)
 
 
-async def bind(key: Key, session: UUID, connection: str, worker: str) -> Bound | None:
+async def bind(key: AccountKey, session: UUID, connection: str, worker: str) -> Bound | None:
     """Tie a session to a connection; None when it does not live. Raises OUTAGE.
 
     A worker whose lease has lapsed, because it could not reach the database for a while, renews it first.
@@ -103,7 +103,7 @@ async def terminate(connection: str) -> None:
     await end_connection(connection, wire.TERMINATE, TERMINATED)
 
 
-async def finish(key: Key, session: UUID, connection: str, bound: bool) -> bool:
+async def finish(key: AccountKey, session: UUID, connection: str, bound: bool) -> bool:
     """FINISHED from `connection`: the slot is free. False when the session does not live, or when a
     connection that was `bound` to it has lost it to another meanwhile. Raises OUTAGE.
     """
@@ -115,12 +115,12 @@ async def finish(key: Key, session: UUID, connection: str, bound: bool) -> bool:
     return ended is not None
 
 
-def give_up(key: Key, session: UUID, connection: str) -> End:
+def give_up(key: AccountKey, session: UUID, connection: str) -> End:
     """The command that ends the session of a player which answers no PING."""
     return End(key, session, Kind.EXPIRED, SERVER, "no PONG", connection)
 
 
-async def end_own(key: Key, session: UUID) -> bool:
+async def end_own(key: AccountKey, session: UUID) -> bool:
     """A customer ends a session of its own. False when there is no such session. Raises OUTAGE."""
     ended: Listing | None = await current_board().run(End(key, session, Kind.FINISHED, "customer"))
     if ended is not None and ended.connection:
@@ -128,7 +128,7 @@ async def end_own(key: Key, session: UUID) -> bool:
     return ended is not None
 
 
-async def kill(sessions: Iterable[tuple[Key, UUID]], operator: str) -> int:
+async def kill(sessions: Iterable[tuple[AccountKey, UUID]], operator: str) -> int:
     """An operator ends sessions, many in a transaction; how many lived. Raises OUTAGE."""
     board = current_board()
     commands = [End(key, session, Kind.KILLED, operator) for key, session in sessions]
@@ -143,19 +143,19 @@ async def kill(sessions: Iterable[tuple[Key, UUID]], operator: str) -> int:
     return killed
 
 
-async def beat(key: Key, session: UUID) -> datetime | None:
+async def beat(key: AccountKey, session: UUID) -> datetime | None:
     """A heartbeat over HTTP; when the next is due at the latest, None without such a session."""
     deadline: datetime | None = await current_board().run(Beat(key, session))
     return deadline
 
 
-async def live_sessions(key: Key) -> list[Listing]:
+async def live_sessions(key: AccountKey) -> list[Listing]:
     """A customer's sessions, oldest first. Raises OUTAGE."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         return await query(_live_sessions, key)
 
 
-def _live_sessions(key: Key) -> list[Listing]:
+def _live_sessions(key: AccountKey) -> list[Listing]:
     mine = Session.objects.live().filter(
         account__publisher__name=key.publisher, account__customer=key.customer
     )

@@ -28,7 +28,7 @@ class BadToken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class SessionToken:
     """What a session token says. `expired`: its time is over, and the player has to create anew."""
 
     session: UUID
@@ -37,12 +37,12 @@ class Ticket:
     expired: bool = False
 
 
-def url(base: str, ticket: Ticket) -> str:
+def url(base: str, ticket: SessionToken) -> str:
     """The endpoint of a session; `base` is the server's own `ws://host` where no setting names another."""
     return f"{settings.SESSIONS_PUBLIC_URL or base}/?token={sign(ticket)}"
 
 
-def sign(ticket: Ticket) -> str:
+def sign(ticket: SessionToken) -> str:
     """A session token, good for SESSIONS_TOKEN_SECONDS."""
     now = int(time())
     claims = {
@@ -57,7 +57,7 @@ def sign(ticket: Ticket) -> str:
     return jwt.encode(claims, key, ALGORITHM, headers={"kid": kid})
 
 
-def read(token: str) -> Ticket:
+def read(token: str) -> SessionToken:
     """Check a session token; one that is only too old is returned as expired. Raises BadToken."""
     if len(token) > MAX_TOKEN:
         raise BadToken("too long")
@@ -70,7 +70,7 @@ def read(token: str) -> Ticket:
             audience=AUDIENCE,
             options={"require": CLAIMS, "verify_exp": False, "verify_iat": False},
         )
-        return Ticket(UUID(str(claims["sid"])), claims["pid"], claims["cid"], claims["exp"] <= time())
+        return SessionToken(UUID(str(claims["sid"])), claims["pid"], claims["cid"], claims["exp"] <= time())
     except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BadToken(type(error).__name__) from None
 

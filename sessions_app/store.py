@@ -26,7 +26,7 @@ from django.db.models import F, FilteredRelation, Q
 from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, Worker
-from sessions_app.limits import Rule
+from sessions_app.limits import LimitRule
 from sessions_app.models import Account, Kind, Limit, Publisher, Session, SessionEvent, vouched_from
 
 CHUNK: Final = 500
@@ -47,7 +47,7 @@ CHANGEABLE: Final = (
 SERVER: Final = "server"
 
 
-class Key(NamedTuple):
+class AccountKey(NamedTuple):
     """Names an account, and sorts it: the `publisherId` and `customerId` of tokens."""
 
     publisher: str
@@ -59,11 +59,11 @@ class Key(NamedTuple):
         return f"customer:{self.publisher}/{self.customer}"
 
 
-class Command(Protocol):
+class StoreCommand(Protocol):
     """A change of one account; it decides when it is applied, inside the transaction."""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> AccountKey:
         """The account."""
 
     def apply(self, book: Book) -> Any:
@@ -83,10 +83,10 @@ class Binding(Protocol):
 
 
 @dataclass(slots=True)
-class Entry:
+class StoreEntry:
     """A command on its way, and its outcome once the transaction has committed."""
 
-    command: Command
+    command: StoreCommand
     outcome: Any = None
     abandoned: bool = False
     """Nobody waits for it any more, so it is left out if it was not applied before."""
@@ -96,7 +96,12 @@ class Book:
     """One locked account: its live sessions, oldest first, and what a transaction does to them."""
 
     def __init__(
-        self, account: Account, key: Key, times: Times, rules: Sequence[Rule], leases: Mapping[str, datetime]
+        self,
+        account: Account,
+        key: AccountKey,
+        times: Times,
+        rules: Sequence[LimitRule],
+        leases: Mapping[str, datetime],
     ) -> None:
         self.account = account
         self.key = key
@@ -191,7 +196,7 @@ def _why_expired(session: Session) -> str:
     return "not heard of again" if session.bound_at else "never bound"
 
 
-def post(entries: Sequence[Entry]) -> None:
+def post(entries: Sequence[StoreEntry]) -> None:
     """Apply commands in order, in the transaction that is open; `GroupedWrites` runs it in one."""
     wanted = [entry for entry in entries if not entry.abandoned]
     workers = {entry.command.worker for entry in wanted if isinstance(entry.command, Binding)}
@@ -203,7 +208,7 @@ def post(entries: Sequence[Entry]) -> None:
     _write(books.values())
 
 
-def _open(keys: Collection[Key], workers: Collection[str]) -> dict[Key, Book]:
+def _open(keys: Collection[AccountKey], workers: Collection[str]) -> dict[AccountKey, Book]:
     """Lock the accounts of all keys, read their sessions and the leases of workers that bind; a key of an
     unknown publisher is left out."""
     accounts = _lock(keys) if keys else []
@@ -224,7 +229,7 @@ def _open(keys: Collection[Key], workers: Collection[str]) -> dict[Key, Book]:
     return {book.key: book for book in books.values()}
 
 
-def _lock(keys: Collection[Key]) -> list[Account]:
+def _lock(keys: Collection[AccountKey]) -> list[Account]:
     """The accounts, locked in the order of their ids. New ones are made first, in the order of their keys,
     while no lock is held; so whoever waits here never holds what somebody else in here waits for."""
     _make([key for key in keys if key not in _known])
@@ -234,16 +239,16 @@ def _lock(keys: Collection[Key]) -> list[Account]:
     return accounts
 
 
-_known: set[Key] = set()
+_known: set[AccountKey] = set()
 """Accounts that have been seen in the database, so that nobody has to look before locking."""
 
 
-def _locked(keys: Collection[Key]) -> list[Account]:
+def _locked(keys: Collection[AccountKey]) -> list[Account]:
     rows = _named(keys).select_for_update(of=("self",), no_key=True)
     return list(rows.select_related("publisher").order_by("pk"))
 
 
-def _made_again(missing: Collection[Key]) -> list[Account]:
+def _made_again(missing: Collection[AccountKey]) -> list[Account]:
     """Accounts that were deleted with their publisher, which was then made anew under the same name."""
     forgotten = [key for key in missing if key in _known]
     _known.difference_update(forgotten)
@@ -251,11 +256,11 @@ def _made_again(missing: Collection[Key]) -> list[Account]:
     return _locked(forgotten) if forgotten else []
 
 
-def _key_of(account: Account) -> Key:
-    return Key(account.publisher.name, account.customer)
+def _key_of(account: Account) -> AccountKey:
+    return AccountKey(account.publisher.name, account.customer)
 
 
-def _make(keys: Collection[Key]) -> None:
+def _make(keys: Collection[AccountKey]) -> None:
     if not keys:
         return
     wanted = Q(accounts__customer__in={key.customer for key in keys})
@@ -263,7 +268,7 @@ def _make(keys: Collection[Key]) -> None:
     named = named.annotate(account=FilteredRelation("accounts", condition=wanted))
     stored = list(named.values_list("name", "account__customer", "pk"))
     publishers = {name: pk for name, _, pk in stored}
-    known = {Key(name, customer) for name, customer, _ in stored}
+    known = {AccountKey(name, customer) for name, customer, _ in stored}
     new = [
         Account(publisher_id=publishers[key.publisher], customer=key.customer)
         for key in sorted(keys)
@@ -273,13 +278,13 @@ def _make(keys: Collection[Key]) -> None:
     transaction.on_commit(lambda: _remember(key for key in keys if key.publisher in publishers))
 
 
-def _remember(keys: Iterable[Key]) -> None:
+def _remember(keys: Iterable[AccountKey]) -> None:
     if len(_known) > KNOWN:
         _known.clear()
     _known.update(keys)
 
 
-def _named(keys: Collection[Key]) -> Any:
+def _named(keys: Collection[AccountKey]) -> Any:
     by_publisher = defaultdict(list)
     for key in keys:
         by_publisher[key.publisher].append(key.customer)
@@ -289,7 +294,7 @@ def _named(keys: Collection[Key]) -> Any:
     return Account.objects.filter(condition)
 
 
-def _rules(accounts: Iterable[Account]) -> dict[int, list[Rule]]:
+def _rules(accounts: Iterable[Account]) -> dict[int, list[LimitRule]]:
     """The limits that may concern accounts, by publisher; read after the locks were granted."""
     publishers = {account.publisher_id for account in accounts}
     customers = ["", *{account.customer for account in accounts}]

@@ -17,9 +17,9 @@ from django.conf import settings
 from routing_app.core.codes import TERMINATED
 from routing_app.core.database import query
 from sessions_app.commands import End, Sweep, Unbind
-from sessions_app.coordinator import Board
+from sessions_app.coordinator import Coordinator
 from sessions_app.models import Kind, Session, SessionEvent, seconds_ago
-from sessions_app.store import SERVER, Key
+from sessions_app.store import SERVER, AccountKey
 from sessions_app.wire import TERMINATE
 
 logger = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ ACCOUNTS_AT_ONCE: Final = 50
 EVENTS_AT_ONCE: Final = 10_000
 
 
-async def sweep_for_ever(board: Board) -> None:
+async def sweep_for_ever(board: Coordinator) -> None:
     """Do all of it, each at its time, until the process ends."""
-    due: dict[Callable[[Board], Awaitable[None]], tuple[float, float]] = {
+    due: dict[Callable[[Coordinator], Awaitable[None]], tuple[float, float]] = {
         end_lapsed: (SWEEP_SECONDS, 0.0),
         reconcile: (RECONCILE_SECONDS, 0.0),
         purge: (PURGE_SECONDS, 0.0),
@@ -52,26 +52,26 @@ async def sweep_for_ever(board: Board) -> None:
         await board.writes.settled()
 
 
-async def _try(job: Callable[[Board], Awaitable[None]], board: Board) -> None:
+async def _try(job: Callable[[Coordinator], Awaitable[None]], board: Coordinator) -> None:
     try:
         await job(board)
     except Exception as error:
         logger.warning("sessions: %s failed and is tried again: %s", job.__name__, type(error).__name__)
 
 
-async def end_lapsed(board: Board) -> None:
+async def end_lapsed(board: Coordinator) -> None:
     """End sessions whose deadline has passed, or whose worker no longer vouches for them."""
     keys = await query(_lapsed_accounts)
     for start in range(0, len(keys), ACCOUNTS_AT_ONCE):
         await asyncio.gather(*[board.run(Sweep(key)) for key in keys[start : start + ACCOUNTS_AT_ONCE]])
 
 
-def _lapsed_accounts() -> list[Key]:
+def _lapsed_accounts() -> list[AccountKey]:
     rows = Session.objects.lapsed().values_list("account__publisher__name", "account__customer").distinct()
-    return [Key(*row) for row in rows[:ACCOUNTS]]
+    return [AccountKey(*row) for row in rows[:ACCOUNTS]]
 
 
-async def reconcile(board: Board) -> None:
+async def reconcile(board: Coordinator) -> None:
     """Make sockets and rows agree, whatever message or write was lost.
 
     A row bound to a connection that this process does not have is unbound, or ends if its player was stopped.
@@ -101,13 +101,13 @@ def _mended(sessions: list[UUID], stopped: Collection[str]) -> list[Unbind | End
 
 
 def _mend(row: Session, stopped: bool) -> Unbind | End:
-    key = Key(row.account.publisher.name, row.account.customer)
+    key = AccountKey(row.account.publisher.name, row.account.customer)
     if stopped:
         return End(key, row.pk, Kind.EXPIRED, SERVER, "its worker lost the database", row.connection_id)
     return Unbind(key, row.pk, row.connection_id)
 
 
-async def purge(board: Board) -> None:
+async def purge(board: Coordinator) -> None:
     """Forget history that is older than SESSIONS_HISTORY_DAYS; 0 keeps it."""
     if settings.SESSIONS_HISTORY_DAYS:
         while await query(_purge_some) == EVENTS_AT_ONCE:

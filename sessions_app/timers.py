@@ -26,7 +26,7 @@ class Timer:
         self.call = None
 
 
-class Wheel:
+class Timers:
     """Runs timers at whole ticks. A timer of its own for each player would wake the loop for each of them."""
 
     def __init__(self) -> None:

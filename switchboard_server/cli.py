@@ -13,7 +13,7 @@ from typing import Any
 from daphne.cli import CommandLineInterface
 
 from switchboard_server.proxy import Proxies
-from switchboard_server.server import Options, Server
+from switchboard_server.server import Server, ServerOptions
 from switchboard_server.tls import context_factory
 
 
@@ -66,12 +66,12 @@ def _write_byte(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def server_options(known: argparse.Namespace, ready: Callable[[], object] | None = None) -> Options:
+def server_options(known: argparse.Namespace, ready: Callable[[], object] | None = None) -> ServerOptions:
     """Our options as the server wants them. Raises ValueError or OSError for what cannot be used."""
     tls = None
     if known.cert or known.key:
         tls = context_factory(known.cert, known.key or known.cert)
-    return Options(
+    return ServerOptions(
         drain_seconds=known.drain_seconds,
         proxies=Proxies(word.strip() for word in known.trusted_proxies.split(",") if word.strip()),
         tls=tls,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import reactor as _reactor
 
-from switchboard_server.websocket import State, WebSocket
+from switchboard_server.websocket import SocketState, WebSocket
 
 if TYPE_CHECKING:
     from switchboard_server.server import Server
@@ -92,7 +92,7 @@ class Drain:
 
     @staticmethod
     def _close(websocket: WebSocket) -> None:
-        if websocket.state is State.OPEN:
+        if websocket.state is SocketState.OPEN:
             websocket.close(CODE, REASON)
 
     async def _cancel_applications(self) -> None:

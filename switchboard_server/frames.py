@@ -36,7 +36,7 @@ class FrameError(Exception):
         self.reason = reason
 
 
-class Frame(NamedTuple):
+class WireFrame(NamedTuple):
     """A whole message or control frame. `data` is str for TEXT, (code, reason) for CLOSE, else bytes."""
 
     opcode: int
@@ -149,7 +149,7 @@ class FrameReader:
             self._data, self._at = bytearray(memoryview(self._data)[self._at :]), 0
         self._data += data
 
-    def next(self) -> Frame | None:
+    def next(self) -> WireFrame | None:
         """The next whole message or control frame; None when more bytes are needed.
 
         Raises FrameError when the peer broke the protocol; the stream is of no use after that.
@@ -218,14 +218,14 @@ class FrameReader:
         if length > self._max_frame or self._size + length > self._max_message:
             raise FrameError(1009, f"at most {min(self._max_frame, self._max_message)} bytes")
 
-    def _frame(self, opcode: int, final: bool, payload: bytes) -> Frame | None:
+    def _frame(self, opcode: int, final: bool, payload: bytes) -> WireFrame | None:
         if opcode >= CLOSE:
-            return Frame(opcode, _close_payload(payload) if opcode == CLOSE else payload)
+            return WireFrame(opcode, _close_payload(payload) if opcode == CLOSE else payload)
         if final and self._parts is None:
-            return Frame(opcode, self._text(payload, True) if opcode == TEXT else payload)
+            return WireFrame(opcode, self._text(payload, True) if opcode == TEXT else payload)
         return self._fragment(opcode, final, payload)
 
-    def _fragment(self, opcode: int, final: bool, payload: bytes) -> Frame | None:
+    def _fragment(self, opcode: int, final: bool, payload: bytes) -> WireFrame | None:
         """Take one part of a fragmented message (section 5.4); the message with its last part."""
         if self._parts is None:
             self._parts, self._opcode, self._size = [], opcode, 0
@@ -237,7 +237,7 @@ class FrameReader:
             self._parts.append(part)
         if not final:
             return None
-        whole = Frame(self._opcode, ("" if self._opcode == TEXT else b"").join(self._parts))
+        whole = WireFrame(self._opcode, ("" if self._opcode == TEXT else b"").join(self._parts))
         self._parts, self._decoder, self._size, self._opcode = None, None, 0, CONTINUATION
         return whole
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from switchboard_server.websocket import State
+from switchboard_server.websocket import SocketState
 
 if TYPE_CHECKING:
     from switchboard_server.server import Server
@@ -34,7 +34,7 @@ class Heartbeat:
             if websocket.deadline:
                 if now >= websocket.deadline:
                     websocket.overdue()
-            elif websocket.state is State.OPEN:
+            elif websocket.state is SocketState.OPEN:
                 if websocket.heard <= quiet_since:
                     websocket.quiet(now, server.ping_timeout)
                 if websocket.opened <= oldest:

@@ -16,7 +16,7 @@ DRAIN: Final = "switchboard.drain"
 """Extension of the lifespan scope: a list of what the application wants awaited when the server drains."""
 
 
-class Lifespan:
+class ApplicationLifespan:
     """One lifespan of one application."""
 
     def __init__(self, application: Any) -> None:

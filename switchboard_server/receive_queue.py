@@ -11,7 +11,7 @@ MAX_BYTES: Final = 256 * 1024
 Message = dict[str, Any]
 
 
-class Inbox:
+class ReceiveQueue:
     """The receive queue of one application. One reader; `put` never blocks, the owner asks `full` first."""
 
     __slots__ = ("_ended", "_messages", "_size", "_waiter")

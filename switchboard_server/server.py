@@ -29,7 +29,7 @@ from switchboard_server import PIPELINE, STATE
 from switchboard_server.drain import Drain
 from switchboard_server.heartbeat import Heartbeat
 from switchboard_server.http import HttpFactory, Upgrade, WebRequest
-from switchboard_server.lifespan import Lifespan
+from switchboard_server.lifespan import ApplicationLifespan
 from switchboard_server.proxy import Proxies
 from switchboard_server.websocket import WebSocket
 
@@ -41,7 +41,7 @@ BACKLOG: Final = 4096
 
 
 @dataclass(frozen=True)
-class Options:
+class ServerOptions:
     """What our server knows beyond Daphne's options."""
 
     drain_seconds: float = 10.0
@@ -60,7 +60,7 @@ class Options:
 class Server(daphne.server.Server):
     """Daphne with drain, bounded memory and the frame writer. Every option of Daphne's means what it did."""
 
-    def __init__(self, *args: Any, options: Options = Options(), **kwargs: Any) -> None:
+    def __init__(self, *args: Any, options: ServerOptions = ServerOptions(), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.options = options
         self.proxies = options.proxies
@@ -78,7 +78,7 @@ class Server(daphne.server.Server):
         self.ports: list[Any] = []
         self._leaving: dict[asyncio.Task[None], float] = {}
         self._drain: Drain | None = None
-        self.lifespan = Lifespan(self.application)
+        self.lifespan = ApplicationLifespan(self.application)
         self.exit_code = 0
 
     @property

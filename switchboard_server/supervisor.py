@@ -28,7 +28,7 @@ STEADY_SECONDS: Final = 60.0
 
 
 @dataclass(eq=False)
-class Worker:
+class WorkerProcess:
     """One worker process."""
 
     process: Process
@@ -74,7 +74,7 @@ class Supervisor:
         self._env = dict(env)
         self._limit = drain_seconds + GRACE_SECONDS
         self._ended = ended
-        self._workers: set[Worker] = set()
+        self._workers: set[WorkerProcess] = set()
         self._crashes = 0
         self._stopping = asyncio.Event()
         self._failed = False
@@ -121,7 +121,7 @@ class Supervisor:
 
     # --- one worker -----------------------------------------------------------------------------------
 
-    async def _start(self) -> Worker:
+    async def _start(self) -> WorkerProcess:
         """Start a worker and wait until it listens. Raises StartFailed."""
         if self._stopping.is_set():
             raise StartFailed("the server is stopping")
@@ -137,7 +137,7 @@ class Supervisor:
             )
         finally:
             os.close(ready_write)
-        worker = Worker(process, loop.time())
+        worker = WorkerProcess(process, loop.time())
         self._workers.add(worker)
         self._spawn(self._watch(worker))
         try:
@@ -153,7 +153,7 @@ class Supervisor:
             raise StartFailed("a worker did not start")
         return worker
 
-    async def _watch(self, worker: Worker) -> None:
+    async def _watch(self, worker: WorkerProcess) -> None:
         """Wait for a worker's end; one that was not told to end is started again."""
         code = await worker.process.wait()
         self._workers.discard(worker)
@@ -194,7 +194,7 @@ class Supervisor:
             self._spawn(self._kill_late(old))
             await old.process.wait()
 
-    async def _kill_late(self, worker: Worker) -> None:
+    async def _kill_late(self, worker: WorkerProcess) -> None:
         try:
             await asyncio.wait_for(worker.process.wait(), self._limit)
         except TimeoutError:

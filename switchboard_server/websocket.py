@@ -18,8 +18,8 @@ from zope.interface import implementer
 
 from switchboard_server import frames
 from switchboard_server.frames import FrameError, FrameReader
-from switchboard_server.receive_queue import Inbox, Message
-from switchboard_server.writer import BufferedWriter, Writer
+from switchboard_server.receive_queue import Message, ReceiveQueue
+from switchboard_server.writer import BufferedWriter, TransportWriter
 
 if TYPE_CHECKING:
     from switchboard_server.http import Upgrade
@@ -40,7 +40,7 @@ MAX_MESSAGE: Final = "switchboard.max_message"
 KEYS: Final = {frames.TEXT: "text", frames.BINARY: "bytes"}
 
 
-class State(IntEnum):
+class SocketState(IntEnum):
     """Life of a socket; it only grows."""
 
     HANDSHAKE = 0
@@ -79,7 +79,7 @@ class WebSocket:
         self._server = server
         self._upgrade: Upgrade | None = upgrade
         self._details = upgrade.log_details()
-        self._inbox = Inbox()
+        self._inbox = ReceiveQueue()
         self._inbox.put({"type": "websocket.connect"}, 0)
         self._reader = FrameReader(server.websocket_max_frame_size, server.websocket_max_message_size)
         self._paused = self._discarding = self._denied = False
@@ -87,10 +87,10 @@ class WebSocket:
         """Of a peer that has not reached our close frame: the time to drop it at the latest, and the bytes
         that it had taken when it was looked at last."""
         self._secure = upgrade.secure
-        self.writer: Writer = BufferedWriter(self) if self._secure else Writer(self)
+        self.writer: TransportWriter = BufferedWriter(self) if self._secure else TransportWriter(self)
         self.transport: Any = None
         self.task: asyncio.Task[None] | None = None
-        self.state = State.HANDSHAKE
+        self.state = SocketState.HANDSHAKE
         self.opened = self.heard = server.now
         self.pinged = 0.0
         timeout = server.websocket_connect_timeout
@@ -128,15 +128,15 @@ class WebSocket:
             raise ValueError(f"unexpected message {kind!r} for a WebSocket")
 
     def _accept(self, message: Message) -> None:
-        if self.state is State.CLOSED:
+        if self.state is SocketState.CLOSED:
             return
-        if self.state is not State.HANDSHAKE or self._upgrade is None or self._denied:
+        if self.state is not SocketState.HANDSHAKE or self._upgrade is None or self._denied:
             raise ValueError("websocket.accept after the handshake")
         response = self._upgrade.answer(message.get("subprotocol"), message.get("headers") or ())
         if (largest := message.get(MAX_MESSAGE)) is not None:
             self._reader.bound(largest, largest)
         upgrade, self._upgrade = self._upgrade, None
-        self.state = State.OPEN
+        self.state = SocketState.OPEN
         self.deadline = 0.0
         early = upgrade.hand_over(self)
         self.writer.start(self.transport, response)
@@ -145,7 +145,7 @@ class WebSocket:
             self.dataReceived(early)
 
     def _send(self, message: Message) -> None:
-        if self.state is State.HANDSHAKE:
+        if self.state is SocketState.HANDSHAKE:
             raise ValueError("websocket.send before websocket.accept")
         text = message.get("text")
         if text is not None:
@@ -158,7 +158,7 @@ class WebSocket:
 
     def _deny(self, message: Message) -> None:
         """Answer the handshake with a plain HTTP response (ASGI's `websocket.http.response`)."""
-        if self.state is State.CLOSED:
+        if self.state is SocketState.CLOSED:
             return
         if self._upgrade is None:
             raise ValueError("a denial response after websocket.accept")
@@ -169,7 +169,7 @@ class WebSocket:
 
     def _refused(self) -> None:
         self._upgrade = None
-        self.state = State.CLOSED
+        self.state = SocketState.CLOSED
         self._log("rejected")
         self._inbox.end({"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""})
         self._server.socket_lost(self)
@@ -183,17 +183,17 @@ class WebSocket:
 
     def close(self, code: int, reason: str = "") -> None:
         """Close from this side: 403 before accept, else the code. Raises ValueError for a wrong code."""
-        if self.state is State.OPEN:
+        if self.state is SocketState.OPEN:
             self._close_with(frames.build_close(code, reason))
             self._unpause()
-        elif self.state is State.HANDSHAKE and self._upgrade is not None and not self._denied:
+        elif self.state is SocketState.HANDSHAKE and self._upgrade is not None and not self._denied:
             self._upgrade.refuse(403, "Forbidden")
             self._refused()
 
     def abort(self) -> int:
         """Drop the connection: at once, or soon where a close frame is on its way and the peer reads on."""
         thrown = self.writer.discard()
-        if self.state is not State.CLOSING and self.transport is not None:
+        if self.state is not SocketState.CLOSING and self.transport is not None:
             self.writer.open = False
             self.transport.abortConnection()
         return thrown
@@ -201,7 +201,7 @@ class WebSocket:
     def overdue(self) -> None:
         """The deadline has passed: no handshake, or no answer to the close frame."""
         self.deadline = 0.0
-        if self.state is State.HANDSHAKE:
+        if self.state is SocketState.HANDSHAKE:
             logger.warning("an application took too long to accept a WebSocket")
             if self._upgrade is not None and not self._denied:
                 self._upgrade.refuse(503, "No answer from the application", [(b"retry-after", b"5")])
@@ -230,14 +230,14 @@ class WebSocket:
     def ended(self, error: BaseException | None) -> None:
         """The application has returned, or raised `error`."""
         self.task = None
-        if self.state is State.HANDSHAKE and self._upgrade is not None:
+        if self.state is SocketState.HANDSHAKE and self._upgrade is not None:
             self._upgrade.refuse(500, "Internal Server Error")
             self._refused()
         else:
             self.close(1011 if error else 1000)
 
     def _close_with(self, frame: bytes) -> None:
-        self.state = State.CLOSING
+        self.state = SocketState.CLOSING
         self.deadline = _soon(CLOSE_TIMEOUT)
         self.writer.finish(frame)
         if self.writer.held() and not self._secure:
@@ -245,7 +245,7 @@ class WebSocket:
 
     def _fail(self, error: FrameError) -> None:
         """The peer broke the protocol: say so, read on without looking until it has gone."""
-        if self.state is State.OPEN:
+        if self.state is SocketState.OPEN:
             self._close_with(frames.build_close(error.code, error.reason))
             self._inbox.end({"type": "websocket.disconnect", "code": error.code, "reason": error.reason})
         # A close with unread bytes would be a TCP reset, which can overtake the close frame.
@@ -280,9 +280,9 @@ class WebSocket:
 
     def connectionLost(self, reason: Any = None) -> None:  # noqa: N802 - Twisted's name
         """Twisted: the connection is gone. The application is told, and no reference to it is kept."""
-        if self.state >= State.OPEN:
+        if self.state >= SocketState.OPEN:
             self._log("disconnected")
-        self.state = State.CLOSED
+        self.state = SocketState.CLOSED
         self.deadline = 0.0
         self.transport = self._upgrade = None
         self._paused, self._discarding = False, True
@@ -297,14 +297,14 @@ class WebSocket:
         """Handle whole frames until there are no more, or until the application is behind."""
         inbox, reader = self._inbox, self._reader
         try:
-            while not inbox.full or self.state is not State.OPEN:
+            while not inbox.full or self.state is not SocketState.OPEN:
                 frame = reader.next()
                 if frame is None:
                     return
                 opcode, data = frame
                 if opcode >= frames.CLOSE:
                     self._control(opcode, data)
-                elif self.state is State.OPEN:
+                elif self.state is SocketState.OPEN:
                     inbox.put({"type": "websocket.receive", KEYS[opcode]: data}, len(data))
         except FrameError as error:
             self._discarding = True
@@ -325,7 +325,7 @@ class WebSocket:
         """A close frame: the peer's own, which is answered with its code, or its answer to ours."""
         self._discarding = True
         self._inbox.end({"type": "websocket.disconnect", "code": code, "reason": reason})
-        if self.state is State.OPEN:
+        if self.state is SocketState.OPEN:
             self._close_with(
                 frames.build(frames.CLOSE) if code == frames.NO_STATUS else frames.build_close(code, reason)
             )

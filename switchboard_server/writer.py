@@ -31,8 +31,8 @@ BYTES_ACKED: Final = 120
 
 
 @implementer(IPullProducer)
-class Writer:
-    """Writer of one socket over plain TCP or a Unix socket."""
+class TransportWriter:
+    """TransportWriter of one socket over plain TCP or a Unix socket."""
 
     __slots__ = (
         "_drained",
@@ -202,8 +202,8 @@ class Writer:
 
 
 @implementer(IPushProducer)
-class BufferedWriter(Writer):
-    """Writer over a transport without a socket of its own to write to: TLS.
+class BufferedWriter(TransportWriter):
+    """TransportWriter over a transport without a socket of its own to write to: TLS.
 
     Bytes go through `transport.write` until it says that it is full. What its buffer holds below that
     mark (64 KiB in Twisted) is not counted.

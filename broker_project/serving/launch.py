@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connections
 from prometheus_client.multiprocess import mark_process_dead
 
-from broker_project.serving.preflight import Problem
+from broker_project.serving.preflight import StartProblem
 from switchboard_server.cli import CommandLine
 from switchboard_server.supervisor import StartFailed, Supervisor
 
@@ -35,7 +35,7 @@ class Plan:
 
 
 def serve(plan: Plan) -> int:
-    """Serve until told to stop; returns the exit code. Raises Problem when the workers do not start."""
+    """Serve until told to stop; returns the exit code. Raises StartProblem when the workers do not start."""
     connections.close_all()
     if plan.workers > 1:
         return _supervise(plan)
@@ -62,7 +62,7 @@ def _supervise(plan: Plan) -> int:
         try:
             return asyncio.run(supervisor.run(plan.announce))
         except StartFailed as error:
-            raise Problem(f"{error}; its reason is above") from None
+            raise StartProblem(f"{error}; its reason is above") from None
 
 
 def _worker_command(plan: Plan, ready: int, parent: int) -> list[str]:

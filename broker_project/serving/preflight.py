@@ -28,27 +28,27 @@ ADVISORY_LOCK: Final = 0x5357_4244
 """PostgreSQL's name for the lock of a start: "SWBD"."""
 
 
-class Problem(Exception):
+class StartProblem(Exception):
     """The server cannot start; the text is one line."""
 
 
 def check_settings(workers: int) -> None:
-    """Raise Problem for settings that are wrong alone or together."""
+    """Raise StartProblem for settings that are wrong alone or together."""
     if workers > 1 and not settings.REDIS_URL:
-        raise Problem(
+        raise StartProblem(
             f"WORKERS: {workers} workers need REDIS_URL: the in-memory layer reaches only its own process"
         )
     try:
         Proxies(settings.TRUSTED_PROXIES)
     except ValueError as error:
-        raise Problem(f"TRUSTED_PROXIES: {error}") from None
+        raise StartProblem(f"TRUSTED_PROXIES: {error}") from None
     for found in run_checks():
         if found.level >= ERROR:
-            raise Problem(f"{found.id}: {_one_line(found.msg)}")
+            raise StartProblem(f"{found.id}: {_one_line(found.msg)}")
 
 
 def check_database() -> None:
-    """Raise Problem unless the database can be opened and asked something."""
+    """Raise StartProblem unless the database can be opened and asked something."""
     database = deepcopy(settings.DATABASES["default"])
     options = database.setdefault("OPTIONS", {})
     # The pool would try again for a while before it tells that nobody answers.
@@ -62,7 +62,7 @@ def check_database() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except (DatabaseError, OSError, sqlite3.Error) as error:
-        raise Problem(f"DATABASE_URL: cannot open {database_name()}: {_one_line(error)}") from None
+        raise StartProblem(f"DATABASE_URL: cannot open {database_name()}: {_one_line(error)}") from None
     finally:
         connection.close()
 
@@ -70,7 +70,7 @@ def check_database() -> None:
 def prepare_database(migrate: bool, first_run: Callable[[], list[str]]) -> list[str]:
     """Bring the tables up to date, if so wanted, and do what a first run needs; the lines to print.
 
-    Servers that start at the same time on one PostgreSQL take turns. Raises Problem.
+    Servers that start at the same time on one PostgreSQL take turns. Raises StartProblem.
     """
     try:
         with _turn():
@@ -78,7 +78,7 @@ def prepare_database(migrate: bool, first_run: Callable[[], list[str]]) -> list[
                 call_command("migrate", interactive=False, verbosity=0)
             return first_run()
     except (DatabaseError, OSError) as error:
-        raise Problem(f"DATABASE_URL: cannot prepare {database_name()}: {_one_line(error)}") from None
+        raise StartProblem(f"DATABASE_URL: cannot prepare {database_name()}: {_one_line(error)}") from None
     finally:
         connections.close_all()
 
@@ -99,7 +99,7 @@ def _turn() -> Iterator[None]:
 
 
 def check_redis() -> None:
-    """Raise Problem unless the Redis of REDIS_URL answers; nothing when there is none."""
+    """Raise StartProblem unless the Redis of REDIS_URL answers; nothing when there is none."""
     if not settings.REDIS_URL:
         return
     try:
@@ -109,21 +109,21 @@ def check_redis() -> None:
         with client:
             client.ping()
     except (redis.RedisError, OSError) as error:
-        raise Problem(
+        raise StartProblem(
             f"REDIS_URL: cannot reach {without_password(settings.REDIS_URL)}: {_one_line(error)}"
         ) from None
     except ValueError:  # its text may hold a part of the password
-        raise Problem(
+        raise StartProblem(
             f"REDIS_URL: expected redis://host:port/number, but got {without_password(settings.REDIS_URL)}"
         ) from None
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on the port, for this process and its workers. Raises Problem."""
+    """A socket that listens on the port, for this process and its workers. Raises StartProblem."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise Problem(f"HOST: {host} is not an address of this machine: {_one_line(error)}") from None
+        raise StartProblem(f"HOST: {host} is not an address of this machine: {_one_line(error)}") from None
     # A name that stands for both kinds of address means the IPv4 one, as it did to the original token broker.
     family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
     listening = socket.socket(family, kind, protocol)
@@ -133,7 +133,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise Problem(_cannot_listen(error, host, port)) from None
+        raise StartProblem(_cannot_listen(error, host, port)) from None
     return listening
 
 
@@ -157,7 +157,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Problem(f"DATABASE_URL: cannot make {folder}: {_one_line(error)}") from None
+        raise StartProblem(f"DATABASE_URL: cannot make {folder}: {_one_line(error)}") from None
 
 
 def _cannot_listen(error: OSError, host: str, port: int) -> str:

@@ -27,7 +27,7 @@ from routing_app.core.codes import (
     Close,
     Refusal,
 )
-from routing_app.core.delivery.connection import NO_ENCODER, Connection, Limits, Peer, State, new_id
+from routing_app.core.delivery.connection import NO_ENCODER, Connection, ConnectionState, Limits, Peer, new_id
 from routing_app.core.delivery.writer import EXTENSION, MAX_MESSAGE, AsgiWriter, DirectWriter, Writer
 from routing_app.core.protocol import Protocol
 from routing_app.core.worker import Worker, current_worker
@@ -207,12 +207,12 @@ class Consumer(AsyncConsumer):
                 self.left = message.get("code") or 1006, message.get("reason") or ""
                 self._count_not_taken(connection)
                 return
-            if connection.state is not State.OPEN:
+            if connection.state is not ConnectionState.OPEN:
                 continue
             counted.inc()
             if pause := bucket.take():
                 await asyncio.sleep(pause)
-            if connection.state is State.OPEN:
+            if connection.state is ConnectionState.OPEN:
                 await self._dispatch(message, limit)
 
     async def _dispatch(self, message: dict[str, Any], limit: int) -> None:
@@ -229,7 +229,7 @@ class Consumer(AsyncConsumer):
             await self.received(text)
 
     def _count_not_taken(self, connection: Connection) -> None:
-        if self.left[0] in NOT_TAKEN and connection.state is State.OPEN:
+        if self.left[0] in NOT_TAKEN and connection.state is ConnectionState.OPEN:
             self.refuse(NOT_TAKEN[self.left[0]][1])
 
     def _too_big(self) -> None:

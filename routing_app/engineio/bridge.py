@@ -21,8 +21,8 @@ from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.engineio import wire
 from routing_app.engineio.remote_sessions import RemoteSessions, pack, unpack
-from routing_app.engineio.session import RequestRefused, Session
-from routing_app.engineio.websocket import Channel, Gone, PacketTooBig, probe
+from routing_app.engineio.session import EngineSession, RequestRefused
+from routing_app.engineio.websocket import Gone, PacketSocket, PacketTooBig, probe
 from routing_app.engineio.wire import Packet
 
 FRAMES: Final = "$engineio.frames"
@@ -94,7 +94,7 @@ class Bridges:
         self._worker = sessions.worker
         self._limits = limits
         self._numbers = itertools.count(1)
-        self._channels: dict[int, Channel] = {}
+        self._channels: dict[int, PacketSocket] = {}
         sessions.offers("upgrade", _upgrade)
         sessions.offers("probed", _probed, stops=False)
         sessions.offers("moved", self._moved, stops=False)
@@ -106,7 +106,7 @@ class Bridges:
 
     # --- the holder --------------------------------------------------------------------------------------
 
-    async def serve(self, sid: str, version: int, channel: Channel, seconds: float) -> None:
+    async def serve(self, sid: str, version: int, channel: PacketSocket, seconds: float) -> None:
         """Carry a session of another worker over this WebSocket. Raises RequestRefused before the accept."""
 
         async def call(verb: str, payload: str = "") -> str:
@@ -145,7 +145,7 @@ class Bridges:
         (channel.writer.abort if abort else channel.writer.close)(close)
         return 1
 
-    def _addressed(self, publication: Publication) -> tuple[Channel | None, *tuple[Any, ...]]:
+    def _addressed(self, publication: Publication) -> tuple[PacketSocket | None, *tuple[Any, ...]]:
         """The WebSocket that a publication to its holder names, and the rest of the message."""
         number, *rest = publication.message
         mine = publication.addresses == (f"worker:{self._worker.id}",)
@@ -158,7 +158,7 @@ class Bridges:
 
     # --- the owner ---------------------------------------------------------------------------------------
 
-    async def _moved(self, session: Session, caller: str, payload: str) -> str:
+    async def _moved(self, session: EngineSession, caller: str, payload: str) -> str:
         session.upgraded(BridgeWriter(self._worker, caller, int(payload)))
         return ""
 
@@ -166,21 +166,21 @@ class Bridges:
 Caller = Callable[..., Any]
 
 
-async def _probe(channel: Channel, call: Caller, number: int, seconds: float) -> bool:
+async def _probe(channel: PacketSocket, call: Caller, number: int, seconds: float) -> bool:
     """The probe of `websocket.upgrade`, with the owner told of each step."""
     try:
         async with asyncio.timeout(seconds):
             if await probe(channel, lambda: call("probed")):
                 await call("moved", str(number))
                 return True
-    except (Gone, TimeoutError, wire.WireError, PacketTooBig, RequestRefused):
+    except (Gone, TimeoutError, wire.EngineWireError, PacketTooBig, RequestRefused):
         pass
     with suppress(RequestRefused):
         await call("stay")
     return False
 
 
-async def _carry(channel: Channel, call: Caller) -> Close:
+async def _carry(channel: PacketSocket, call: Caller) -> Close:
     """Pass packets to the owner until either end closes; what the WebSocket is then closed with."""
     ahead = ReadAhead()
     reader = asyncio.ensure_future(_read(channel, ahead))
@@ -197,14 +197,14 @@ async def _carry(channel: Channel, call: Caller) -> Close:
     return close
 
 
-async def _read(channel: Channel, ahead: ReadAhead) -> Close:
+async def _read(channel: PacketSocket, ahead: ReadAhead) -> Close:
     """Queue packets until there are no more; why."""
     try:
         while True:
             await ahead.put(await channel.packet())
     except Gone:
         return NORMAL
-    except wire.WireError:
+    except wire.EngineWireError:
         return MALFORMED
     except PacketTooBig:
         return TOO_BIG
@@ -240,21 +240,21 @@ class ReadAhead:
         return packets
 
 
-async def _upgrade(session: Session, caller: str, payload: str) -> str:
+async def _upgrade(session: EngineSession, caller: str, payload: str) -> str:
     return "free" if session.begin_upgrade() else ""
 
 
-async def _probed(session: Session, caller: str, payload: str) -> str:
+async def _probed(session: EngineSession, caller: str, payload: str) -> str:
     session.probed()
     return ""
 
 
-async def _stay(session: Session, caller: str, payload: str) -> str:
+async def _stay(session: EngineSession, caller: str, payload: str) -> str:
     session.upgrade_failed()
     return ""
 
 
-async def _receive(session: Session, caller: str, payload: str) -> str:
+async def _receive(session: EngineSession, caller: str, payload: str) -> str:
     for packet in unpack(payload):
         await session.receive(packet)
     return ""

@@ -22,8 +22,8 @@ from routing_app.engineio.registry import Registry
 from routing_app.engineio.remote_sessions import RemoteSession, RemoteSessions
 from routing_app.engineio.request import (
     MESSAGES,
+    EngineRequest,
     Header,
-    Request,
     cross_origin,
     header,
     read_request,
@@ -31,24 +31,24 @@ from routing_app.engineio.request import (
 )
 from routing_app.engineio.session import (
     Application,
+    EngineOptions,
+    EngineSession,
     Fault,
-    Options,
     RequestRefused,
-    Session,
 )
-from routing_app.engineio.websocket import Channel
+from routing_app.engineio.websocket import PacketSocket
 
 logger = logging.getLogger(__name__)
 
 
-class Desk:
+class EngineState:
     """What the endpoint keeps in one worker."""
 
     def __init__(
         self,
         worker: Worker,
-        options: Options,
-        application: Callable[[Session], Application],
+        options: EngineOptions,
+        application: Callable[[EngineSession], Application],
         protocol: str,
     ) -> None:
         self.registry = Registry(worker, options, application)
@@ -62,8 +62,8 @@ class Endpoint:
     def __init__(
         self,
         line: str,
-        application: Callable[[Session], Application],
-        options: Options,
+        application: Callable[[EngineSession], Application],
+        options: EngineOptions,
     ) -> None:
         self._line = line
         self._application = application
@@ -78,12 +78,12 @@ class Endpoint:
         """The sessions that this process owns."""
         return self._desk(worker).registry
 
-    def desk(self, worker: Worker) -> Desk:
+    def desk(self, worker: Worker) -> EngineState:
         """A new desk, which the protocol keeps as `engineio`."""
-        return Desk(worker, self._options, self._application, self._line)
+        return EngineState(worker, self._options, self._application, self._line)
 
-    def _desk(self, worker: Worker) -> Desk:
-        desk: Desk = worker.protocols[self._line].engineio
+    def _desk(self, worker: Worker) -> EngineState:
+        desk: EngineState = worker.protocols[self._line].engineio
         return desk
 
     # --- HTTP --------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Endpoint:
                 await respond(send, 503, b"", [*headers, retry_after(close.advice)])
 
     async def _poll(
-        self, request: Request, scope: Any, receive: Any, send: Any, headers: list[Header]
+        self, request: EngineRequest, scope: Any, receive: Any, send: Any, headers: list[Header]
     ) -> None:
         method = scope["method"]
         if not request.sid:
@@ -127,19 +127,27 @@ class Endpoint:
             raise RequestRefused(Fault.BAD_REQUEST)
 
     async def _post(
-        self, session: Polled, request: Request, scope: Any, receive: Any, send: Any, headers: list[Header]
+        self,
+        session: Polled,
+        request: EngineRequest,
+        scope: Any,
+        receive: Any,
+        send: Any,
+        headers: list[Header],
     ) -> None:
         """What is no payload ends the session: what it held is lost, and order with it."""
         try:
             await polling.answer_post(session, request, scope, receive, send, headers, self._options)
-        except wire.WireError:
+        except wire.EngineWireError:
             await session.end(MALFORMED)
             raise RequestRefused(Fault.BAD_REQUEST) from None
         except PayloadTooBig:
             await session.end(TOO_BIG)
             raise
 
-    async def _open_polling(self, request: Request, scope: Any, send: Any, headers: list[Header]) -> None:
+    async def _open_polling(
+        self, request: EngineRequest, scope: Any, send: Any, headers: list[Header]
+    ) -> None:
         session = await self._open(current_worker(), request, scope)
         await polling.answer_open(session, send, headers)
 
@@ -151,7 +159,7 @@ class Endpoint:
         try:
             admission.check_origin(self._line, scope)
             request = read_request(scope)
-            channel = Channel(scope, receive, send, request, self._options.max_payload)
+            channel = PacketSocket(scope, receive, send, request, self._options.max_payload)
             if request.sid:
                 await self._upgrade(request, channel)
             else:
@@ -167,7 +175,7 @@ class Endpoint:
             else:
                 await send_away(scope, send, close)
 
-    async def _upgrade(self, request: Request, channel: Channel) -> None:
+    async def _upgrade(self, request: EngineRequest, channel: PacketSocket) -> None:
         session = self.sessions(current_worker()).find(request.sid)
         if session is None:
             await self._bridge(request, channel)
@@ -177,13 +185,13 @@ class Endpoint:
         await channel.accept()
         await websocket.upgrade(session, channel)
 
-    async def _bridge(self, request: Request, channel: Channel) -> None:
+    async def _bridge(self, request: EngineRequest, channel: PacketSocket) -> None:
         desk = await self._remote_desk(request)
         await desk.bridges.serve(request.sid, request.version, channel, self._options.upgrade_timeout)
 
     # --- sessions ----------------------------------------------------------------------------------------
 
-    async def _open(self, worker: Worker, request: Request, scope: Any) -> Session:
+    async def _open(self, worker: Worker, request: EngineRequest, scope: Any) -> EngineSession:
         """A new session, with a seat. Raises Refused, LayerUnavailable."""
         peer = admission.peer_of(scope)
         await admission.enter(worker, peer)
@@ -193,7 +201,7 @@ class Endpoint:
             worker.seats.leave(peer.host)
             raise
 
-    async def _find(self, request: Request) -> Polled:
+    async def _find(self, request: EngineRequest) -> Polled:
         """The session of a request, here or at the worker that owns it. Raises RequestRefused."""
         session = self.sessions(current_worker()).find(request.sid)
         if session is None:
@@ -203,7 +211,7 @@ class Endpoint:
             raise RequestRefused(Fault.BAD_REQUEST)
         return session
 
-    async def _remote_desk(self, request: Request) -> Desk:
+    async def _remote_desk(self, request: EngineRequest) -> EngineState:
         """What speaks to the owner of a session that is not here. Raises RequestRefused, LayerUnavailable."""
         worker = current_worker()
         if worker_of(request.sid) in ("", worker.id) or not worker.relay.reaches_others:
@@ -220,7 +228,7 @@ class Endpoint:
         metrics.REFUSED.labels(self._line, reason).inc()
 
 
-async def _guarded(session: Session, channel: Channel) -> None:
+async def _guarded(session: EngineSession, channel: PacketSocket) -> None:
     """Accept and serve; a client that went away within the handshake leaves no session."""
     try:
         await channel.accept()

@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol
 from routing_app.core.codes import Close
 from routing_app.core.rest.bodies import Gone, TooLarge, read_body
 from routing_app.engineio import wire
-from routing_app.engineio.request import Header, Request, header, respond
-from routing_app.engineio.session import UPGRADES, Fault, Options, RequestRefused, Session
+from routing_app.engineio.request import EngineRequest, Header, header, respond
+from routing_app.engineio.session import UPGRADES, EngineOptions, EngineSession, Fault, RequestRefused
 from routing_app.engineio.wire import Packet, Payload
 
 PIPELINE: Final = "switchboard.pipeline"
@@ -24,25 +24,25 @@ class Polled(Protocol):
     """A session as this transport sees it: one of this process, or one that another worker owns."""
 
     def begin_poll(self) -> asyncio.Future[None]:
-        """See Session.begin_poll; what it resolves with does not matter."""
+        """See EngineSession.begin_poll; what it resolves with does not matter."""
 
     def end_poll(self) -> Payload:
-        """See Session.end_poll."""
+        """See EngineSession.end_poll."""
 
     def drop_poll(self) -> None:
-        """See Session.drop_poll."""
+        """See EngineSession.drop_poll."""
 
     def release(self) -> None:
-        """See Session.release."""
+        """See EngineSession.release."""
 
     async def post(self, packets: list[Packet]) -> None:
-        """See Session.post."""
+        """See EngineSession.post."""
 
     async def end(self, close: Close) -> None:
-        """See Session.end."""
+        """See EngineSession.end."""
 
 
-async def answer_open(session: Session, send: Any, headers: list[Header]) -> None:
+async def answer_open(session: EngineSession, send: Any, headers: list[Header]) -> None:
     """Answer the first request: the opening packet alone, since some clients read no more of it."""
     payload = session.encode([session.opening(UPGRADES)])
     await session.start()
@@ -66,12 +66,12 @@ async def answer_get(session: Polled, scope: Any, receive: Any, send: Any, heade
 
 async def answer_post(
     session: Polled,
-    request: Request,
+    request: EngineRequest,
     scope: Any,
     receive: Any,
     send: Any,
     headers: list[Header],
-    options: Options,
+    options: EngineOptions,
 ) -> None:
     """Take packets and answer `ok`. Raises RequestRefused, WireError, PayloadTooBig."""
     try:

@@ -14,13 +14,13 @@ from routing_app.core.cluster.calls import CallFailed, CallRefused, Incoming, Wo
 from routing_app.core.codes import BY_CODE, NORMAL, Close
 from routing_app.core.worker import Worker
 from routing_app.engineio.registry import Registry
-from routing_app.engineio.session import Fault, RequestRefused, Session
+from routing_app.engineio.session import EngineSession, Fault, RequestRefused
 from routing_app.engineio.wire import Packet, Payload
 
 ANSWER_SECONDS: Final = 120.0
 """How long a call may take in all: above the longest silence that a heartbeat allows."""
 
-Verb = Callable[[Session, str, str], Coroutine[Any, Any, str]]
+Verb = Callable[[EngineSession, str, str], Coroutine[Any, Any, str]]
 """Does a thing with a session: (session, caller's worker id, payload) -> payload, or RequestRefused."""
 
 
@@ -112,35 +112,35 @@ class RemoteSession:
         self._poll: asyncio.Future[str] | None = None
 
     def begin_poll(self) -> asyncio.Future[Any]:
-        """See Session.begin_poll; a refusal comes with the future. A worker that stops lets none wait."""
+        """See EngineSession; a refusal comes with the future. None waits at a worker that stops."""
         self._poll = asyncio.ensure_future(self._sessions.poll(self._sid, self._version))
         if self._sessions.worker.draining:
             self._sessions.release(self._sid, self._version)
         return self._poll
 
     def end_poll(self) -> Payload:
-        """See Session.end_poll."""
+        """See EngineSession.end_poll."""
         assert self._poll is not None
         body, content_type = json.loads(self._poll.result())
         return Payload(b64decode(body), content_type.encode())
 
     def drop_poll(self) -> None:
-        """See Session.drop_poll; cancelling the future has told the owner."""
+        """See EngineSession.drop_poll; cancelling the future has told the owner."""
 
     def release(self) -> None:
-        """See Session.release."""
+        """See EngineSession.release."""
         self._sessions.release(self._sid, self._version)
 
     async def post(self, packets: list[Packet]) -> None:
-        """See Session.post."""
+        """See EngineSession.post."""
         await self._sessions.call(self._sid, self._version, "post", pack(packets))
 
     async def end(self, close: Close) -> None:
-        """See Session.end. Raises RequestRefused when there is no such session any more."""
+        """See EngineSession.end. Raises RequestRefused when there is no such session any more."""
         await self._sessions.call(self._sid, self._version, "close", str(close.code))
 
 
-async def _poll(session: Session, caller: str, payload: str) -> str:
+async def _poll(session: EngineSession, caller: str, payload: str) -> str:
     ready = session.begin_poll()
     try:
         await ready
@@ -151,16 +151,16 @@ async def _poll(session: Session, caller: str, payload: str) -> str:
     return json.dumps([b64encode(answer.body).decode(), answer.content_type.decode()])
 
 
-async def _release(session: Session, caller: str, payload: str) -> str:
+async def _release(session: EngineSession, caller: str, payload: str) -> str:
     session.release()
     return ""
 
 
-async def _post(session: Session, caller: str, payload: str) -> str:
+async def _post(session: EngineSession, caller: str, payload: str) -> str:
     await session.post(unpack(payload))
     return ""
 
 
-async def _close(session: Session, caller: str, payload: str) -> str:
+async def _close(session: EngineSession, caller: str, payload: str) -> str:
     session.close(BY_CODE.get(int(payload), NORMAL))
     return ""

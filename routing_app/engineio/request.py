@@ -26,7 +26,7 @@ MESSAGES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class EngineRequest:
     """The query of one request, checked."""
 
     version: int
@@ -40,7 +40,7 @@ class Request:
         return self.query.get("EIO") == "2"
 
 
-def read_request(scope: Mapping[str, Any]) -> Request:
+def read_request(scope: Mapping[str, Any]) -> EngineRequest:
     """Check the query of a scope. Raises RequestRefused."""
     try:
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), True, max_num_fields=MAX_FIELDS))
@@ -54,7 +54,7 @@ def read_request(scope: Mapping[str, Any]) -> Request:
         raise RequestRefused(Fault.UNSUPPORTED_VERSION)
     if "j" in query or (transport == "polling") != (scope["type"] == "http"):
         raise RequestRefused(Fault.BAD_REQUEST)
-    return Request(version, transport, query.get("sid", ""), query)
+    return EngineRequest(version, transport, query.get("sid", ""), query)
 
 
 def header(scope: Mapping[str, Any], name: bytes) -> str | None:

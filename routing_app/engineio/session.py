@@ -36,7 +36,7 @@ TURN: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EngineOptions:
     """Times in seconds, sizes in bytes. `ping_timeout` is by protocol version."""
 
     ping_interval: float = 25.0
@@ -79,17 +79,17 @@ class Application(Protocol):
         """The session has ended, whoever ended it. Called once, and must not wait."""
 
 
-class Session:
+class EngineSession:
     """Queues packets for polling, or writes them to the WebSocket; keeps the heartbeat; ends once."""
 
     def __init__(
         self,
         sid: str,
         version: int,
-        options: Options,
+        options: EngineOptions,
         peer: Peer,
         query: Mapping[str, str],
-        forget: Callable[[Session], None],
+        forget: Callable[[EngineSession], None],
     ) -> None:
         self.sid = sid
         self.version = version

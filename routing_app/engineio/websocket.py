@@ -13,8 +13,8 @@ from routing_app.core.codes import MALFORMED, NORMAL, TOO_BIG, Advice, Close, Lo
 from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.writer import EXTENSION, MAX_MESSAGE, AsgiWriter, DirectWriter, Writer
 from routing_app.engineio import wire
-from routing_app.engineio.request import Request
-from routing_app.engineio.session import Session
+from routing_app.engineio.request import EngineRequest
+from routing_app.engineio.session import EngineSession
 from routing_app.engineio.wire import Packet
 
 CLOSE_WAIT_SECONDS: Final = 10.0
@@ -25,10 +25,10 @@ class Gone(Exception):
     """The WebSocket has ended."""
 
 
-class Channel:
+class PacketSocket:
     """The WebSocket of one client: packets in, frames out through `writer`."""
 
-    def __init__(self, scope: Any, receive: Any, send: Any, request: Request, max_packet: int) -> None:
+    def __init__(self, scope: Any, receive: Any, send: Any, request: EngineRequest, max_packet: int) -> None:
         self.writer = _writer(scope, send, request.version)
         self._receive = receive
         self._send = send
@@ -66,7 +66,7 @@ class Channel:
         with suppress(Gone, TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT_SECONDS):
                 while True:
-                    with suppress(wire.WireError, PacketTooBig):
+                    with suppress(wire.EngineWireError, PacketTooBig):
                         await self.packet()
 
 
@@ -102,13 +102,13 @@ class PacketTooBig(Exception):
     """A frame over the limit."""
 
 
-async def begin(session: Session, channel: Channel) -> None:
+async def begin(session: EngineSession, channel: PacketSocket) -> None:
     """Serve a session that starts on this WebSocket."""
     await session.begin(channel.writer)
     await _serve(session, channel)
 
 
-async def upgrade(session: Session, channel: Channel) -> None:
+async def upgrade(session: EngineSession, channel: PacketSocket) -> None:
     """Probe, then serve a session that came from polling; it stays there when the probe fails.
 
     A session that has a WebSocket already keeps that one, and this is closed.
@@ -123,10 +123,10 @@ async def upgrade(session: Session, channel: Channel) -> None:
     await channel.drain()
 
 
-async def probe(channel: Channel, probed: Callable[[], Awaitable[object]]) -> bool:
+async def probe(channel: PacketSocket, probed: Callable[[], Awaitable[object]]) -> bool:
     """`2probe` in, `3probe` out, `5` in ("Upgrade" of both READMEs); whether it came to that.
 
-    A client may leave out the probe, as Arduino libraries do, and repeat it. Raises what Channel.packet does.
+    A client may leave out the probe, as Arduino libraries do, and repeat it. Raises as PacketSocket.packet.
     """
     while (packet := await channel.packet()) == wire.PROBE:
         channel.writer.write([Frame(wire.PROBED)])
@@ -134,7 +134,7 @@ async def probe(channel: Channel, probed: Callable[[], Awaitable[object]]) -> bo
     return packet[:1] == wire.UPGRADE
 
 
-async def _probe(session: Session, channel: Channel) -> bool:
+async def _probe(session: EngineSession, channel: PacketSocket) -> bool:
     """Have the client say that it moves; False when it does not, or not in time."""
 
     async def probed() -> None:
@@ -143,11 +143,11 @@ async def _probe(session: Session, channel: Channel) -> bool:
     try:
         async with asyncio.timeout(session.options.upgrade_timeout):
             return await probe(channel, probed) and session.open
-    except (Gone, TimeoutError, wire.WireError, PacketTooBig):
+    except (Gone, TimeoutError, wire.EngineWireError, PacketTooBig):
         return False
 
 
-async def _serve(session: Session, channel: Channel) -> None:
+async def _serve(session: EngineSession, channel: PacketSocket) -> None:
     """Read until either end closes."""
     try:
         while session.open:
@@ -155,7 +155,7 @@ async def _serve(session: Session, channel: Channel) -> None:
     except Gone:
         session.left()
         return
-    except wire.WireError:
+    except wire.EngineWireError:
         session.close(MALFORMED)
     except PacketTooBig:
         session.close(TOO_BIG)

@@ -37,7 +37,7 @@ BINARY_TYPE: Final = b"application/octet-stream"
 Packet = str | bytes
 
 
-class WireError(ValueError):
+class EngineWireError(ValueError):
     """What came is not Engine.IO."""
 
 
@@ -64,9 +64,9 @@ def open_packet(
 
 
 def check(packet: str) -> str:
-    """A packet whose type is known. Raises WireError."""
+    """A packet whose type is known. Raises EngineWireError."""
     if packet[:1] not in TYPES:
-        raise WireError("unknown packet type")
+        raise EngineWireError("unknown packet type")
     return packet
 
 
@@ -74,7 +74,7 @@ def decode_frame(version: int, data: Packet, twice: bool = False) -> Packet:
     """The packet of one WebSocket frame: version 3 puts the type before binary data, version 4 does not.
 
     Clients without binary frames (`b64` in the query) write base64; those of version 2 encode text `twice`,
-    here as in payloads. Raises WireError.
+    here as in payloads. Raises EngineWireError.
     """
     if isinstance(data, str):
         if data.startswith(BASE64):
@@ -83,7 +83,7 @@ def decode_frame(version: int, data: Packet, twice: bool = False) -> Packet:
     if version == 4:
         return data
     if data[:1] != b"\x04":
-        raise WireError("a binary packet that is no message")
+        raise EngineWireError("a binary packet that is no message")
     return data[1:]
 
 
@@ -107,13 +107,13 @@ def encode_payload(version: int, packets: Sequence[Packet], binary: bool = False
 
 
 def decode_payload(version: int, body: bytes, content_type: bytes, limit: int) -> list[Packet]:
-    """The packets of a request body, `limit` at most. Raises WireError."""
+    """The packets of a request body, `limit` at most. Raises EngineWireError."""
     if version == 3 and content_type.startswith(BINARY_TYPE):
         packets = _split_binary_3(body, limit)
     else:
         packets = _split_text(version, body, limit)
     if not packets:
-        raise WireError("an empty payload")
+        raise EngineWireError("an empty payload")
     return packets
 
 
@@ -121,7 +121,7 @@ def _split_text(version: int, body: bytes, limit: int) -> list[Packet]:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise WireError("a payload that is not UTF-8") from None
+        raise EngineWireError("a payload that is not UTF-8") from None
     if version == 3:
         return _split_text_3(text, limit)
     parts = text.split(SEPARATOR, limit)
@@ -142,13 +142,13 @@ def _as_base64(version: int, data: bytes) -> str:
 
 
 def _from_base64(version: int, text: str) -> bytes:
-    """`b` and the data, in version 3 with the type between them. Raises WireError."""
+    """`b` and the data, in version 3 with the type between them. Raises EngineWireError."""
     if version == 3 and text[1:2] != MESSAGE:
-        raise WireError("a binary packet that is no message")
+        raise EngineWireError("a binary packet that is no message")
     try:
         return b64decode(text[1 if version == 4 else 2 :], validate=True)
     except ValueError:
-        raise WireError("binary data that is not base64") from None
+        raise EngineWireError("binary data that is not base64") from None
 
 
 def _as_text_3(packet: Packet) -> str:
@@ -176,7 +176,7 @@ def _split_text_3(text: str, limit: int) -> list[Packet]:
         if not text.isascii():
             end = _skip_units(text, colon + 1, end - colon - 1)
         if end > len(text):
-            raise WireError("a payload that ends within a packet")
+            raise EngineWireError("a payload that ends within a packet")
         packets.append(_from_text_3(text[colon + 1 : end]))
         _bound(packets, limit)
         at = end
@@ -185,7 +185,7 @@ def _split_text_3(text: str, limit: int) -> list[Packet]:
 
 def _length(digits: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 10):
-        raise WireError("a packet without its length")
+        raise EngineWireError("a packet without its length")
     return int(digits)
 
 
@@ -220,7 +220,7 @@ def _split_binary_3(body: bytes, limit: int) -> list[Packet]:
         mark = body.find(b"\xff", at, at + 12)
         end = mark + 1 + _length("".join(map(str, body[at + 1 : mark])) if mark > at else "")
         if end > len(body):
-            raise WireError("a payload that ends within a packet")
+            raise EngineWireError("a payload that ends within a packet")
         packets.append(_from_binary_3(body[at], body[mark + 1 : end]))
         _bound(packets, limit)
         at = end
@@ -231,13 +231,13 @@ def _from_binary_3(kind: int, data: bytes) -> Packet:
     if kind == 1:
         return decode_frame(3, data)
     if kind != 0:
-        raise WireError("a packet that is neither text nor binary")
+        raise EngineWireError("a packet that is neither text nor binary")
     try:
         return check(data.decode())
     except UnicodeDecodeError:
-        raise WireError("a packet that is not UTF-8") from None
+        raise EngineWireError("a packet that is not UTF-8") from None
 
 
 def _bound(packets: Sequence[Any], limit: int) -> None:
     if len(packets) > limit:
-        raise WireError(f"more than {limit} packets in a payload")
+        raise EngineWireError(f"more than {limit} packets in a payload")

@@ -31,7 +31,7 @@ CHANGED: Final = "events.rules"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ChannelRule:
     """One channel's row."""
 
     send: str
@@ -40,11 +40,11 @@ class Rule:
     """Root ids."""
 
 
-class Rules:
+class ChannelRules:
     """The rows of all channels that have one."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, Rule] = {}
+        self._rows: dict[str, ChannelRule] = {}
         self._asked = 0
         self._known = 0
 
@@ -64,7 +64,7 @@ class Rules:
             return hears if who == Who.MEMBERS else _allows(who, visitor)
         return _allows(rule.send or settings.EVENTS_SEND_TO_CHANNELS, visitor, rule.members)
 
-    def replace(self, rows: dict[str, Rule]) -> None:
+    def replace(self, rows: dict[str, ChannelRule]) -> None:
         """Know these rows from now on."""
         self._rows = rows
 
@@ -97,10 +97,10 @@ def _allows(who: str, visitor: Visitor, members: frozenset[str] = frozenset()) -
     return who == Who.EVERYONE or (who == Who.AUTHENTICATED and visitor.authenticated)
 
 
-def _read() -> dict[str, Rule]:
+def _read() -> dict[str, ChannelRule]:
     rows = Channel.objects.prefetch_related("members")
     return {
-        row.channel_id: Rule(
+        row.channel_id: ChannelRule(
             row.who_may_send,
             row.who_may_listen,
             frozenset(root_reference(root.hex_id) for root in row.members.all()),

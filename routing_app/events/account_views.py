@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from routing_app.events import service
-from routing_app.events.rest import Detail, EventsView, Invalid, Message, Problem, bad_value, read
+from routing_app.events.rest import Detail, EventsView, Invalid, Message, RestProblem, bad_value, read
 from routing_app.events.throttle import LoginThrottle
 from routing_app.events.walker_context import Visitor
 
@@ -81,7 +81,7 @@ class PasswordChange(BaseModel):
     new_password: Password
 
 
-class Denied(BaseModel):
+class AccountDenied(BaseModel):
     """`message` when the old password is wrong, `detail` without a token."""
 
     message: str | None = None
@@ -104,14 +104,14 @@ class RegisterView(EventsView):
     def post(self, request: Request) -> Response:
         """Register a user by e-mail address; the password has to pass Django's validators."""
         if not settings.EVENTS_REGISTER:
-            raise Problem.detail(403, "Registration is closed")
+            raise RestProblem.detail(403, "Registration is closed")
         body = read(Registration, request)
         try:
             service.register(body.email, body.password)
         except ValidationError as error:
-            raise Problem.invalid(bad_value(["body", "password"], error.messages)) from None
+            raise RestProblem.invalid(bad_value(["body", "password"], error.messages)) from None
         except service.AlreadyExists:
-            raise Problem.detail(409, "Already Exists!") from None
+            raise RestProblem.detail(409, "Already Exists!") from None
         return Response({"message": "Successfully Registered!"}, status=201)
 
 
@@ -148,7 +148,7 @@ class ChangePasswordView(EventsView):
         operation_id="change_password",
         tags=["user"],
         request=PasswordChange,
-        responses={200: Message, 401: Detail, 403: Denied, 422: Invalid, 429: Detail},
+        responses={200: Message, 401: Detail, 403: AccountDenied, 422: Invalid, 429: Detail},
     )
     def post(self, request: Request) -> Response:
         """Change the password; every token of the user becomes void, this one too."""
@@ -156,7 +156,7 @@ class ChangePasswordView(EventsView):
         try:
             changed = service.change_password(_user(request), body.old_password, body.new_password)
         except ValidationError as error:
-            raise Problem.invalid(bad_value(["body", "new_password"], error.messages)) from None
+            raise RestProblem.invalid(bad_value(["body", "new_password"], error.messages)) from None
         if not changed:
             return Response({"message": "Update Failed!"}, status=403)
         return Response({"message": "Successfully Updated!"})

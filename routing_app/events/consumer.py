@@ -23,7 +23,7 @@ from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.events import credentials, service, wire
 from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
 from routing_app.events.nodes import NoAccess
-from routing_app.events.rates import Rates
+from routing_app.events.rates import EventRates
 from routing_app.events.walker_context import PUBLIC, Visit, Visitor, largest_message
 from routing_app.events.walker_runner import WalkerFailed, run
 from routing_app.events.walkers import WALKERS, Walker
@@ -66,7 +66,7 @@ class EventConsumer(Consumer):
         self.asked_channel = (asked.get("channel_id") or [""])[-1]
         fits = acceptable_channel_id(self.asked_channel)
         self.channel_id = self.asked_channel if fits else new_id()
-        self.rates = Rates(self.visitor, self.peer.host)
+        self.rates = EventRates(self.visitor, self.peer.host)
         self._expiry: asyncio.TimerHandle | None = None
         self._moving = asyncio.Lock()
         return None

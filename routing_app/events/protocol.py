@@ -37,7 +37,7 @@ class Events(Protocol):
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
         self.sockets_here: dict[Connection, EventConsumer] = {}
-        self.rules = access.Rules()
+        self.rules = access.ChannelRules()
         self.reading: asyncio.Task[None] | None = None
         """The reading of the rules that began last."""
         self.walker_slots = asyncio.Semaphore(max(1, settings.DATABASE_THREADS - walker_runner.SPARE_THREADS))

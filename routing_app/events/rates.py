@@ -42,7 +42,7 @@ _by_user: Final[WeakValueDictionary[str, SharedBucket]] = WeakValueDictionary()
 _spent: Final = Spent()
 
 
-class Rates:
+class EventRates:
     """The bounds of one socket: its own, and those that it shares with others.
 
     The public is no user: its sockets share a bound with those from the same network address.

@@ -35,7 +35,7 @@ M = TypeVar("M", bound=BaseModel)
 Items = list[dict[str, Any]]
 
 
-class Problem(Exception):
+class RestProblem(Exception):
     """An answer other than success: a status and a body."""
 
     def __init__(self, status: int, body: Any) -> None:
@@ -44,17 +44,17 @@ class Problem(Exception):
         self.body = body
 
     @classmethod
-    def detail(cls, status: int, detail: Any) -> Problem:
+    def detail(cls, status: int, detail: Any) -> RestProblem:
         """With the body `{"detail": …}`."""
         return cls(status, {"detail": detail})
 
     @classmethod
-    def invalid(cls, items: Items) -> Problem:
+    def invalid(cls, items: Items) -> RestProblem:
         """422 with validation items."""
         return cls.detail(status.HTTP_422_UNPROCESSABLE_ENTITY, items)
 
 
-NOT_FOUND: Final = Problem.detail(404, "Not Found")
+NOT_FOUND: Final = RestProblem.detail(404, "Not Found")
 
 
 class Unauthorized(APIException):
@@ -106,7 +106,7 @@ class EventsView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Problems and DRF's own exceptions as responses; anything else goes on to Django."""
-        if isinstance(exc, Problem):
+        if isinstance(exc, RestProblem):
             return Response(exc.body, status=exc.status)
         if isinstance(exc, NoCredentials | PermissionDenied):
             return Response({"detail": "Not authenticated"}, status=403)
@@ -128,47 +128,47 @@ class NotFoundView(EventsView):
 
 
 def read_body(request: Request) -> Any:
-    """The decoded JSON body; None when it is empty. Raises Problem: 422, as FastAPI does; 413."""
+    """The decoded JSON body; None when it is empty. Raises RestProblem: 422, as FastAPI does; 413."""
     try:
         raw = request._request.body
     except RequestDataTooBig:
-        raise Problem.detail(413, "Payload Too Large") from None
+        raise RestProblem.detail(413, "Payload Too Large") from None
     if not raw:
         return None
     try:
         return loads(raw, surrogates=False)
     except NotJSON as error:
         facts = {"type": "json_invalid", "loc": ["body", error.pos], "msg": "JSON decode error", "input": {}}
-        raise Problem.invalid([{**facts, "ctx": {"error": error.msg}}]) from None
+        raise RestProblem.invalid([{**facts, "ctx": {"error": error.msg}}]) from None
 
 
 def bounded(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Fields that can be passed on, as on the socket; what is ignored is not looked at. Raises Problem."""
+    """Fields that can be passed on, as on the socket, those that are ignored unread. Raises RestProblem."""
     if wrong := excess(fields):
-        raise Problem.invalid(bad_value(["body"], [wrong]))
+        raise RestProblem.invalid(bad_value(["body"], [wrong]))
     return fields
 
 
 def read_fields(request: Request) -> Mapping[str, Any]:
-    """A body that is an object. Raises Problem."""
+    """A body that is an object. Raises RestProblem."""
     body = read_body(request)
     if body is None:
-        raise Problem.invalid([missing("body")])
+        raise RestProblem.invalid([missing("body")])
     if not isinstance(body, dict):
         message = "Input should be a valid dictionary or object to extract fields from"
-        raise Problem.invalid(
+        raise RestProblem.invalid(
             [{"type": "model_attributes_type", "loc": ["body"], "msg": message, "input": body}]
         )
     return body
 
 
 def read(model: type[M], request: Request) -> M:
-    """A body of a certain shape. Raises Problem."""
+    """A body of a certain shape. Raises RestProblem."""
     fields = read_fields(request)
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise Problem.invalid(items(error, lambda name: "body")) from None
+        raise RestProblem.invalid(items(error, lambda name: "body")) from None
 
 
 def missing(*loc: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 
 from routing_app.core.address import make
 from routing_app.events import metrics
-from routing_app.events.access import Rules, may_target
+from routing_app.events.access import ChannelRules, may_target
 from routing_app.events.credentials import issue, revoke
 from routing_app.events.models import LoginToken, Root
 from routing_app.events.walker_context import Visitor
@@ -106,7 +106,7 @@ def profile(user: User, row: LoginToken) -> dict[str, Any]:
 # --- channels and targets --------------------------------------------------------------------------------
 
 
-def targets(event: TargetedEvent, visitor: Visitor, own_channel: str, rules: Rules) -> list[str]:
+def targets(event: TargetedEvent, visitor: Visitor, own_channel: str, rules: ChannelRules) -> list[str]:
     """The addresses of an event in the order in which it names them, repeats included.
 
     `own_channel` is the one that the sender's socket hears, "" for none. Nothing goes out unless all may.

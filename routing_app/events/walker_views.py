@@ -22,7 +22,7 @@ from routing_app.events.rest import (
     EventsView,
     Invalid,
     NotFoundView,
-    Problem,
+    RestProblem,
     bounded,
     items,
     read_fields,
@@ -48,7 +48,7 @@ class Failure(BaseModel):
     errors: list[str]
 
 
-class Refusal(BaseModel):
+class WalkerRefusal(BaseModel):
     """A node of others."""
 
     error: str
@@ -57,7 +57,7 @@ class Refusal(BaseModel):
 class NoAccessDetail(BaseModel):
     """No access to the node; or no token."""
 
-    detail: Refusal | str
+    detail: WalkerRefusal | str
 
 
 class WalkerView(EventsView):
@@ -73,18 +73,18 @@ class WalkerView(EventsView):
         try:
             reports = _run(walker, context, Visit(visitor, node=node))
         except ValidationError as error:
-            raise Problem.invalid(items(error, lambda name: walker.place_of(name, method))) from None
+            raise RestProblem.invalid(items(error, lambda name: walker.place_of(name, method))) from None
         except BadReference:
             raise NOT_FOUND from None
         except NoAccess as error:
-            raise Problem.detail(403, {"error": str(error)}) from None
+            raise RestProblem.detail(403, {"error": str(error)}) from None
         except WalkerFailed as error:
-            raise Problem(500, {"errors": error.lines}) from None
+            raise RestProblem(500, {"errors": error.lines}) from None
         return Response({"status": 200, "reports": reports})
 
 
 def _context(walker: Walker, method: str, request: Request, variables: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of a request, from body, query and path. Raises Problem."""
+    """The fields of a request, from body, query and path. Raises RestProblem."""
     body = read_fields(request) if _in(walker, "body", method) else {}
     query: dict[str, Any] = {}
     for name in _in(walker, "query", method):

@@ -18,7 +18,7 @@ from routing_app.core.database import query
 from routing_app.core.models import ApiKey, Scope
 from routing_app.core.rest.auth import presented_key
 from routing_app.requests import staff_sessions
-from routing_app.requests.context import Denied
+from routing_app.requests.context import RequestDenied
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +37,12 @@ class Rights:
     """The key of a staff session: whoever has it is logged in."""
 
     def require(self, scope: Scope) -> None:
-        """Raise Denied unless the scope is held."""
+        """Raise RequestDenied unless the scope is held."""
         if scope in self.scopes:
             return
         if not self.name:
-            raise Denied("unauthenticated", "an API key is needed")
-        raise Denied("forbidden", f"the scope {scope.value} is needed")
+            raise RequestDenied("unauthenticated", "an API key is needed")
+        raise RequestDenied("forbidden", f"the scope {scope.value} is needed")
 
 
 NOBODY: Final = Rights()
@@ -68,10 +68,10 @@ async def rights_of(scope: dict[str, Any]) -> Rights:
 
 
 async def rights_by_key(plain: str) -> Rights:
-    """What a key gives. Raises Denied when it is wrong or revoked."""
+    """What a key gives. Raises RequestDenied when it is wrong or revoked."""
     rights = await query(_by_key, plain)
     if rights is None:
-        raise Denied("unauthenticated", "API key is wrong or revoked")
+        raise RequestDenied("unauthenticated", "API key is wrong or revoked")
     return rights
 
 

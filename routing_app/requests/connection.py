@@ -11,7 +11,7 @@ from django.conf import settings
 
 from routing_app.core.codes import Advice, Close
 from routing_app.core.delivery import connection as core
-from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.leases.presence import Presence
 from routing_app.requests import wire
 from routing_app.requests.access import NOBODY, Rights
@@ -54,7 +54,7 @@ class Connection:
     @property
     def is_closed(self) -> bool:
         """True when nothing can be sent any more."""
-        return self._ended is not None or self.inner.state is not State.OPEN
+        return self._ended is not None or self.inner.state is not ConnectionState.OPEN
 
     async def send(self, message: Mapping[str, Any], *, timeout: float | None = None) -> None:
         """Send a message; with receipts, returns when the client has it, else when it is with the server.
@@ -171,7 +171,7 @@ class Connection:
 
     def _backlogged(self) -> bool:
         outbox, writer = self.inner.outbox, self.inner.writer
-        if self.inner.state is not State.OPEN or outbox.corked:
+        if self.inner.state is not ConnectionState.OPEN or outbox.corked:
             return False
         return (
             outbox.size + writer.held_bytes() > settings.MAX_OUTBOX_BYTES // 4

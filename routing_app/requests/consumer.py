@@ -17,7 +17,7 @@ from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.requests import handlers, wire
 from routing_app.requests.access import rights_of
 from routing_app.requests.connection import Connection
-from routing_app.requests.context import Context, Denied
+from routing_app.requests.context import Context, RequestDenied
 from routing_app.requests.handlers import Handler
 from routing_app.requests.pending import ConnectionClosed
 from routing_app.requests.wire import Codec, Direction, Inbound
@@ -78,7 +78,7 @@ class RequestsConsumer(Consumer):
         """One frame."""
         try:
             inbound = self.codec.decode(text)
-        except wire.WireError as error:
+        except wire.RequestWireError as error:
             self._refuse_malformed(error)
             return
         if inbound.direction in (Direction.MESSAGE, Direction.REQUEST):
@@ -91,7 +91,7 @@ class RequestsConsumer(Consumer):
         try:
             text = data.decode()
         except UnicodeDecodeError:
-            self._refuse_malformed(wire.WireError("not UTF-8"))
+            self._refuse_malformed(wire.RequestWireError("not UTF-8"))
             return
         await self.received(text)
 
@@ -135,7 +135,7 @@ class RequestsConsumer(Consumer):
             await handler.function(context)
             if not context.answered:
                 await _fail(context, "unanswered", "the handler gave no answer")
-        except Denied as denied:
+        except RequestDenied as denied:
             self.refuse(Refusal.FORBIDDEN)
             await _fail(context, denied.code, str(denied))
         except BACKING_SERVICES as error:
@@ -176,7 +176,7 @@ class RequestsConsumer(Consumer):
     def _crowded(self) -> bool:
         return len(self._tasks) - self.client.waiting_for >= settings.REQUESTS_MAX_RUNNING
 
-    def _refuse_malformed(self, error: wire.WireError) -> None:
+    def _refuse_malformed(self, error: wire.RequestWireError) -> None:
         """Nothing is sent, as in the original; too many of them end the connection."""
         self.refuse(Refusal.MALFORMED)
         logger.debug("%s: ignored: %s", self.client.id, error)

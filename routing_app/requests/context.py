@@ -15,7 +15,7 @@ class Answered(RuntimeError):
     """A second reply or error, or a partial after one of them: nothing is sent (README, "Answers")."""
 
 
-class Denied(Exception):
+class RequestDenied(Exception):
     """Raised by a handler: the request is answered with ERROR, `code` and `message`."""
 
     def __init__(self, code: str, message: str) -> None:

@@ -21,13 +21,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 from routing_app.requests import wire
 from routing_app.requests.connection import Connection
-from routing_app.requests.context import Context, Denied
+from routing_app.requests.context import Context, RequestDenied
 from routing_app.requests.wire import Direction
 
 __all__ = [
     "Connection",
     "Context",
-    "Denied",
+    "RequestDenied",
     "on_close",
     "on_connection",
     "on_error",

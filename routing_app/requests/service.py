@@ -10,14 +10,14 @@ from django.conf import settings
 from routing_app.core.address import AddressError, make, parse
 from routing_app.core.codes import EXPIRED
 from routing_app.core.database import query
-from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.models import ConnectionRecord, Scope
 from routing_app.core.publishing import check_addresses
 from routing_app.core.publishing import publish as publish_to
 from routing_app.core.worker import Worker, current_worker
 from routing_app.requests import access
 from routing_app.requests.connection import Connection
-from routing_app.requests.context import Denied
+from routing_app.requests.context import RequestDenied
 
 logger = logging.getLogger(__name__)
 
@@ -28,31 +28,33 @@ Message = dict[str, Any]
 
 
 async def publish(client: Connection, message: Message) -> Message:
-    """Publish to addresses of any line, as `POST /api/publish`. Raises Denied."""
+    """Publish to addresses of any line, as `POST /api/publish`. Raises RequestDenied."""
     await _require(client, Scope.PUBLISH)
     addresses = _addresses(message)
     if "message" not in message:
-        raise Denied("invalid", "`message` is missing")
+        raise RequestDenied("invalid", "`message` is missing")
     outcome = await publish_to(addresses, message["message"], sender=client.rights.name)
     return outcome.as_json()
 
 
 async def subscribe(client: Connection, message: Message) -> Message:
-    """Hear addresses from now on. Raises Denied, or LayerUnavailable."""
+    """Hear addresses from now on. Raises RequestDenied, or LayerUnavailable."""
     await _require(client, Scope.READ)
     addresses = _addresses(message)
     if len(client.inner.addresses.keys() | set(addresses)) > settings.REQUESTS_MAX_SUBSCRIPTIONS:
-        raise Denied("too_many", f"at most {settings.REQUESTS_MAX_SUBSCRIPTIONS} addresses a connection")
+        raise RequestDenied(
+            "too_many", f"at most {settings.REQUESTS_MAX_SUBSCRIPTIONS} addresses a connection"
+        )
     try:
         await current_worker().hub.subscribe(client.inner, *addresses)
     except AddressError as error:
-        raise Denied("invalid", str(error)) from None
+        raise RequestDenied("invalid", str(error)) from None
     client.record()
     return {"addresses": list(addresses)}
 
 
 async def unsubscribe(client: Connection, message: Message) -> Message:
-    """Hear addresses no longer. Raises Denied."""
+    """Hear addresses no longer. Raises RequestDenied."""
     addresses = _addresses(message)
     current_worker().hub.unsubscribe(client.inner, *addresses)
     client.record()
@@ -60,23 +62,23 @@ async def unsubscribe(client: Connection, message: Message) -> Message:
 
 
 async def presence(client: Connection, message: Message) -> Message:
-    """Who hears an address, on every worker. Raises Denied."""
+    """Who hears an address, on every worker. Raises RequestDenied."""
     await _require(client, Scope.READ)
     address = message.get("address")
     if not isinstance(address, str):
-        raise Denied("invalid", "`address` is a text")
+        raise RequestDenied("invalid", "`address` is a text")
     try:
         parse(address)
     except AddressError as error:
-        raise Denied("invalid", str(error)) from None
+        raise RequestDenied("invalid", str(error)) from None
     return await query(_presence, address)
 
 
 async def authenticate(client: Connection, message: Message) -> Message:
-    """Take the rights of an API key, in `api_key`: `key` is the request's own. Raises Denied."""
+    """Take the rights of an API key, in `api_key`: `key` is the request's own. Raises RequestDenied."""
     plain = message.get("api_key")
     if not isinstance(plain, str) or not plain:
-        raise Denied("invalid", "`api_key` is a text")
+        raise RequestDenied("invalid", "`api_key` is a text")
     client.rights = await access.rights_by_key(plain)
     client.inner.identity = client.rights.name
     client.record()
@@ -96,7 +98,7 @@ def whoami(client: Connection) -> Message:
 
 
 async def _require(client: Connection, scope: Scope) -> None:
-    """Raise Denied unless the client has a right, and if a staff session gives it, unless that goes on.
+    """Raise RequestDenied unless the client has a right, by a key or a staff session that goes on.
 
     A browser that has logged out ends its session without a word to this process, so every request asks.
     """
@@ -104,17 +106,17 @@ async def _require(client: Connection, scope: Scope) -> None:
     if client.rights.session and not await query(access.still_valid, {client.rights}):
         client.rights = access.NOBODY
         client.inner.close(EXPIRED)
-        raise Denied("unauthenticated", "the staff session has ended")
+        raise RequestDenied("unauthenticated", "the staff session has ended")
 
 
 def _addresses(message: Message) -> tuple[str, ...]:
     given = message.get("addresses")
     if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
-        raise Denied("invalid", "`addresses` is a list of texts")
+        raise RequestDenied("invalid", "`addresses` is a list of texts")
     try:
         return check_addresses(given)
     except AddressError as error:
-        raise Denied("invalid", str(error)) from None
+        raise RequestDenied("invalid", str(error)) from None
 
 
 def _presence(address: str) -> Message:
@@ -157,6 +159,6 @@ async def recheck(worker: Worker) -> None:
 
 
 def _silence_unless_reader(worker: Worker, client: Connection) -> None:
-    if Scope.READ not in client.rights.scopes and client.inner.state is State.OPEN:
+    if Scope.READ not in client.rights.scopes and client.inner.state is ConnectionState.OPEN:
         worker.hub.unsubscribe(client.inner, *tuple(client.inner.addresses))
         client.record()

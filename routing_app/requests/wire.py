@@ -1,6 +1,6 @@
 """The requests line's texts: one JSON object a frame, three control fields beside the application's own.
 
-Facts: this folder's README.md, "Frames". Only `WireError` and `ValueError` are raised here.
+Facts: this folder's README.md, "Frames". Only `RequestWireError` and `ValueError` are raised here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Absent:
 ABSENT: Final = Absent()
 
 
-class WireError(ValueError):
+class RequestWireError(ValueError):
     """A frame breaks a rule; the message is a sentence about the rule and never holds the frame."""
 
 
@@ -76,13 +76,13 @@ class Codec:
         return dumps(message)
 
     def decode(self, text: str) -> Inbound:
-        """Read one frame. Raises WireError for what gets no answer (README, "Malformed frames")."""
+        """Read one frame. Raises RequestWireError for what gets no answer (README, "Malformed frames")."""
         try:
             message = self.loads(text)
         except (ValueError, RecursionError):
-            raise WireError("not JSON") from None
+            raise RequestWireError("not JSON") from None
         if not isinstance(message, dict):
-            raise WireError("not an object")
+            raise RequestWireError("not an object")
         direction = _direction(message.get(self.direction))
         return Inbound(direction, message, message.get(self.key, ABSENT), name(message.get(self.type)))
 
@@ -151,10 +151,10 @@ def _direction(value: Any) -> Direction:
     if value is None or value in ("", 0, False):  # what is false in JavaScript
         return Direction.MESSAGE
     if not isinstance(value, str):
-        raise WireError("the direction is not a text")
+        raise RequestWireError("the direction is not a text")
     direction = _BY_NAME.get(value.upper())
     if direction is None:
-        raise WireError("no such direction")
+        raise RequestWireError("no such direction")
     return direction
 
 

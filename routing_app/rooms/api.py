@@ -19,7 +19,7 @@ from routing_app.core.models import Scope
 from routing_app.core.rest.api import OutcomeSerializer
 from routing_app.core.rest.fields import StrictModelSerializer, StringField
 from routing_app.rooms import operations
-from routing_app.rooms.models import Membership, Namespace, Room, check_allowed
+from routing_app.rooms.models import Membership, NamespaceName, Room, check_allowed
 
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}})
@@ -28,7 +28,7 @@ class AllowedField(serializers.JSONField):
 
 
 class RoomSerializer(StrictModelSerializer[Room]):
-    """A room. Namespace and name are set when it is created; `member_count` is of this moment."""
+    """A room. NamespaceName and name are set when it is created; `member_count` is of this moment."""
 
     member_count = serializers.SerializerMethodField()
     allowed = AllowedField(
@@ -88,7 +88,9 @@ class MessageSerializer(serializers.Serializer[Any]):
 @extend_schema_view(
     list=extend_schema(
         summary="List rooms",
-        parameters=[OpenApiParameter("namespace", enum=Namespace.values, description="Only these rooms.")],
+        parameters=[
+            OpenApiParameter("namespace", enum=NamespaceName.values, description="Only these rooms.")
+        ],
     ),
     create=extend_schema(summary="Create a room before anybody joins"),
     retrieve=extend_schema(summary="One room"),
@@ -112,8 +114,8 @@ class RoomViewSet(ModelViewSet[Room]):
         namespace = self.request.query_params.get("namespace")
         if not namespace or self.action != "list":
             return rows
-        if namespace not in Namespace.values:
-            raise ValidationError({"namespace": [f"one of {', '.join(Namespace.values)}"]})
+        if namespace not in NamespaceName.values:
+            raise ValidationError({"namespace": [f"one of {', '.join(NamespaceName.values)}"]})
         return rows.filter(namespace=namespace)
 
     def perform_destroy(self, instance: Room) -> None:

@@ -46,7 +46,7 @@ class RoomConsumer(Consumer):
         assert self._member is not None
         try:
             name, arguments = wire.parse_frame(text)
-        except wire.Ignored as ignored:
+        except wire.IgnoredEvent as ignored:
             ignore(self._member, str(ignored))
             return
         await service.take(self._member, name, arguments, _no_ack)

@@ -15,7 +15,7 @@ from routing_app.core.leases.presence import RENEW_SECONDS
 from routing_app.core.worker import Worker
 from routing_app.rooms.lobbies import board
 from routing_app.rooms.lobby_changes import Kind
-from routing_app.rooms.records import Key
+from routing_app.rooms.records import RoomKey
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Absences:
 
     def __init__(self, worker: Worker) -> None:
         self._board = board(worker)
-        self._missing: set[tuple[Key, str]] = set()
+        self._missing: set[tuple[RoomKey, str]] = set()
 
     async def watch(self) -> None:
         """Look until the worker stops; what was asked for by then is written."""

@@ -45,7 +45,7 @@ def bus_message(request: HttpRequest, room: str) -> HttpResponse:
     try:
         to = address(wire.BUS, wire.room_name(room))
         message = _message(request)
-    except (BadBody, wire.Ignored) as error:
+    except (BadBody, wire.IgnoredEvent) as error:
         return HttpResponse(f"Bad Request: {error}", status=400, content_type="text/plain; charset=utf-8")
     publish_sync((to,), message, MESSAGE, SENDER)
     return HttpResponse("OK")

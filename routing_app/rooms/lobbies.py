@@ -18,9 +18,9 @@ from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.rooms import lobby_changes
 from routing_app.rooms.lobby_changes import Kind, Outcome, State
-from routing_app.rooms.lobby_picture import Picture, Seat, Stamp, pack, unpack
+from routing_app.rooms.lobby_picture import LobbyPicture, Seat, Stamp, pack, unpack
 from routing_app.rooms.models import address
-from routing_app.rooms.records import Entry
+from routing_app.rooms.records import MembershipEntry
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +32,15 @@ SEAT_SECONDS: Final = 10.0
 """How long a member whose row is committed may wait until it is taken in."""
 
 
-class Board:
+class Lobbies:
     """Pictures by lobby, and the changes that could not be written."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._pictures: dict[str, Picture] = {}
+        self._pictures: dict[str, LobbyPicture] = {}
         self._loading: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._owed: list[Entry] = []
+        self._owed: list[MembershipEntry] = []
         self._odd: dict[str, State] = {}
         self.writes = GroupedWrites()
         worker.hub.on(CHANGED, self._take)
@@ -49,7 +49,7 @@ class Board:
 
     def expect(self, lobby: str, seat: Seat) -> None:
         """Somebody here is about to join."""
-        self._pictures.setdefault(lobby, Picture()).expect(seat)
+        self._pictures.setdefault(lobby, LobbyPicture()).expect(seat)
 
     async def seated(self, seat: Seat) -> bool:
         """Wait until a member whose row is committed is taken in; False when it has gone, or cannot be."""
@@ -65,7 +65,7 @@ class Board:
             del self._pictures[lobby]
             self._stop_timer(lobby)
 
-    def submit(self, kind: Kind, entry: Entry) -> asyncio.Future[Outcome]:
+    def submit(self, kind: Kind, entry: MembershipEntry) -> asyncio.Future[Outcome]:
         """Have a change made, and published after its commit; a LEAVE that fails is made by the next look."""
         try:
             future = self.writes.submit_item(lobby_changes.make, (kind, entry))
@@ -75,12 +75,12 @@ class Board:
         future.add_done_callback(lambda done: self._made(kind, entry, done))
         return future
 
-    def restore(self, entries: Iterable[Entry]) -> None:
+    def restore(self, entries: Iterable[MembershipEntry]) -> None:
         """Write rows again that may be lost."""
         for entry in entries:
             self.submit(Kind.RESTORE, entry)
 
-    def _made(self, kind: Kind, entry: Entry, done: asyncio.Future[Outcome]) -> None:
+    def _made(self, kind: Kind, entry: MembershipEntry, done: asyncio.Future[Outcome]) -> None:
         if done.cancelled():
             return
         if done.exception() is not None:
@@ -112,7 +112,7 @@ class Board:
             self._hold(lobby)
         return 1
 
-    def _regain(self, picture: Picture) -> None:
+    def _regain(self, picture: LobbyPicture) -> None:
         for seat in picture.missing():
             seat.lost()
 
@@ -192,7 +192,7 @@ def _older(stamp: Stamp | None, other: Stamp | None) -> bool:
     return stamp is not None and other is not None and stamp < other
 
 
-def board(worker: Worker) -> Board:
+def board(worker: Worker) -> Lobbies:
     """The board of a worker."""
-    mine: Board = worker.protocols["rooms"].lobbies
+    mine: Lobbies = worker.protocols["rooms"].lobbies
     return mine

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import OperationalError
 
 from routing_app.core.codes import FORBIDDEN, POLICY
-from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
 from routing_app.rooms import wire
 from routing_app.rooms.lobbies import board
@@ -36,7 +36,7 @@ async def connected(member: Member, lobby_id: Any) -> None:
     """Join the lobby that the client named when it connected; without one it is sent away."""
     try:
         lobby = wire.room_name(lobby_id)
-    except wire.Ignored as ignored:
+    except wire.IgnoredEvent as ignored:
         ignore(member, str(ignored))
         member.connection.close(POLICY)
         return
@@ -51,7 +51,7 @@ async def take(member: Member, event: wire.Event, ack: Ack) -> None:
             ack()
     elif isinstance(event, wire.Leave):
         await _leave(member, event.room, ack)
-    elif isinstance(event, wire.Broadcast):
+    elif isinstance(event, wire.NotifyEvent):
         await _broadcast(member, event)
     elif isinstance(event, wire.Signal):
         await _signal(member, event)
@@ -80,7 +80,7 @@ async def _join(member: Member, lobby: str, peers: bool = False) -> bool:
     if await join(member, lobby, member.id, peer_address(lobby, member.id)):
         if await lobbies.seated(seat):
             return True
-        if member.connection.state is State.OPEN:
+        if member.connection.state is ConnectionState.OPEN:
             unavailable(member, OperationalError("the lobby cannot be read"))
     lobbies.leave(lobby, member.id)
     return False
@@ -99,7 +99,7 @@ async def _leave(member: Member, lobby: str, ack: Ack) -> None:
         ack()
 
 
-async def _broadcast(member: Member, event: wire.Broadcast) -> None:
+async def _broadcast(member: Member, event: wire.NotifyEvent) -> None:
     """To the whole lobby, the sender included."""
     lobby = current(member)
     if lobby is None:

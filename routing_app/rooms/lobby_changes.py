@@ -21,7 +21,7 @@ from routing_app.core import database
 from routing_app.rooms import records, wire
 from routing_app.rooms.lobby_picture import HERE, JOINED, LEFT, Change, Stamp
 from routing_app.rooms.models import Membership, Room
-from routing_app.rooms.records import CHUNK, Entry, Key, Verdict
+from routing_app.rooms.records import CHUNK, MembershipEntry, RoomKey, Verdict
 
 ATTEMPTS: Final = 3
 """How often a lobby is made anew that is deleted before it can be locked."""
@@ -39,7 +39,7 @@ class Kind(Enum):
     """LEAVE on behalf of a worker whose lease has lapsed; nothing happens if it has been renewed."""
 
 
-Request = tuple[Kind, Entry]
+Request = tuple[Kind, MembershipEntry]
 
 EVENTS: Final = {Kind.JOIN: JOINED, Kind.RESTORE: HERE, Kind.LEAVE: LEFT, Kind.REAP: LEFT}
 
@@ -57,14 +57,14 @@ class State:
 
     stamp: Stamp
     count: int
-    lapsed: tuple[Entry, ...] = ()
+    lapsed: tuple[MembershipEntry, ...] = ()
 
 
 def make(requests: Sequence[Request]) -> Outcome:
     """Make changes, within a transaction. Those of one connection keep their order."""
     rooms = _locked(requests)
-    refused: set[Entry] = set()
-    unrecorded: set[Entry] = set()
+    refused: set[MembershipEntry] = set()
+    unrecorded: set[MembershipEntry] = set()
     changes: dict[Request, Change] = {}
     for round in _rounds(requests):
         for kind, entries in _by_kind(round):
@@ -107,15 +107,17 @@ def _rounds(requests: Iterable[Request]) -> list[list[Request]]:
     return rounds
 
 
-def _by_kind(requests: Iterable[Request]) -> list[tuple[Kind, list[Entry]]]:
+def _by_kind(requests: Iterable[Request]) -> list[tuple[Kind, list[MembershipEntry]]]:
     """Who leaves goes first: a client that has come back may have its old id."""
-    found: dict[Kind, list[Entry]] = {kind: [] for kind in (Kind.REAP, Kind.LEAVE, Kind.RESTORE, Kind.JOIN)}
+    found: dict[Kind, list[MembershipEntry]] = {
+        kind: [] for kind in (Kind.REAP, Kind.LEAVE, Kind.RESTORE, Kind.JOIN)
+    }
     for kind, entry in requests:
         found[kind].append(entry)
     return [(kind, entries) for kind, entries in found.items() if entries]
 
 
-def _locked(requests: Sequence[Request]) -> dict[Key, Room]:
+def _locked(requests: Sequence[Request]) -> dict[RoomKey, Room]:
     """The rooms of requests, locked; those to be joined are made where they are missing."""
     joining = [entry for kind, entry in requests if kind in (Kind.JOIN, Kind.RESTORE)]
     joined = {entry.room for entry in joining}
@@ -123,7 +125,7 @@ def _locked(requests: Sequence[Request]) -> dict[Key, Room]:
     for _ in range(ATTEMPTS):
         found = {**records.find(others), **records.rooms_of(joining)}
         keys = sorted(room.pk for room in found.values())
-        rooms: dict[Key, Room] = {}
+        rooms: dict[RoomKey, Room] = {}
         for start in range(0, len(keys), CHUNK):
             # Not against foreign keys: nobody who only refers to a room has to wait.
             locked = Room.objects.select_for_update(no_key=True).filter(pk__in=keys[start : start + CHUNK])
@@ -140,7 +142,9 @@ def _number(rooms: Iterable[Room]) -> None:
     Room.objects.bulk_update(changed, ["version", "last_used_at"], CHUNK)
 
 
-def _join(kind: Kind, entries: Sequence[Entry], rooms: dict[Key, Room]) -> tuple[set[Entry], list[Entry]]:
+def _join(
+    kind: Kind, entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]
+) -> tuple[set[MembershipEntry], list[MembershipEntry]]:
     """Write rows; which connections have none of their own, and whose membership is new."""
     inside = _inside(entries) if kind is Kind.RESTORE else set()
     lost = records.write(entries, rooms)
@@ -148,12 +152,14 @@ def _join(kind: Kind, entries: Sequence[Entry], rooms: dict[Key, Room]) -> tuple
     return set(lost), new
 
 
-def _inside(entries: Iterable[Entry]) -> set[tuple[int, str]]:
+def _inside(entries: Iterable[MembershipEntry]) -> set[tuple[int, str]]:
     rows = Membership.objects.filter(connection_id__in={entry.connection for entry in entries})
     return set(rows.values_list("room_id", "connection_id"))
 
 
-def _leave(kind: Kind, entries: Sequence[Entry], rooms: dict[Key, Room]) -> list[Entry]:
+def _leave(
+    kind: Kind, entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]
+) -> list[MembershipEntry]:
     """Delete rows; who has left. An id that another connection has taken over has not."""
     if kind is Kind.REAP:
         lapsed = Membership.objects.lapsed().filter(connection_id__in={e.connection for e in entries})
@@ -193,10 +199,12 @@ def _states(lobbies: Sequence[str], here: str) -> dict[str, State]:
     return found
 
 
-def _lapsed(lobbies: Sequence[str], here: str) -> dict[str, list[Entry]]:
+def _lapsed(lobbies: Sequence[str], here: str) -> dict[str, list[MembershipEntry]]:
     rows = Membership.objects.lapsed().filter(room__namespace=wire.LOBBY, room__name__in=lobbies)
-    found: dict[str, list[Entry]] = defaultdict(list)
+    found: dict[str, list[MembershipEntry]] = defaultdict(list)
     for row in rows.exclude(connection__worker_id=here).select_related("room"):
-        entry = Entry((wire.LOBBY, row.room.name), row.connection_id, row.nickname, row.joined_at, "", ())
+        entry = MembershipEntry(
+            (wire.LOBBY, row.room.name), row.connection_id, row.nickname, row.joined_at, "", ()
+        )
         found[row.room.name].append(entry)
     return found

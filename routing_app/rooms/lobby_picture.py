@@ -50,7 +50,7 @@ class Seat:
             self.taken.set_result(taken)
 
 
-class Picture:
+class LobbyPicture:
     """The ids in a lobby in the order in which they came, and the members here."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from routing_app.core.delivery.connection import Connection
 from routing_app.core.worker import Worker
-from routing_app.rooms.records import Entry, Key
+from routing_app.rooms.records import MembershipEntry, RoomKey
 
 KNOWN_ROOMS: Final = 10_000
 
@@ -29,17 +29,17 @@ class Member:
         """The name of the last JOIN; it stays after LEAVE."""
         self.recorded: asyncio.Future[None] | None = None
         """The row of the connection: done when it is committed, or cannot be."""
-        self.rooms: dict[Key, Entry] = {}
+        self.rooms: dict[RoomKey, MembershipEntry] = {}
         """Rooms it is in, and those it is about to be in."""
 
 
-class Roll:
+class MemberRegistry:
     """The members of this worker, and the rooms they have used lately."""
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
-        self.used: set[Key] = set()
-        self.open: set[Key] = set()
+        self.used: set[RoomKey] = set()
+        self.open: set[RoomKey] = set()
         """Rooms that took everybody when they were last asked; what is written asks again."""
 
     def add(self, member: Member) -> None:
@@ -54,7 +54,7 @@ class Roll:
         """The member on a connection."""
         return self._members.get(connection.id)
 
-    def know(self, room: Key, restricted: bool) -> None:
+    def know(self, room: RoomKey, restricted: bool) -> None:
         """What a room was when it was asked."""
         if len(self.open) >= KNOWN_ROOMS:
             self.open.clear()
@@ -63,17 +63,17 @@ class Roll:
         else:
             self.open.add(room)
 
-    def rooms(self) -> set[Key]:
+    def rooms(self) -> set[RoomKey]:
         """The rooms that have a member here."""
         return {room for member in self._members.values() for room in member.rooms}
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[MembershipEntry]:
         """All memberships of this worker."""
         for member in self._members.values():
             yield from member.rooms.values()
 
 
-def roll(worker: Worker) -> Roll:
+def roll(worker: Worker) -> MemberRegistry:
     """The roll of a worker."""
-    mine: Roll = worker.protocols["rooms"].members
+    mine: MemberRegistry = worker.protocols["rooms"].members
     return mine

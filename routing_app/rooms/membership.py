@@ -15,13 +15,13 @@ from routing_app.core import metrics
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import UNAVAILABLE, Refusal
 from routing_app.core.database import Overloaded
-from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.connection import ConnectionState
 from routing_app.rooms import records, wire
 from routing_app.rooms.lobbies import board
 from routing_app.rooms.lobby_changes import Kind, Outcome
 from routing_app.rooms.members import Member, roll
 from routing_app.rooms.models import address
-from routing_app.rooms.records import Entry, Verb, Verdict
+from routing_app.rooms.records import MembershipEntry, Verb, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
         return False
     member.rooms[entry.room] = entry
     if not await _granted(member, Verb.JOIN, entry):
-        if member.connection.state is State.OPEN:
+        if member.connection.state is ConnectionState.OPEN:
             _undo(member, entry, before)
         return False
     member.nickname = nickname
@@ -72,10 +72,10 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
     return True
 
 
-def _entry(member: Member, room: str, nickname: Any, *more_addresses: str) -> Entry:
+def _entry(member: Member, room: str, nickname: Any, *more_addresses: str) -> MembershipEntry:
     key = (member.namespace, room)
     before = member.rooms.get(key)
-    return Entry(
+    return MembershipEntry(
         room=key,
         connection=member.connection.id,
         nickname=nickname,
@@ -85,7 +85,7 @@ def _entry(member: Member, room: str, nickname: Any, *more_addresses: str) -> En
     )
 
 
-def _undo(member: Member, entry: Entry, before: Entry | None) -> None:
+def _undo(member: Member, entry: MembershipEntry, before: MembershipEntry | None) -> None:
     if before is not None:
         member.rooms[entry.room] = before
     else:
@@ -93,7 +93,7 @@ def _undo(member: Member, entry: Entry, before: Entry | None) -> None:
         member.worker.hub.unsubscribe(member.connection, *entry.addresses)
 
 
-async def _granted(member: Member, verb: Verb, entry: Entry) -> bool:
+async def _granted(member: Member, verb: Verb, entry: MembershipEntry) -> bool:
     """Whether a request succeeds. Who is refused is told; whom the database does not serve is sent away."""
     try:
         verdict = await (_write(member, entry) if verb is Verb.JOIN else _submit(member, verb, entry))
@@ -108,7 +108,7 @@ async def _granted(member: Member, verb: Verb, entry: Entry) -> bool:
     return entry not in verdict.unrecorded
 
 
-async def _write(member: Member, entry: Entry) -> Verdict:
+async def _write(member: Member, entry: MembershipEntry) -> Verdict:
     """JOIN. The connection's own row comes first: without it nobody would see the membership.
 
     Raises OperationalError when it cannot be written.
@@ -117,13 +117,15 @@ async def _write(member: Member, entry: Entry) -> Verdict:
         if member.recorded is not None:
             await asyncio.wait([member.recorded])
         verdict = await _submit(member, Verb.JOIN, entry)
-        if entry not in verdict.unrecorded or member.connection.state is not State.OPEN:
+        if entry not in verdict.unrecorded or member.connection.state is not ConnectionState.OPEN:
             return verdict
         member.recorded = member.worker.presence.arrive(member.connection)
     raise OperationalError("the connection has no row")
 
 
-def _submit(member: Member, verb: Verb, entry: Entry) -> asyncio.Future[Verdict] | asyncio.Future[Outcome]:
+def _submit(
+    member: Member, verb: Verb, entry: MembershipEntry
+) -> asyncio.Future[Verdict] | asyncio.Future[Outcome]:
     if member.namespace != wire.LOBBY or verb is Verb.ASK:
         return records.submit(member.worker, verb, entry)
     return board(member.worker).submit(Kind.JOIN if verb is Verb.JOIN else Kind.LEAVE, entry)
@@ -136,7 +138,7 @@ async def _hear(member: Member, *addresses: str) -> bool:
         await worker.hub.subscribe(connection, *addresses)
     except LayerUnavailable:
         connection.close(UNAVAILABLE)
-    if connection.state is State.OPEN:
+    if connection.state is ConnectionState.OPEN:
         return True
     worker.hub.unsubscribe(connection, *addresses)
     return False

@@ -12,7 +12,7 @@ from routing_app.core.models import ConnectionRecord, lease_start
 from routing_app.rooms import wire
 
 
-class Namespace(models.TextChoices):
+class NamespaceName(models.TextChoices):
     """Where a room lives."""
 
     LAYOUT = wire.LAYOUT, "/layout"
@@ -25,7 +25,7 @@ def check_name(value: str) -> None:
     """Names that clients can use. Raises ValidationError."""
     try:
         usable = wire.room_name(value) == value
-    except wire.Ignored as error:
+    except wire.IgnoredEvent as error:
         raise ValidationError(str(error)) from None
     if not usable:
         raise ValidationError("the name of the room holds half a character")
@@ -55,7 +55,7 @@ class RoomQuerySet(models.QuerySet["Room"]):
 class Room(models.Model):
     """A room, made by the first JOIN or by an operator."""
 
-    namespace = models.CharField(max_length=8, choices=Namespace)
+    namespace = models.CharField(max_length=8, choices=NamespaceName)
     name = models.CharField(max_length=wire.MAX_ROOM, validators=[check_name])
     created_at = models.DateTimeField(db_default=Now())
     last_used_at = models.DateTimeField(db_default=Now())

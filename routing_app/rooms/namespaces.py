@@ -8,9 +8,9 @@ from django.conf import settings
 
 from routing_app.core.worker import current_worker
 from routing_app.engineio.endpoint import Endpoint
-from routing_app.engineio.session import Options, Session
-from routing_app.engineio.socketio.client import Client
-from routing_app.engineio.socketio.socket import Ack, Socket
+from routing_app.engineio.session import EngineOptions, EngineSession
+from routing_app.engineio.socketio.client import SocketClient
+from routing_app.engineio.socketio.socket import Ack, NamespaceSocket
 from routing_app.rooms import lobby, service, wire
 from routing_app.rooms.encoders import SocketEncoder
 from routing_app.rooms.members import Member
@@ -24,7 +24,7 @@ class RoomNamespace:
         self._name = name
         self.encoder = SocketEncoder(name)
 
-    def handler(self, socket: Socket) -> RoomHandler:
+    def handler(self, socket: NamespaceSocket) -> RoomHandler:
         """What serves a socket that connects."""
         return RoomHandler(socket, self._name)
 
@@ -32,7 +32,7 @@ class RoomNamespace:
 class RoomHandler:
     """One client in a namespace."""
 
-    def __init__(self, socket: Socket, namespace: str) -> None:
+    def __init__(self, socket: NamespaceSocket, namespace: str) -> None:
         self._socket = socket
         self._member = Member(socket.worker, socket.connection, namespace, socket.sid, socket.emit)
 
@@ -51,7 +51,7 @@ class RoomHandler:
         service.leave(self._member)
 
 
-def _lobby_id(socket: Socket) -> Any:
+def _lobby_id(socket: NamespaceSocket) -> Any:
     """Clients 4.x bring it with CONNECT, 1.7 to 2.x in its query, all of them in the query of the session."""
     for source in (socket.payload, socket.query, socket.session.query):
         if source.get("lobbyId"):
@@ -62,12 +62,12 @@ def _lobby_id(socket: Socket) -> Any:
 NAMESPACES: Final = {f"/{name}": RoomNamespace(name) for name in wire.NAMESPACES}
 
 
-def _client(session: Session) -> Client:
-    return Client(session, current_worker(), LINE, NAMESPACES)
+def _client(session: EngineSession) -> SocketClient:
+    return SocketClient(session, current_worker(), LINE, NAMESPACES)
 
 
-def _options() -> Options:
-    return Options(
+def _options() -> EngineOptions:
+    return EngineOptions(
         ping_interval=settings.ROOMS_PING_INTERVAL,
         ping_timeout={3: settings.ROOMS_PING_TIMEOUT_V3, 4: settings.ROOMS_PING_TIMEOUT},
         max_payload=settings.ROOMS_MAX_PAYLOAD,

@@ -16,8 +16,8 @@ from routing_app.rooms.consumer import BusConsumer, LayoutConsumer, LobbyConsume
 from routing_app.rooms.dead_peers import Absences
 from routing_app.rooms.encoders import PLAIN
 from routing_app.rooms.http_views import bus_message, healthcheck
-from routing_app.rooms.lobbies import Board
-from routing_app.rooms.members import Roll
+from routing_app.rooms.lobbies import Lobbies
+from routing_app.rooms.members import MemberRegistry
 from routing_app.rooms.namespaces import endpoint
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Rooms(Protocol):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self.members = Roll()
-        self.lobbies = Board(worker)
+        self.members = MemberRegistry()
+        self.lobbies = Lobbies(worker)
         self.engineio = endpoint.desk(worker)
 
     async def start(self) -> None:

@@ -21,7 +21,7 @@ from routing_app.rooms.models import Membership, Room
 CHUNK: Final = 200
 """Rooms or rows in one statement."""
 
-Key = tuple[str, str]
+RoomKey = tuple[str, str]
 """Namespace and name of a room."""
 
 
@@ -35,10 +35,10 @@ class Verb(Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class MembershipEntry:
     """One connection in one room. `host` is its network address, for the allow-list."""
 
-    room: Key
+    room: RoomKey
     connection: str
     nickname: Any
     joined_at: datetime
@@ -51,17 +51,17 @@ class Entry:
 class Verdict:
     """What became of the entries of a transaction."""
 
-    refused: frozenset[Entry]
-    restricted: frozenset[Key]
+    refused: frozenset[MembershipEntry]
+    restricted: frozenset[RoomKey]
     """Rooms that do not take everybody."""
-    unrecorded: frozenset[Entry] = frozenset()
+    unrecorded: frozenset[MembershipEntry] = frozenset()
     """Entries that were not written, since their connection has no row of its own."""
 
 
-Request = tuple[Verb, Entry]
+Request = tuple[Verb, MembershipEntry]
 
 
-def submit(worker: Worker, verb: Verb, entry: Entry) -> asyncio.Future[Verdict]:
+def submit(worker: Worker, verb: Verb, entry: MembershipEntry) -> asyncio.Future[Verdict]:
     """Have a request done, together with those of other connections; resolves after the commit.
 
     A connection has one request under way at a time: within a transaction their order does not count.
@@ -70,7 +70,7 @@ def submit(worker: Worker, verb: Verb, entry: Entry) -> asyncio.Future[Verdict]:
     return worker.writes.submit_item(_apply, (verb, entry))
 
 
-def restore(worker: Worker, entries: Sequence[Entry]) -> asyncio.Future[None]:
+def restore(worker: Worker, entries: Sequence[MembershipEntry]) -> asyncio.Future[None]:
     """Write memberships again that had been granted, without asking limits a second time."""
 
     def write_again() -> None:
@@ -79,12 +79,12 @@ def restore(worker: Worker, entries: Sequence[Entry]) -> asyncio.Future[None]:
     return worker.writes.submit(write_again)
 
 
-async def nicknames(room: Key) -> list[Any]:
+async def nicknames(room: RoomKey) -> list[Any]:
     """Nicknames in a room, in the order in which members joined, over all workers."""
     return await database.query(lambda: list(_present(room).values_list("nickname", flat=True)))
 
 
-async def touch(worker: Worker, rooms: Iterable[Key]) -> None:
+async def touch(worker: Worker, rooms: Iterable[RoomKey]) -> None:
     """Say that rooms are in use."""
     keys = list(rooms)
     await worker.writes.submit(lambda: _touch(keys))
@@ -95,12 +95,12 @@ async def forget_unused(worker: Worker, seconds: float) -> int:
     return await worker.writes.submit(lambda: _forget_unused(seconds))
 
 
-def _present(room: Key) -> Any:
+def _present(room: RoomKey) -> Any:
     return Membership.objects.present().filter(room__namespace=room[0], room__name=room[1])
 
 
 def _apply(requests: list[Request]) -> Verdict:
-    by_verb: dict[Verb, list[Entry]] = defaultdict(list)
+    by_verb: dict[Verb, list[MembershipEntry]] = defaultdict(list)
     for verb, entry in requests:
         by_verb[verb].append(entry)
     remove(by_verb[Verb.LEAVE])
@@ -111,7 +111,7 @@ def _apply(requests: list[Request]) -> Verdict:
     return Verdict(kept_out, frozenset(key for key, room in rooms.items() if room.restricted), unrecorded)
 
 
-def remove(entries: Sequence[Entry]) -> None:
+def remove(entries: Sequence[MembershipEntry]) -> None:
     """Delete memberships, and what the connections heard by them."""
     if not entries:
         return
@@ -125,7 +125,7 @@ def remove(entries: Sequence[Entry]) -> None:
     Subscription.objects.filter(pk__in=stale).delete()
 
 
-def rooms_of(entries: Iterable[Entry]) -> dict[Key, Room]:
+def rooms_of(entries: Iterable[MembershipEntry]) -> dict[RoomKey, Room]:
     """The rooms of entries; those that do not exist yet are made. Sorted, so that workers do not deadlock."""
     keys = sorted({entry.room for entry in entries})
     rooms = find(keys)
@@ -136,7 +136,7 @@ def rooms_of(entries: Iterable[Entry]) -> dict[Key, Room]:
     return rooms
 
 
-def find(keys: Sequence[Key]) -> dict[Key, Room]:
+def find(keys: Sequence[RoomKey]) -> dict[RoomKey, Room]:
     """The rooms that exist."""
     return {
         (room.namespace, room.name): room
@@ -145,7 +145,7 @@ def find(keys: Sequence[Key]) -> dict[Key, Room]:
     }
 
 
-def _any_of(keys: Iterable[Key]) -> Q:
+def _any_of(keys: Iterable[RoomKey]) -> Q:
     names: dict[str, list[str]] = defaultdict(list)
     for namespace, name in keys:
         names[namespace].append(name)
@@ -155,9 +155,9 @@ def _any_of(keys: Iterable[Key]) -> Q:
     return condition
 
 
-def refused(entries: Iterable[Entry], rooms: dict[Key, Room]) -> frozenset[Entry]:
+def refused(entries: Iterable[MembershipEntry], rooms: dict[RoomKey, Room]) -> frozenset[MembershipEntry]:
     """Entries that a room's allow-list or limit keeps out."""
-    by_room: dict[Key, list[Entry]] = defaultdict(list)
+    by_room: dict[RoomKey, list[MembershipEntry]] = defaultdict(list)
     for entry in entries:
         room = rooms.get(entry.room)
         if room is not None and room.restricted:
@@ -165,7 +165,7 @@ def refused(entries: Iterable[Entry], rooms: dict[Key, Room]) -> frozenset[Entry
     return frozenset(entry for key, mine in by_room.items() for entry in _kept_out(rooms[key], mine))
 
 
-def _kept_out(room: Room, entries: Iterable[Entry]) -> list[Entry]:
+def _kept_out(room: Room, entries: Iterable[MembershipEntry]) -> list[MembershipEntry]:
     refused = [e for e in entries if room.allowed and not {_text(e.nickname), e.host} & set(room.allowed)]
     if room.member_limit is None:
         return refused
@@ -186,7 +186,7 @@ def _text(nickname: Any) -> str:
     return nickname if isinstance(nickname, str) else ""
 
 
-def write(entries: Sequence[Entry], rooms: dict[Key, Room]) -> frozenset[Entry]:
+def write(entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]) -> frozenset[MembershipEntry]:
     """Insert memberships; a second JOIN brings the nickname up to date.
 
     Those of connections without a row of their own are left out, and returned.
@@ -235,7 +235,7 @@ def identity(nickname: Any) -> str:
     return ("" if nickname is None else nickname if isinstance(nickname, str) else str(nickname))[:255]
 
 
-def _touch(keys: Sequence[Key]) -> None:
+def _touch(keys: Sequence[RoomKey]) -> None:
     for start in range(0, len(keys), CHUNK):
         Room.objects.filter(_any_of(keys[start : start + CHUNK])).update(last_used_at=Now())
 

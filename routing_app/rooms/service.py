@@ -15,7 +15,7 @@ from routing_app.rooms import lobby, records, wire
 from routing_app.rooms.members import Ack, Member, roll
 from routing_app.rooms.membership import ignore, join, leave_room, refuse, unavailable
 from routing_app.rooms.models import address
-from routing_app.rooms.records import Key
+from routing_app.rooms.records import RoomKey
 
 UNKNOWN: Final = "unknown"
 """Sender of a NOTIFY whose socket has no nickname."""
@@ -41,7 +41,7 @@ async def take(member: Member, name: Any, arguments: list[Any], ack: Ack) -> Non
     except wire.Refused as refused:
         refuse(member, name, str(refused))
         return
-    except wire.Ignored as ignored:
+    except wire.IgnoredEvent as ignored:
         ignore(member, str(ignored))
         return
     if member.namespace == wire.LOBBY:
@@ -75,7 +75,7 @@ async def _notify(member: Member, event: wire.Notify) -> None:
     await member.worker.hub.publish(_publication(member, event, key))
 
 
-def _publication(member: Member, event: wire.Notify, key: Key) -> Publication:
+def _publication(member: Member, event: wire.Notify, key: RoomKey) -> Publication:
     """A usual EVENT travels as a message of a sender, so that every line can read it."""
     to, exclude = (address(*key),), member.connection.id
     if event.event != "EVENT":
@@ -87,7 +87,7 @@ def _publication(member: Member, event: wire.Notify, key: Key) -> Publication:
     return Publication(to, [{"sender": sender, **fields}], "EVENT", exclude=exclude)
 
 
-def forget_room(member: Member, key: Key) -> None:
+def forget_room(member: Member, key: RoomKey) -> None:
     """The room was deleted: the client is no longer in it."""
     if (entry := member.rooms.pop(key, None)) is not None:
         member.worker.hub.unsubscribe(member.connection, *entry.addresses)

@@ -12,7 +12,7 @@ from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.rooms import records, wire
 from routing_app.rooms.lobbies import board
-from routing_app.rooms.members import Roll, roll
+from routing_app.rooms.members import MemberRegistry, roll
 from routing_app.rooms.service import forget_room
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ EVICT: Final = "$rooms.evict"
 PERIOD_SECONDS: Final = 30.0
 
 
-def restore(worker: Worker, mine: Roll) -> asyncio.Future[None]:
+def restore(worker: Worker, mine: MemberRegistry) -> asyncio.Future[None]:
     """Write memberships again; those in lobbies have an order of their own, and follow."""
     entries = list(mine.entries())
     done = records.restore(worker, [entry for entry in entries if entry.room[0] != wire.LOBBY])
@@ -30,11 +30,11 @@ def restore(worker: Worker, mine: Roll) -> asyncio.Future[None]:
     return done
 
 
-def _restore_lobbies(worker: Worker, mine: Roll) -> None:
+def _restore_lobbies(worker: Worker, mine: MemberRegistry) -> None:
     board(worker).restore(entry for entry in mine.entries() if entry.room[0] == wire.LOBBY)
 
 
-def evict(worker: Worker, mine: Roll, publication: Publication) -> int:
+def evict(worker: Worker, mine: MemberRegistry, publication: Publication) -> int:
     """Empty a room; how many members of it were here."""
     connections = worker.hub.members(publication.addresses[0], publication.published_at)
     members = [mine.find(connection) for connection in connections]

@@ -33,11 +33,11 @@ TRIGGER_EVENTS: Final = {
 """What a client sends on `/trigger`, and what the others hear."""
 
 
-class Ignored(ValueError):
+class IgnoredEvent(ValueError):
     """An event without effect and without answer, as in the original; the text says why, for the log."""
 
 
-class Refused(Ignored):
+class Refused(IgnoredEvent):
     """What the original would carry out, and has no effect here; the text is for the client."""
 
 
@@ -75,7 +75,7 @@ class Notify:
 
 
 @dataclass(frozen=True, slots=True)
-class Broadcast:
+class NotifyEvent:
     """Send to the whole lobby that the sender is in."""
 
     message: Any
@@ -89,11 +89,11 @@ class Signal:
     data: Any
 
 
-Event = Join | Leave | Clients | Notify | Broadcast | Signal
+Event = Join | Leave | Clients | Notify | NotifyEvent | Signal
 
 
 def parse(namespace: str, name: Any, arguments: list[Any]) -> Event:
-    """Understand one event. Raises Ignored."""
+    """Understand one event. Raises IgnoredEvent."""
     if namespace in (LAYOUT, BUS):
         return _parse_layout(name, arguments)
     if namespace == TRIGGER:
@@ -103,7 +103,7 @@ def parse(namespace: str, name: Any, arguments: list[Any]) -> Event:
 
 def _parse_layout(name: Any, arguments: list[Any]) -> Event:
     if name not in ("JOIN", "LEAVE", "NOTIFY", "CLIENTS"):
-        raise Ignored("unknown event")
+        raise IgnoredEvent("unknown event")
     payload = _object(_first(arguments))
     room = room_name(payload.get("room"))
     if name == "JOIN":
@@ -124,7 +124,7 @@ def _parse_trigger(name: Any, arguments: list[Any]) -> Event:
         return Leave(room_name(_first(arguments)))
     if isinstance(name, str) and (event := TRIGGER_EVENTS.get(name)):
         return Notify(room_name(_first(arguments)), event, arguments[1] if len(arguments) > 1 else None)
-    raise Ignored("unknown event")
+    raise IgnoredEvent("unknown event")
 
 
 def _parse_lobby(name: Any, arguments: list[Any]) -> Event:
@@ -135,20 +135,20 @@ def _parse_lobby(name: Any, arguments: list[Any]) -> Event:
     if name == "BROADCAST":
         payload = _object(_first(arguments))
         if "message" not in payload:
-            raise Ignored("no message")
-        return Broadcast(payload["message"])
+            raise IgnoredEvent("no message")
+        return NotifyEvent(payload["message"])
     if name == "RTCSIGNAL":
         payload = _object(_first(arguments))
         to = payload.get("to")
         if not isinstance(to, str) or not to:
-            raise Ignored("no receiver")
+            raise IgnoredEvent("no receiver")
         return Signal(to, _first(arguments))
-    raise Ignored("unknown event")
+    raise IgnoredEvent("unknown event")
 
 
 def _first(arguments: list[Any]) -> Any:
     if not arguments:
-        raise Ignored("no argument")
+        raise IgnoredEvent("no argument")
     return arguments[0]
 
 
@@ -157,7 +157,7 @@ def _object(argument: Any) -> dict[str, Any]:
     if isinstance(argument, str):
         argument = _json(argument, "the argument is not JSON")
     if not isinstance(argument, dict):
-        raise Ignored("the argument is no object")
+        raise IgnoredEvent("the argument is no object")
     return argument
 
 
@@ -196,7 +196,7 @@ def _number(value: int | float) -> str:
 def _nickname(value: Any) -> Any:
     """Any JSON value that JavaScript holds for true; half a character in it becomes U+FFFD."""
     if value in (None, False, 0, ""):
-        raise Ignored("no name")
+        raise IgnoredEvent("no name")
     text = _whole(_written(value))
     if len(text) > MAX_NAME:
         raise Refused(f"a name, written as JSON, has at most {MAX_NAME} characters")
@@ -214,11 +214,11 @@ def _written(value: Any) -> str:
 
 
 def _json(text: str, wrong: str) -> Any:
-    """Decode strict JSON. Raises Ignored."""
+    """Decode strict JSON. Raises IgnoredEvent."""
     try:
         return loads(text)
     except NotJSON:
-        raise Ignored(wrong) from None
+        raise IgnoredEvent(wrong) from None
 
 
 def _whole(text: str) -> str:
@@ -236,10 +236,10 @@ def storable(text: str) -> bool:
 
 
 def parse_frame(text: str) -> tuple[Any, list[Any]]:
-    """The name and the arguments of a frame of a plain socket. Raises Ignored."""
+    """The name and the arguments of a frame of a plain socket. Raises IgnoredEvent."""
     array = _json(text, "the frame is not JSON")
     if not isinstance(array, list) or not array:
-        raise Ignored("the frame is no array")
+        raise IgnoredEvent("the frame is no array")
     return array[0], array[1:]
 
 

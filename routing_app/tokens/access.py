@@ -32,11 +32,11 @@ WATCH_SECONDS: Final = 20.0
 CLOSED: Final = replace(FORBIDDEN, reason="no registered token, and the gate is closed")
 
 
-class Unanswered(Exception):
+class TokenUnknown(Exception):
     """The database does not say whether a token is registered."""
 
 
-class Register:
+class TokenLookup:
     """Asks about many tokens at once, for the sockets of one worker."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Register:
         self._first = first
 
     async def enabled(self, token: str) -> bool:
-        """Is the token registered and enabled? Read after the call began. Raises Unanswered."""
+        """Is the token registered and enabled? Read after the call began. Raises TokenUnknown."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 if self._first is not None:
@@ -57,7 +57,7 @@ class Register:
                 # Shielded: others ask about the same token.
                 return await asyncio.shield(self._ask(token))
         except TimeoutError:
-            raise Unanswered from None
+            raise TokenUnknown from None
 
     def _ask(self, token: str) -> asyncio.Future[bool]:
         future = self._asked.get(token)
@@ -81,7 +81,7 @@ class Register:
         except Exception as error:
             logger.warning("tokens: the database does not answer: %s", error)
             for future in asked.values():
-                future.set_exception(Unanswered())
+                future.set_exception(TokenUnknown())
                 future.exception()  # retrieved: the socket may be gone
             return
         for token, future in asked.items():
@@ -96,9 +96,9 @@ def _enabled_among(tokens: list[str]) -> set[str]:
     return known
 
 
-def register_of(worker: Worker) -> Register:
+def register_of(worker: Worker) -> TokenLookup:
     """The register of a worker."""
-    register: Register = worker.protocols["tokens"].register
+    register: TokenLookup = worker.protocols["tokens"].register
     return register
 
 
@@ -108,13 +108,13 @@ async def check(worker: Worker, token: str) -> None:
         return
     try:
         enabled = await register_of(worker).enabled(token)
-    except Unanswered:
+    except TokenUnknown:
         raise Refused(UNAVAILABLE, Refusal.UNAVAILABLE) from None
     if not enabled:
         raise Refused(CLOSED, Refusal.GATE)
 
 
-class Licence:
+class BroadcastPermission:
     """Whether the client of one token may broadcast (decision 25), asked again once a second at most.
 
     While the database is out, the last answer counts.
@@ -134,7 +134,7 @@ class Licence:
             try:
                 self._answer = await self._register.enabled(self._token)
                 self._good_until = monotonic() + LICENCE_SECONDS
-            except Unanswered:
+            except TokenUnknown:
                 self._good_until = monotonic() + PATIENCE_SECONDS
         return self._answer
 

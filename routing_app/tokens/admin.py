@@ -29,7 +29,7 @@ class TokenForm(forms.ModelForm[RegisteredToken]):
         """The token as it will be known."""
         try:
             return wire.check_registrable(self.cleaned_data["token"])
-        except wire.WireError as error:
+        except wire.TokenWireError as error:
             raise forms.ValidationError(str(error)) from None
 
 

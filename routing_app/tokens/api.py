@@ -32,7 +32,7 @@ class TokenSerializer(StrictModelSerializer[RegisteredToken]):
         """The token as it will be known; a known one cannot become another."""
         try:
             token = wire.check_registrable(value)
-        except wire.WireError as error:
+        except wire.TokenWireError as error:
             raise ValidationError(str(error)) from None
         if self.instance is not None and token != self.instance.token:
             raise ValidationError("a token cannot be changed; delete it and create another")

@@ -32,7 +32,7 @@ class BadValue(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ConfEntry:
     """One `Key: "value"` and the line it starts on, counted from 1."""
 
     key: str
@@ -67,7 +67,7 @@ def _warn_about(warn: Warn, where: str, text: str) -> None:
     warn(f"{where}: {text}")
 
 
-def _entries(path: str | Path) -> Iterator[Entry]:
+def _entries(path: str | Path) -> Iterator[ConfEntry]:
     """The entries of the file in order. Raises ConfigError."""
     name = Path(path).name
     try:
@@ -92,7 +92,7 @@ def _entries(path: str | Path) -> Iterator[Entry]:
         yield _entry(name, key, value)
 
 
-def _entry(name: str, key: yaml.Node, value: yaml.Node) -> Entry:
+def _entry(name: str, key: yaml.Node, value: yaml.Node) -> ConfEntry:
     line = key.start_mark.line + 1
     if not isinstance(key, yaml.ScalarNode):
         raise ConfigError(f"{name} line {line}: expected a key")
@@ -101,10 +101,10 @@ def _entry(name: str, key: yaml.Node, value: yaml.Node) -> Entry:
     text = "" if value.tag.endswith(":null") else value.value.strip()
     if not (key.value + text).isprintable():
         raise ConfigError(f"{name} line {line}: {UNPRINTABLE}")
-    return Entry(key.value, text, line)
+    return ConfEntry(key.value, text, line)
 
 
-def _translate(entry: Entry, warn: Warn) -> dict[str, str]:
+def _translate(entry: ConfEntry, warn: Warn) -> dict[str, str]:
     """Settings for one entry; none for an empty value, as if the line were not there. Raises BadValue."""
     reader = KEYS.get(entry.key)
     if reader is None:

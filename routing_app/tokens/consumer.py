@@ -11,7 +11,7 @@ from django.conf import settings
 from routing_app.core.access.admission import Refused
 from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, TOO_BIG, Refusal
 from routing_app.core.consumer import Consumer
-from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
 from routing_app.tokens import access, wire
 
@@ -39,7 +39,7 @@ class TokenConsumer(Consumer):
         """Read the token of the query string and ask the gate."""
         try:
             self._wanted = wire.query_token(self.scope["query_string"])
-        except wire.WireError as error:
+        except wire.TokenWireError as error:
             raise Refused(replace(FORBIDDEN, reason=str(error)), Refusal.MALFORMED) from None
         await access.check(self.worker, self._wanted)
         return None
@@ -60,13 +60,13 @@ class TokenConsumer(Consumer):
             self.connection.close(TOO_BIG)
             return
         match message:
-            case wire.Broadcast(receivers, payload):
+            case wire.BroadcastFrame(receivers, payload):
                 await self._broadcast(receivers, payload)
             case wire.Echo(echoed):
                 self.connection.send(wire.encode(echoed, settings.TOKENS_WIRE_COMPAT))
             case wire.RegisterToken(token):
                 await self._register(token)
-            case wire.Ignored(reason):
+            case wire.IgnoredFrame(reason):
                 self.refuse(Refusal.MALFORMED)
                 logger.debug("%s: ignored: %s", self.connection.id, reason)
 
@@ -107,7 +107,7 @@ class TokenConsumer(Consumer):
         await hub.subscribe(connection, *addresses)
         hub.unsubscribe(connection, *(connection.addresses.keys() - set(addresses)))
         connection.identity = token
-        self._licence = access.Licence(self.worker, token)
+        self._licence = access.BroadcastPermission(self.worker, token)
 
     def _record(self) -> None:
         """Bring presence up to date. What changes while a write waits is one write after it, however much."""
@@ -119,7 +119,7 @@ class TokenConsumer(Consumer):
 
     def _record_the_rest(self, recorded: asyncio.Future[None]) -> None:
         self._record_again = False
-        if self.connection.state is State.OPEN:
+        if self.connection.state is ConnectionState.OPEN:
             self._record()
 
     async def _close_if_revoked(self, token: str) -> None:

@@ -12,7 +12,7 @@ from routing_app.core.rest.auth import presented_key
 from routing_app.core.rest.fast import PassOn
 from routing_app.core.rest.publish import publisher
 from routing_app.tokens import service, wire
-from routing_app.tokens.form_api import Denied, broadcast_answer, read_fields, reply
+from routing_app.tokens.form_api import FormDenied, broadcast_answer, read_fields, reply
 
 
 async def broadcast_express(request: HttpRequest) -> HttpResponse:
@@ -25,7 +25,7 @@ async def broadcast_express(request: HttpRequest) -> HttpResponse:
             raise PassOn
         await publisher(presented_key(request) or fields.get("key"))
         outcome = await service.broadcast(fields.require("message"))
-    except (Denied, wire.WireError):
+    except (FormDenied, wire.TokenWireError):
         raise PassOn from None
     answer = reply(broadcast_answer(outcome))
     add_never_cache_headers(answer)  # whoever kept the answer to a GET would swallow the next broadcast

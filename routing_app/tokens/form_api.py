@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 UNREADABLE: Final = (BadRequest, SuspiciousOperation, MultiPartParserError, UnreadablePostError, ValueError)
 
 
-class Denied(Exception):
+class FormDenied(Exception):
     """The call is refused with a status and a sentence."""
 
     def __init__(self, status: int, sentence: str, reason: Refusal = Refusal.MALFORMED) -> None:
@@ -56,17 +56,17 @@ class Fields:
         return next((value for name in names if (value := self._one(name))), "")
 
     def require(self, *names: str) -> str:
-        """The same for a field that must be there. Raises Denied."""
+        """The same for a field that must be there. Raises FormDenied."""
         if value := self.get(*names):
             return value
-        raise Denied(400, f"the field {' or '.join(names)} is missing")
+        raise FormDenied(400, f"the field {' or '.join(names)} is missing")
 
     def _one(self, name: str) -> str:
         return self.body.get(name) or self.query.get(name, "")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FormAnswer:
     """A body for our clients, and the original's text for those of `TOKENS_WIRE_COMPAT`."""
 
     body: Mapping[str, Any]
@@ -76,23 +76,23 @@ class Answer:
 @csrf_exempt
 @never_cache
 def form_api(request: HttpRequest) -> HttpResponseBase:
-    """Answer one call."""
+    """FormAnswer one call."""
     try:
         return _answer(request)
-    except Denied as denied:
+    except FormDenied as denied:
         return _refuse(denied)
     except wire.LimitExceeded as error:
-        return _refuse(Denied(400, str(error), Refusal.TOO_BIG))
-    except wire.WireError as error:
-        return _refuse(Denied(400, str(error)))
+        return _refuse(FormDenied(400, str(error), Refusal.TOO_BIG))
+    except wire.TokenWireError as error:
+        return _refuse(FormDenied(400, str(error)))
     except django.db.Error as error:
         logger.warning("tokens: form API: the database does not answer: %s", error)
-        return _refuse(Denied(503, "the database does not answer", Refusal.UNAVAILABLE))
+        return _refuse(FormDenied(503, "the database does not answer", Refusal.UNAVAILABLE))
 
 
 def _answer(request: HttpRequest) -> HttpResponseBase:
     if request.method not in {"GET", "POST"}:
-        raise Denied(405, "only GET and POST are answered")
+        raise FormDenied(405, "only GET and POST are answered")
     fields = read_fields(request)
     name = fields.get("method")
     if not name and request.method == "GET" and _is_browser(request):
@@ -102,18 +102,18 @@ def _answer(request: HttpRequest) -> HttpResponseBase:
         _authorise(request, fields, method.scope)
         return reply(method.run(fields))
     if settings.TOKENS_WIRE_COMPAT:
-        return reply(Answer({}))
-    raise Denied(400, f"the field method names none of {', '.join(METHODS)}")
+        return reply(FormAnswer({}))
+    raise FormDenied(400, f"the field method names none of {', '.join(METHODS)}")
 
 
-def reply(answer: Answer) -> HttpResponse:
+def reply(answer: FormAnswer) -> HttpResponse:
     """The answer in the shape that this server's clients expect."""
     if settings.TOKENS_WIRE_COMPAT:
         return HttpResponse(answer.original, content_type="text/plain; charset=utf-8")
     return JsonResponse(answer.body)
 
 
-def _refuse(denied: Denied) -> HttpResponse:
+def _refuse(denied: FormDenied) -> HttpResponse:
     metrics.REFUSED.labels("tokens", denied.reason).inc()
     response = JsonResponse({"error": str(denied)}, status=denied.status)
     if denied.status == 401:
@@ -134,14 +134,14 @@ def _is_browser(request: HttpRequest) -> bool:
 
 
 def read_fields(request: HttpRequest) -> Fields:
-    """All fields. Raises Denied."""
+    """All fields. Raises FormDenied."""
     try:
         body = _json_body(request) if _is_json(request) else request.POST.dict()
         return Fields(body, request.GET.dict())
     except RequestDataTooBig:
-        raise Denied(413, "the body is too large", Refusal.TOO_BIG) from None
+        raise FormDenied(413, "the body is too large", Refusal.TOO_BIG) from None
     except UNREADABLE:
-        raise Denied(400, "the request cannot be read") from None
+        raise FormDenied(400, "the request cannot be read") from None
 
 
 def _is_json(request: HttpRequest) -> bool:
@@ -155,14 +155,14 @@ def _json_body(request: HttpRequest) -> dict[str, str]:
     try:
         fields = json.loads(request.body)
     except json.NotJSON:
-        raise Denied(400, "the body is not JSON") from None
+        raise FormDenied(400, "the body is not JSON") from None
     if not isinstance(fields, dict):
-        raise Denied(400, "the body is not a JSON object")
+        raise FormDenied(400, "the body is not a JSON object")
     for name, value in fields.items():
         if not isinstance(value, str):
-            raise Denied(400, f"the field {name[:40]} is not a string")
+            raise FormDenied(400, f"the field {name[:40]} is not a string")
         if not _is_unicode(name + value):
-            raise Denied(400, "the body holds half of a surrogate pair")
+            raise FormDenied(400, "the body holds half of a surrogate pair")
     return fields
 
 
@@ -178,13 +178,13 @@ def _is_unicode(text: str) -> bool:
 
 
 def _authorise(request: HttpRequest, fields: Fields, scope: str) -> None:
-    """Let the holder of a key, a staff session, or with TOKENS_API_OPEN anybody pass. Raises Denied."""
+    """Let the holder of a key, a staff session, or with TOKENS_API_OPEN anybody pass. Raises FormDenied."""
     if plain := presented_key(request) or fields.get("key"):
         key = keys.find(plain)
         if key is None:
-            raise Denied(401, "the API key is wrong or revoked", Refusal.FORBIDDEN)
+            raise FormDenied(401, "the API key is wrong or revoked", Refusal.FORBIDDEN)
         if scope not in key.scopes and not settings.TOKENS_API_OPEN:
-            raise Denied(403, f"the API key lacks the scope {scope}", Refusal.FORBIDDEN)
+            raise FormDenied(403, f"the API key lacks the scope {scope}", Refusal.FORBIDDEN)
     elif not settings.TOKENS_API_OPEN:
         _authorise_session(request, scope)
 
@@ -193,15 +193,15 @@ def _authorise_session(request: HttpRequest, scope: str) -> None:
     """A browser sends its session along wherever a page of another site wants it: hence POST and CSRF."""
     if not (request.user.is_active and request.user.is_staff):
         sentence = "an API key is needed: X-API-Key, Authorization: Bearer, or the field key"
-        raise Denied(401, sentence, Refusal.FORBIDDEN)
+        raise FormDenied(401, sentence, Refusal.FORBIDDEN)
     if scope == Scope.READ:
         return
     if request.method != "POST":
-        raise Denied(403, "with a session only POST may change or send anything", Refusal.FORBIDDEN)
+        raise FormDenied(403, "with a session only POST may change or send anything", Refusal.FORBIDDEN)
     check = CSRFCheck(lambda request: HttpResponse())
     check.process_request(request)
     if reason := check.process_view(request, None, (), {}):  # type: ignore[arg-type]
-        raise Denied(403, f"CSRF check: {reason}", Refusal.FORBIDDEN)
+        raise FormDenied(403, f"CSRF check: {reason}", Refusal.FORBIDDEN)
 
 
 # --- the methods ------------------------------------------------------------------------------------------
@@ -212,38 +212,38 @@ class Method:
     """One method: what it does and what a key needs for it."""
 
     scope: str
-    run: Callable[[Fields], Answer] = field(repr=False)
+    run: Callable[[Fields], FormAnswer] = field(repr=False)
 
 
-def _broadcast(fields: Fields) -> Answer:
+def _broadcast(fields: Fields) -> FormAnswer:
     return broadcast_answer(service.broadcast_sync(fields.require("message")))
 
 
-def broadcast_answer(outcome: Outcome) -> Answer:
+def broadcast_answer(outcome: Outcome) -> FormAnswer:
     """What a broadcast answers."""
-    return Answer({"ok": True, **outcome.as_json()})
+    return FormAnswer({"ok": True, **outcome.as_json()})
 
 
-def _register(fields: Fields) -> Answer:
+def _register(fields: Fields) -> FormAnswer:
     change = service.register(fields.require("token", "message"), Source.API)
-    return Answer({"ok": True, "changed": change})
+    return FormAnswer({"ok": True, "changed": change})
 
 
-def _unregister(fields: Fields) -> Answer:
+def _unregister(fields: Fields) -> FormAnswer:
     changed = service.unregister(fields.require("token", "message"), Source.API)
-    return Answer({"ok": True, "changed": "disabled" if changed else "nothing"})
+    return FormAnswer({"ok": True, "changed": "disabled" if changed else "nothing"})
 
 
-def _clients(fields: Fields) -> Answer:
+def _clients(fields: Fields) -> FormAnswer:
     return _listing(service.clients())
 
 
-def _registered(fields: Fields) -> Answer:
+def _registered(fields: Fields) -> FormAnswer:
     return _listing(service.registered())
 
 
-def _listing(rows: Mapping[str, Any]) -> Answer:
-    return Answer(rows, wire.go_json(rows))
+def _listing(rows: Mapping[str, Any]) -> FormAnswer:
+    return FormAnswer(rows, wire.go_json(rows))
 
 
 METHODS: Final = {

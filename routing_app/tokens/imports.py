@@ -185,9 +185,9 @@ def _checked(table: Mapping[str, Any], outcome: Imported) -> dict[str, bool]:
         try:
             token = wire.check_registrable(text)
             if not isinstance(value, bool):
-                raise wire.WireError("expected true or false")
+                raise wire.TokenWireError("expected true or false")
             values[token] = value
-        except wire.WireError as error:
+        except wire.TokenWireError as error:
             outcome.skipped.append(Skipped(entry, mask(text.strip()), str(error)))
     return values
 

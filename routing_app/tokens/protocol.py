@@ -34,7 +34,7 @@ class Tokens(Protocol):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self.register = access.Register()
+        self.register = access.TokenLookup()
 
     async def start(self) -> None:
         """Import, refresh and watch. Nobody gets in before the first import has ended."""

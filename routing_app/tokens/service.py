@@ -99,7 +99,7 @@ def register_many(texts: Iterable[str], by: Source, note: str = "") -> Registere
     for entry, text in enumerate(texts, 1):
         try:
             tokens[wire.check_registrable(text)] = None
-        except wire.WireError as error:
+        except wire.TokenWireError as error:
             outcome.skipped.append(Skipped(entry, mask(text.strip()), str(error)))
     with transaction.atomic():
         for chunk in chunks(sorted(tokens)):

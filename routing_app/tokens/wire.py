@@ -1,6 +1,6 @@
 """The token line's texts: what a client sends, what it gets, and which addresses a token stands for.
 
-The rules are numbered as in this folder's README.md ("Decisions"). Only `WireError` is raised here.
+The rules are numbered as in this folder's README.md ("Decisions"). Only `TokenWireError` is raised here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ ECHO: Final = "Echo:"
 QUERY_FIELD: Final = "RegisterToken"
 
 
-class WireError(ValueError):
+class TokenWireError(ValueError):
     """A text breaks a rule; the message is a sentence about the rule and never holds the text."""
 
 
-class LimitExceeded(WireError):
+class LimitExceeded(TokenWireError):
     """A text is longer, or names more receivers, than is allowed (decision 29)."""
 
 
@@ -48,7 +48,7 @@ class Echo:
 
 
 @dataclass(frozen=True, slots=True)
-class Broadcast:
+class BroadcastFrame:
     """`<receivers>|<payload>`: receivers are distinct, in the order given; the payload is untouched."""
 
     receivers: tuple[str, ...]
@@ -56,13 +56,13 @@ class Broadcast:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
+class IgnoredFrame:
     """A text that gets no answer and has no effect; `reason` is for the debug log."""
 
     reason: str
 
 
-Inbound = RegisterToken | Echo | Broadcast | Ignored
+Inbound = RegisterToken | Echo | BroadcastFrame | IgnoredFrame
 
 
 def parse(text: str, max_receivers: int) -> Inbound:
@@ -76,16 +76,16 @@ def parse(text: str, max_receivers: int) -> Inbound:
         return Echo(text[len(ECHO) :])
     receivers, bar, payload = text.partition("|")
     if not bar:
-        return Ignored("neither a service nor receivers")
-    return Broadcast(parse_receivers(receivers, max_receivers), payload)
+        return IgnoredFrame("neither a service nor receivers")
+    return BroadcastFrame(parse_receivers(receivers, max_receivers), payload)
 
 
-def parse_message(text: str, max_receivers: int) -> Broadcast:
-    """Read `<receivers>|<payload>` where nothing else is allowed, as in the form API. Raises WireError."""
+def parse_message(text: str, max_receivers: int) -> BroadcastFrame:
+    """Read `<receivers>|<payload>` and nothing else, as in the form API. Raises TokenWireError."""
     receivers, bar, payload = text.partition("|")
     if not bar:
-        raise WireError("a message is written receivers|text")
-    return Broadcast(parse_receivers(receivers, max_receivers), payload)
+        raise TokenWireError("a message is written receivers|text")
+    return BroadcastFrame(parse_receivers(receivers, max_receivers), payload)
 
 
 def parse_receivers(text: str, max_receivers: int) -> tuple[str, ...]:
@@ -98,16 +98,16 @@ def parse_receivers(text: str, max_receivers: int) -> tuple[str, ...]:
 
 
 def check_token(text: str) -> str:
-    """The token that a text means, stripped (decision 11). Raises WireError."""
+    """The token that a text means, stripped (decision 11). Raises TokenWireError."""
     token = text.strip()
     if not token:
-        raise WireError("a token is not empty")
+        raise TokenWireError("a token is not empty")
     if len(token) > MAX_TOKEN:
         raise LimitExceeded(f"a token has at most {MAX_TOKEN} characters")
     if "," in token or "|" in token:
-        raise WireError("a token holds no comma and no |")
+        raise TokenWireError("a token holds no comma and no |")
     if not token.isprintable():
-        raise WireError("a token holds no control or invisible characters")
+        raise TokenWireError("a token holds no control or invisible characters")
     return _one_spelling(token)
 
 
@@ -115,19 +115,19 @@ def check_registrable(text: str) -> str:
     """The same for a token that is to be registered: the names of "no token" are reserved (decision 6)."""
     token = check_token(text)
     if token in RESERVED:
-        raise WireError(f"{NO_TOKEN} stands for clients without a token")
+        raise TokenWireError(f"{NO_TOKEN} stands for clients without a token")
     return token
 
 
 def query_token(query: bytes) -> str:
     """The token of a handshake's query string: the last that is not empty, else NO_TOKEN (decision 15).
 
-    Raises WireError.
+    Raises TokenWireError.
     """
     try:
         fields = parse_qsl(query.decode(), errors="strict")
     except ValueError:
-        raise WireError("the query string is not UTF-8") from None
+        raise TokenWireError("the query string is not UTF-8") from None
     tokens = [value for name, value in fields if name == QUERY_FIELD and value.strip()]
     return check_token(tokens[-1]) if tokens else NO_TOKEN
 
@@ -177,14 +177,14 @@ _GO_ESCAPES: Final = {
 }
 
 
-def _parse_register(text: str) -> RegisterToken | Ignored:
+def _parse_register(text: str) -> RegisterToken | IgnoredFrame:
     """Everything after the first colon; what cannot be a token is ignored (decision 11)."""
     try:
         return RegisterToken(check_token(text))
     except LimitExceeded:
         raise
-    except WireError as error:
-        return Ignored(str(error))
+    except TokenWireError as error:
+        return IgnoredFrame(str(error))
 
 
 def _one_spelling(token: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from routing_app.core.codes import KICKED, NORMAL, RESTART, SLOW, Close
-from routing_app.core.delivery.connection import Connection, Limits, Peer, State
+from routing_app.core.delivery.connection import Connection, ConnectionState, Limits, Peer
 from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.outbox import Flusher
 from tests.core.harness import PLAIN, Recorder, lost
@@ -77,7 +77,7 @@ async def test_a_slow_reader_is_closed_and_what_it_lost_is_counted():
     while one.send("x"):
         await asyncio.sleep(0)
 
-    assert (recorder.aborted, one.state) == ([SLOW], State.CLOSING)
+    assert (recorder.aborted, one.state) == ([SLOW], ConnectionState.CLOSING)
     assert slow.grown == 6
 
 
@@ -90,7 +90,7 @@ async def test_frames_that_nobody_will_read_are_counted():
     one.gone()
     await asyncio.sleep(0)
 
-    assert (closed.grown, recorder.texts, one.state) == (2, [], State.CLOSED)
+    assert (closed.grown, recorder.texts, one.state) == (2, [], ConnectionState.CLOSED)
 
 
 async def test_frames_kept_for_a_handshake_that_is_refused_are_counted():
@@ -112,7 +112,7 @@ async def test_before_the_handshake_is_answered_nothing_is_written_not_even_an_a
     while one.send("x"):
         pass
 
-    assert (one.close_sent, one.state) == (SLOW, State.CLOSING)
+    assert (one.close_sent, one.state) == (SLOW, ConnectionState.CLOSING)
     assert (recorder.texts, recorder.closed, recorder.aborted) == ([], [], [])
     assert (slow.grown, closed.grown) == (6, 0)
 
@@ -143,7 +143,7 @@ class Life(RuleBasedStateMachine):
     def send(self, size):
         text = f"{len(self.sent)}".zfill(size)
         self.sent.append(text)
-        alive = self.one.state is State.OPEN
+        alive = self.one.state is ConnectionState.OPEN
         if self.one.send(text) or (alive and self.closes):
             self.accepted.append(text)
         else:
@@ -166,14 +166,14 @@ class Life(RuleBasedStateMachine):
     def close(self, close):
         self.one.close(close)
 
-    @precondition(lambda self: self.states[-1] is not State.CLOSED)
+    @precondition(lambda self: self.states[-1] is not ConnectionState.CLOSED)
     @rule()
     def gone(self):
         self.one.gone()
 
     @invariant()
     def it_only_moves_downward(self):
-        order = list(State)
+        order = list(ConnectionState)
         if self.one.state is not self.states[-1]:
             self.states.append(self.one.state)
         assert [order.index(state) for state in self.states] == sorted(order.index(s) for s in self.states)
@@ -184,14 +184,14 @@ class Life(RuleBasedStateMachine):
         assert told == self.closes
         assert len(told) <= 1
         assert self.one.close_sent is (told[0] if told else None)
-        assert bool(told) or self.one.state is not State.CLOSING
+        assert bool(told) or self.one.state is not ConnectionState.CLOSING
 
     @invariant()
     def what_was_accepted_goes_out_in_order(self):
         written = [*self.recorder.texts, *[frame.text for frame in self.recorder.held]]
         waiting = [frame.text for frame in self.one.outbox.frames]
         assert [*written, *waiting] == self.accepted[: len(written) + len(waiting)]
-        if self.one.state is State.OPEN or self.recorder.closed:
+        if self.one.state is ConnectionState.OPEN or self.recorder.closed:
             assert [*written, *waiting] == self.accepted
 
 

@@ -11,7 +11,7 @@ from django.db import OperationalError
 
 from routing_app.core import codes, consumer
 from routing_app.core.access.admission import Refused
-from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.writer import EXTENSION
 from routing_app.core.worker import Worker
 from tests.core.harness import replaced, until
@@ -97,7 +97,7 @@ async def test_every_way_out_cleans_up_once(
     await client.ends()
 
     assert probe.log.count("closed") == 1
-    assert probe.seen[0].connection.state is State.CLOSED
+    assert probe.seen[0].connection.state is ConnectionState.CLOSED
     assert await ledger.is_clean()
     assert await client.receive_nothing()
 

@@ -10,7 +10,7 @@ import pytest
 from routing_app.core.address import AddressError, group_name
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import KICKED, NORMAL, RESTART
-from routing_app.core.delivery.connection import Connection, State
+from routing_app.core.delivery.connection import Connection, ConnectionState
 from tests.core.harness import Encoder, Node, Recorder, heard, received, until
 from tests.core.layers import Cluster, LaggingLayer
 
@@ -139,13 +139,13 @@ async def test_close_ends_the_connections_of_an_address_in_every_process_behind_
     spared = await there.hearing("token:b")
     await here.publish("last words", "token:a")
     assert await here.hub.close("token:a", RESTART) == 1
-    await until(lambda: far.state is not State.OPEN)
+    await until(lambda: far.state is not ConnectionState.OPEN)
 
     for one in (near, far):
         assert isinstance(one.writer, Recorder)
         assert received(one) == ["last words"]
         assert [close.code for close in one.writer.closed] == [RESTART.code]
-    assert spared.state is State.OPEN
+    assert spared.state is ConnectionState.OPEN
 
 
 async def test_a_listener_that_leaves_while_a_message_is_handed_out_disturbs_nobody(processes: Cluster):
@@ -166,7 +166,7 @@ async def test_a_listener_that_leaves_while_a_message_is_handed_out_disturbs_nob
     await quiet(here, there)
 
     assert [received(ear) for ear in healthy] == [["one", "two"]] * 6
-    assert all(ear.state is not State.OPEN for ear in doomed)
+    assert all(ear.state is not ConnectionState.OPEN for ear in doomed)
 
 
 # --- order ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 from routing_app.core.cluster import receiver, relay, replay
 from routing_app.core.cluster.replay import Log
 from routing_app.core.codes import KICKED
-from routing_app.core.delivery.connection import Connection, State
+from routing_app.core.delivery.connection import Connection, ConnectionState
 from tests.core.harness import Node, heard, lost, received, replaced, until
 from tests.core.layers import Cluster, LaggingLayer
 
@@ -272,7 +272,7 @@ async def test_an_old_order_to_close_ends_nobody_who_came_later(lagging: Cluster
         await publish(b, 1)
 
     assert await heard(young) == [1]
-    assert (old.close_sent, young.state) == (KICKED, State.OPEN)
+    assert (old.close_sent, young.state) == (KICKED, ConnectionState.OPEN)
 
 
 async def test_what_was_under_way_for_long_is_not_for_those_who_came_meanwhile(lagging: Cluster, time: Time):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from routing_app.core.cluster.batching import ENVELOPE_BYTES, Outgoing, unpack
+from routing_app.core.cluster.batching import ENVELOPE_BYTES, Batches, unpack
 from routing_app.core.delivery.publication import Publication
 
 pytestmark = pytest.mark.once
 
 
 def test_small_messages_share_an_envelope() -> None:
-    outgoing = Outgoing()
+    outgoing = Batches()
     for number in range(1000):
         outgoing.add(Publication(("token:a",), f"{number}"), ["token:a"])
 
@@ -23,7 +23,7 @@ def test_small_messages_share_an_envelope() -> None:
 
 @pytest.mark.parametrize("message", ["x" * 60_000, {"list": ["x" * 1000] * 60}])
 def test_a_burst_of_large_messages_takes_several_in_order(message: object) -> None:
-    outgoing = Outgoing()
+    outgoing = Batches()
     for number in range(400):
         outgoing.add(Publication(("token:a",), [number, message]), ["token:a"])
 

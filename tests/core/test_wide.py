@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from routing_app.core.cluster.batching import WIDE, Outgoing
+from routing_app.core.cluster.batching import WIDE, Batches
 from routing_app.core.delivery.publication import Publication
 from tests.core.harness import heard, received
 from tests.core.layers import Cluster, LaggingLayer
@@ -40,7 +40,7 @@ async def test_the_layer_is_asked_once_for_many_addresses(lagging: Cluster):
 
 @pytest.mark.parametrize(("count", "envelopes"), [(1, 1), (2, 2), (WIDE, WIDE), (WIDE + 1, 1), (200, 1)])
 def test_what_a_publication_costs(count: int, envelopes: int):
-    outgoing = Outgoing()
+    outgoing = Batches()
     outgoing.add(Publication(MANY[:count], "x", id="1"), MANY[:count])
     assert outgoing.backlog == envelopes
     for batch in outgoing.take():
@@ -49,7 +49,7 @@ def test_what_a_publication_costs(count: int, envelopes: int):
 
 
 def test_later_messages_come_after_a_wide_one():
-    outgoing = Outgoing()
+    outgoing = Batches()
     for message, addresses in (("1", MANY[:1]), ("2", MANY), ("3", MANY[:1]), ("4", MANY[:1])):
         outgoing.add(Publication(addresses, message), addresses)
     order = [item[1] for _, items in outgoing.take() for item in items]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.engineio.socketio import wire
-from routing_app.engineio.socketio.wire import BinaryRefused, Packet, WireError
+from routing_app.engineio.socketio.wire import BinaryRefused, Packet, SocketWireError
 
 pytestmark = pytest.mark.once
 
@@ -64,7 +64,7 @@ def test_acks_come_back(namespace: str, id: str, arguments: list[object]) -> Non
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         packet = wire.decode(text)
-    except WireError:
+    except SocketWireError:
         return
     assert packet.namespace.startswith("/")
 
@@ -92,7 +92,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:12])
 def test_what_is_no_packet_is_refused(text: str) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(SocketWireError):
         wire.decode(text)
 
 

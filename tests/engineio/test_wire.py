@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.engineio import wire
-from routing_app.engineio.wire import WireError
+from routing_app.engineio.wire import EngineWireError
 
 pytestmark = pytest.mark.once
 
@@ -62,7 +62,7 @@ def test_ascii_is_the_same_for_both(sent: list[str]) -> None:
 def test_any_body_is_read_or_refused(version: int, body: bytes, content_type: bytes) -> None:
     try:
         received = wire.decode_payload(version, body, content_type, LIMIT)
-    except WireError:
+    except EngineWireError:
         return
     assert received
     assert all(isinstance(packet, bytes) or packet[0] in wire.TYPES for packet in received)
@@ -72,7 +72,7 @@ def test_any_body_is_read_or_refused(version: int, body: bytes, content_type: by
 def test_any_frame_is_read_or_refused(version: int, data: wire.Packet) -> None:
     try:
         packet = wire.decode_frame(version, data)
-    except WireError:
+    except EngineWireError:
         assert version == 3 or isinstance(data, str)
         return
     text_only = isinstance(data, str)
@@ -103,7 +103,7 @@ def test_lengths_count_utf_16_units() -> None:
 
     assert body.decode() == "3:4𝄞2:4x"
     assert wire.decode_payload(3, body, b"", LIMIT) == ["4𝄞", "4x"]
-    with pytest.raises(WireError):
+    with pytest.raises(EngineWireError):
         wire.decode_payload(3, "2:4𝄞".encode(), b"", LIMIT)
 
 
@@ -112,10 +112,10 @@ def test_packets_in_a_payload_are_bounded(version: int) -> None:
     body, content_type = wire.encode_payload(version, ["4x"] * 11)
 
     assert len(wire.decode_payload(version, body, content_type, 11)) == 11
-    with pytest.raises(WireError, match="more than 10"):
+    with pytest.raises(EngineWireError, match="more than 10"):
         wire.decode_payload(version, body, content_type, 10)
     binary, octets = wire.encode_payload(3, ["4x"] * 11, True)
-    with pytest.raises(WireError, match="more than 10"):
+    with pytest.raises(EngineWireError, match="more than 10"):
         wire.decode_payload(3, binary, octets, 10)
 
 
@@ -123,7 +123,7 @@ def test_packets_in_a_payload_are_bounded(version: int) -> None:
     "body", ["", ":", "4", "4:", "1:", "99999999999:4", "2:4", "-1:4", "1:9", "1:b", "٣:4ab", "1 :4"]
 )
 def test_broken_text_payloads_are_refused(body: str) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(EngineWireError):
         wire.decode_payload(3, body.encode(), b"text/plain", LIMIT)
 
 
@@ -132,7 +132,7 @@ def test_broken_text_payloads_are_refused(body: str) -> None:
     [b"\x00", b"\x00\x05\xff4", b"\x02\x01\xff4", b"\x00\xff4", b"\x00\x01\xff\xfe", b"\x01\x01\xff\x05"],
 )
 def test_broken_binary_payloads_are_refused(body: bytes) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(EngineWireError):
         wire.decode_payload(3, body, b"application/octet-stream", LIMIT)
 
 

@@ -12,8 +12,8 @@ from weakref import WeakValueDictionary
 import pytest
 
 from routing_app.events import access, rates
-from routing_app.events.access import Rule, Rules
-from routing_app.events.rates import Rates
+from routing_app.events.access import ChannelRule, ChannelRules
+from routing_app.events.rates import EventRates
 from routing_app.events.walker_context import PUBLIC as THE_PUBLIC
 from routing_app.events.walker_context import Visitor
 from tests.events.client import PUBLIC, Socket, User, call, people
@@ -145,11 +145,11 @@ def test_who_may_no_longer_listen_hears_no_more_on_every_worker_and_again_when_i
 
 @pytest.mark.django_db(transaction=True)
 async def test_of_two_readings_of_the_rules_the_later_one_counts(monkeypatch: pytest.MonkeyPatch):
-    known, first_may_end = Rules(), threading.Event()
-    rule = Rule("nobody", "nobody", frozenset())
+    known, first_may_end = ChannelRules(), threading.Event()
+    rule = ChannelRule("nobody", "nobody", frozenset())
     number = itertools.count()
 
-    def read() -> dict[str, Rule]:
+    def read() -> dict[str, ChannelRule]:
         if next(number):
             return {"room": rule}
         first_may_end.wait(20)
@@ -175,8 +175,8 @@ async def test_of_two_readings_of_the_rules_the_later_one_counts(monkeypatch: py
     ],
 )
 def test_every_rule_of_a_row(who: str, public: bool, user: bool, member: bool):
-    known = Rules()
-    known.replace({"room": Rule(who, who, frozenset({MEMBER.root_id}))})
+    known = ChannelRules()
+    known.replace({"room": ChannelRule(who, who, frozenset({MEMBER.root_id}))})
 
     for visitor, may in ((THE_PUBLIC, public), (USER, user), (MEMBER, member)):
         assert known.may_listen(visitor, "room") is may
@@ -184,8 +184,8 @@ def test_every_rule_of_a_row(who: str, public: bool, user: bool, member: bool):
 
 
 def test_a_row_without_a_word_on_sending_leaves_it_to_the_setting(settings):
-    known = Rules()
-    known.replace({"room": Rule("", "everyone", frozenset({MEMBER.root_id}))})
+    known = ChannelRules()
+    known.replace({"room": ChannelRule("", "everyone", frozenset({MEMBER.root_id}))})
     settings.EVENTS_SEND_TO_CHANNELS = "members"
 
     assert known.may_send(MEMBER, "room", hears=False)
@@ -254,17 +254,17 @@ def spent(monkeypatch: pytest.MonkeyPatch) -> rates.Spent:
 @pytest.mark.usefixtures("spent")
 def test_a_user_s_sockets_share_a_bucket_and_a_new_socket_does_not_fill_it(settings):
     settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 2
-    one, two = Rates(USER, "host"), Rates(USER, "other host")
+    one, two = EventRates(USER, "host"), EventRates(USER, "other host")
 
     assert [one.take() > 0, two.take() > 0, one.take() > 0, two.take() > 0] == [False, False, True, True]
     del one, two
-    assert Rates(USER, "host").take() > 0
+    assert EventRates(USER, "host").take() > 0
 
 
 @pytest.mark.usefixtures("spent")
 def test_changing_the_user_and_back_fills_no_bucket(settings):
     settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 1
-    socket = Rates(USER, "host")
+    socket = EventRates(USER, "host")
     assert socket.take() == 0
     socket.belong_to(MEMBER)
     socket.belong_to(USER)
@@ -275,7 +275,7 @@ def test_changing_the_user_and_back_fills_no_bucket(settings):
 def test_buckets_that_are_full_again_are_forgotten(settings, spent: rates.Spent):
     settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 10**9, 1  # full again at once
     for number in range(rates.SWEEP):
-        Rates(THE_PUBLIC, f"host {number}").take()
+        EventRates(THE_PUBLIC, f"host {number}").take()
 
     assert len(spent) < 10
 
@@ -283,7 +283,7 @@ def test_buckets_that_are_full_again_are_forgotten(settings, spent: rates.Spent)
 @pytest.mark.usefixtures("spent")
 def test_the_public_counts_by_network_address(settings):
     settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 1
-    here, also_here, there = (Rates(THE_PUBLIC, host) for host in ("1.1.1.1", "1.1.1.1", "2.2.2.2"))
+    here, also_here, there = (EventRates(THE_PUBLIC, host) for host in ("1.1.1.1", "1.1.1.1", "2.2.2.2"))
 
     assert here.take() == 0
     assert also_here.take() > 0

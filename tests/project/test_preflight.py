@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker_project.serving.preflight import Problem, check_redis, listen, without_password
+from broker_project.serving.preflight import StartProblem, check_redis, listen, without_password
 from tests.services.ports import LOOPBACK, free_port
 
 pytestmark = pytest.mark.once
@@ -29,7 +29,7 @@ def test_a_url_without_a_password_is_shown_as_it_is() -> None:
 def test_a_redis_url_that_cannot_be_read_is_one_line_without_the_password(url: str, settings: Any) -> None:
     settings.REDIS_URL = url
 
-    with pytest.raises(Problem, match=r"^REDIS_URL: expected redis://host:port/number") as problem:
+    with pytest.raises(StartProblem, match=r"^REDIS_URL: expected redis://host:port/number") as problem:
         check_redis()
     assert ":hush" not in str(problem.value)
 

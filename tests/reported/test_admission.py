@@ -81,7 +81,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         return template
     server: Server = request.getfixturevalue("small" if "small" in request.fixturenames else "named")
     monkeypatch.setattr(settings, "SECRET_KEY", server.env["SECRET_KEY"])
-    return template.format(ticket=session_tokens.sign(session_tokens.Ticket(uuid4(), "demo", "alice")))
+    return template.format(ticket=session_tokens.sign(session_tokens.SessionToken(uuid4(), "demo", "alice")))
 
 
 every_socket = pytest.mark.parametrize("path", SOCKETS.values(), ids=SOCKETS, indirect=True)

@@ -10,7 +10,7 @@ import jwt
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
-from sessions_app.access import Refused, authenticate
+from sessions_app.access import CustomerRefused, authenticate
 from sessions_app.jwks import KeysUnavailable
 from sessions_app.keys import KeyKind
 from sessions_app.models import Publisher, PublisherKey
@@ -41,7 +41,7 @@ async def verdict(signed: str) -> str:
     """`plays`, `unavailable`, or the part of the token that is wrong."""
     try:
         await authenticate(signed, sync_to_async(load))
-    except Refused as refused:
+    except CustomerRefused as refused:
         return refused.claim
     except KeysUnavailable:
         return "unavailable"

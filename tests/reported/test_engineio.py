@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 
 from routing_app.core.codes import TOO_BIG
 from routing_app.core.delivery.connection import Peer
-from routing_app.engineio.session import MAX_PACKETS_OUT, Options, Session
+from routing_app.engineio.session import MAX_PACKETS_OUT, EngineOptions, EngineSession
 from tests.compliance.engineio.client import Answer, Site, Socket, handshake
 from tests.interop import puppet
 from tests.rooms.client import SOCKET_IO, plain, socketio
@@ -335,16 +335,16 @@ async def test_an_ack_has_the_id_that_asked_for_it(
 
 
 @pytest.fixture
-async def moving() -> Session:
+async def moving() -> EngineSession:
     """A session whose probe was answered, and that has not moved yet."""
-    session = Session("s", 4, Options(), Peer(), {}, lambda session: None)
+    session = EngineSession("s", 4, EngineOptions(), Peer(), {}, lambda session: None)
     assert session.begin_upgrade()
     session.probed()
     return session
 
 
 async def test_who_polls_on_after_the_probe_waits_for_its_answers(
-    moving: Session, monkeypatch: pytest.MonkeyPatch
+    moving: EngineSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("routing_app.engineio.session.NOOP_SECONDS", 3600)
 
@@ -361,7 +361,7 @@ async def test_who_polls_on_after_the_probe_waits_for_its_answers(
 
 
 async def test_who_polls_on_after_the_probe_gets_its_answers(
-    moving: Session, monkeypatch: pytest.MonkeyPatch
+    moving: EngineSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("routing_app.engineio.session.NOOP_SECONDS", 0.001)
 
@@ -375,7 +375,7 @@ async def test_a_poll_that_waits_ends_with_the_probe_and_the_next_one_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("routing_app.engineio.session.NOOP_SECONDS", 3600)
-    session = Session("s", 4, Options(), Peer(), {}, lambda session: None)
+    session = EngineSession("s", 4, EngineOptions(), Peer(), {}, lambda session: None)
     poll = session.begin_poll()
     assert session.begin_upgrade()
 

@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 from django.db import transaction
 
-from sessions_app.commands import Create, Denied, Granted
+from sessions_app.commands import Create, Granted, LimitReached
 from sessions_app.models import Limit, Publisher
-from sessions_app.store import Entry, Key, post
+from sessions_app.store import AccountKey, StoreEntry, post
 from sessions_app.wire import Wanted
 
-KEY = Key("pub", "alice")
+KEY = AccountKey("pub", "alice")
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ def test_takeover_is_offered_of_all_who_count() -> None:
 
     denied = outcome(Create(KEY, on("film")))
 
-    assert isinstance(denied, Denied)
+    assert isinstance(denied, LimitReached)
     counted: list[UUID] = [listing.id for listing in denied.counted]
     assert counted == ids[:2]
     assert isinstance(outcome(Create(KEY, on("film"), tuple(counted))), Granted)
 
 
 def outcome(command: Create) -> object:
-    entry = Entry(command)
+    entry = StoreEntry(command)
     with transaction.atomic():
         post([entry])
     return entry.outcome

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from routing_app.core.delivery.connection import State
+from routing_app.core.delivery.connection import ConnectionState
 from routing_app.requests.connection import Connection
 from routing_app.requests.wire import Codec
 
@@ -20,7 +20,7 @@ def inner() -> Any:
     """A connection of the core whose client reads nothing."""
     return SimpleNamespace(
         id="i",
-        state=State.OPEN,
+        state=ConnectionState.OPEN,
         outbox=SimpleNamespace(corked=False, size=0, frames=[]),
         writer=SimpleNamespace(held_bytes=lambda: 10**9, held_frames=lambda: 1),
         close_sent=None,

@@ -14,7 +14,7 @@ from switchboard_client import wire as client_wire
 from routing_app.core.delivery.publication import Publication
 from routing_app.requests import wire
 from routing_app.requests.consumer import DeliveryEncoder
-from routing_app.requests.wire import ABSENT, Codec, Direction, WireError
+from routing_app.requests.wire import ABSENT, Codec, Direction, RequestWireError
 
 pytestmark = pytest.mark.once
 
@@ -44,7 +44,7 @@ def test_what_is_encoded_is_decoded(message: dict[str, Any], direction: Directio
 
 @given(st.text() | st.binary().map(repr) | values.map(json.dumps))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    with suppress(WireError):
+    with suppress(RequestWireError):
         assert isinstance(codec.decode(text).message, dict)
 
 
@@ -62,7 +62,7 @@ def test_client_and_server_agree_on_what_a_direction_is(direction: Any) -> None:
     text = json.dumps({"direction": direction})
     try:
         ours: str | None = codec.decode(text).direction.value
-    except WireError:
+    except RequestWireError:
         ours = None
     try:
         theirs: str | None = client_wire.decode(text)[0]

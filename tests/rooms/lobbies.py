@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from routing_app.core.database import query
-from routing_app.core.delivery.connection import Connection, State, new_id
+from routing_app.core.delivery.connection import Connection, ConnectionState, new_id
 from routing_app.core.worker import Worker
 from routing_app.rooms import lobby, service, wire
 from routing_app.rooms.dead_peers import Absences
@@ -33,7 +33,7 @@ class Peer:
         self._member = Member(worker, self.connection, wire.LOBBY, self.id, self._emit)
 
     def _emit(self, event: str, argument: Any) -> None:
-        if self.connection.state is State.OPEN:
+        if self.connection.state is ConnectionState.OPEN:
             self.heard.append((event, argument))
 
     async def enter(self, name: str = LOBBY) -> None:
@@ -41,7 +41,7 @@ class Peer:
         self.worker.hub.add(self.connection)
         await service.enter(self._member)
         await lobby.connected(self._member, name)
-        if self.connection.state is not State.OPEN:
+        if self.connection.state is not ConnectionState.OPEN:
             self.go()
 
     async def send(self, event: str, argument: Any) -> bool:
@@ -60,7 +60,7 @@ class Peer:
     @property
     def inside(self) -> bool:
         """Whether it is in the lobby, as its client knows."""
-        return self.connection.state is State.OPEN and lobby.current(self._member) is not None
+        return self.connection.state is ConnectionState.OPEN and lobby.current(self._member) is not None
 
     def replayed(self) -> set[str]:
         """Who is there: PEERS, then JOINED and LEFT in the order in which they came."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing_app.rooms.lobby_picture import HERE, JOINED, LEFT, Change, Picture, Seat, pack, unpack
+from routing_app.rooms.lobby_picture import HERE, JOINED, LEFT, Change, LobbyPicture, Seat, pack, unpack
 from tests.core.harness import scaled
 
 pytestmark = pytest.mark.once
@@ -21,7 +21,7 @@ LOBBY = 7
 class Listener:
     """A member, and what it was told."""
 
-    def __init__(self, picture: Picture, id: str, peers: bool = True) -> None:
+    def __init__(self, picture: LobbyPicture, id: str, peers: bool = True) -> None:
         self.heard: list[tuple[str, Any]] = []
         self.lost = 0
         self.seat = Seat(id, self._tell, peers, self._lose)
@@ -79,7 +79,7 @@ def test_what_was_told_replays_to_the_truth(plan: dict[str, Any]) -> None:
     async def attempt() -> None:
         told = history(plan["moves"])
         first = min(plan["begins"], len(told))
-        picture = Picture()
+        picture = LobbyPicture()
         me = Listener(picture, "me")
         states = [((LOBBY, 1), ["me"]), *((change.stamp, there) for change, there in told)]
         picture.look(*states[first])
@@ -110,7 +110,7 @@ def test_without_a_loss_every_member_hears_every_change_in_its_order(moves: list
     async def attempt() -> None:
         told = [change for change, _ in history(moves)]
         for _ in range(2):
-            picture = Picture()
+            picture = LobbyPicture()
             me = Listener(picture, "me")
             picture.look((LOBBY, 1), ["me"])
             for change in chance.sample(told, len(told)):
@@ -121,7 +121,7 @@ def test_without_a_loss_every_member_hears_every_change_in_its_order(moves: list
 
 
 async def test_each_is_taken_in_by_its_own_change_or_by_the_rows():
-    picture = Picture()
+    picture = LobbyPicture()
     first, second = Listener(picture, "a"), Listener(picture, "b", peers=False)
 
     picture.look((LOBBY, 1), ["x", "a"])
@@ -134,7 +134,7 @@ async def test_each_is_taken_in_by_its_own_change_or_by_the_rows():
 
 
 async def test_who_comes_again_before_its_end_was_told_has_left():
-    picture = Picture()
+    picture = LobbyPicture()
     one = Listener(picture, "a")
     picture.look((LOBBY, 1), ["a", "b"])
 
@@ -146,7 +146,7 @@ async def test_who_comes_again_before_its_end_was_told_has_left():
 
 
 async def test_a_member_that_the_lobby_thinks_gone_is_missing_until_it_leaves():
-    picture = Picture()
+    picture = LobbyPicture()
     one = Listener(picture, "a")
     picture.look((LOBBY, 1), ["a"])
 
@@ -159,7 +159,7 @@ async def test_a_member_that_the_lobby_thinks_gone_is_missing_until_it_leaves():
 
 
 async def test_a_lobby_that_is_made_anew_goes_on_above_the_old_one():
-    picture = Picture()
+    picture = LobbyPicture()
     one = Listener(picture, "a")
     picture.look((LOBBY + 1, 1), ["a"])
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.rooms import wire
-from routing_app.rooms.wire import Broadcast, Clients, Ignored, Join, Leave, Notify, Refused, Signal
+from routing_app.rooms.wire import Clients, IgnoredEvent, Join, Leave, Notify, NotifyEvent, Refused, Signal
 
 pytestmark = pytest.mark.once
 
@@ -63,7 +63,7 @@ def test_trigger(name: str, arguments: list[Any], event: Any) -> None:
     [
         ("JOIN", "L", Join("L")),
         ("LEAVE", "L", Leave("L")),
-        ("BROADCAST", {"message": None, "lobbyId": "other"}, Broadcast(None)),
+        ("BROADCAST", {"message": None, "lobbyId": "other"}, NotifyEvent(None)),
         ("RTCSIGNAL", {"to": "peer", "sdp": [1]}, Signal("peer", {"to": "peer", "sdp": [1]})),
     ],
 )
@@ -79,7 +79,7 @@ def test_inputs_that_crash_the_original_are_ignored_or_harmless(
 ) -> None:
     try:
         event = wire.parse(namespace, name, [argument])
-    except Ignored:
+    except IgnoredEvent:
         return
     # A text is a good name for a room where the namespace takes names.
     assert namespace in ("trigger", "lobby")
@@ -90,7 +90,7 @@ def test_inputs_that_crash_the_original_are_ignored_or_harmless(
 def test_any_event_is_understood_or_ignored(namespace: str, name: Any, arguments: list[Any]) -> None:
     try:
         event = wire.parse(namespace, name, arguments)
-    except Ignored:
+    except IgnoredEvent:
         return
     if isinstance(event, Join | Leave | Clients | Notify):
         assert 0 < len(event.room) <= wire.MAX_ROOM
@@ -143,7 +143,7 @@ def test_names_that_rooms_have(name: str) -> None:
     ids=lambda name: repr(name)[:12],
 )
 def test_nicknames_that_are_none(nickname: Any) -> None:
-    with pytest.raises(Ignored):
+    with pytest.raises(IgnoredEvent):
         wire.parse("layout", "JOIN", [{"room": "r", "name": nickname}])
 
 
@@ -160,15 +160,15 @@ def test_nicknames_that_are(nickname: Any) -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 def test_what_javascript_does_not_read_as_json_is_ignored(number: str) -> None:
-    with pytest.raises(Ignored):
+    with pytest.raises(IgnoredEvent):
         wire.parse("layout", "NOTIFY", [f'{{"room":"r","message":{number}}}'])
-    with pytest.raises(Ignored):
+    with pytest.raises(IgnoredEvent):
         wire.parse_frame(f'["NOTIFY",{{"room":"r","message":{number}}}]')
 
 
 @pytest.mark.parametrize("text", ["", "null", "{}", '"x"', "[]", "[1", "[" * 100_000, "JOIN"])
 def test_plain_frames_that_are_no_event(text: str) -> None:
-    with pytest.raises(Ignored):
+    with pytest.raises(IgnoredEvent):
         wire.parse_frame(text)
 
 

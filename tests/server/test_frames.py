@@ -13,7 +13,7 @@ from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode
 
 from switchboard_server import frames
-from switchboard_server.frames import Frame, FrameError, FrameReader
+from switchboard_server.frames import FrameError, FrameReader, WireFrame
 from tests.server.plain import client_frame
 
 pytestmark = pytest.mark.once
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.once
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
 
-def read(reader: FrameReader, chunks: list[bytes]) -> list[Frame]:
+def read(reader: FrameReader, chunks: list[bytes]) -> list[WireFrame]:
     found = []
     for chunk in chunks:
         reader.feed(chunk)
@@ -36,7 +36,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 
 @st.composite
-def messages(draw: st.DrawFn) -> tuple[bytes, list[Frame]]:
+def messages(draw: st.DrawFn) -> tuple[bytes, list[WireFrame]]:
     """Wire bytes of one message, perhaps in fragments with pings between them, and what is to be read."""
     opcode = draw(st.sampled_from([Opcode.TEXT, Opcode.BINARY]))
     data: Any = draw(TEXTS if opcode is Opcode.TEXT else st.binary(max_size=2000))
@@ -49,13 +49,13 @@ def messages(draw: st.DrawFn) -> tuple[bytes, list[Frame]]:
         if number < len(parts) - 1 and draw(st.booleans()):
             ping = draw(st.binary(max_size=125))
             wire += PeerFrame(Opcode.PING, ping).serialize(mask=True)
-            found.append(Frame(frames.PING, ping))
-    return wire, [*found, Frame(int(opcode), data)]
+            found.append(WireFrame(frames.PING, ping))
+    return wire, [*found, WireFrame(int(opcode), data)]
 
 
 @given(st.lists(messages(), max_size=6), st.lists(st.integers(0, 2**16), max_size=20))
 def test_messages_are_read_however_the_stream_is_cut(
-    sent: list[tuple[bytes, list[Frame]]], places: list[int]
+    sent: list[tuple[bytes, list[WireFrame]]], places: list[int]
 ) -> None:
     wire = b"".join(data for data, _ in sent)
     assert read(FrameReader(0, 0), cut(wire, places)) == [frame for _, found in sent for frame in found]

@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_app.access import Refused, examine
+from sessions_app.access import CustomerRefused, examine
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
-from sessions_app.publishers import Key, Known
+from sessions_app.publishers import Known, PublisherKey
 from tests.sessions.conftest import Broker
 from tests.sessions.http import Http
 from tests.sessions.signing import EC, ED, OTHER_RSA, RSA, SECRET, check, claims, known, pem
 
-HS = Key(KeyKind.SECRET, "HS256", "k1", SECRET)
+HS = PublisherKey(KeyKind.SECRET, "HS256", "k1", SECRET)
 
 
 def encoded(part: object) -> str:
@@ -40,19 +40,22 @@ def encoded(part: object) -> str:
 )
 async def test_public_keys_verify(algorithm: str, private: Any) -> None:
     check_material(KeyKind.PEM, algorithm, pem(private))
-    key = Key(KeyKind.PEM, algorithm, "k1", pem(private))
+    key = PublisherKey(KeyKind.PEM, algorithm, "k1", pem(private))
     token = jwt.encode(claims(), private, algorithm, headers={"kid": "k1"})
 
     assert await check(token, known(key)) == "alice"
 
 
 async def test_both_keys_are_valid_while_they_are_rotated() -> None:
-    old, new = Key(KeyKind.SECRET, "HS256", "old", SECRET), Key(KeyKind.SECRET, "HS256", "new", "n" * 32)
+    old, new = (
+        PublisherKey(KeyKind.SECRET, "HS256", "old", SECRET),
+        PublisherKey(KeyKind.SECRET, "HS256", "new", "n" * 32),
+    )
 
     for kid, secret in (("old", SECRET), ("new", "n" * 32), (None, SECRET), (None, "n" * 32)):
         token = jwt.encode(claims(), secret, "HS256", headers={"kid": kid} if kid else None)
         assert await check(token, known(new, old)) == "alice"
-    with pytest.raises(Refused, match="signature"):
+    with pytest.raises(CustomerRefused, match="signature"):
         await check(jwt.encode(claims(), SECRET, "HS256"), known(new))
 
 
@@ -70,15 +73,18 @@ async def test_clocks_may_differ_by_five_seconds(monkeypatch: pytest.MonkeyPatch
     for times in ({"exp": now - 4.5}, {"nbf": now + 5}, {"exp": now + 0.5, "nbf": now - 0.5}):
         assert await check(jwt.encode(claims(**times), SECRET, "HS256"), known(HS)) == "alice"
     for times in ({"exp": now - 5}, {"nbf": now + 5.5}):
-        with pytest.raises(Refused):
+        with pytest.raises(CustomerRefused):
             await check(jwt.encode(claims(**times), SECRET, "HS256"), known(HS))
 
 
 async def test_kid_is_no_matter_to_a_key_without_one() -> None:
-    publisher = known(Key(KeyKind.SECRET, "HS256", "", SECRET), Key(KeyKind.SECRET, "HS256", "k", "n" * 32))
+    publisher = known(
+        PublisherKey(KeyKind.SECRET, "HS256", "", SECRET),
+        PublisherKey(KeyKind.SECRET, "HS256", "k", "n" * 32),
+    )
 
     assert await check(jwt.encode(claims(), SECRET, "HS256", headers={"kid": "k"}), publisher) == "alice"
-    with pytest.raises(Refused, match="signature"):
+    with pytest.raises(CustomerRefused, match="signature"):
         await check(jwt.encode(claims(), "n" * 32, "HS256", headers={"kid": "other"}), publisher)
 
 
@@ -132,7 +138,7 @@ def refused_tokens(secret: str) -> dict[str, tuple[str, str]]:
 async def test_refused_with_the_part_that_is_wrong(case: str) -> None:
     part, token = refused_tokens(SECRET)[case]
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CustomerRefused) as refused:
         await check(token, known(HS))
     assert refused.value.claim == part
     assert token not in str(refused.value)
@@ -142,7 +148,7 @@ async def test_missing_audience_or_issuer_is_refused_where_the_publisher_lists_t
     token = jwt.encode(claims(), SECRET, "HS256")
 
     for publisher, part in ((known(HS, audiences=("a",)), "aud"), (known(HS, issuers=("i",)), "iss")):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(CustomerRefused) as refused:
             await check(token, publisher)
         assert refused.value.claim == part
 
@@ -154,8 +160,8 @@ async def test_public_key_is_no_shared_secret() -> None:
     mac = hmac.new(public.encode(), forged.encode(), hashlib.sha256).digest()
     token = f"{forged}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
 
-    with pytest.raises(Refused):
-        await check(token, known(Key(KeyKind.PEM, "RS256", "", public)))
+    with pytest.raises(CustomerRefused):
+        await check(token, known(PublisherKey(KeyKind.PEM, "RS256", "", public)))
 
 
 async def test_key_of_the_token_is_never_used() -> None:
@@ -164,8 +170,8 @@ async def test_key_of_the_token_is_never_used() -> None:
     jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(OTHER_RSA.public_key()))
     token = jwt.encode(claims(), OTHER_RSA, "RS256", headers={**headers, "jwk": jwk})
 
-    with pytest.raises(Refused, match="signature"):
-        await check(token, known(Key(KeyKind.PEM, "RS256", "", pem(RSA))))
+    with pytest.raises(CustomerRefused, match="signature"):
+        await check(token, known(PublisherKey(KeyKind.PEM, "RS256", "", pem(RSA))))
 
 
 @given(st.text(max_size=300) | st.lists(st.text(max_size=60), min_size=3, max_size=3).map(".".join))

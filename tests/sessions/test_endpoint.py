@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessions_app import session_tokens
-from sessions_app.session_tokens import BadToken, Ticket, read, sign
+from sessions_app.session_tokens import BadToken, SessionToken, read, sign
 
 pytestmark = pytest.mark.once
 
-TICKET = Ticket(uuid4(), "demo", "alice")
+TICKET = SessionToken(uuid4(), "demo", "alice")
 
 
 def forged(key: Any = None, algorithm: str = "HS256", kid: Any = None, **changes: Any) -> str:

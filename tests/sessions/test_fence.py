@@ -17,16 +17,16 @@ from routing_app.core.leases import reach
 from routing_app.core.models import LEASE_SECONDS, Worker
 from routing_app.core.worker import current_worker, drop_worker
 from sessions_app import service
-from sessions_app.commands import Bind, Bound, Create, Denied, Granted
-from sessions_app.coordinator import ALIVE, Board, current_board
+from sessions_app.commands import Bind, Bound, Create, Granted, LimitReached
+from sessions_app.coordinator import ALIVE, Coordinator, current_board
 from sessions_app.fencing import _overslept
 from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
-from sessions_app.store import Key
+from sessions_app.store import AccountKey
 from sessions_app.sweep import reconcile
 from sessions_app.wire import TERMINATE, Wanted
 from tests.core.harness import PLAIN, Recorder, until
 
-ALICE = Key("pub", "alice")
+ALICE = AccountKey("pub", "alice")
 WANTED = Wanted(offer_id="film")
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 class Stand:
     """A bound player's socket, which the hub knows."""
 
-    def __init__(self, board: Board, session: UUID, answers: bool) -> None:
+    def __init__(self, board: Coordinator, session: UUID, answers: bool) -> None:
         worker = board.worker
         self.board = board
         self.bound_to: UUID | None = session
@@ -66,7 +66,7 @@ class Stand:
 
 
 @pytest.fixture
-async def board() -> AsyncIterator[Board]:
+async def board() -> AsyncIterator[Coordinator]:
     """The board of this process, which has its lease, and a customer that may play two streams."""
     publisher = await query(Publisher.objects.create, name="pub")
     await query(Limit.objects.create, publisher=publisher, scope="offer", maximum=2)
@@ -90,7 +90,7 @@ def kinds() -> list[str]:
     return list(SessionEvent.objects.order_by("id").values_list("kind", flat=True))
 
 
-async def bound(board: Board, answers: bool = False) -> Stand:
+async def bound(board: Coordinator, answers: bool = False) -> Stand:
     granted = await board.run(Create(ALICE, WANTED))
     assert isinstance(granted, Granted)
     stand = Stand(board, granted.session.id, answers)
@@ -102,7 +102,7 @@ async def bound(board: Board, answers: bool = False) -> Stand:
     return stand
 
 
-def let_pass(board: Board, seconds: float) -> None:
+def let_pass(board: Coordinator, seconds: float) -> None:
     """The clock of the lease goes on so far, as when the worker slept or could not renew."""
     lease = board.worker.presence.lease
     before = lease.clock
@@ -112,7 +112,7 @@ def let_pass(board: Board, seconds: float) -> None:
 LIFE = LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS
 
 
-async def test_players_are_stopped_before_lease_and_grace_are_over(board: Board) -> None:
+async def test_players_are_stopped_before_lease_and_grace_are_over(board: Coordinator) -> None:
     stand = await bound(board)
     let_pass(board, LIFE - 10)
     board.stop_unless_vouched()
@@ -123,7 +123,9 @@ async def test_players_are_stopped_before_lease_and_grace_are_over(board: Board)
     assert stand.ended == [(TERMINATE, UNAVAILABLE)]
 
 
-async def test_the_slot_of_a_player_that_was_stopped_is_free_when_the_database_is_back(board: Board) -> None:
+async def test_the_slot_of_a_player_that_was_stopped_is_free_when_the_database_is_back(
+    board: Coordinator,
+) -> None:
     """Its player was told to stop, and does not come back within a grace."""
     stand = await bound(board)
     board.stop_all()
@@ -135,7 +137,7 @@ async def test_the_slot_of_a_player_that_was_stopped_is_free_when_the_database_i
     assert (await query(kinds))[-1] == Kind.EXPIRED
 
 
-async def test_a_machine_whose_clock_stood_still_learns_from_the_database(board: Board) -> None:
+async def test_a_machine_whose_clock_stood_still_learns_from_the_database(board: Coordinator) -> None:
     stand = await bound(board)
     _overslept(board, timedelta(seconds=LIFE - 1))
     assert stand.ended == []
@@ -144,7 +146,7 @@ async def test_a_machine_whose_clock_stood_still_learns_from_the_database(board:
     assert stand.ended == [(TERMINATE, UNAVAILABLE)]
 
 
-async def test_a_worker_that_was_away_renews_before_it_binds(board: Board) -> None:
+async def test_a_worker_that_was_away_renews_before_it_binds(board: Coordinator) -> None:
     granted = await board.run(Create(ALICE, WANTED))
     assert isinstance(granted, Granted)
     past = (await query(reach.read)).witnessed - timedelta(seconds=LIFE)
@@ -154,7 +156,7 @@ async def test_a_worker_that_was_away_renews_before_it_binds(board: Board) -> No
 
 
 async def test_a_worker_that_cannot_renew_binds_nothing(
-    board: Board, monkeypatch: pytest.MonkeyPatch
+    board: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     granted = await board.run(Create(ALICE, WANTED))
     assert isinstance(granted, Granted)
@@ -170,7 +172,7 @@ async def test_a_worker_that_cannot_renew_binds_nothing(
 
 
 async def test_a_player_whose_socket_ended_while_it_was_asked_is_not_silent(
-    board: Board, quick_probe: None
+    board: Coordinator, quick_probe: None
 ) -> None:
     """The server threw it out, the end is not written yet, and the player is about to be back."""
     thrown_out, living = await bound(board), await bound(board, answers=True)
@@ -178,13 +180,15 @@ async def test_a_player_whose_socket_ended_while_it_was_asked_is_not_silent(
     await until(lambda: thrown_out.askers)
     thrown_out.leave()
 
-    assert isinstance(await asked, Denied)
+    assert isinstance(await asked, LimitReached)
     assert living.ended == []
     back = Bind(ALICE, session_of(thrown_out), "back", board.worker.id)
     assert await board.run(back) == Bound(thrown_out.connection.id)
 
 
-async def test_a_player_that_is_silent_all_the_time_loses_its_slot(board: Board, quick_probe: None) -> None:
+async def test_a_player_that_is_silent_all_the_time_loses_its_slot(
+    board: Coordinator, quick_probe: None
+) -> None:
     silent, living = await bound(board), await bound(board, answers=True)
 
     assert isinstance(await service.create(ALICE, WANTED), Granted)

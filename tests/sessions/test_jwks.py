@@ -9,11 +9,11 @@ from collections.abc import Callable
 import jwt
 import pytest
 
-from sessions_app.access import Refused
+from sessions_app.access import CustomerRefused
 from sessions_app.fetch import FetchFailed, Reason, redirected
 from sessions_app.jwks import KeysUnavailable
 from sessions_app.keys import KeyKind
-from sessions_app.publishers import Key
+from sessions_app.publishers import PublisherKey
 from tests.core.harness import Counted
 from tests.sessions.conftest import eventually
 from tests.sessions.key_server import (
@@ -47,7 +47,7 @@ async def verdict(server: KeyServer, signed: str) -> str:
     """`plays`, `refused` or `unavailable`."""
     try:
         await check(signed, known(server.key))
-    except Refused:
+    except CustomerRefused:
         return "refused"
     except KeysUnavailable:
         return "unavailable"
@@ -221,7 +221,7 @@ async def test_answer_that_does_not_end_is_waited_for_once(
 async def test_own_keys_need_no_url(key_server: KeyServer) -> None:
     key_server.publish(RSA, "k1")
     key_server.behave = fails
-    publisher = known(key_server.key, Key(KeyKind.PEM, "RS256", "k2", pem(OTHER_RSA)))
+    publisher = known(key_server.key, PublisherKey(KeyKind.PEM, "RS256", "k2", pem(OTHER_RSA)))
 
     assert await check(token(OTHER_RSA, "k2"), publisher) == "alice"
     assert key_server.asked == 0
@@ -230,7 +230,9 @@ async def test_own_keys_need_no_url(key_server: KeyServer) -> None:
 
 
 async def test_url_that_nobody_listens_at_is_no_verdict(key_server: KeyServer) -> None:
-    key = Key(KeyKind.JWKS, "RS256", "", "http://user:unmistakable@127.0.0.1:1/jwks?secret=unmistakable")
+    key = PublisherKey(
+        KeyKind.JWKS, "RS256", "", "http://user:unmistakable@127.0.0.1:1/jwks?secret=unmistakable"
+    )
 
     with pytest.raises(KeysUnavailable) as unavailable:
         await check(token(RSA, "k1"), known(key))

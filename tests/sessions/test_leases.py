@@ -10,13 +10,13 @@ from django.db.models.functions import Now
 
 from routing_app.core.leases import reach
 from routing_app.core.models import LEASE_SECONDS, Reach, Worker
-from sessions_app.commands import Beat, Bind, Bound, Create, Denied, Granted, Lapsed, Sweep, Unbind
+from sessions_app.commands import Beat, Bind, Bound, Create, Granted, Lapsed, LimitReached, Sweep, Unbind
 from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
-from sessions_app.store import Command, Key
+from sessions_app.store import AccountKey, StoreCommand
 from sessions_app.wire import Wanted
 from tests.sessions.test_ledger import apply
 
-ALICE = Key("pub", "alice")
+ALICE = AccountKey("pub", "alice")
 WANTED = Wanted(offer_id="film")
 OUTAGE_SECONDS = 3600.0
 
@@ -32,7 +32,7 @@ def world() -> None:
         Worker.objects.create(id=id, host="h", pid=1, leased_at=leased_at)
 
 
-def one(command: Command) -> object:
+def one(command: StoreCommand) -> object:
     [outcome] = apply(command)
     return outcome
 
@@ -87,7 +87,7 @@ def test_a_lapsed_worker_that_binds_adds_no_stream_to_those_of_the_limit() -> No
     cut_off("one", LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS)
 
     assert one(Bind(ALICE, granted.session.id, "c1", "one")) == Lapsed()
-    assert isinstance(one(Create(ALICE, WANTED)), Denied)
+    assert isinstance(one(Create(ALICE, WANTED)), LimitReached)
 
 
 def test_a_worker_without_a_row_binds_nothing() -> None:
@@ -104,9 +104,9 @@ def test_an_outage_for_all_ends_nobody_who_lived_through_it() -> None:
 
     assert Session.objects.live().count() == 2
     assert Session.objects.lapsed().count() == 0
-    assert isinstance(one(Create(ALICE, WANTED)), Denied), "whoever comes first ends nobody"
+    assert isinstance(one(Create(ALICE, WANTED)), LimitReached), "whoever comes first ends nobody"
     renew("one")
-    assert isinstance(one(Create(ALICE, WANTED)), Denied), "nor when one is back before the other"
+    assert isinstance(one(Create(ALICE, WANTED)), LimitReached), "nor when one is back before the other"
     assert Kind.EXPIRED not in kinds()
 
 
@@ -144,7 +144,7 @@ def test_one_worker_cut_off_frees_its_slots_after_lease_and_grace() -> None:
     bound("one", "c1")
     bound("two", "c2")
     cut_off("one", LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS - 5)
-    assert isinstance(one(Create(ALICE, WANTED)), Denied)
+    assert isinstance(one(Create(ALICE, WANTED)), LimitReached)
     cut_off("one", LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS)
     assert isinstance(one(Create(ALICE, WANTED)), Granted)
     assert kinds().count(Kind.EXPIRED) == 1

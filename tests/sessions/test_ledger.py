@@ -21,9 +21,9 @@ from sessions_app.commands import (
     Bind,
     Bound,
     Create,
-    Denied,
     End,
     Granted,
+    LimitReached,
     NoSuchPublisher,
     NoSuchSession,
     Sweep,
@@ -31,17 +31,17 @@ from sessions_app.commands import (
     Unbind,
 )
 from sessions_app.models import ENDINGS, Kind, Limit, Publisher, Session, SessionEvent
-from sessions_app.store import Command, Entry, Key, post
+from sessions_app.store import AccountKey, StoreCommand, StoreEntry, post
 from sessions_app.wire import Wanted
 
-ALICE, BOB = Key("pub", "alice"), Key("pub", "bob")
+ALICE, BOB = AccountKey("pub", "alice"), AccountKey("pub", "bob")
 OFFERS = st.sampled_from(["film", "series"])
 POLICIES = st.sampled_from(["block", "ask", "evict_oldest"])
 
 
-def apply(*commands: Command) -> list[object]:
+def apply(*commands: StoreCommand) -> list[object]:
     """One batch, as the writing thread would run it."""
-    entries = [Entry(command) for command in commands]
+    entries = [StoreEntry(command) for command in commands]
     with transaction.atomic():
         post(entries)
     return [entry.outcome for entry in entries]
@@ -126,7 +126,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Compare one outcome with the model, and let the model follow."""
         granted, ended = self.model.expect(offer, victims)
         if not granted:
-            assert isinstance(outcome, Denied)
+            assert isinstance(outcome, LimitReached)
             return
         assert isinstance(outcome, Granted)
         assert {listing.id for listing in outcome.ended} == ended
@@ -153,7 +153,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         [mine] = own
         granted, ended = self.model.expect(offer, frozenset(), mine)
-        assert isinstance(outcome, Granted if granted else Denied)
+        assert isinstance(outcome, Granted if granted else LimitReached)
         if isinstance(outcome, Granted):
             assert outcome.session.id == mine
             assert {listing.id for listing in outcome.ended} == ended
@@ -269,7 +269,7 @@ def test_ledger_does_what_the_model_says() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_nobody_has_sessions_with_an_unknown_publisher() -> None:
-    nobody = Key("nobody", "alice")
+    nobody = AccountKey("nobody", "alice")
     id = uuid.uuid4()
 
     outcomes = apply(Create(nobody, Wanted(tag="live")), Bind(nobody, id, "c", "w"), Beat(nobody, id))
@@ -287,7 +287,7 @@ def test_command_that_fails_takes_nothing_of_its_transaction_with_it() -> None:
         def apply(self, book: object) -> Granted:
             raise RuntimeError("broken")
 
-    key = Key("pub", "carol")
+    key = AccountKey("pub", "carol")
     with pytest.raises(RuntimeError):
         apply(Create(key, Wanted(tag="live")), Broken(key, Wanted(tag="live")))
     assert not Session.objects.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sessions_app.rate import Rates
+from sessions_app.rate import CustomerRates
 
 pytestmark = pytest.mark.once
 
@@ -20,7 +20,7 @@ class Clock:
 
 def test_burst_is_allowed_and_then_the_rate() -> None:
     clock = Clock()
-    rates: Rates[str] = Rates(0.5, 3, clock)
+    rates: CustomerRates[str] = CustomerRates(0.5, 3, clock)
 
     assert [rates.wait("alice") for _ in range(5)] == [0, 0, 0, 2, 2]
     assert rates.wait("bob") == 0
@@ -30,7 +30,7 @@ def test_burst_is_allowed_and_then_the_rate() -> None:
 
 def test_who_waits_as_told_is_let_in() -> None:
     clock = Clock()
-    rates: Rates[str] = Rates(0.1, 1, clock)
+    rates: CustomerRates[str] = CustomerRates(0.1, 1, clock)
     rates.wait("alice")
 
     for _ in range(5):
@@ -41,6 +41,6 @@ def test_who_waits_as_told_is_let_in() -> None:
 
 
 def test_without_a_rate_everybody_may() -> None:
-    rates: Rates[str] = Rates(0, 1)
+    rates: CustomerRates[str] = CustomerRates(0, 1)
 
     assert {rates.wait("alice") for _ in range(100)} == {0}

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from sessions_app.timers import TICK_SECONDS, Wheel
+from sessions_app.timers import TICK_SECONDS, Timers
 
 pytestmark = pytest.mark.once
 
 
 async def test_timers_of_one_tick_share_one_timer_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop, wheel = asyncio.get_running_loop(), Wheel()
+    loop, wheel = asyncio.get_running_loop(), Timers()
     now = loop.time()
     armed: list[float] = []
     with monkeypatch.context() as patched:
@@ -26,7 +26,7 @@ async def test_timers_of_one_tick_share_one_timer_of_the_loop(monkeypatch: pytes
 
 
 async def test_cancelled_timer_is_not_called_and_one_that_fails_stops_no_other() -> None:
-    wheel, called = Wheel(), asyncio.Event()
+    wheel, called = Timers(), asyncio.Event()
     wrong: list[str] = []
 
     def fail() -> None:

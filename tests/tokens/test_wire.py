@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.tokens import wire
-from routing_app.tokens.wire import Broadcast, Echo, Ignored, LimitExceeded, RegisterToken, WireError
+from routing_app.tokens.wire import (
+    BroadcastFrame,
+    Echo,
+    IgnoredFrame,
+    LimitExceeded,
+    RegisterToken,
+    TokenWireError,
+)
 
 pytestmark = pytest.mark.once
 
@@ -30,11 +37,11 @@ def can_be_token(text: str) -> bool:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("abc1,group/,abc3|Hello", Broadcast(("abc1", "group/", "abc3"), "Hello")),
-        ("abc2|a|b", Broadcast(("abc2",), "a|b")),
-        ("abc2|", Broadcast(("abc2",), "")),
-        ("abc1| Hello ", Broadcast(("abc1",), " Hello ")),
-        ("|x", Broadcast((), "x")),
+        ("abc1,group/,abc3|Hello", BroadcastFrame(("abc1", "group/", "abc3"), "Hello")),
+        ("abc2|a|b", BroadcastFrame(("abc2",), "a|b")),
+        ("abc2|", BroadcastFrame(("abc2",), "")),
+        ("abc1| Hello ", BroadcastFrame(("abc1",), " Hello ")),
+        ("|x", BroadcastFrame((), "x")),
         ("RegisterToken:abc1", RegisterToken("abc1")),
         ("RegisterToken: abc1 ", RegisterToken("abc1")),
         ("RegisterToken:a:b", RegisterToken("a:b")),
@@ -43,8 +50,8 @@ def can_be_token(text: str) -> bool:
         ("Echo:a|b", Echo("a|b")),
         ("Echo: a:b:c ", Echo(" a:b:c ")),
         ("Echo:Echo:a", Echo("Echo:a")),
-        ("echo:a|b", Broadcast(("echo:a",), "b")),
-        (" RegisterToken:a|b", Broadcast(("RegisterToken:a",), "b")),
+        ("echo:a|b", BroadcastFrame(("echo:a",), "b")),
+        (" RegisterToken:a|b", BroadcastFrame(("RegisterToken:a",), "b")),
     ],
 )
 def test_frame_is_read(text: str, message: object) -> None:
@@ -55,12 +62,12 @@ def test_frame_is_read(text: str, message: object) -> None:
     "text", ["", "hello", "hi abc2 there", "echo:x", " RegisterToken:x", "registertoken:x"]
 )
 def test_decision_7_text_without_bar_and_service_is_ignored(text: str) -> None:
-    assert isinstance(wire.parse(text, LIMIT), Ignored)
+    assert isinstance(wire.parse(text, LIMIT), IgnoredFrame)
 
 
 def test_decision_8_services_come_before_the_bar() -> None:
     assert wire.parse("Echo:abc1|x", LIMIT) == Echo("abc1|x")
-    assert isinstance(wire.parse("RegisterToken:a|b", LIMIT), Ignored)
+    assert isinstance(wire.parse("RegisterToken:a|b", LIMIT), IgnoredFrame)
 
 
 def test_decision_9_echo_keeps_colons() -> None:
@@ -71,7 +78,7 @@ def test_decision_9_echo_keeps_colons() -> None:
     "value", ["", " ", "a,b", "a|b", "a\nb", "a\x00b", "a\u200bb", "a\ud800b", "a\u2028b"]
 )
 def test_decision_11_what_cannot_be_a_token_is_ignored(value: str) -> None:
-    assert isinstance(wire.parse(f"RegisterToken:{value}", LIMIT), Ignored)
+    assert isinstance(wire.parse(f"RegisterToken:{value}", LIMIT), IgnoredFrame)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +94,7 @@ def test_decision_29_limits() -> None:
     with pytest.raises(LimitExceeded):
         wire.parse(",".join(map(str, range(1001))) + "|x", 1000)
     message = wire.parse(",".join(map(str, range(1000))) + ",,0, 1 |x", 1000)
-    assert isinstance(message, Broadcast)
+    assert isinstance(message, BroadcastFrame)
     assert len(message.receivers) == 1000
 
 
@@ -117,19 +124,19 @@ def test_decision_6_the_original_spelling_of_no_token_is_an_alias() -> None:
 
 @pytest.mark.parametrize("name", ["unregistered", "unregstered", " unregistered "])
 def test_decision_6_names_of_no_token_are_reserved(name: str) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(TokenWireError):
         wire.check_registrable(name)
 
 
 def test_decision_34_errors_do_not_hold_the_token() -> None:
-    with pytest.raises(WireError) as error:
+    with pytest.raises(TokenWireError) as error:
         wire.check_token("secret|secret")
     assert "secret" not in str(error.value)
 
 
 def test_message_of_the_form_api_needs_a_bar() -> None:
-    assert wire.parse_message("Echo:a|b", LIMIT) == Broadcast(("Echo:a",), "b")
-    with pytest.raises(WireError):
+    assert wire.parse_message("Echo:a|b", LIMIT) == BroadcastFrame(("Echo:a",), "b")
+    with pytest.raises(TokenWireError):
         wire.parse_message("abc1", LIMIT)
 
 
@@ -162,7 +169,7 @@ def test_decision_15_last_token_of_the_query_that_is_not_empty(query: bytes, tok
     [b"RegisterToken=a,b", b"RegisterToken=a%7Cb", b"RegisterToken=%FF", b"RegisterToken=\xff", b"a\xff"],
 )
 def test_query_without_a_possible_token_is_an_error(query: bytes) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(TokenWireError):
         wire.query_token(query)
 
 
@@ -244,28 +251,28 @@ def test_published_json_is_text_or_json(message: object, payload: str) -> None:
 @given(st.one_of(ANY_TEXT, st.builds(str.__add__, st.sampled_from([wire.REGISTER, wire.ECHO]), ANY_TEXT)))
 def test_no_frame_raises_anything_but_a_wire_error(text: str) -> None:
     for function in (wire.check_token, wire.check_registrable):
-        with suppress(WireError):
+        with suppress(TokenWireError):
             assert can_be_token(function(text))
     try:
         message = wire.parse(text, 3)
-    except WireError:
+    except TokenWireError:
         return
     if isinstance(message, RegisterToken):
         assert can_be_token(message.token)
-    if isinstance(message, Broadcast):
+    if isinstance(message, BroadcastFrame):
         assert len(set(message.receivers)) == len(message.receivers) <= 3
         assert all(receiver == receiver.strip() != "" for receiver in message.receivers)
 
 
 @given(st.one_of(st.binary(), st.binary().map(lambda data: b"RegisterToken=" + data)))
 def test_no_query_string_raises_anything_but_a_wire_error(query: bytes) -> None:
-    with suppress(WireError):
+    with suppress(TokenWireError):
         assert can_be_token(wire.query_token(query))
 
 
 @given(st.lists(TOKENS, max_size=9, unique=True), ANY_TEXT)
 def test_broadcast_survives_the_wire(receivers: list[str], payload: str) -> None:
-    assert wire.parse(",".join(receivers) + "|" + payload, 9) == Broadcast(tuple(receivers), payload)
+    assert wire.parse(",".join(receivers) + "|" + payload, 9) == BroadcastFrame(tuple(receivers), payload)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

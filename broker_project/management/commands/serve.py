@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from broker_project.serving import preflight
 from broker_project.serving.launch import Plan, serve
-from broker_project.serving.preflight import Problem
+from broker_project.serving.preflight import StartProblem
 
 LOCAL = {"0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104 - a name to show, not to bind
 
@@ -60,7 +60,7 @@ class Command(BaseCommand):
                 _restart_with(options["config"])
             plan = self._prepare(options)
             code = serve(plan)
-        except Problem as problem:
+        except StartProblem as problem:
             sys.exit(f"switchboard: {problem}")
         sys.exit(code)
 
@@ -106,7 +106,7 @@ def _restart_with(config: str) -> None:
     try:
         found = load(Path(config))
     except (ConfigError, OSError) as error:
-        raise Problem(f"--config {error}") from None
+        raise StartProblem(f"--config {error}") from None
     arguments = [sys.executable, *sys.orig_argv[1:]]
     place = next(at for at, word in enumerate(arguments) if word.partition("=")[0] == "--config")
     del arguments[place : place + (1 if "=" in arguments[place] else 2)]
@@ -123,7 +123,7 @@ def _listening(options: dict[str, Any]) -> socket.socket | None:
 
 
 def _certificate(options: dict[str, Any]) -> tuple[str, str]:
-    """(certificate, key) to speak TLS with; empty for plain HTTP. Raises Problem."""
+    """(certificate, key) to speak TLS with; empty for plain HTTP. Raises StartProblem."""
     from switchboard_server.tls import context_factory, self_signed
 
     cert, key = options["cert"], options["key"] or options["cert"]
@@ -135,7 +135,7 @@ def _certificate(options: dict[str, Any]) -> tuple[str, str]:
             cert, key = map(str, self_signed(Path(settings.VAR_DIR) / "tls", sorted(set(names))))
         context_factory(cert, key)
     except (OSError, ValueError) as error:
-        raise Problem(f"TLS_CERT, TLS_KEY: {error}") from None
+        raise StartProblem(f"TLS_CERT, TLS_KEY: {error}") from None
     return cert, key
 
 

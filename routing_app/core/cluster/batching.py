@@ -30,7 +30,7 @@ def unpack(item: Any, offset: float | None = None) -> Publication:
     return Publication.unpack(packed, math.inf if offset is None else at + offset)
 
 
-class Outgoing:
+class Batches:
     """Publications grouped into envelopes, keeping the order per address."""
 
     def __init__(self, has_everybody: bool = True) -> None:

@@ -34,7 +34,7 @@ Deliver = Callable[[list[Any], float | None], None]
 fresh for anybody to have subscribed since."""
 
 
-class Inbox:
+class Receiver:
     """Every other process that was heard; `ask` is called when there is something in `wanted`."""
 
     def __init__(

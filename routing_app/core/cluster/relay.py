@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from routing_app.core import metrics
 from routing_app.core.address import group_name
-from routing_app.core.cluster.batching import EVERYBODY, Batch, Outgoing, unpack
+from routing_app.core.cluster.batching import EVERYBODY, Batch, Batches, unpack
 from routing_app.core.cluster.envelope import UNENCODABLE, Envelope, armour
 from routing_app.core.cluster.liveness import Peers
-from routing_app.core.cluster.receiver import Inbox
+from routing_app.core.cluster.receiver import Receiver
 from routing_app.core.cluster.replay import Entry, Log, Replay
 from routing_app.core.cluster.subscriptions import Subscriptions
 from routing_app.core.codes import Loss
@@ -64,14 +64,14 @@ class Relay:
         self._deliver: Deliver = lambda publication: 0
         self._on_gap: OnGap = lambda until: 0
         self._subscriptions = Subscriptions(layer, self._open_channel, self._prove, self._wake)
-        self._outgoing = Outgoing(self.reaches_others)
+        self._outgoing = Batches(self.reaches_others)
         self._notices: list[tuple[str, Callable[[], Envelope]]] = []
         self._log = Log(clock=clock, on_lost=_count_as_down)
         self._gave_up = False
         self._number = 0
         self._hole = 0
         """The last envelope that never left live: others have to ask for it."""
-        self._inbox = Inbox(self._deliver_items, self._ask, clock)
+        self._inbox = Receiver(self._deliver_items, self._ask, clock)
         self._asked: dict[str, tuple[int, float, int]] = {}
         """Questions of other processes that wait for our answer: the last of each."""
         self.peers = Peers()
@@ -124,7 +124,7 @@ class Relay:
 
     def _forget(self) -> None:
         _count_as_down(self._outgoing.backlog + self._log.unsent)
-        self._outgoing = Outgoing(self.reaches_others)
+        self._outgoing = Batches(self.reaches_others)
         self._log = Log(clock=self._clock, on_lost=_count_as_down)
         self._notices, self._asked = [], {}
         self._subscriptions.forget()

@@ -20,7 +20,7 @@ GROWTH: Final = 4
 `1e15` becomes `1000000000000000.0`."""
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """Life of a connection; it only moves downward."""
 
     OPEN = "open"
@@ -124,7 +124,7 @@ class Connection:
         self.outbox = Outbox(flusher, writer, self._overflowed, limits.outbox_bytes, limits.outbox_frames)
         self.addresses: dict[str, float] = {}
         """What it has subscribed to, and when by the hub's clock."""
-        self.state = State.OPEN
+        self.state = ConnectionState.OPEN
         self.close_sent: Close | None = None
         self.on_close: Callable[[Close], None] | None = None
         """Called once when this end closes, so that the reading side stops waiting."""
@@ -142,7 +142,7 @@ class Connection:
 
         Before the handshake is answered nothing can be sent: the consumer sees the state, and refuses it.
         """
-        if self.state is not State.OPEN:
+        if self.state is not ConnectionState.OPEN:
             return
         if self.outbox.corked:
             self._closing(close)
@@ -164,10 +164,10 @@ class Connection:
     def gone(self) -> None:
         """The other end has left, or everything has been told: nothing is sent from here on."""
         self._discard()
-        self.state = State.CLOSED
+        self.state = ConnectionState.CLOSED
 
     def _overflowed(self, frames: int) -> None:
-        if self.state is not State.OPEN:
+        if self.state is not ConnectionState.OPEN:
             return
         metrics.LOST.labels(Loss.SLOW).inc(frames)
         self._closing(SLOW)
@@ -176,7 +176,7 @@ class Connection:
 
     def _closing(self, close: Close) -> None:
         self._discard()
-        self.state = State.CLOSING
+        self.state = ConnectionState.CLOSING
         self.close_sent = close
         if self.on_close is not None:
             self.on_close(close)

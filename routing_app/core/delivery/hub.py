@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from routing_app.core import metrics
 from routing_app.core.address import AddressError
 from routing_app.core.codes import BY_CODE, KICKED, Close, Loss
-from routing_app.core.delivery.connection import Connection, Encoder, State
+from routing_app.core.delivery.connection import Connection, ConnectionState, Encoder
 from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.outbox import Outbox, deliver
 from routing_app.core.delivery.publication import Publication
@@ -75,7 +75,7 @@ class Hub:
         for the address of another connection.
         """
         wanted = _without_own(connection, addresses)
-        if connection.state is State.CLOSED:
+        if connection.state is ConnectionState.CLOSED:
             return
         new = [address for address in wanted if address not in connection.addresses]
         for address in new:

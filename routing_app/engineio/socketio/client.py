@@ -14,9 +14,9 @@ from routing_app.core import metrics
 from routing_app.core.access.limits import TokenBucket
 from routing_app.core.codes import MALFORMED, SILENT, UNSUPPORTED_DATA, Close, Refusal
 from routing_app.core.worker import Worker
-from routing_app.engineio.session import Session
+from routing_app.engineio.session import EngineSession
 from routing_app.engineio.socketio import wire
-from routing_app.engineio.socketio.socket import Namespace, Socket
+from routing_app.engineio.socketio.socket import Namespace, NamespaceSocket
 from routing_app.engineio.wire import MESSAGE
 from routing_app.engineio.wire import Packet as EnginePacket
 
@@ -26,12 +26,12 @@ CONNECT_SECONDS: Final = 45.0
 """How long a client of protocol 5 may stay in no namespace (the original's `connectTimeout`)."""
 
 
-class Client:
+class SocketClient:
     """The application of a session (`session.Application`)."""
 
     def __init__(
         self,
-        session: Session,
+        session: EngineSession,
         worker: Worker,
         line: str,
         namespaces: Mapping[str, Namespace],
@@ -42,7 +42,7 @@ class Client:
         self._line = line
         self._namespaces = namespaces
         self._connect_seconds = connect_seconds
-        self._sockets: dict[str, Socket] = {}
+        self._sockets: dict[str, NamespaceSocket] = {}
         self._bucket = TokenBucket(settings.MESSAGE_RATE, settings.MESSAGE_BURST)
         self._counted = metrics.RECEIVED.labels(line)
         self._timer: asyncio.TimerHandle | None = None
@@ -67,7 +67,7 @@ class Client:
             packet = wire.decode(message)
         except wire.BinaryRefused:
             self._refuse(Refusal.BINARY, UNSUPPORTED_DATA)
-        except wire.WireError:
+        except wire.SocketWireError:
             self._refuse(Refusal.MALFORMED, MALFORMED)
         else:
             await self._take(packet)
@@ -106,7 +106,7 @@ class Client:
         if name in self._sockets or not self._session.open:
             return
         self._stop_waiting()
-        socket = self._sockets[name] = Socket(
+        socket = self._sockets[name] = NamespaceSocket(
             self._session,
             self._worker,
             self._line,
@@ -130,7 +130,7 @@ class Client:
             socket.connection.outbox.flush()
         self._session.send(MESSAGE + packet)
 
-    def _forget(self, socket: Socket) -> None:
+    def _forget(self, socket: NamespaceSocket) -> None:
         self._sockets.pop(socket.name, None)
 
     def _stop_waiting(self) -> None:

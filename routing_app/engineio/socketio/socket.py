@@ -11,7 +11,7 @@ from routing_app.core.codes import NORMAL, Advice, Close
 from routing_app.core.delivery.connection import Connection, Encoder, new_id
 from routing_app.core.delivery.frame import Frame
 from routing_app.core.worker import Worker
-from routing_app.engineio.session import Session
+from routing_app.engineio.session import EngineSession
 from routing_app.engineio.socketio import wire
 from routing_app.engineio.wire import MESSAGE
 
@@ -19,7 +19,7 @@ Ack = Callable[..., None]
 """Answers an event that asked for it; its arguments become the ack's."""
 
 
-class Handler(Protocol):
+class NamespaceHandler(Protocol):
     """What a namespace does, one for each socket."""
 
     async def opened(self) -> None:
@@ -39,7 +39,7 @@ class Namespace(Protocol):
     def encoder(self) -> Encoder:
         """What turns publications into frames of this namespace."""
 
-    def handler(self, socket: Socket) -> Handler:
+    def handler(self, socket: NamespaceSocket) -> NamespaceHandler:
         """What serves a socket that connects."""
 
 
@@ -48,7 +48,7 @@ class SocketWriter:
 
     __slots__ = ("_leave", "_namespace", "_session")
 
-    def __init__(self, session: Session, namespace: str, leave: Callable[[], None]) -> None:
+    def __init__(self, session: EngineSession, namespace: str, leave: Callable[[], None]) -> None:
         self._session = session
         self._namespace = namespace
         self._leave = leave
@@ -58,11 +58,11 @@ class SocketWriter:
         self._session.write(frames)
 
     def held_bytes(self) -> int:
-        """See Session."""
+        """See EngineSession."""
         return self._session.held_bytes()
 
     def held_frames(self) -> int:
-        """See Session."""
+        """See EngineSession."""
         return self._session.held_frames()
 
     def close(self, close: Close) -> None:
@@ -81,19 +81,19 @@ class SocketWriter:
         self._session.abort(close)
 
 
-class Socket:
+class NamespaceSocket:
     """Sends to, and knows, one client in one namespace."""
 
     def __init__(
         self,
-        session: Session,
+        session: EngineSession,
         worker: Worker,
         line: str,
         name: str,
         namespace: Namespace,
         payload: Mapping[str, Any],
         query: Mapping[str, str],
-        forget: Callable[[Socket], None],
+        forget: Callable[[NamespaceSocket], None],
     ) -> None:
         self.session = session
         self.worker = worker

@@ -31,11 +31,11 @@ MAIN: Final = "/"
 _HEAD: Final = re.compile(r"([0-6])(?:([0-9]{1,3})-)?(?:(/[^,]*)(?:,|$))?([0-9]*)", re.ASCII | re.DOTALL)
 
 
-class WireError(ValueError):
+class SocketWireError(ValueError):
     """What came is not Socket.IO."""
 
 
-class BinaryRefused(WireError):
+class BinaryRefused(SocketWireError):
     """A packet with binary attachments, which this server does not take."""
 
 
@@ -54,15 +54,15 @@ class Packet:
 
 
 def decode(text: str) -> Packet:
-    """Read one packet. Raises WireError; BinaryRefused for one that announces attachments."""
+    """Read one packet. Raises SocketWireError; BinaryRefused for one that announces attachments."""
     head = _HEAD.match(text)
     if head is None:
-        raise WireError("unknown packet type")
+        raise SocketWireError("unknown packet type")
     type = int(head[1])
     if type in (BINARY_EVENT, BINARY_ACK):
         raise BinaryRefused("binary attachments are not accepted")
     if head[2] is not None:
-        raise WireError("attachments on a text packet")
+        raise SocketWireError("attachments on a text packet")
     namespace, _, query = (head[3] or MAIN).partition("?")
     packet = Packet(type, namespace, _json(text[head.end() :]), head[4] or None, dict(parse_qsl(query)))
     _check(packet)
@@ -102,11 +102,11 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str) -> Any:
-    """Strict JSON. Raises WireError."""
+    """Strict JSON. Raises SocketWireError."""
     try:
         return load_json(text)
     except NotJSON:
-        raise WireError("data that is not JSON") from None
+        raise SocketWireError("data that is not JSON") from None
 
 
 def _prefix(namespace: str) -> str:
@@ -118,7 +118,7 @@ def _json(text: str) -> Any:
 
 
 def _check(packet: Packet) -> None:
-    """What each type may carry. Raises WireError."""
+    """What each type may carry. Raises SocketWireError."""
     data = packet.data
     if packet.type == EVENT:
         good = isinstance(data, list) and bool(data) and isinstance(data[0], (str, int))
@@ -129,4 +129,4 @@ def _check(packet: Packet) -> None:
     else:
         good = packet.type == DISCONNECT and data is None
     if not good:
-        raise WireError("data that does not fit the packet type")
+        raise SocketWireError("data that does not fit the packet type")

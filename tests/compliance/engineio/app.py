@@ -22,16 +22,16 @@ from routing_app.core.delivery.writer import EXTENSION  # noqa: E402
 from routing_app.core.protocol import Protocol, register  # noqa: E402
 from routing_app.core.worker import Worker, current_worker  # noqa: E402
 from routing_app.engineio.endpoint import Endpoint  # noqa: E402
-from routing_app.engineio.session import Options, Session  # noqa: E402
-from routing_app.engineio.socketio.client import Client  # noqa: E402
-from routing_app.engineio.socketio.socket import Ack, Socket  # noqa: E402
+from routing_app.engineio.session import EngineOptions, EngineSession  # noqa: E402
+from routing_app.engineio.socketio.client import SocketClient  # noqa: E402
+from routing_app.engineio.socketio.socket import Ack, NamespaceSocket  # noqa: E402
 from routing_app.engineio.wire import MESSAGE, Packet  # noqa: E402
 
 
 class Echo:
     """Sends every message back."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: EngineSession) -> None:
         self._session = session
 
     async def opened(self) -> None:
@@ -58,14 +58,14 @@ class EchoNamespace:
 
     encoder = NoEncoder()
 
-    def handler(self, socket: Socket) -> EchoHandler:
+    def handler(self, socket: NamespaceSocket) -> EchoHandler:
         return EchoHandler(socket)
 
 
 class EchoHandler:
     """One socket of it."""
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, socket: NamespaceSocket) -> None:
         self._socket = socket
 
     async def opened(self) -> None:
@@ -99,12 +99,12 @@ def _served(protocol: str, endpoint: Endpoint) -> Endpoint:
 class Application:
     """Both endpoints as one ASGI application."""
 
-    def __init__(self, options: Options, connect_seconds: float, pace: float) -> None:
+    def __init__(self, options: EngineOptions, connect_seconds: float, pace: float) -> None:
         self._pace = pace
         namespaces = {"/": EchoNamespace(), "/custom": EchoNamespace()}
 
-        def client(session: Session) -> Client:
-            return Client(session, current_worker(), "socketio", namespaces, connect_seconds)
+        def client(session: EngineSession) -> SocketClient:
+            return SocketClient(session, current_worker(), "socketio", namespaces, connect_seconds)
 
         self._endpoints = {
             "/engine.io/": _served("engineio", Endpoint("engineio", Echo, options)),
@@ -151,7 +151,7 @@ TIMES = "SWITCHBOARD_COMPLIANCE"
 def _application() -> Application:
     times = os.environ.get(TIMES, "300,200,1000,0").split(",")
     interval, timeout, connect, pace = (int(text) / 1000 for text in times)
-    return Application(Options(interval, {3: timeout, 4: timeout}), connect, pace)
+    return Application(EngineOptions(interval, {3: timeout, 4: timeout}), connect, pace)
 
 
 application = _application()

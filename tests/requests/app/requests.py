@@ -10,7 +10,7 @@ from routing_app.requests.context import Answered
 from routing_app.requests.handlers import (
     Connection,
     Context,
-    Denied,
+    RequestDenied,
     on_close,
     on_connection,
     on_error,
@@ -56,7 +56,7 @@ async def untyped(context: Context) -> None:
     if context.message.get("question"):
         await question(context)
         return
-    raise Denied("unhandled", "nobody takes this")
+    raise RequestDenied("unhandled", "nobody takes this")
 
 
 @on_request("boom")
