@@ -1,4 +1,4 @@
-"""Load on the session line: REST at a rate or as fast as it goes, and players that hold their sessions."""
+"""Load on the sessions protocol: REST at a rate or as fast as it goes, and players with sessions."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ EXTRA_APPS = _env.words(
     "names of Python modules that are installed",
 )
 
-# --- the token line --------------------------------------------------------------------------------------
+# --- the tokens protocol ----------------------------------------------------------------------------------
 TOKENS_ALLOW_UNREGISTERED = _env.boolean(
     "TOKENS_ALLOW_UNREGISTERED",
     True,
@@ -141,7 +141,7 @@ TOKENS_REFRESH_SECONDS = _env.seconds(
     "TOKENS_REFRESH_SECONDS", 0, "Import TOKENS_URL again after so many seconds; 0: only at start."
 )
 
-# --- the session line ------------------------------------------------------------------------------------
+# --- the sessions protocol --------------------------------------------------------------------------------
 SESSIONS_PUBLIC_URL = _env.text(
     "SESSIONS_PUBLIC_URL", "", "ws:// or wss:// address that players connect to; empty: as they called REST."
 ).rstrip("/")
@@ -183,7 +183,7 @@ SESSIONS_HISTORY_DAYS = _env.integer(
     "SESSIONS_HISTORY_DAYS", 90, "Days that the history of sessions is kept; 0: for ever."
 )
 
-# --- the rooms line --------------------------------------------------------------------------------------
+# --- the rooms protocol -----------------------------------------------------------------------------------
 ROOMS_PATHS = _env.words(
     "ROOMS_PATHS",
     "/socket.io/",
@@ -218,7 +218,7 @@ ROOMS_KEEP_SECONDS = _env.seconds(
     "Empty rooms without note, limit and allow-list are deleted when unused for so long; 0: never.",
 )
 
-# --- the events line -------------------------------------------------------------------------------------
+# --- the events protocol ----------------------------------------------------------------------------------
 EVENTS_TOKEN_SECRET = _env.text(
     "EVENTS_TOKEN_SECRET",
     "",
@@ -277,7 +277,7 @@ EVENTS_WALKER_NOTIFICATIONS = _env.integer(
     "EVENTS_WALKER_NOTIFICATIONS", 1000, "Notifications one run of a walker may send.", 1
 )
 
-# --- the requests line -----------------------------------------------------------------------------------
+# --- the requests protocol --------------------------------------------------------------------------------
 REQUESTS_MAX_RUNNING = _env.integer(
     "REQUESTS_MAX_RUNNING", 100, "Handlers that run for one connection before its reading pauses.", 1
 )
@@ -321,7 +321,7 @@ def _secret_key() -> str:
 def _token_secret() -> str:
     """The configured key for login tokens, or one derived from Django's."""
     if not EVENTS_TOKEN_SECRET:
-        return sha256(f"events line, login tokens: {SECRET_KEY}".encode()).hexdigest()
+        return sha256(f"events protocol, login tokens: {SECRET_KEY}".encode()).hexdigest()
     if len(EVENTS_TOKEN_SECRET.encode()) < 32:
         raise ImproperlyConfigured("EVENTS_TOKEN_SECRET: expected 32 or more bytes")
     return EVENTS_TOKEN_SECRET

@@ -109,7 +109,7 @@ def identity(unverified: Unverified) -> tuple[str, str]:
     return _id(unverified.claims, "publisherId"), _id(unverified.claims, "customerId")
 
 
-# --- the signature -----------------------------------------------------------------------------------------
+# --- the signature ----------------------------------------------------------------------------------------
 
 
 async def check_signature(token: str, unverified: Unverified, known: Known) -> None:
@@ -154,7 +154,7 @@ class _Attempt:
         return False
 
 
-# --- the claims --------------------------------------------------------------------------------------------
+# --- the claims -------------------------------------------------------------------------------------------
 
 
 def check_claims(claims: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
@@ -197,7 +197,7 @@ def _issuer_problem(issuer: Any, known: Known) -> str:
     return "" if issuer in known.issuers else "not an issuer that the publisher lists"
 
 
-# --- the parts of a token ----------------------------------------------------------------------------------
+# --- the parts of a token ---------------------------------------------------------------------------------
 
 
 def _json_object(part: str) -> dict[str, Any]:

@@ -117,7 +117,7 @@ async def heartbeat(request: HttpRequest, id: str) -> HttpResponse:
     return JsonResponse(body)
 
 
-# --- who asks, and what for --------------------------------------------------------------------------------
+# --- who asks, and what for -------------------------------------------------------------------------------
 
 
 async def _customer(request: HttpRequest) -> Customer:
@@ -190,7 +190,7 @@ def _uuid(text: str) -> UUID:
         raise _no_such_session() from None
 
 
-# --- answers -----------------------------------------------------------------------------------------------
+# --- answers ----------------------------------------------------------------------------------------------
 
 
 def _granted(request: HttpRequest, key: AccountKey, listing: Listing) -> dict[str, Any]:

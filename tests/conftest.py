@@ -134,7 +134,7 @@ def server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="session")
 def asked_server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server with the handlers of `tests.requests.app`, for the requests line and its clients."""
+    """One server with the handlers of `tests.requests.app`, for the requests protocol and its clients."""
     with serving(databases, tmp_path_factory) as server:
         yield server
 

@@ -23,4 +23,4 @@ async def read(context: Context) -> None:
 
 
 def _row(id: str) -> Mapping[str, object] | None:
-    return ConnectionRecord.objects.filter(pk=id).values("line", "peer", "identity").first()
+    return ConnectionRecord.objects.filter(pk=id).values("protocol", "peer", "identity").first()

@@ -1,4 +1,4 @@
-"""The events line: walker calls over one socket and over 100, and a channel event to 500 sockets."""
+"""The events protocol: walker calls over one socket and over 100, and a channel event to 500 sockets."""
 
 from __future__ import annotations
 

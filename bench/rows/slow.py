@@ -24,7 +24,7 @@ SECONDS: Final = 4.0
 """10 MB for each reader: twice what the kernel and an outbox hold for one that does not read."""
 RECEIVE_BUFFER: Final = 16_384
 """Bytes that the kernel takes for the reader that stops; as it comes, that may be all of the 10 MB."""
-CLOSED: Final = 'switchboard_closed_total{close="slow",line="tokens"}'
+CLOSED: Final = 'switchboard_closed_total{close="slow",protocol="tokens"}'
 SERVE: Final = Contestant("Switchboard, `manage.py serve`", switchboard("serve", METRICS_OPEN="yes"))
 
 

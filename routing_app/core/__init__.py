@@ -1,5 +1,5 @@
 """What every protocol stands on: addresses, the hub, the outbox, presence, limits and the base consumer.
 
-The way of a message: `consumer` -> a line's `service` -> `hub.publish` -> local `outbox`es at once, and one
-envelope per loop turn and address over the channel layer to every other process that has the address.
+The way of a message: `consumer` -> a protocol's `service` -> `hub.publish` -> local `outbox`es at once, and
+one envelope per loop turn and address over the channel layer to every other process that has the address.
 """

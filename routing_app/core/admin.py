@@ -94,11 +94,11 @@ class ReadOnly(admin.ModelAdmin[Any]):
 class ConnectionAdmin(ReadOnly):
     """Connected clients of all workers whose lease holds."""
 
-    list_display = ("id", "line", "who", "peer", "worker", "connected_at")
-    list_filter = ("line",)
+    list_display = ("id", "protocol", "who", "peer", "worker", "connected_at")
+    list_filter = ("protocol",)
     search_fields = ("=id", "peer", "=identity")
     list_select_related = ("worker",)
-    fields = ("id", "line", "who", "peer", "worker", "connected_at")
+    fields = ("id", "protocol", "who", "peer", "worker", "connected_at")
     readonly_fields = fields
     actions = ("disconnect",)
     show_full_result_count = False
@@ -114,7 +114,7 @@ class ConnectionAdmin(ReadOnly):
     @admin.display(description="who")
     def who(self, row: ConnectionRecord) -> str:
         """The identity, masked where it is a credential."""
-        return shown_identity(row.line, row.identity)
+        return shown_identity(row.protocol, row.identity)
 
     @admin.action(description="Disconnect selected clients", permissions=["disconnect"])
     def disconnect(self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]) -> None:

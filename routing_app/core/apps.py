@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class CoreConfig(AppConfig):
-    """Rows every line shares."""
+    """Rows every protocol shares."""
 
     name = "routing_app.core"
     label = "core"

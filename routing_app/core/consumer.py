@@ -56,7 +56,7 @@ class Consumer(AsyncConsumer):
     _patience: asyncio.Timeout
 
     def __init__(self, protocol: str) -> None:
-        self.line = protocol
+        self.protocol_name = protocol
 
     # --- what a protocol overrides -----------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ class Consumer(AsyncConsumer):
         """A text frame. The next one is read when this returns."""
 
     async def received_bytes(self, data: bytes) -> None:
-        """A binary frame; refused with 1003 unless the line takes them."""
+        """A binary frame; refused with 1003 unless the protocol takes them."""
         self.refuse(Refusal.BINARY)
         self.connection.close(UNSUPPORTED_DATA)
 
@@ -89,11 +89,11 @@ class Consumer(AsyncConsumer):
         """Bounds of what waits for this client."""
         return self.worker.limits
 
-    # --- what a line calls -------------------------------------------------------------------------------
+    # --- what a protocol calls ----------------------------------------------------------------------------
 
     def refuse(self, reason: Refusal) -> None:
         """Count something that this client sent and did not get."""
-        metrics.REFUSED.labels(self.line, reason).inc()
+        metrics.REFUSED.labels(self.protocol_name, reason).inc()
 
     def header(self, name: bytes) -> str | None:
         """A request header, the last one of that name; None when it is missing."""
@@ -109,16 +109,16 @@ class Consumer(AsyncConsumer):
         """Serve one ASGI websocket scope."""
         self.scope = scope
         self.worker = current_worker()
-        self.protocol = self.worker.protocols[self.line]
+        self.protocol = self.worker.protocols[self.protocol_name]
         self._accepted = False
         if (await receive())["type"] != "websocket.connect":
             return
         self.peer = admission.peer_of(scope)
         try:
-            admission.check_origin(self.line, scope)
+            admission.check_origin(self.protocol_name, scope)
             await admission.enter(self.worker, self.peer)
         except Exception as error:
-            await self._reject(send, admission.refused_by(self.line, error))
+            await self._reject(send, admission.refused_by(self.protocol_name, error))
             return
         try:
             await self._admit_and_serve(receive, send)
@@ -129,7 +129,7 @@ class Consumer(AsyncConsumer):
         try:
             subprotocol = await self.admit() or handshake.first_offered(self.scope)
         except Exception as error:
-            await self._reject(send, admission.refused_by(self.line, error))
+            await self._reject(send, admission.refused_by(self.protocol_name, error))
             return
         self.connection = self._connect(send)
         try:
@@ -150,14 +150,14 @@ class Consumer(AsyncConsumer):
                 raise Refused(self.connection.close_sent)
         except Exception as error:
             self.connection.gone()
-            await self._reject(send, admission.refused_by(self.line, error))
+            await self._reject(send, admission.refused_by(self.protocol_name, error))
             return False
         try:
             await send(self._acceptance(subprotocol))
         except OSError:  # the client did not wait
             return False
         self._accepted = True
-        metrics.OPENED.labels(self.line).inc()
+        metrics.OPENED.labels(self.protocol_name).inc()
         self.connection.outbox.uncork()
         return True
 
@@ -172,7 +172,7 @@ class Consumer(AsyncConsumer):
         """A handler has failed, or the other end has not answered our close in time."""
         if self._patience.expired():
             return
-        refused = admission.refused_by(self.line, error)
+        refused = admission.refused_by(self.protocol_name, error)
         self.refuse(refused.reason)
         self.connection.on_close = None
         self.connection.close(refused.close)
@@ -181,7 +181,7 @@ class Consumer(AsyncConsumer):
         worker = self.worker
         connection = Connection(
             new_id(worker.id),
-            self.line,
+            self.protocol_name,
             self._writer(send),
             worker.flusher,
             self.protocol.encoder or NO_ENCODER,
@@ -199,7 +199,7 @@ class Consumer(AsyncConsumer):
 
     async def _read(self, receive: Any) -> None:
         bucket = TokenBucket(settings.MESSAGE_RATE, settings.MESSAGE_BURST)
-        counted = metrics.RECEIVED.labels(self.line)
+        counted = metrics.RECEIVED.labels(self.protocol_name)
         connection, limit = self.connection, self.max_message()
         while True:
             message = await receive()
@@ -238,7 +238,7 @@ class Consumer(AsyncConsumer):
 
     async def _reject(self, send: Any, refused: Refused) -> None:
         self.refuse(refused.reason)
-        logger.info("%s: handshake from %s refused: %s", self.line, self.peer, refused.close.reason)
+        logger.info("%s: handshake from %s refused: %s", self.protocol_name, self.peer, refused.close.reason)
         with suppress(OSError):  # the client did not wait
             await handshake.send_away(self.scope, send, refused.close)
 
@@ -252,4 +252,4 @@ class Consumer(AsyncConsumer):
         try:
             self.closed()
         except Exception:
-            logger.exception("%s: the clean-up of a line failed", self.line)
+            logger.exception("%s: the clean-up of a protocol failed", self.protocol_name)

@@ -7,20 +7,20 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 CONNECTIONS: Final = Gauge(
-    "switchboard_connections", "Open connections of this worker.", ["line"], multiprocess_mode="livesum"
+    "switchboard_connections", "Open connections of this worker.", ["protocol"], multiprocess_mode="livesum"
 )
-OPENED: Final = Counter("switchboard_opened_total", "Connections accepted.", ["line"])
+OPENED: Final = Counter("switchboard_opened_total", "Connections accepted.", ["protocol"])
 CLOSED: Final = Counter(
-    "switchboard_closed_total", "Connections that ended, by the name of their close.", ["line", "close"]
+    "switchboard_closed_total", "Connections that ended, by the name of their close.", ["protocol", "close"]
 )
-RECEIVED: Final = Counter("switchboard_received_total", "Frames read from clients.", ["line"])
+RECEIVED: Final = Counter("switchboard_received_total", "Frames read from clients.", ["protocol"])
 PUBLISHED: Final = Counter("switchboard_published_total", "Messages given to the hub.")
 DELIVERED: Final = Counter("switchboard_delivered_total", "Frames put into outboxes.")
 LOST: Final = Counter(
     "switchboard_lost_total", "Messages, or frames to one connection, that were lost.", ["reason"]
 )
 REFUSED: Final = Counter(
-    "switchboard_refused_total", "What clients sent and was refused.", ["line", "reason"]
+    "switchboard_refused_total", "What clients sent and was refused.", ["protocol", "reason"]
 )
 KEY_FETCHES: Final = Counter(
     "switchboard_jwks_fetches_total", "Fetches of keys that publishers offer at a URL.", ["outcome"]

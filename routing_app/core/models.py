@@ -39,8 +39,8 @@ class Worker(models.Model):
     started_at = models.DateTimeField(db_default=Now())
     renewed_at = models.DateTimeField(db_default=Now(), db_index=True)
     leased_at = models.DateTimeField(null=True, blank=True)
-    """The `witnessed` time of the last renewal (`reach.py`), which a line goes by that gives away what hung
-    on it."""
+    """The `witnessed` time of the last renewal (`reach.py`), for protocols that
+    give away what hung on the lease."""
 
     objects = WorkerQuerySet.as_manager()
 
@@ -79,7 +79,7 @@ class ConnectionRecord(models.Model):
 
     id = models.CharField(primary_key=True, max_length=32)
     worker = models.ForeignKey(Worker, models.CASCADE, related_name="connections")
-    line = models.CharField(max_length=16, db_index=True)
+    protocol = models.CharField(max_length=16, db_index=True)
     identity = models.CharField(max_length=255, blank=True, db_index=True)
     peer = models.CharField(max_length=64, blank=True)
     connected_at = models.DateTimeField()
@@ -91,7 +91,7 @@ class ConnectionRecord(models.Model):
         ordering: ClassVar = ["-connected_at", "id"]
 
     def __str__(self) -> str:
-        return f"{self.line} {self.id}"
+        return f"{self.protocol} {self.id}"
 
 
 class Subscription(models.Model):

@@ -1,4 +1,4 @@
-"""Publish to addresses of any line: what `/api/publish`, the requests line, the admin and scripts call."""
+"""Publish to addresses of any protocol: for `/api/publish`, the requests protocol, the admin, scripts."""
 
 from __future__ import annotations
 

@@ -61,11 +61,11 @@ class Endpoint:
 
     def __init__(
         self,
-        line: str,
+        protocol: str,
         application: Callable[[EngineSession], Application],
         options: EngineOptions,
     ) -> None:
-        self._line = line
+        self._protocol = protocol
         self._application = application
         self._options = options
 
@@ -80,10 +80,10 @@ class Endpoint:
 
     def desk(self, worker: Worker) -> EngineState:
         """A new desk, which the protocol keeps as `engineio`."""
-        return EngineState(worker, self._options, self._application, self._line)
+        return EngineState(worker, self._options, self._application, self._protocol)
 
     def _desk(self, worker: Worker) -> EngineState:
-        desk: EngineState = worker.protocols[self._line].engineio
+        desk: EngineState = worker.protocols[self._protocol].engineio
         return desk
 
     # --- HTTP --------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ class Endpoint:
     async def _serve_http(self, scope: Any, receive: Any, send: Any) -> None:
         headers = cross_origin(scope)
         try:
-            admission.check_origin(self._line, scope)
+            admission.check_origin(self._protocol, scope)
             if scope["method"] == "OPTIONS":
                 await respond(send, 204, b"", headers + _preflight(scope))
                 return
@@ -157,7 +157,7 @@ class Endpoint:
         if (await receive())["type"] != "websocket.connect":
             return
         try:
-            admission.check_origin(self._line, scope)
+            admission.check_origin(self._protocol, scope)
             request = read_request(scope)
             channel = PacketSocket(scope, receive, send, request, self._options.max_payload)
             if request.sid:
@@ -220,12 +220,12 @@ class Endpoint:
         return self._desk(worker)
 
     def _counted(self, error: Exception) -> Refused:
-        refused = admission.refused_by(self._line, error)
+        refused = admission.refused_by(self._protocol, error)
         self._count(refused.reason)
         return refused
 
     def _count(self, reason: Refusal) -> None:
-        metrics.REFUSED.labels(self._line, reason).inc()
+        metrics.REFUSED.labels(self._protocol, reason).inc()
 
 
 async def _guarded(session: EngineSession, channel: PacketSocket) -> None:

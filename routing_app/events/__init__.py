@@ -1,1 +1,1 @@
-"""The events line: the Jac Cloud websocket, with walkers written in Python."""
+"""The events protocol: the Jac Cloud websocket, with walkers written in Python."""

@@ -1,4 +1,4 @@
-"""Django admin of the events line: users with their roots, login tokens, channels; send and revoke."""
+"""Django admin of the events protocol: users with their roots, login tokens, channels; send and revoke."""
 
 from __future__ import annotations
 

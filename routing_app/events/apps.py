@@ -1,4 +1,4 @@
-"""The events line as a Django app; it finds the walkers of every other app."""
+"""The events protocol as a Django app; it finds the walkers of every other app."""
 
 from __future__ import annotations
 

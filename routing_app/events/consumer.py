@@ -1,4 +1,4 @@
-"""The events line's socket, `/websocket`."""
+"""The events protocol's socket, `/websocket`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the events line counts beside the core's metrics."""
+"""What the events protocol counts beside the core's metrics."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Final
 from prometheus_client import Counter
 
 WALKERS: Final = Counter("switchboard_walkers_total", "Runs of walkers, by how they ended.", ["outcome"])
-LOGINS: Final = Counter("switchboard_logins_total", "Logins of the events line, by outcome.", ["outcome"])
+LOGINS: Final = Counter("switchboard_logins_total", "Logins of the events protocol, by outcome.", ["outcome"])

@@ -1,4 +1,4 @@
-"""Rows of the events line: roots of users, login tokens, channels with rules."""
+"""Rows of the events protocol: roots of users, login tokens, channels with rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notify sockets of the events line: from a walker, a view, a command, a signal or a shell, in any process.
+"""Notify sockets of the events protocol: from a walker, view, command, signal or shell, in any process.
 
 Each function takes ids and any value with a JSON form, which the sockets get as it is, unwrapped. Unknown ids
 are skipped; a repeated id is notified repeatedly. What has no JSON form raises TypeError, too large a one

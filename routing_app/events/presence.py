@@ -1,4 +1,4 @@
-"""Who is connected to the events line now, on any worker: presence seen as users and channels."""
+"""Who is connected to the events protocol now, on any worker: presence seen as users and channels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PREFIX = "channel:"
 
 
 def sockets() -> QuerySet[ConnectionRecord]:
-    """The sockets of the events line."""
-    return ConnectionRecord.objects.present().filter(line="events")
+    """The sockets of the events protocol."""
+    return ConnectionRecord.objects.present().filter(protocol="events")
 
 
 def sockets_of(root_id: str) -> QuerySet[ConnectionRecord]:

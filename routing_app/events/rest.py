@@ -1,4 +1,4 @@
-"""What the REST endpoints of the events line share: bearer tokens, bodies, and errors in FastAPI's shapes.
+"""Shared by the REST endpoints of the events protocol: bearer tokens, bodies, errors in FastAPI's shapes.
 
 The original is a FastAPI application; its clients read `detail`.
 """
@@ -88,7 +88,7 @@ class HasToken(BasePermission):
 
 
 class EventsView(APIView):
-    """A view of the events line; answers errors as the original does."""
+    """A view of the events protocol; answers errors as the original does."""
 
     describes_own_errors = True
     authentication_classes: Sequence[type[BaseAuthentication]] = (BearerAuthentication,)

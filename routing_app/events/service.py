@@ -1,4 +1,4 @@
-"""The rules of the events line: accounts, and where an event goes."""
+"""The rules of the events protocol: accounts, and where an event goes."""
 
 from __future__ import annotations
 

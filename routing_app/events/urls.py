@@ -1,4 +1,4 @@
-"""HTTP paths of the events line, as the original has them, below the server's root."""
+"""HTTP paths of the events protocol, as the original has them, below the server's root."""
 
 from __future__ import annotations
 

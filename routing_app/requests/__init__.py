@@ -1,1 +1,1 @@
-"""The requests line: the Connection object of `wyre`, with request, partial answers, reply and error."""
+"""The requests protocol: the Connection object of `wyre`, with request, partial answers, reply and error."""

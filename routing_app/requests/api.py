@@ -1,4 +1,4 @@
-"""The REST face of the requests line: ask a connected client, or tell it something."""
+"""The REST face of the requests protocol: ask a connected client, or tell it something."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ANSWERS = {200: AnswerSerializer, **FAILURES}
 
 
 class RequestView(APIView):
-    """Ask one client of the requests line, on whatever worker it is."""
+    """Ask one client of the requests protocol, on whatever worker it is."""
 
     scopes: ClassVar = {"POST": Scope.PUBLISH}
 
@@ -67,7 +67,7 @@ class RequestView(APIView):
 
 
 class SendView(APIView):
-    """Send one client of the requests line a message, on whatever worker it is."""
+    """Send one client of the requests protocol a message, on whatever worker it is."""
 
     scopes: ClassVar = {"POST": Scope.PUBLISH}
 

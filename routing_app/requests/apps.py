@@ -1,4 +1,4 @@
-"""The requests line as a Django app; it finds the handlers of every other app."""
+"""The requests protocol as a Django app; it finds the handlers of every other app."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class RequestsConfig(AppConfig):
 
     name = "routing_app.requests"
     label = "requests"
-    verbose_name = "Requests line"
+    verbose_name = "Requests protocol"
 
     def ready(self) -> None:
         """Import every installed app's `requests.py`, as the admin imports `admin.py`."""

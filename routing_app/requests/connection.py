@@ -24,7 +24,7 @@ LONGEST_LOOK_SECONDS: Final = 0.1
 
 
 class Connection:
-    """One client of this line."""
+    """One client of this protocol."""
 
     def __init__(self, inner: core.Connection, codec: Codec, receipts: bool, rights: Rights = NOBODY) -> None:
         self.inner = inner

@@ -1,4 +1,4 @@
-"""The requests line's socket, `/connection`."""
+"""The requests protocol's socket, `/connection`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DeliveryEncoder:
 
 
 class RequestsConsumer(Consumer):
-    """One client of the requests line."""
+    """One client of the requests protocol."""
 
     protocol: Requests
     codec: ClassVar[Codec] = Codec()

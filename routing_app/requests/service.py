@@ -28,7 +28,7 @@ Message = dict[str, Any]
 
 
 async def publish(client: Connection, message: Message) -> Message:
-    """Publish to addresses of any line, as `POST /api/publish`. Raises RequestDenied."""
+    """Publish to addresses of any protocol, as `POST /api/publish`. Raises RequestDenied."""
     await _require(client, Scope.PUBLISH)
     addresses = _addresses(message)
     if "message" not in message:
@@ -123,7 +123,9 @@ def _presence(address: str) -> Message:
     kind, _, name = address.partition(":")
     present = ConnectionRecord.objects.present()
     rows = present.filter(pk=name) if kind == "connection" else present.hearing(address)
-    listed = rows.order_by("connected_at", "id").values("id", "line", "identity", "connected_at")[:MAX_LISTED]
+    listed = rows.order_by("connected_at", "id").values("id", "protocol", "identity", "connected_at")[
+        :MAX_LISTED
+    ]
     connections = [{**row, "connected_at": row["connected_at"].isoformat()} for row in listed]
     count = len(connections) if len(connections) < MAX_LISTED else rows.count()
     return {"connections": connections, "count": count}

@@ -1,4 +1,4 @@
-"""The requests line's texts: one JSON object a frame, three control fields beside the application's own.
+"""The requests protocol's texts: one JSON object a frame, three control fields beside the application's own.
 
 Facts: this folder's README.md, "Frames". Only `RequestWireError` and `ValueError` are raised here.
 """

@@ -1,1 +1,1 @@
-"""The rooms line: the 2-IMMERSE websocket-service, over every generation of Socket.IO and plain sockets."""
+"""The rooms protocol: 2-IMMERSE's websocket-service, over all generations of Socket.IO and plain sockets."""

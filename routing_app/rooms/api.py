@@ -69,13 +69,13 @@ class RoomSerializer(StrictModelSerializer[Room]):
 class MemberSerializer(serializers.ModelSerializer[Membership]):
     """One member of a room."""
 
-    line = serializers.CharField(source="connection.line")
+    protocol = serializers.CharField(source="connection.protocol")
     peer = serializers.CharField(source="connection.peer")
     worker = serializers.CharField(source="connection.worker_id")
 
     class Meta:
         model = Membership
-        fields = ("connection", "nickname", "joined_at", "line", "peer", "worker")
+        fields = ("connection", "nickname", "joined_at", "protocol", "peer", "worker")
 
 
 class MessageSerializer(serializers.Serializer[Any]):

@@ -1,4 +1,4 @@
-"""The rooms line as a Django app."""
+"""The rooms protocol as a Django app."""
 
 from __future__ import annotations
 

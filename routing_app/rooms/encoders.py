@@ -10,11 +10,11 @@ from routing_app.engineio.wire import MESSAGE as ENGINE_MESSAGE
 from routing_app.rooms import wire
 
 API_SENDER: Final = "API"
-"""Sender of a message that no client of this line sent."""
+"""Sender of a message that no client of this protocol sent."""
 
 
 def arguments(publication: Publication, address: str) -> list[Any]:
-    """`[event, argument, ...]`: an ordinary message is an EVENT, what this line publishes is as it says."""
+    """`[event, argument, ...]`: an ordinary message is an EVENT, this protocol's own are as they say."""
     if publication.event != MESSAGE:
         return [publication.event, *publication.message]
     event = {

@@ -25,12 +25,12 @@ from routing_app.rooms.records import MembershipEntry, Verb, Verdict
 
 logger = logging.getLogger(__name__)
 
-LINE: Final = "rooms"
+PROTOCOL: Final = "rooms"
 
 
 def ignore(member: Member, reason: str, refusal: Refusal = Refusal.MALFORMED) -> None:
     """Count and log an event that has no effect."""
-    metrics.REFUSED.labels(LINE, refusal).inc()
+    metrics.REFUSED.labels(PROTOCOL, refusal).inc()
     logger.info("/%s: an event of %s is ignored: %s", member.namespace, member.connection.id, reason)
 
 
@@ -159,6 +159,6 @@ def unavailable(member: Member, error: Exception) -> None:
     Nothing else could be told by what every client understands; and what was not done, or only perhaps, ends
     with the connection.
     """
-    metrics.REFUSED.labels(LINE, Refusal.UNAVAILABLE).inc()
+    metrics.REFUSED.labels(PROTOCOL, Refusal.UNAVAILABLE).inc()
     logger.warning("/%s: the database does not answer: %s", member.namespace, type(error).__name__)
     member.connection.close(UNAVAILABLE)

@@ -14,7 +14,7 @@ from routing_app.engineio.socketio.socket import Ack, NamespaceSocket
 from routing_app.rooms import lobby, service, wire
 from routing_app.rooms.encoders import SocketEncoder
 from routing_app.rooms.members import Member
-from routing_app.rooms.membership import LINE
+from routing_app.rooms.membership import PROTOCOL
 
 
 class RoomNamespace:
@@ -63,7 +63,7 @@ NAMESPACES: Final = {f"/{name}": RoomNamespace(name) for name in wire.NAMESPACES
 
 
 def _client(session: EngineSession) -> SocketClient:
-    return SocketClient(session, current_worker(), LINE, NAMESPACES)
+    return SocketClient(session, current_worker(), PROTOCOL, NAMESPACES)
 
 
 def _options() -> EngineOptions:
@@ -75,5 +75,5 @@ def _options() -> EngineOptions:
     )
 
 
-endpoint: Final = Endpoint(LINE, _client, _options())
+endpoint: Final = Endpoint(PROTOCOL, _client, _options())
 """Serves `/socket.io/`, HTTP and WebSocket."""

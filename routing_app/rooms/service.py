@@ -76,7 +76,7 @@ async def _notify(member: Member, event: wire.Notify) -> None:
 
 
 def _publication(member: Member, event: wire.Notify, key: RoomKey) -> Publication:
-    """A usual EVENT travels as a message of a sender, so that every line can read it."""
+    """A usual EVENT travels as a message of a sender, so that every protocol can read it."""
     to, exclude = (address(*key),), member.connection.id
     if event.event != "EVENT":
         return Publication(to, [event.message], event.event, exclude=exclude)

@@ -1,1 +1,1 @@
-"""The token line: sai's WebSockets message broker (`abc1,group/,abc3|Hello`)."""
+"""The tokens protocol: sai's WebSockets message broker (`abc1,group/,abc3|Hello`)."""

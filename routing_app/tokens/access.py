@@ -153,7 +153,7 @@ async def watch(worker: Worker) -> None:
 
 async def close_revoked(worker: Worker) -> int:
     """End the connections of this process whose token is not enabled; how many there were."""
-    mine = [connection for connection in worker.hub.connections() if connection.line == "tokens"]
+    mine = [connection for connection in worker.hub.connections() if connection.protocol == "tokens"]
     try:
         known = await query(_enabled_among, sorted({connection.identity for connection in mine}))
     except Exception as error:

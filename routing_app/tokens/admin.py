@@ -108,7 +108,7 @@ class TokenAdmin(admin.ModelAdmin[RegisteredToken]):
         """End their connections now; they may come back."""
         messages.success(request, f"Clients of {service.disconnect(_all(queryset))} tokens told to go.")
 
-    # --- many at once --------------------------------------------------------------------------------------
+    # --- many at once -------------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
         """The page for many tokens beside the stock ones."""

@@ -1,4 +1,4 @@
-"""The token line as a Django app."""
+"""The tokens protocol as a Django app."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ class TokensConfig(AppConfig):
 
     name = "routing_app.tokens"
     label = "tokens"
-    verbose_name = "Token line"
+    verbose_name = "Tokens protocol"

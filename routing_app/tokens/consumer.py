@@ -1,4 +1,4 @@
-"""The token line's socket, `/ws`."""
+"""The tokens protocol's socket, `/ws`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class TextEncoder:
-    """A publication as this line's clients understand it: text, or the original's JSON string."""
+    """A publication as this protocol's clients understand it: text, or the original's JSON string."""
 
     per_address = False
 
@@ -29,7 +29,7 @@ class TextEncoder:
 
 
 class TokenConsumer(Consumer):
-    """One client of the token line."""
+    """One client of the tokens protocol."""
 
     _recorded: asyncio.Future[None]
     """The write of presence that was begun last."""

@@ -1,4 +1,4 @@
-"""The rules of the token line: registering, revoking, listing and broadcasting.
+"""The rules of the tokens protocol: registering, revoking, listing and broadcasting.
 
 Everything here uses the ORM or publishes, and is called from synchronous code: views, the admin, commands.
 What sockets ask is in `gate.py`, what is imported in `table.py`.
@@ -200,7 +200,7 @@ def clients() -> dict[str, str]:
     A connection without a network address of its own (a Unix socket, a proxy) is known by its id, or by the
     address and its id.
     """
-    rows = ConnectionRecord.objects.present().filter(line="tokens").order_by("connected_at", "id")
+    rows = ConnectionRecord.objects.present().filter(protocol="tokens").order_by("connected_at", "id")
     found: dict[str, str] = {}
     for id, peer, token in rows.values_list("id", "peer", "identity"):
         name = f"{peer}#{id}" if peer in found else peer or id

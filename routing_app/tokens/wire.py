@@ -1,4 +1,4 @@
-"""The token line's texts: what a client sends, what it gets, and which addresses a token stands for.
+"""The tokens protocol's texts: what a client sends, what it gets, and which addresses a token stands for.
 
 The rules are numbered as in this folder's README.md ("Decisions"). Only `TokenWireError` is raised here.
 """
@@ -153,7 +153,7 @@ def addresses_of(token: str) -> tuple[Address, ...]:
 
 
 def payload_of(message: Any) -> str:
-    """A published JSON value as this line's payload: a string as it is, anything else as JSON."""
+    """A published JSON value as this protocol's payload: a string as it is, anything else as JSON."""
     if isinstance(message, str):
         return message
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))

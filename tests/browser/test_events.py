@@ -1,4 +1,4 @@
-"""A real browser on the events line: the original documentation's own snippets, and the example's page."""
+"""A real browser on the events protocol: the original documentation's snippets, the example's page."""
 
 from __future__ import annotations
 

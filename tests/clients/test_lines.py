@@ -1,4 +1,4 @@
-"""Every line at once: a client of the requests line reaches clients of the others, and hears them.
+"""Every line at once: a client of the requests protocol reaches clients of the others, and hears them.
 
 The others speak their own protocols: tokens, events and plain rooms by raw frames, Socket.IO's rooms by the
 reference implementation's clients, the newest and the oldest that is known to be in use.
@@ -114,10 +114,10 @@ async def test_what_each_line_sends_is_heard_as_a_delivery(neighbours: Neighbour
     ours.on("delivery", heard.put_nowait)
     await ours.subscribe(f"token:{name}", f"channel:{name}", f"room:bus/{name}")
 
-    await neighbours.token.send(f"{name}|from the token line")
-    assert await asyncio.wait_for(heard.get(), SECONDS) == Delivery(f"token:{name}", "from the token line")
+    await neighbours.token.send(f"{name}|from tokens")
+    assert await asyncio.wait_for(heard.get(), SECONDS) == Delivery(f"token:{name}", "from tokens")
 
-    chat = {"type": "chat", "data": {"text": "from the events line"}}
+    chat = {"type": "chat", "data": {"text": "from events"}}
     await neighbours.events.send(json.dumps({"type": "channel", "channel_ids": [name], "data": chat}))
     assert await asyncio.wait_for(heard.get(), SECONDS) == Delivery(f"channel:{name}", chat)
 

@@ -98,8 +98,8 @@ class Ledger:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._open = Counted("switchboard_connections", line=LINE)
-        self.opened = Counted("switchboard_opened_total", line=LINE)
+        self._open = Counted("switchboard_connections", protocol=LINE)
+        self.opened = Counted("switchboard_opened_total", protocol=LINE)
 
     async def is_clean(self) -> bool:
         """True when nothing is left of any connection: hub, layer, seats, gauges, presence after commit."""
@@ -119,7 +119,7 @@ class Ledger:
 
 
 def refusals(reason: Refusal) -> Counted:
-    return Counted("switchboard_refused_total", line=LINE, reason=reason)
+    return Counted("switchboard_refused_total", protocol=LINE, reason=reason)
 
 
 async def fail(probe: Probe) -> None:

@@ -21,12 +21,12 @@ def operator(client: Client) -> Client:
 
 @pytest.fixture
 def connected() -> ConnectionRecord:
-    """A client of the token line, whose token is its credential."""
+    """A client of the tokens protocol, whose token is its credential."""
     worker = Worker.objects.create(id="0123456789abcdef", host="host", pid=1)
     return ConnectionRecord.objects.create(
         id="0123456789abcdef0123456789ab",
         worker=worker,
-        line="tokens",
+        protocol="tokens",
         identity="credential",
         peer="10.0.0.1:4000",
         connected_at=timezone.now(),

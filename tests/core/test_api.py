@@ -29,9 +29,11 @@ def connected() -> list[str]:
     """Ids of two clients of a living worker, the newest first."""
     worker = Worker.objects.create(id="0123456789abcdef", host="host", pid=1)
     ids = [f"{worker.id}{number:012x}" for number in range(2)]
-    for id, line in zip(ids, ["tokens", "events"], strict=True):
-        row = ConnectionRecord.objects.create(id=id, worker=worker, line=line, connected_at=timezone.now())
-        Subscription.objects.create(connection=row, address=f"token:{line}")
+    for id, name in zip(ids, ["tokens", "events"], strict=True):
+        row = ConnectionRecord.objects.create(
+            id=id, worker=worker, protocol=name, connected_at=timezone.now()
+        )
+        Subscription.objects.create(connection=row, address=f"token:{name}")
     return ids[::-1]
 
 
@@ -43,20 +45,20 @@ def test_clients_are_listed_and_narrowed(api: Client, connected: list[str]) -> N
     events, tokens = connected
 
     assert ids(api) == [events, tokens]
-    assert ids(api, "?line=tokens") == [tokens]
+    assert ids(api, "?protocol=tokens") == [tokens]
     assert ids(api, "?address=token:events") == [events]
-    assert ids(api, "?line=tokens&address=token:events") == []
+    assert ids(api, "?protocol=tokens&address=token:events") == []
     assert ids(api, "?page_size=1&page=2") == [tokens]
-    assert api.get(f"/api/clients/{tokens}/").json()["line"] == "tokens"
+    assert api.get(f"/api/clients/{tokens}/").json()["protocol"] == "tokens"
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/api/clients/?line=%00",
+        "/api/clients/?protocol=%00",
         "/api/clients/?address=a%00b",
         "/api/clients/?address=%ff%fe",
-        "/api/clients/?line=" + "x" * 5000,
+        "/api/clients/?protocol=" + "x" * 5000,
         "/api/clients/?page=99999999999999999999",
         "/api/clients/?page_size=0",
         "/api/clients/" + "f" * 3000 + "/",
@@ -83,7 +85,7 @@ def test_a_strange_url_is_answered(api: Client, path: str) -> None:
 def test_what_is_refused_is_counted(
     api: Client, path: str, body: dict[str, Any], key: str, status: int, reason: str
 ) -> None:
-    refused = Counted("switchboard_refused_total", line="api", reason=reason)
+    refused = Counted("switchboard_refused_total", protocol="api", reason=reason)
     headers = {"X-API-Key": key} if key else {}
 
     answer = api.post(path, body, content_type="application/json", headers=headers)
@@ -97,14 +99,14 @@ def test_an_outage_is_counted(api: Client, monkeypatch: pytest.MonkeyPatch) -> N
         raise OperationalError("connection refused")
 
     monkeypatch.setattr(keys, "find", find)
-    refused = Counted("switchboard_refused_total", line="api", reason="unavailable")
+    refused = Counted("switchboard_refused_total", protocol="api", reason="unavailable")
 
     assert api.get("/api/clients/").status_code == 503
     assert refused.grown == 1
 
 
 async def test_a_socket_path_that_nobody_serves_is_counted() -> None:
-    refused = Counted("switchboard_refused_total", line="none", reason="path")
+    refused = Counted("switchboard_refused_total", protocol="none", reason="path")
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

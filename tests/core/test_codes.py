@@ -12,7 +12,7 @@ pytestmark = pytest.mark.once
 
 RANGES = {Advice.STAY_AWAY: range(4000, 4100), Advice.LATER: range(4100, 4200), Advice.NOW: range(4200, 4300)}
 TOKENS_OWN = codes.TOKEN_UNREGISTERED
-"""4403 is the code that the token line has always sent."""
+"""4403 is the code that the tokens protocol has always sent."""
 
 
 def test_codes_and_names_are_unique_also_among_the_portable_ones():

@@ -24,7 +24,7 @@ from tests.core.sockets import LINE, Client, Ledger, Probe, fail, raises, refusa
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-# --- in -----------------------------------------------------------------------------------------------------
+# --- in ---------------------------------------------------------------------------------------------------
 
 
 async def test_a_socket_that_is_served(probe: type[Probe], ledger: Ledger):
@@ -102,8 +102,8 @@ async def test_a_kick_before_the_accept_refuses(probe: type[Probe], ledger: Ledg
 
 
 async def test_closes_are_counted_for_what_was_opened(probe: type[Probe], worker: Worker):
-    closes = [Counted("switchboard_closed_total", line=LINE, close=close.name) for close in codes.CLOSES]
-    opened = Counted("switchboard_opened_total", line=LINE)
+    closes = [Counted("switchboard_closed_total", protocol=LINE, close=close.name) for close in codes.CLOSES]
+    opened = Counted("switchboard_opened_total", protocol=LINE)
     probe.act = {"opened": fail}
     await Client(probe).refused()
     probe.act = {}
@@ -279,7 +279,7 @@ async def test_publishing_while_the_worker_starts_does_not_disturb_it(worker: Wo
     assert worker.serving
 
 
-# --- limits -------------------------------------------------------------------------------------------------
+# --- limits -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

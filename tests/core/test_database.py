@@ -63,7 +63,7 @@ class Many:
         Worker.objects.bulk_create([Worker(id=name, host="h", pid=1) for name in names])
 
 
-# --- queries ------------------------------------------------------------------------------------------------
+# --- queries ----------------------------------------------------------------------------------------------
 
 
 async def test_queries_run_side_by_side_as_many_as_there_are_threads():
@@ -148,7 +148,7 @@ async def waiter(future: asyncio.Future[Any]) -> Any:
     return await future
 
 
-# --- grouped writes -----------------------------------------------------------------------------------------
+# --- grouped writes ---------------------------------------------------------------------------------------
 
 
 async def test_a_waiter_is_told_after_the_commit(

@@ -167,7 +167,7 @@ def test_one_that_says_goodbye_with_nothing_outstanding_leaves_no_gap(desk: Desk
     assert not desk.inbox.recovering
 
 
-# --- the log ------------------------------------------------------------------------------------------------
+# --- the log ----------------------------------------------------------------------------------------------
 
 
 def test_the_log_gives_what_is_asked_for_and_says_when_the_last_lost_one_was_published() -> None:
@@ -188,7 +188,7 @@ def test_the_log_gives_what_is_asked_for_and_says_when_the_last_lost_one_was_pub
     assert numbers(10, 1000) == ([], None)
 
 
-# --- clocks -------------------------------------------------------------------------------------------------
+# --- clocks -----------------------------------------------------------------------------------------------
 
 
 def test_the_quickest_of_the_last_readings_is_the_best() -> None:

@@ -91,7 +91,7 @@ def counting(connection: Connection) -> list[int]:
     return told
 
 
-# --- nobody is missed ---------------------------------------------------------------------------------------
+# --- nobody is missed -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first_word", ["heartbeat", "message"])
@@ -205,7 +205,7 @@ async def test_a_long_log_comes_in_parts(lagging: Cluster, time: Time):
         assert await heard(ear, 50) == list(range(50))
 
 
-# --- the past is for nobody ---------------------------------------------------------------------------------
+# --- the past is for nobody -------------------------------------------------------------------------------
 
 
 BREAKS: dict[str, Callable[[Node, Node], tuple[Callable[[], None], Callable[[], None]]]] = {
@@ -298,7 +298,7 @@ async def test_what_was_under_way_for_long_is_not_for_those_who_came_meanwhile(l
     assert await heard(young) == [2]
 
 
-# --- who is told of what is lost ---------------------------------------------------------------------------
+# --- who is told of what is lost --------------------------------------------------------------------------
 
 
 async def test_only_those_are_told_who_had_subscribed_when_the_lost_ones_were_published(

@@ -85,7 +85,7 @@ async def age(office: Office, seconds: float) -> None:
     await query(Worker.objects.filter(id=office.id).update, renewed_at=ago, leased_at=ago)
 
 
-# --- the copy -----------------------------------------------------------------------------------------------
+# --- the copy ---------------------------------------------------------------------------------------------
 
 
 async def test_a_connection_is_listed_with_all_that_it_hears(office: Callable[[], Office]):
@@ -94,7 +94,12 @@ async def test_a_connection_is_listed_with_all_that_it_hears(office: Callable[[]
     await one.writes.settled()
     row = await query(lambda: ConnectionRecord.objects.select_related("worker").get())
 
-    assert (row.id, row.line, row.identity, row.peer) == (connection.id, "test", "somebody", "10.0.0.1:4000")
+    assert (row.id, row.protocol, row.identity, row.peer) == (
+        connection.id,
+        "test",
+        "somebody",
+        "10.0.0.1:4000",
+    )
     assert row.worker.id == one.id
     assert await listing("token:a") == await listing("token:b") == {connection.id}
     assert await listing("token:c") == set()
@@ -167,7 +172,7 @@ async def test_a_text_that_no_database_takes_spoils_nothing(office: Callable[[],
     assert await query(Subscription.objects.count) == 2
 
 
-# --- the lease ----------------------------------------------------------------------------------------------
+# --- the lease --------------------------------------------------------------------------------------------
 
 
 async def test_a_dead_workers_connections_are_in_no_listing_and_swept_later(office: Callable[[], Office]):
@@ -369,7 +374,7 @@ async def alive_again(office: Office) -> None:
     raise AssertionError("not renewed")
 
 
-# --- a database that is out ---------------------------------------------------------------------------------
+# --- a database that is out -------------------------------------------------------------------------------
 
 
 @pytest.fixture

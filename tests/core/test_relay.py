@@ -293,7 +293,7 @@ async def test_a_mass_arrival_is_subscribed_in_rounds(lagging: Cluster):
     assert sorted(await heard(ear, 95)) == list(range(95))
 
 
-# --- a Redis that goes and comes back ----------------------------------------------------------------------
+# --- a Redis that goes and comes back ---------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A client of the events line on the `websockets` package, and its accounts over HTTP."""
+"""A client of the events protocol on the `websockets` package, and its accounts over HTTP."""
 
 from __future__ import annotations
 

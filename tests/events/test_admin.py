@@ -1,4 +1,4 @@
-"""The Django admin of the events line, as an operator uses it: pages and forms, with sockets looking on."""
+"""The Django admin of the events protocol, as operators use it: pages and forms, with sockets looking on."""
 
 from __future__ import annotations
 

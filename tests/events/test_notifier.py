@@ -130,7 +130,7 @@ async def test_on_a_loop_the_notifier_publishes_and_does_not_wait(monkeypatch: p
     assert published == [(("channel:a",), {"n": 1}), (("channel:b",), {"n": 1})]
 
 
-# --- the decorator -----------------------------------------------------------------------------------------
+# --- the decorator ----------------------------------------------------------------------------------------
 
 
 def test_a_walker_is_still_its_function():
@@ -218,7 +218,7 @@ def test_a_node_name_can_be_taken_once():
             node(name)(lambda hex_id: hex_id)
 
 
-# --- running -----------------------------------------------------------------------------------------------
+# --- running ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)

@@ -215,7 +215,7 @@ def test_a_parameter_of_an_enumeration_or_of_several_values_is_one_in_the_docume
 @pytest.mark.parametrize(
     "path",
     [
-        "clients/?line=%00",
+        "clients/?protocol=%00",
         "clients/?address=%00",
         "rooms/?namespace=%00",
         "tokens/?source=%00",

@@ -136,7 +136,7 @@ class Cluster:
 
 
 class Listener:
-    """A client of the token line that keeps what it hears, and the code it was closed with."""
+    """A client of the tokens protocol that keeps what it hears, and the code it was closed with."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket

@@ -165,7 +165,7 @@ class Proxy:
             raise
         return await asyncio.open_connection(sock=to_server, limit=CHUNK)
 
-    # --- its own loop --------------------------------------------------------------------------------------
+    # --- its own loop -------------------------------------------------------------------------------------
 
     async def _cut(self) -> int:
         links = dict(self._links)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.once
 logger = logging.getLogger("measured")
 
 SLOW = 4100
-CLOSED_AS_SLOW = 'switchboard_closed_total{close="slow",line="tokens"}'
+CLOSED_AS_SLOW = 'switchboard_closed_total{close="slow",protocol="tokens"}'
 MANY = 250
 """Messages of 40 kB, 10 MB: the kernel takes up to four for a slow client, and the outbox one."""
 FILLING = "x" * 40_000

@@ -72,6 +72,6 @@ async def heard_by(client: Client, count: int) -> dict[str, list[int]]:
 
 async def workers_of(broker: Server) -> int:
     """How many workers have clients."""
-    request = Request(f"{broker.url}/api/clients/?line=rooms", headers={"X-API-Key": broker.api_key})
+    request = Request(f"{broker.url}/api/clients/?protocol=rooms", headers={"X-API-Key": broker.api_key})
     with await asyncio.to_thread(urlopen, request) as response:
         return len({row["worker"] for row in json.load(response)["results"]})

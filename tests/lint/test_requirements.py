@@ -17,7 +17,7 @@ pytestmark = pytest.mark.once
 
 BROUGHT = "# What the packages above bring with them"
 
-PACKAGES = ("broker_project", "routing_app", "sessions_app")
+PACKAGES = ("broker_project", "routing_app", "sessions_app", "switchboard", "switchboard_server")
 OWNERS = packages_distributions()
 
 

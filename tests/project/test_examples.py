@@ -34,9 +34,9 @@ PROGRAMS = {
 }
 
 
-def blocks(line: str, language: str) -> list[str]:
-    """The examples of one line in one language, in order."""
-    _, _, section = README.partition(f"\n## Try the {line} line\n")
+def blocks(protocol: str, language: str) -> list[str]:
+    """The examples of one protocol in one language, in order."""
+    _, _, section = README.partition(f"\n## Try the {protocol} protocol\n")
     return re.findall(rf"^```{language}\n(.*?)^```", section.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
 
 
@@ -111,26 +111,26 @@ async def page(browser: Browser, broker: Server) -> Page:
     return Page(tab, broker)
 
 
-@pytest.mark.parametrize("line", ["token", "session", "room", "event", "request"])
-async def test_every_line_has_a_snippet_and_a_command(line: str) -> None:
-    assert blocks(line, "js")
-    assert blocks(line, "sh")
+@pytest.mark.parametrize("protocol", ["tokens", "sessions", "rooms", "events", "requests"])
+async def test_every_protocol_has_a_snippet_and_a_command(protocol: str) -> None:
+    assert blocks(protocol, "js")
+    assert blocks(protocol, "sh")
 
 
-async def test_the_token_line(page: Page, broker: Server) -> None:
-    await page.run(blocks("token", "js")[0])
+async def test_the_tokens_protocol(page: Page, broker: Server) -> None:
+    await page.run(blocks("tokens", "js")[0])
     await page.says("Hello")
 
-    assert json.loads(shell(broker, blocks("token", "sh")[0]))["ok"]
+    assert json.loads(shell(broker, blocks("tokens", "sh")[0]))["ok"]
     await page.says("Hello from a terminal")
 
 
-async def test_the_session_line(page: Page, broker: Server) -> None:
-    [commands] = blocks("session", "sh")
+async def test_the_sessions_protocol(page: Page, broker: Server) -> None:
+    [commands] = blocks("sessions", "sh")
     answer, token = _json_and_rest(shell(broker, commands))
     assert answer["sessionName"] == "TV"
 
-    await page.run(blocks("session", "js")[0], TOKEN=token)
+    await page.run(blocks("sessions", "js")[0], TOKEN=token)
     await page.says('{"action":"OK"}')
 
     again = commands.replace(commands.splitlines()[0], f"TOKEN={token}")  # a token takes a process to make
@@ -139,29 +139,29 @@ async def test_the_session_line(page: Page, broker: Server) -> None:
     assert {one["name"] for one in refused["details"]["activeSessions"]} == {"TV", "Phone"}
 
 
-async def test_the_room_line(page: Page, broker: Server) -> None:
-    plain, socket_io = blocks("room", "js")
+async def test_the_rooms_protocol(page: Page, broker: Server) -> None:
+    plain, socket_io = blocks("rooms", "js")
     await page.run(plain)
     if SOCKET_IO.exists():
         await page.tab.run(SOCKET_IO.read_text(encoding="utf-8"))
         await page.run(socket_io)
         await page.says("I am in")
 
-    assert shell(broker, blocks("room", "sh")[0]) == "OK"
+    assert shell(broker, blocks("rooms", "sh")[0]) == "OK"
     await page.says("Hello from a terminal")
 
 
-async def test_the_event_line(page: Page, broker: Server) -> None:
-    await page.run(blocks("event", "js")[0])
+async def test_the_events_protocol(page: Page, broker: Server) -> None:
+    await page.run(blocks("events", "js")[0])
     await page.says('{"text":"Hello"}')
 
-    assert json.loads(shell(broker, blocks("event", "sh")[0]))["delivered_to"] >= 1
+    assert json.loads(shell(broker, blocks("events", "sh")[0]))["delivered_to"] >= 1
     await page.says("Hello from a terminal")
 
 
-async def test_the_request_line(page: Page, broker: Server) -> None:
-    await page.run(blocks("request", "js")[0])
+async def test_the_requests_protocol(page: Page, broker: Server) -> None:
+    await page.run(blocks("requests", "js")[0])
     await page.says('"message":"Hello"')
 
-    assert json.loads(shell(broker, blocks("request", "sh")[0]))["delivered_to"] >= 1
+    assert json.loads(shell(broker, blocks("requests", "sh")[0]))["delivered_to"] >= 1
     await page.says("Hello from a terminal")

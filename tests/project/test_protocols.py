@@ -103,9 +103,11 @@ async def test_an_app_with_a_protocol_is_served_like_the_others(
         await operator.send(json.dumps(publish))
         assert await hears(client) == "FROM A SOCKET"
 
-        listed = await asyncio.to_thread(ask, broker, "/api/clients/?line=shout")
-        assert [row["line"] for row in listed["results"]] == ["shout"]
-        assert 'switchboard_connections{line="shout"} 1.0' in await asyncio.to_thread(ask, broker, "/metrics")
+        listed = await asyncio.to_thread(ask, broker, "/api/clients/?protocol=shout")
+        assert [row["protocol"] for row in listed["results"]] == ["shout"]
+        assert 'switchboard_connections{protocol="shout"} 1.0' in await asyncio.to_thread(
+            ask, broker, "/metrics"
+        )
     with pytest.raises(InvalidStatus):
         await connect(f"{broker.ws_url}/shout", origin=Origin("https://elsewhere.example"), proxy=None)
     assert "SHOUT_ORIGINS" in await asyncio.to_thread(broker.manage, "options")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 REGISTERED = {model._meta.label: model for model in admin.site._registry}
 
 
-NAMES = ("search", "line", "address", "namespace", "source", "enabled", "page", "page_size", "a%00")
+NAMES = ("search", "protocol", "address", "namespace", "source", "enabled", "page", "page_size", "a%00")
 
 
 def columns(model: type[models.Model]) -> list[str]:

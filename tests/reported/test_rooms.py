@@ -104,7 +104,7 @@ async def test_what_no_database_holds_is_refused_in_words(
     assert (await socket.hear(), await socket.settled()) == (error, [])
 
 
-# --- the database is out -----------------------------------------------------------------------------------
+# --- the database is out ----------------------------------------------------------------------------------
 
 
 @pytest.fixture

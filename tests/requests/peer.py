@@ -1,4 +1,4 @@
-"""A peer of the requests line that knows frames only, and a caller of the HTTP side."""
+"""A peer of the requests protocol that knows frames only, and a caller of the HTTP side."""
 
 from __future__ import annotations
 

@@ -164,9 +164,9 @@ def test_presence_tells_who_hears_an_address(broker: Server, keyed: Connect, nam
     until(lambda: listed()["count"] == 1)
     (entry,) = listed()["connections"]
     assert entry["id"] == peer.id
-    assert entry["line"] == "requests"
+    assert entry["protocol"] == "requests"
     with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None):
-        until(lambda: sorted(one["line"] for one in listed()["connections"]) == ["requests", "tokens"])
+        until(lambda: sorted(one["protocol"] for one in listed()["connections"]) == ["requests", "tokens"])
     peer.close()
     until(lambda: listed() == {"direction": "REPLY", "connections": [], "count": 0})
     assert other.ask("presence", address=f"connection:{other.id}")["count"] == 1

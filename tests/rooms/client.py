@@ -1,4 +1,4 @@
-"""Clients of the rooms line on raw frames, and callers of its HTTP side."""
+"""Clients of the rooms protocol on raw frames, and callers of its HTTP side."""
 
 from __future__ import annotations
 

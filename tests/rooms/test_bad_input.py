@@ -248,5 +248,5 @@ async def test_refusals_are_counted(api: Api, site: Site) -> None:
 
 async def refused(api: Api) -> float:
     text = (await api.call("GET", "/metrics")).text
-    wanted = 'switchboard_refused_total{line="rooms",reason="malformed"} '
+    wanted = 'switchboard_refused_total{protocol="rooms",reason="malformed"} '
     return sum(float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))

@@ -128,7 +128,7 @@ async def test_rooms_over_rest(broker: Server, stack: AsyncExitStack, room: str,
     members = await api.json("GET", f"{path}members/")
     assert members["count"] == 2
     assert [row["nickname"] for row in members["results"]] == ["alice", {"odd": True}]
-    assert {row["line"] for row in members["results"]} == {"rooms"}
+    assert {row["protocol"] for row in members["results"]} == {"rooms"}
     assert members["results"][0]["connection"] == client.sid
     assert (await api.json("GET", path))["member_count"] == 2
 

@@ -241,7 +241,7 @@ async def test_presence_knows_the_rooms_of_a_connection(
 
     async def hearing() -> list[Any]:
         rows = (await api.json("GET", f"/api/clients/?address=room:layout/{room}"))["results"]
-        return [(row["line"], row["identity"], row["id"]) for row in rows]
+        return [(row["protocol"], row["identity"], row["id"]) for row in rows]
 
     await until([("rooms", "named", client.sid)], hearing)
     await client.ask("LEAVE", {"room": room})

@@ -216,5 +216,5 @@ def old_rooms(then: datetime) -> None:
     for name, fields in described.items():
         Room.objects.create(namespace="layout", name=name, last_used_at=then, **fields)
     worker = Worker.objects.create(id="w", host="h", pid=1)
-    member = ConnectionRecord.objects.create(id="c", worker=worker, line="rooms", connected_at=then)
+    member = ConnectionRecord.objects.create(id="c", worker=worker, protocol="rooms", connected_at=then)
     Membership.objects.create(room=Room.objects.get(name="occupied"), connection=member, joined_at=then)

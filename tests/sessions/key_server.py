@@ -132,7 +132,7 @@ def key_server(key_servers: Callable[[], KeyServer]) -> KeyServer:
     return key_servers()
 
 
-# --- behaviours --------------------------------------------------------------------------------------------
+# --- behaviours -------------------------------------------------------------------------------------------
 
 
 def fails(server: KeyServer, request: Handler) -> None:

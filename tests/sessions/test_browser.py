@@ -1,4 +1,4 @@
-"""A browser's own WebSocket and fetch against the session line, on a page of another site.
+"""A browser's own WebSocket and fetch against the sessions protocol, on a page of another site.
 
 `player.js` behaves as the protocol's published reference client does; everything else is Chromium.
 """

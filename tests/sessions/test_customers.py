@@ -268,4 +268,4 @@ async def test_keys_that_cannot_be_fetched_are_503_and_log_and_metrics_say_why(
     assert re.search(f"keys cannot be fetched from {url}: .*refused", broker.server.log_text())
     metrics = (await http.request("GET", "/metrics", X_API_Key=broker.server.api_key)).body
     assert re.search(rb'switchboard_jwks_fetches_total{outcome="unreachable"} [1-9]', metrics)
-    assert re.search(rb'switchboard_refused_total{line="sessions",reason="unavailable"} [1-9]', metrics)
+    assert re.search(rb'switchboard_refused_total{protocol="sessions",reason="unavailable"} [1-9]', metrics)

@@ -189,7 +189,7 @@ async def test_players_hear_nothing_that_is_published(customer: Customer, play: 
     [client] = clients.json["results"]
     accepted = await _publish(customer, f"connection:{client['id']}", key)
 
-    assert client["line"] == "sessions"
+    assert client["protocol"] == "sessions"
     assert client["identity"] == customer.id
     assert accepted.status == 200
     assert await player.requested() == OK, "the five actions only"

@@ -1,4 +1,4 @@
-"""A client of the token line and a caller of its HTTP side, both real, for servers that the tests started."""
+"""A client of the tokens protocol and a caller of its HTTP side, for servers that the tests started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that the tests of the token line share, and clients that leave with their test.
+"""Servers that the tests of the tokens protocol share, and clients that leave with their test.
 
 Tests on a shared server use tokens of their own (`name`), so that none hears another.
 """

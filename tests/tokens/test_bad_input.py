@@ -26,7 +26,7 @@ def bystander(broker: Server, connect: Connect, name: str) -> Any:
 
 def refused(server: Server, reason: str) -> float:
     text = call(server, "GET", "/metrics").text
-    wanted = f'switchboard_refused_total{{line="tokens",reason="{reason}"}}'
+    wanted = f'switchboard_refused_total{{protocol="tokens",reason="{reason}"}}'
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(wanted))
 
 

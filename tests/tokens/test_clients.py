@@ -20,10 +20,10 @@ def worker(id: str, silent_for: float = 0) -> Worker:
     )
 
 
-def connected(worker: Worker, id: str, peer: str, token: str = "abc1", line: str = "tokens") -> None:
+def connected(worker: Worker, id: str, peer: str, token: str = "abc1", protocol: str = "tokens") -> None:
     now = timezone.now()
     ConnectionRecord.objects.create(
-        id=id, worker=worker, line=line, identity=token, peer=peer, connected_at=now
+        id=id, worker=worker, protocol=protocol, identity=token, peer=peer, connected_at=now
     )
 
 
@@ -50,6 +50,6 @@ def test_decision_21_clients_of_a_worker_whose_lease_has_ended_are_gone() -> Non
 
 
 def test_clients_of_other_lines_are_not_listed() -> None:
-    connected(worker("one"), "c1", "10.0.0.1:1", line="rooms")
+    connected(worker("one"), "c1", "10.0.0.1:1", protocol="rooms")
 
     assert service.clients() == {}

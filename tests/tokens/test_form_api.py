@@ -25,7 +25,7 @@ def error(reply: Reply) -> str:
     return str(reply.json()["error"])
 
 
-# --- as the original's callers call -------------------------------------------------------------------------
+# --- as the original's callers call -----------------------------------------------------------------------
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -68,7 +68,7 @@ def test_decision_16_get_with_a_bare_bar_and_json_without_a_body(
     assert client.hears_next() == "text"
 
 
-# --- fields -------------------------------------------------------------------------------------------------
+# --- fields -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/", "/api/"])
@@ -106,7 +106,7 @@ def test_decision_18_token_or_message_names_the_token(broker: Server, name: str)
     assert mine == {"1": False, "2": False, "3": True}
 
 
-# --- replies ------------------------------------------------------------------------------------------------
+# --- replies ----------------------------------------------------------------------------------------------
 
 
 def test_decision_19_replies_say_what_has_changed(broker: Server, name: str) -> None:
@@ -175,7 +175,7 @@ def test_decision_21_clients_of_all_processes(
     until(lambda: form(one, "get_clients").json() == {here.peer: "abc1"})
 
 
-# --- keys ---------------------------------------------------------------------------------------------------
+# --- keys -------------------------------------------------------------------------------------------------
 
 
 def test_decision_17_key_in_any_of_its_places(broker: Server) -> None:
@@ -199,7 +199,7 @@ def test_decision_17_no_other_site_may_read_a_reply(broker: Server) -> None:
     assert "no-store" in reply.headers["Cache-Control"]
 
 
-# --- errors -------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

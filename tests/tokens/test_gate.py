@@ -167,7 +167,9 @@ def test_revoking_by_a_command_beside_the_server_keeps_new_clients_out(
 def test_refusals_are_counted(gated: Server) -> None:
     def refused() -> float:
         text = call(gated, "GET", "/metrics").text
-        lines = [line for line in text.splitlines() if 'refused_total{line="tokens",reason="gate"}' in line]
+        lines = [
+            line for line in text.splitlines() if 'refused_total{protocol="tokens",reason="gate"}' in line
+        ]
         return sum(float(line.split()[-1]) for line in lines)
 
     before = refused()

@@ -1,4 +1,4 @@
-"""wire.py: the texts of the token line, and which address a token hears."""
+"""wire.py: the texts of the tokens protocol, and which address a token hears."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def can_be_token(text: str) -> bool:
     return bool(text) and text == text.strip() and text.isprintable() and not set(text) & set(",|")
 
 
-# --- what a client sends ------------------------------------------------------------------------------------
+# --- what a client sends ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_decision_29_limits() -> None:
     assert len(message.receivers) == 1000
 
 
-# --- receivers ----------------------------------------------------------------------------------------------
+# --- receivers --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_message_of_the_form_api_needs_a_bar() -> None:
         wire.parse_message("abc1", LIMIT)
 
 
-# --- the handshake ------------------------------------------------------------------------------------------
+# --- the handshake ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_query_without_a_possible_token_is_an_error(query: bytes) -> None:
         wire.query_token(query)
 
 
-# --- addresses ----------------------------------------------------------------------------------------------
+# --- addresses --------------------------------------------------------------------------------------------
 
 
 def test_decision_5_one_address_for_the_token_and_one_per_ancestor() -> None:
@@ -202,7 +202,7 @@ def test_own_address_is_of_one_token_alone(one: str, other: str) -> None:
     assert (wire.own_address(one) in wire.addresses_of(other)) == (one == other)
 
 
-# --- what a client gets -------------------------------------------------------------------------------------
+# --- what a client gets -----------------------------------------------------------------------------------
 
 
 def test_decision_1_payload_goes_out_as_it_is() -> None:
@@ -245,7 +245,7 @@ def test_published_json_is_text_or_json(message: object, payload: str) -> None:
     assert wire.payload_of(message) == payload
 
 
-# --- anything at all ----------------------------------------------------------------------------------------
+# --- anything at all --------------------------------------------------------------------------------------
 
 
 @given(st.one_of(ANY_TEXT, st.builds(str.__add__, st.sampled_from([wire.REGISTER, wire.ECHO]), ANY_TEXT)))

@@ -1,4 +1,4 @@
-// Client of Switchboard's requests line: the Connection object of `wyre` for browsers and Node.
+// Client of Switchboard's requests protocol: the Connection object of `wyre` for browsers and Node.
 
 export { Connection, connect } from "./connection.js";
 export { Answered, Context, RequestContext } from "./context.js";

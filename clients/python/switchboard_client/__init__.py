@@ -1,4 +1,4 @@
-"""Client of Switchboard's requests line: the Connection object of `wyre` for Python.
+"""Client of Switchboard's requests protocol: the Connection object of `wyre` for Python.
 
 async with await connect("ws://localhost:8000/connection", key="sb_...") as connection:
     print(await connection.request({"type": "whoami"}))

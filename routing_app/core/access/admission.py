@@ -78,7 +78,7 @@ def refused_by(protocol: str, error: Exception) -> Refused:
 def arrived(worker: Worker, connection: Connection) -> None:
     """Know and count a connection; `departed` undoes it."""
     worker.hub.add(connection)
-    metrics.CONNECTIONS.labels(connection.line).inc()
+    metrics.CONNECTIONS.labels(connection.protocol).inc()
 
 
 def departed(worker: Worker, connection: Connection, close: Close, served: bool = True) -> None:
@@ -87,6 +87,6 @@ def departed(worker: Worker, connection: Connection, close: Close, served: bool 
     connection.gone()
     worker.hub.drop(connection)
     worker.presence.leave(connection)
-    metrics.CONNECTIONS.labels(connection.line).dec()
+    metrics.CONNECTIONS.labels(connection.protocol).dec()
     if served:
-        metrics.CLOSED.labels(connection.line, close.name).inc()
+        metrics.CLOSED.labels(connection.protocol, close.name).inc()

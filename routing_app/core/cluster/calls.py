@@ -103,7 +103,7 @@ class Calls:
         hub.on(ASK, self._asked)
         hub.on(ANSWER, self._answered)
 
-    # --- asking --------------------------------------------------------------------------------------------
+    # --- asking -------------------------------------------------------------------------------------------
 
     async def call(
         self,
@@ -160,7 +160,7 @@ class Calls:
             waiting.answer.set_exception(CallRefused(payload) if stage == REFUSED else CallFailed(payload))
         return 1
 
-    # --- serving -------------------------------------------------------------------------------------------
+    # --- serving ------------------------------------------------------------------------------------------
 
     def serve(self, verb: str, serve: Serve, stops: bool = True) -> None:
         """Answer `verb` in this worker; `stops`: it is cancelled when the asker does not wait any longer."""
@@ -197,7 +197,7 @@ class Calls:
             answer = [number, FAILED, "the other worker failed"]
         await self._tell(asker, ANSWER, answer)
 
-    # --- both ----------------------------------------------------------------------------------------------
+    # --- both ---------------------------------------------------------------------------------------------
 
     def _is_mine(self, publication: Publication) -> bool:
         return publication.addresses == (make("worker", self._worker_id),)

@@ -29,7 +29,7 @@ class ConnectionState(Enum):
 
 
 class Encoder(Protocol):
-    """Turns a publication into the text a line's clients understand; None leaves this line out.
+    """Turns a publication into the text a protocol's clients understand; None leaves this protocol out.
 
     Called once per publication, process and encoder (once per address as well, if `per_address`), and
     must not look at any single connection.
@@ -93,11 +93,11 @@ class Connection:
         "farewell",
         "id",
         "identity",
-        "line",
         "on_close",
         "on_gap",
         "outbox",
         "peer",
+        "protocol",
         "state",
         "writer",
     )
@@ -105,7 +105,7 @@ class Connection:
     def __init__(
         self,
         id: str,
-        line: str,
+        protocol: str,
         writer: Writer,
         flusher: Flusher,
         encoder: Encoder,
@@ -113,9 +113,9 @@ class Connection:
         limits: Limits = Limits(),
     ) -> None:
         self.id = id
-        self.line = line
+        self.protocol = protocol
         self.identity = ""
-        """Who this is to the line's own listing: the token, the nickname, the root id."""
+        """Who this is to the protocol's own listing: the token, the nickname, the root id."""
         self.peer = peer
         self.writer = writer
         if isinstance(writer, AsgiWriter):
@@ -186,4 +186,4 @@ class Connection:
             metrics.LOST.labels(Loss.CLOSED).inc(lost)
 
     def __repr__(self) -> str:
-        return f"<Connection {self.id} {self.line} {self.state.value}>"
+        return f"<Connection {self.id} {self.protocol} {self.state.value}>"

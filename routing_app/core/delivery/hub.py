@@ -56,7 +56,7 @@ class Hub:
         relay.receive_with(self.deliver, self.tell_gap)
 
     def on(self, event: str, handler: Callable[[Publication], int]) -> None:
-        """Have `handler` take every publication of a line's internal `event` that reaches this process.
+        """Have `handler` take every publication of a protocol's internal `event` that reaches this process.
 
         No connection gets such a publication by itself; what `handler` returns counts as delivered. Besides
         addresses of connections, `worker:<id>` reaches the handler in one process.
@@ -281,7 +281,7 @@ def _without_own(connection: Connection, addresses: Iterable[str]) -> list[str]:
 
 
 def _encode(encoder: Encoder, publication: Publication, address: str) -> Frame | None:
-    """The frame of one line; an encoder that fails loses the message for its line, counted, and no more."""
+    """The frame of one protocol; an encoder that fails loses the message for its own clients, counted."""
     try:
         text = encoder(publication, address)
     except Exception:

@@ -7,14 +7,14 @@ from math import inf
 from typing import Any, Final
 
 MESSAGE: Final = "message"
-"""The event of an ordinary message; a line may publish others of its own (`JOINED`, `LEFT`, ...)."""
+"""The event of an ordinary message; a protocol may publish others of its own (`JOINED`, `LEFT`, ...)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Publication:
     """One message to one or more addresses.
 
-    `message` is any JSON value; `event` says what kind of happening it is to the line that publishes it;
+    `message` is any JSON value; `event` says what kind of happening it is to the protocol that publishes it;
     `sender` is a name for the receivers to see ("" for none); `exclude` is the id of a connection that is
     left out although it matches ("" for none); `id` is unique where several addresses are named, so that a
     process which gets the message once per address delivers it once.

@@ -67,7 +67,7 @@ class Presence:
         self._stale = False
         self._sweeping: asyncio.Task[None] | None = None
         self.on_copy: list[Callable[[], asyncio.Future[None]]] = []
-        """Called when connections are copied anew: writes rows of a line that hang on theirs and went."""
+        """Called when connections are copied anew: writes rows of a protocol that hang on theirs and went."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -107,7 +107,7 @@ class Presence:
             else ConnectionRecord(
                 id=connection.id,
                 worker_id=self._worker_id,
-                line=connection.line,
+                protocol=connection.protocol,
                 peer=str(connection.peer)[:64],
                 connected_at=timezone.now(),
             )
@@ -286,7 +286,7 @@ def _renew(worker_id: str, times: Times, witnessed: bool) -> bool:
 
 
 def _reconcile(worker_id: str, here: list[Arrival]) -> None:
-    """Make rows equal to what is here. Those that are right are only read: rows of lines hang on them."""
+    """Make rows equal to what is here. Those that are right are only read: rows of protocols hang on them."""
     known = set(ConnectionRecord.objects.filter(worker_id=worker_id).values_list("id", flat=True))
     _delete(list(known - {record.id for record, _ in here}))
     _insert([arrival for arrival in here if arrival[0].id not in known])

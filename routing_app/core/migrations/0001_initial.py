@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
             name='ConnectionRecord',
             fields=[
                 ('id', models.CharField(max_length=32, primary_key=True, serialize=False)),
-                ('line', models.CharField(db_index=True, max_length=16)),
+                ('protocol', models.CharField(db_index=True, max_length=16)),
                 ('identity', models.CharField(blank=True, db_index=True, max_length=255)),
                 ('peer', models.CharField(blank=True, max_length=64)),
                 ('connected_at', models.DateTimeField()),

@@ -1,4 +1,4 @@
-"""The REST face of the core: publish to any line, list clients, disconnect them."""
+"""The REST face of the core: publish to any protocol, list clients, disconnect them."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class OutcomeSerializer(serializers.Serializer[Any]):
 
 
 class PublishView(APIView):
-    """Publish one message to addresses of any line."""
+    """Publish one message to addresses of any protocol."""
 
     scopes: ClassVar = {"POST": Scope.PUBLISH}
 
     @extend_schema(operation_id="publish", request=PublishSerializer, responses=OutcomeSerializer)
     def post(self, request: Request) -> Response:
-        """Each receiver gets the message once, in the shape of its own line."""
+        """Each receiver gets the message once, in the shape of its own protocol."""
         serializer = PublishSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         data = serializer.validated_data
@@ -85,27 +85,27 @@ class ClientSerializer(serializers.ModelSerializer[ConnectionRecord]):
 
     class Meta:
         model = ConnectionRecord
-        fields = ("id", "line", "identity", "peer", "worker", "connected_at")
+        fields = ("id", "protocol", "identity", "peer", "worker", "connected_at")
 
 
 class ClientViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[ConnectionRecord]):
-    """Connected clients of every line and worker."""
+    """Connected clients of every protocol and worker."""
 
     serializer_class = ClientSerializer
     lookup_value_regex = "[0-9a-f]+"
     queryset = ConnectionRecord.objects.none()
 
     def get_queryset(self) -> QuerySet[ConnectionRecord]:
-        """Present connections, narrowed by `?line=` and `?address=`."""
+        """Present connections, narrowed by `?protocol=` and `?address=`."""
         rows = ConnectionRecord.objects.present()
-        line, address = (self.request.query_params.get(name, "") for name in ("line", "address"))
-        if line:
-            rows = rows.filter(line=line)
+        protocol, address = (self.request.query_params.get(name, "") for name in ("protocol", "address"))
+        if protocol:
+            rows = rows.filter(protocol=protocol)
         return rows.hearing(address) if address else rows
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("line", str, description="Only clients of this line."),
+            OpenApiParameter("protocol", str, description="Only clients of this protocol."),
             OpenApiParameter("address", str, description="Only clients that hear this address."),
         ]
     )

@@ -13,8 +13,8 @@ from rest_framework.views import exception_handler
 from routing_app.core import metrics
 from routing_app.core.codes import Refusal
 
-LINE: Final = "api"
-"""The label that REST has in place of a line."""
+PROTOCOL: Final = "api"
+"""The label that REST has in place of a protocol."""
 REASONS: Final = {
     400: Refusal.MALFORMED,
     401: Refusal.FORBIDDEN,
@@ -40,5 +40,5 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
         error = BodyTooLarge()
     response = exception_handler(error, context)
     if response is not None and (reason := REASONS.get(response.status_code)) is not None:
-        metrics.REFUSED.labels(LINE, reason).inc()
+        metrics.REFUSED.labels(PROTOCOL, reason).inc()
     return response

@@ -14,7 +14,7 @@ from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import Advice, Refusal
 from routing_app.core.database import Overloaded
-from routing_app.core.rest.exceptions import LINE
+from routing_app.core.rest.exceptions import PROTOCOL
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class OutageMiddleware(MiddlewareMixin):
         """The answer for an exception of BACKING_SERVICES; None for any other."""
         if not isinstance(error, BACKING_SERVICES):
             return None
-        metrics.REFUSED.labels(LINE, Refusal.UNAVAILABLE).inc()
+        metrics.REFUSED.labels(PROTOCOL, Refusal.UNAVAILABLE).inc()
         logger.warning("%s %s: a backing service is down: %s", request.method, request.path, error)
         return JsonResponse(
             {"detail": "A backing service is down, try again later."},

@@ -33,18 +33,18 @@ class SocketClient:
         self,
         session: EngineSession,
         worker: Worker,
-        line: str,
+        protocol: str,
         namespaces: Mapping[str, Namespace],
         connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         self._session = session
         self._worker = worker
-        self._line = line
+        self._protocol = protocol
         self._namespaces = namespaces
         self._connect_seconds = connect_seconds
         self._sockets: dict[str, NamespaceSocket] = {}
         self._bucket = TokenBucket(settings.MESSAGE_RATE, settings.MESSAGE_BURST)
-        self._counted = metrics.RECEIVED.labels(line)
+        self._counted = metrics.RECEIVED.labels(protocol)
         self._timer: asyncio.TimerHandle | None = None
 
     async def opened(self) -> None:
@@ -86,7 +86,7 @@ class SocketClient:
             return
         elif socket is None:
             # The server may have ended the namespace while this was on its way.
-            metrics.REFUSED.labels(self._line, Refusal.PATH).inc()
+            metrics.REFUSED.labels(self._protocol, Refusal.PATH).inc()
         elif packet.type == wire.DISCONNECT:
             socket.close()
         else:
@@ -100,7 +100,7 @@ class SocketClient:
             self._enter_main()
             return
         if namespace is None:
-            metrics.REFUSED.labels(self._line, Refusal.PATH).inc()
+            metrics.REFUSED.labels(self._protocol, Refusal.PATH).inc()
             self._send(wire.refuse(name, "Invalid namespace", self._session.version))
             return
         if name in self._sockets or not self._session.open:
@@ -109,7 +109,7 @@ class SocketClient:
         socket = self._sockets[name] = NamespaceSocket(
             self._session,
             self._worker,
-            self._line,
+            self._protocol,
             name,
             namespace,
             packet.data or {},
@@ -139,6 +139,6 @@ class SocketClient:
             self._timer = None
 
     def _refuse(self, reason: Refusal, close: Close) -> None:
-        metrics.REFUSED.labels(self._line, reason).inc()
-        logger.info("%s: a session ends: %s", self._line, close.reason)
+        metrics.REFUSED.labels(self._protocol, reason).inc()
+        logger.info("%s: a session ends: %s", self._protocol, close.reason)
         self._session.close(close)

@@ -88,7 +88,7 @@ class NamespaceSocket:
         self,
         session: EngineSession,
         worker: Worker,
-        line: str,
+        protocol: str,
         name: str,
         namespace: Namespace,
         payload: Mapping[str, Any],
@@ -106,7 +106,7 @@ class NamespaceSocket:
         id = new_id(worker.id)
         self.connection = Connection(
             id,
-            line,
+            protocol,
             SocketWriter(session, name, self.close),
             worker.flusher,
             namespace.encoder,
@@ -121,7 +121,7 @@ class NamespaceSocket:
     async def open(self) -> None:
         """Answer CONNECT, then let the handler begin."""
         admission.arrived(self.worker, self.connection)
-        metrics.OPENED.labels(self.connection.line).inc()
+        metrics.OPENED.labels(self.connection.protocol).inc()
         self._send(wire.connect(self.name, self.sid if self.session.version == 4 else None))
         await self._handler.opened()
 
