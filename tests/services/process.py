@@ -57,7 +57,7 @@ class Process:
         """All that it has written to stdout and stderr."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float = 30) -> None:
+    def wait_until(self, ready: Callable[[], bool], seconds: float = 100) -> None:
         """Return when `ready()` is true; `StartError` when the process ends first or needs too long."""
         deadline = time.monotonic() + seconds
         while not ready():

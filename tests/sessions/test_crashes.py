@@ -35,12 +35,18 @@ def worker_of(customer: Customer) -> str:
 
 
 def age_leases(broker: Broker, seconds: float) -> None:
-    """Have the last renewal of every lease lie so far back, in time that counts. The new worker's is of no
-    matter."""
+    """Have the last renewal of every lease lie so far back, in time that counts (`core/leases/reach.py`): the
+    clock loses what nobody was there to renew in. The new worker's lease is of no matter.
+    """
     if broker.server.database_url.startswith("sqlite"):
-        now, back = "strftime('%Y-%m-%d %H:%M:%f', 'now', %s)", f"-{seconds} seconds"
+        now = (
+            "strftime('%Y-%m-%d %H:%M:%f', (SELECT witnessed_at FROM core_reach),"
+            " '-' || (SELECT witnessed_lost FROM core_reach) || ' seconds', %s)"
+        )
+        back = f"-{seconds} seconds"
     else:
-        now, back = "now() - %s::interval", f"{seconds} seconds"
+        now = "(SELECT witnessed_at - witnessed_lost * interval '1 second' FROM core_reach) - %s::interval"
+        back = f"{seconds} seconds"
     broker.sql(f"UPDATE core_worker SET leased_at = {now}", back)
 
 
