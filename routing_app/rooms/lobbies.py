@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from django.db import Error as DatabaseError
@@ -18,7 +19,7 @@ from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.rooms import lobby_changes
 from routing_app.rooms.lobby_changes import Kind, Outcome, State
-from routing_app.rooms.lobby_picture import LobbyPicture, Seat, Stamp, pack, unpack
+from routing_app.rooms.lobby_picture import HERE, Change, LobbyPicture, Seat, Stamp, pack, unpack
 from routing_app.rooms.models import address
 from routing_app.rooms.records import MembershipEntry
 
@@ -35,8 +36,9 @@ SEAT_SECONDS: Final = 10.0
 class Lobbies:
     """Pictures by lobby, and the changes that could not be written."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, protocol: str) -> None:
         self._worker = worker
+        self._protocol = protocol
         self._pictures: dict[str, LobbyPicture] = {}
         self._loading: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -96,10 +98,11 @@ class Lobbies:
     def _take(self, publication: Publication) -> int:
         """A change, of this worker or of another one."""
         lobby = publication.addresses[0].partition("/")[2]
+        change = unpack(publication.message)
+        self._tell_other_protocols(publication, change)
         picture = self._pictures.get(lobby)
         if picture is None:
             return 0
-        change = unpack(publication.message)
         if picture.stamp is None:
             # Until a member's row is committed nothing counts: it will be in the rows that are read then.
             if lobby in self._loading or picture.waits_for(change.id):
@@ -111,6 +114,17 @@ class Lobbies:
         if picture.behind:
             self._hold(lobby)
         return 1
+
+    def _tell_other_protocols(self, publication: Publication, change: Change) -> None:
+        """Subscribers that are not members keep no picture: they get each JOINED and LEFT as it comes."""
+        if change.event == HERE:
+            return
+        news = replace(publication, message=[change.id], event=change.event)
+        for connection in self._worker.hub.members(publication.addresses[0], publication.published_at):
+            if connection.protocol != self._protocol:
+                frame = connection.encoder(news, publication.addresses[0])
+                if frame is not None:
+                    connection.send(frame)
 
     def _regain(self, picture: LobbyPicture) -> None:
         for seat in picture.missing():

@@ -45,7 +45,7 @@ class Rooms(Protocol):
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
         self.members = MemberRegistry()
-        self.lobbies = Lobbies(worker)
+        self.lobbies = Lobbies(worker, self.name)
         self.engineio = endpoint.desk(worker)
 
     async def start(self) -> None:

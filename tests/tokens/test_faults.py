@@ -51,7 +51,7 @@ def test_database_out_and_back(server: ServerFactory, connect: Connect, postgres
     newcomer.send("abc8|moved")
     assert newcomer.hears() == ["moved"]
     assert free.hears() == ["hello"]
-    assert refusal(closed, "abc1", open_timeout=20) == 403
+    assert refusal(closed, "abc1", open_timeout=20) == 503
     client.send("RegisterToken:abc2")
     client.send("abc1|kept")
     assert client.hears() == ["kept"]
@@ -75,7 +75,7 @@ def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redi
 
     here.send("abc1|near")
     assert here.hears() == also_here.hears() == ["near"]
-    assert refusal(one, "token that needs a subscription") == 403
+    assert refusal(one, "token that needs a subscription") == 503
     assert form(one, "registerToken", token="abc2").status == 200
     # A token new to this process cannot be had now: better a close than a client that hears nothing.
     moving.send("RegisterToken:abc4")
