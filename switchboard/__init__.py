@@ -6,7 +6,7 @@
 | `walker` | makes a function a walker of the events protocol |
 | `notify_users`, `notify_channels`, `notify_clients`, `notify_self` | send to its clients |
 | `on_message`, `on_request`, `Context`, `RequestDenied` | handlers of the requests protocol |
-| `connection` | a client of the requests protocol, in whatever process it is |
+| `connection` | a client of the requests protocol, on any worker |
 | `Protocol`, `Consumer`, `Refused` | make a protocol of your own |
 | `AddressKind`, `AddressError`, `make_address` | give it addresses |
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from routing_app.core.publishing import publish, publish_sync
     from routing_app.events.notifier import notify_channels, notify_clients, notify_self, notify_users
     from routing_app.events.walkers import walker
-    from routing_app.requests.context import Context, RequestDenied
+    from routing_app.requests.context import Context
+    from routing_app.requests.errors import RequestDenied
     from routing_app.requests.handlers import on_message, on_request
     from routing_app.requests.remote import connection
 
@@ -60,7 +61,7 @@ _HOMES: Final = {
     "Context": ("routing_app.requests.context", "Context"),
     "Protocol": ("routing_app.core.protocol", "Protocol"),
     "Refused": ("routing_app.core.access.admission", "Refused"),
-    "RequestDenied": ("routing_app.requests.context", "RequestDenied"),
+    "RequestDenied": ("routing_app.requests.errors", "RequestDenied"),
     "connection": ("routing_app.requests.remote", "connection"),
     "make_address": ("routing_app.core.address", "make"),
     "notify_channels": (_NOTIFIER, "notify_channels"),

@@ -1,4 +1,4 @@
-"""What a client may do: an API key or a staff session, as at the API, and whether it still may."""
+"""Rights of a client: an API key or a staff session, as in the REST API, and whether they still hold."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from django.core.handlers.asgi import ASGIRequest
 
 from routing_app.core.access import hosts, keys, origin
 from routing_app.core.access.admission import Refused
+from routing_app.core.access.bearer import presented_key
 from routing_app.core.codes import UNAUTHENTICATED, UNAVAILABLE, Refusal
 from routing_app.core.database import query
 from routing_app.core.models import ApiKey, Scope
-from routing_app.core.rest.auth import presented_key
 from routing_app.requests import staff_sessions
-from routing_app.requests.context import RequestDenied
+from routing_app.requests.errors import RequestDenied
 
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS: Final = 5.0
-"""How soon a revoked key, or a staff session that has ended, is without its socket at the latest."""
+"""Longest time until the socket of a revoked key, or of a staff session that has ended, is closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Who a client is to the built-in requests, and what it may do there."""
+    """Name and scopes of a client."""
 
     name: str = ""
     scopes: frozenset[str] = frozenset()
     key_id: int | None = None
     session: str = field(default="", repr=False)
-    """The key of a staff session: whoever has it is logged in."""
+    """The key of a staff session, a credential."""
 
     def require(self, scope: Scope) -> None:
         """Raise RequestDenied unless the scope is held."""
@@ -49,7 +49,7 @@ NOBODY: Final = Rights()
 
 
 async def rights_of(scope: dict[str, Any]) -> Rights:
-    """What a handshake brings: a key, a staff session of the server's own pages, or nothing.
+    """Rights that a handshake brings: a key, a staff session of the server's own pages, or nothing.
 
     Raises Refused for a key that is wrong or revoked, and while the database is out.
     """
@@ -68,7 +68,7 @@ async def rights_of(scope: dict[str, Any]) -> Rights:
 
 
 async def rights_by_key(plain: str) -> Rights:
-    """What a key gives. Raises RequestDenied when it is wrong or revoked."""
+    """Rights of a key. Raises RequestDenied when it is wrong or revoked."""
     rights = await query(_by_key, plain)
     if rights is None:
         raise RequestDenied("unauthenticated", "API key is wrong or revoked")
@@ -94,7 +94,7 @@ def _of_session(key: str) -> Rights | None:
 
 
 def still_valid(held: set[Rights]) -> dict[Rights, Rights]:
-    """What has become of rights; those that are missing in the answer are held no more."""
+    """Rights as they are now; those that are missing in the answer are held no longer."""
     key_ids = [rights.key_id for rights in held if rights.key_id is not None]
     scopes = dict(ApiKey.objects.filter(pk__in=key_ids, revoked_at=None).values_list("pk", "scopes"))
     valid = {}

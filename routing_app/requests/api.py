@@ -1,4 +1,4 @@
-"""The REST face of the requests protocol: ask a connected client, or tell it something."""
+"""REST endpoints of the requests protocol: ask a connected client, or send it a message."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from rest_framework.views import APIView
 from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.codes import Advice
 from routing_app.core.models import Scope
-from routing_app.requests.connection import TooManyPending
-from routing_app.requests.pending import ConnectionClosed, RequestError
+from routing_app.requests.errors import ConnectionClosed, RequestError, TooManyPending
 from routing_app.requests.remote import connection
 
 
@@ -28,7 +27,7 @@ class AskSerializer(serializers.Serializer[Any]):
     def validate_timeout(self, value: float) -> float:
         """Neither bound holds for the string "nan", which is a float for the field."""
         if not isfinite(value):
-            raise serializers.ValidationError("a number of seconds")
+            raise serializers.ValidationError("must be a finite number of seconds")
         return value
 
 

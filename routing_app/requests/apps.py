@@ -13,7 +13,9 @@ class RequestsConfig(AppConfig):
     verbose_name = "Requests protocol"
 
     def ready(self) -> None:
-        """Import every installed app's `requests.py`, as the admin imports `admin.py`."""
+        """Import the built-in handlers, and the `requests.py` of every installed app."""
         from django.utils.module_loading import autodiscover_modules
+
+        from routing_app.requests import builtin  # noqa: F401 - registers its handlers
 
         autodiscover_modules("requests")

@@ -15,7 +15,8 @@ from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.leases.presence import Presence
 from routing_app.requests import wire
 from routing_app.requests.access import NOBODY, Rights
-from routing_app.requests.pending import ConnectionClosed, Request, RequestError
+from routing_app.requests.errors import ConnectionClosed, RequestError, TooManyPending
+from routing_app.requests.pending import Request
 from routing_app.requests.wire import RECEIPT, Codec, Direction, Inbound
 
 LOOK_SECONDS: Final = 0.005
@@ -30,10 +31,10 @@ class Connection:
         self.inner = inner
         self.codec = codec
         self.receipts = receipts
-        """True when the client tells of messages that they have come."""
+        """True when the client acknowledges messages."""
         self.rights = rights
         self.on_room: Callable[[], None] | None = None
-        """Called when a request to this client is sent or has ended."""
+        """Called when a request to this client is sent or has ended: a handler may have room to run."""
         self._pending: dict[str, Request] = {}
         self._ended: ConnectionClosed | None = None
         self._presence: Presence | None = None
@@ -48,12 +49,12 @@ class Connection:
 
     @property
     def waiting_for(self) -> int:
-        """How many answers of this client are waited for."""
+        """Number of requests to this client without an answer."""
         return len(self._pending)
 
     @property
     def is_closed(self) -> bool:
-        """True when nothing can be sent any more."""
+        """True when nothing can be sent any more, also while the close is under way."""
         return self._ended is not None or self.inner.state is not ConnectionState.OPEN
 
     async def send(self, message: Mapping[str, Any], *, timeout: float | None = None) -> None:
@@ -93,7 +94,7 @@ class Connection:
             await asyncio.shield(self._look)
 
     async def _look_until_drained(self) -> None:
-        """Look for all that wait: a client may have a hundred handlers, and never read."""
+        """Look on behalf of all that wait: a client may have a hundred handlers, and never read."""
         try:
             pause = 0.0
             while self._backlogged():
@@ -117,12 +118,12 @@ class Connection:
         return True
 
     def record_with(self, presence: Presence) -> None:
-        """Be listed from now on."""
+        """List this connection in presence from now on."""
         self._presence = presence
         self._recorded = presence.arrive(self.inner)
 
     def record(self) -> None:
-        """Bring the listing up to date. Changes while a write waits are one write after it."""
+        """Bring the presence row up to date. Changes while a write waits are one write after it."""
         if self._recorded is None or self._presence is None or self._record_again:
             return
         if self._recorded.done():
@@ -137,7 +138,7 @@ class Connection:
             self.record()
 
     def ended(self, code: int, reason: str) -> None:
-        """The connection is gone: fail whatever waits for it."""
+        """Fail all requests that wait: the connection is gone."""
         self._ended = ConnectionClosed(code, reason)
         for request in list(self._pending.values()):
             request.fail(self._ended)
@@ -166,7 +167,7 @@ class Connection:
             raise TooManyPending(f"{settings.REQUESTS_MAX_PENDING} requests wait for this client")
         key = message.get(self.codec.key) or str(uuid.uuid4())
         if not (name := wire.name(key)) or name in self._pending:
-            raise ValueError("a key is a text or a number, and no other request's")
+            raise ValueError("a key must be a string or a number, and not that of another request")
         return key
 
     def _backlogged(self) -> bool:
@@ -184,7 +185,3 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self.id}>"
-
-
-class TooManyPending(RuntimeError):
-    """More requests wait for one client than the setting REQUESTS_MAX_PENDING allows."""

@@ -17,9 +17,9 @@ from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.requests import handlers, wire
 from routing_app.requests.access import rights_of
 from routing_app.requests.connection import Connection
-from routing_app.requests.context import Context, RequestDenied
+from routing_app.requests.context import Context
+from routing_app.requests.errors import ConnectionClosed, RequestDenied
 from routing_app.requests.handlers import Handler
-from routing_app.requests.pending import ConnectionClosed
 from routing_app.requests.wire import Codec, Direction, Inbound
 
 if TYPE_CHECKING:

@@ -1,26 +1,15 @@
-"""What a handler gets: the message, the connection it came by, and for a request its answers."""
+"""The argument of a handler: the message, the connection it came by, and for a request its answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from routing_app.requests.errors import Answered
 from routing_app.requests.wire import Direction, Inbound
 
 if TYPE_CHECKING:
     from routing_app.requests.connection import Connection
-
-
-class Answered(RuntimeError):
-    """A second reply or error, or a partial after one of them: nothing is sent (README, "Answers")."""
-
-
-class RequestDenied(Exception):
-    """Raised by a handler: the request is answered with ERROR, `code` and `message`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Context:
@@ -41,7 +30,7 @@ class Context:
 
     @property
     def type(self) -> str:
-        """The type by which the handler was found; "" for none."""
+        """The type that chose the handler; "" for none."""
         return self._inbound.type
 
     async def reply(self, message: Mapping[str, Any] | None = None) -> None:

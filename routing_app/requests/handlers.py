@@ -1,6 +1,6 @@
-"""What an app's `requests.py` imports: decorators that register handlers by `type`.
+"""Decorators that an app's `requests.py` imports to register handlers by `type`.
 
-    from routing_app.requests.handlers import Context, on_message, on_request
+    from switchboard import Context, on_message, on_request
 
     @on_request("greet")
     async def greet(context: Context) -> None:
@@ -21,7 +21,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from routing_app.requests import wire
 from routing_app.requests.connection import Connection
-from routing_app.requests.context import Context, RequestDenied
+from routing_app.requests.context import Context
+from routing_app.requests.errors import RequestDenied
 from routing_app.requests.wire import Direction
 
 __all__ = [
@@ -50,7 +51,7 @@ class Handler:
 
 
 HANDLERS: Final[dict[tuple[Direction, str], Handler]] = {}
-"""All handlers, by what they take and by type; "" takes what has no handler of its own type."""
+"""All handlers, by direction and type; "" takes frames whose type has no handler of its own."""
 OPENED: Final[list[Opened]] = []
 CLOSED: Final[list[Closed]] = []
 FAILED: Final[list[Failed]] = []
@@ -60,7 +61,7 @@ def on_request(type: str | int = "", *, in_order: bool = False) -> Callable[[Fun
     """Register the handler of requests of a type, or of all that have none.
 
     It answers before it returns. Handlers start in order of arrival and those that wait overlap, except
-    `in_order` ones: they must not wait for this client, since nothing is read from it meanwhile.
+    `in_order` ones: they must not wait for this client, since nothing is read from it while they run.
     """
     return _registering(Direction.REQUEST, type, in_order)
 
@@ -97,7 +98,7 @@ def _registering(direction: Direction, type: str | int, in_order: bool) -> Calla
     def register(function: Function) -> Function:
         place = (direction, wire.name(type))
         if not inspect.iscoroutinefunction(function):
-            raise ImproperlyConfigured(f"the handler of {_title(*place)} is no `async def`")
+            raise ImproperlyConfigured(f"the handler of {_title(*place)} is not an `async def`")
         if place in HANDLERS:
             raise ImproperlyConfigured(f"{_title(*place)} has two handlers")
         HANDLERS[place] = Handler(function, in_order)
@@ -111,6 +112,6 @@ def _title(direction: Direction, type: str) -> str:
 
 
 def tell_error(connection: Connection, error: Exception) -> None:
-    """Call what is registered for errors."""
+    """Call the functions that are registered for errors."""
     for function in FAILED:
         function(connection, error)

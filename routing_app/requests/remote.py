@@ -11,8 +11,10 @@ from routing_app.core.cluster.calls import CallRefused, Incoming, WorkerGone
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker
 from routing_app.requests import wire
-from routing_app.requests.connection import Connection, TooManyPending
-from routing_app.requests.pending import Answer, ConnectionClosed, Request, RequestError
+from routing_app.requests.connection import Connection
+from routing_app.requests.errors import ConnectionClosed, RequestError, TooManyPending
+from routing_app.requests.pending import Request
+from routing_app.requests.wire import Answer
 
 ASK: Final = "requests.ask"
 """Verb of a call to the connection's worker: `[connection id, request|send|close, message, timeout]`."""

@@ -1,4 +1,4 @@
-"""The rules of the built-in requests: who may publish, listen and look, and what they are answered."""
+"""The built-in requests, and the end of rights that are held no longer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from routing_app.core.publishing import publish as publish_to
 from routing_app.core.worker import Worker, current_worker
 from routing_app.requests import access
 from routing_app.requests.connection import Connection
-from routing_app.requests.context import RequestDenied
+from routing_app.requests.errors import RequestDenied
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ async def publish(client: Connection, message: Message) -> Message:
 
 
 async def subscribe(client: Connection, message: Message) -> Message:
-    """Hear addresses from now on. Raises RequestDenied, or LayerUnavailable."""
+    """Subscribe to addresses. Raises RequestDenied, or LayerUnavailable."""
     await _require(client, Scope.READ)
     addresses = _addresses(message)
     if len(client.inner.addresses.keys() | set(addresses)) > settings.REQUESTS_MAX_SUBSCRIPTIONS:
@@ -54,7 +54,7 @@ async def subscribe(client: Connection, message: Message) -> Message:
 
 
 async def unsubscribe(client: Connection, message: Message) -> Message:
-    """Hear addresses no longer. Raises RequestDenied."""
+    """Unsubscribe from addresses. Raises RequestDenied."""
     addresses = _addresses(message)
     current_worker().hub.unsubscribe(client.inner, *addresses)
     client.record()
@@ -62,11 +62,11 @@ async def unsubscribe(client: Connection, message: Message) -> Message:
 
 
 async def presence(client: Connection, message: Message) -> Message:
-    """Who hears an address, on every worker. Raises RequestDenied."""
+    """The connections that subscribe to an address, on every worker. Raises RequestDenied."""
     await _require(client, Scope.READ)
     address = message.get("address")
     if not isinstance(address, str):
-        raise RequestDenied("invalid", "`address` is a text")
+        raise RequestDenied("invalid", "`address` must be a string")
     try:
         parse(address)
     except AddressError as error:
@@ -78,7 +78,7 @@ async def authenticate(client: Connection, message: Message) -> Message:
     """Take the rights of an API key, in `api_key`: `key` is the request's own. Raises RequestDenied."""
     plain = message.get("api_key")
     if not isinstance(plain, str) or not plain:
-        raise RequestDenied("invalid", "`api_key` is a text")
+        raise RequestDenied("invalid", "`api_key` must be a string")
     client.rights = await access.rights_by_key(plain)
     client.inner.identity = client.rights.name
     client.record()
@@ -86,7 +86,7 @@ async def authenticate(client: Connection, message: Message) -> Message:
 
 
 def whoami(client: Connection) -> Message:
-    """What the server knows of a client."""
+    """Id, rights and subscriptions of a client."""
     return {
         "id": client.id,
         "address": make("connection", client.id),
@@ -112,7 +112,7 @@ async def _require(client: Connection, scope: Scope) -> None:
 def _addresses(message: Message) -> tuple[str, ...]:
     given = message.get("addresses")
     if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
-        raise RequestDenied("invalid", "`addresses` is a list of texts")
+        raise RequestDenied("invalid", "`addresses` must be a list of strings")
     try:
         return check_addresses(given)
     except AddressError as error:
@@ -135,7 +135,7 @@ def _presence(address: str) -> Message:
 
 
 async def watch(worker: Worker) -> None:
-    """Take rights away that are held no more, for ever."""
+    """Take rights away that are held no longer, until the worker stops."""
     while True:
         await access.pause()
         try:

@@ -1,4 +1,4 @@
-"""The requests protocol's texts: one JSON object a frame, three control fields beside the application's own.
+"""Frames of the requests protocol: JSON objects, three control fields beside the application's own.
 
 Facts: this folder's README.md, "Frames". Only `RequestWireError` and `ValueError` are raised here.
 """
@@ -22,7 +22,7 @@ MAX_REASON_BYTES: Final = 123
 
 
 class Direction(StrEnum):
-    """What a frame is to its receiver."""
+    """The meaning of a frame to its receiver."""
 
     MESSAGE = "MESSAGE"
     REQUEST = "REQUEST"
@@ -48,6 +48,15 @@ class RequestWireError(ValueError):
     """A frame breaks a rule; the message is a sentence about the rule and never holds the frame."""
 
 
+class Answer(dict[str, Any]):
+    """The object that the other end answered with; `message` is the object itself, as in the original."""
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The whole object."""
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """One frame: `message` is the whole object, control fields included, as in the original."""
@@ -56,23 +65,23 @@ class Inbound:
     message: dict[str, Any]
     key: Any
     type: str
-    """By which a handler is found; "" for none. A number is its text, as it is for a JavaScript object."""
+    """Chooses the handler; "" for none. A number is its decimal form, as a property in JavaScript is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """Names of the control fields, and JSON; subclass it for another text. Both ends must agree."""
+    """Names of the control fields, and JSON; a subclass may write another format. Both ends must agree."""
 
     key: str = "key"
     direction: str = "direction"
     type: str = "type"
 
     def loads(self, text: str) -> Any:
-        """The value of a text. Raises ValueError or RecursionError."""
+        """The value of a frame. Raises ValueError or RecursionError."""
         return loads(text)
 
     def dumps(self, message: Mapping[str, Any]) -> str:
-        """The text of an object. Raises TypeError or ValueError for what JSON cannot hold."""
+        """A frame that holds an object. Raises TypeError or ValueError for what JSON cannot hold."""
         return dumps(message)
 
     def decode(self, text: str) -> Inbound:
@@ -87,20 +96,20 @@ class Codec:
         return Inbound(direction, message, message.get(self.key, ABSENT), name(message.get(self.type)))
 
     def encode(self, message: Mapping[str, Any], direction: Direction, key: Any = ABSENT) -> str:
-        """The text of a frame: `message` with key and direction of its own, whatever it held there.
+        """A frame: `message` with key and direction of its own, whatever it held there.
 
         Raises TypeError or ValueError.
         """
         return self.dumps(self._controlled(message, direction, key))
 
     def message(self, message: Mapping[str, Any]) -> str:
-        """The text of a plain MESSAGE, which carries no control fields. Raises TypeError or ValueError."""
+        """A plain MESSAGE, which carries no control fields. Raises TypeError or ValueError."""
         if message.get(self.direction):
             raise ValueError(f"`{self.direction}` is the protocol's own field")
         return self.dumps(message)
 
     def receipt(self, key: Any) -> str:
-        """The text that tells the sender of a MESSAGE that it is here."""
+        """The frame that tells the sender of a MESSAGE that it has arrived."""
         return self.encode({RECEIPT: True}, Direction.REPLY, key)
 
     def _controlled(self, message: Mapping[str, Any], direction: Direction, key: Any) -> dict[str, Any]:
@@ -125,7 +134,7 @@ def dumps(value: Any) -> str:
 
 
 def name(value: Any) -> str:
-    """A key or a type as the name of a property; "" for what is none, or false in JavaScript."""
+    """A key or a type as a property's name; "" for another JSON type, or what is false in JavaScript."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not value:
@@ -140,7 +149,7 @@ def asks_for_receipt(inbound: Inbound) -> bool:
 
 
 def check_close(code: int, reason: str) -> None:
-    """What an application may close with (RFC 6455, sections 5.5 and 7.4). Raises ValueError."""
+    """Check the code and reason of a close (RFC 6455, sections 5.5 and 7.4). Raises ValueError."""
     if code != 1000 and not 3000 <= code <= 4999:
         raise ValueError("a close code is 1000 or from 3000 to 4999")
     if len(reason.encode()) > MAX_REASON_BYTES:
@@ -151,7 +160,7 @@ def _direction(value: Any) -> Direction:
     if value is None or value in ("", 0, False):  # what is false in JavaScript
         return Direction.MESSAGE
     if not isinstance(value, str):
-        raise RequestWireError("the direction is not a text")
+        raise RequestWireError("the direction is not a string")
     direction = _BY_NAME.get(value.upper())
     if direction is None:
         raise RequestWireError("no such direction")

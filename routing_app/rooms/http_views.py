@@ -11,9 +11,9 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from routing_app.core import json
+from routing_app.core.access.bearer import presented_key
 from routing_app.core.delivery.publication import MESSAGE
 from routing_app.core.publishing import publish_sync
-from routing_app.core.rest.auth import presented_key
 from routing_app.core.rest.bodies import limited
 from routing_app.rooms import wire
 from routing_app.rooms.models import address

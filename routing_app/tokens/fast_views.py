@@ -8,7 +8,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import add_never_cache_headers
 
-from routing_app.core.rest.auth import presented_key
+from routing_app.core.access.bearer import presented_key
 from routing_app.core.rest.fast import PassOn
 from routing_app.core.rest.publish import publisher
 from routing_app.tokens import service, wire

@@ -22,11 +22,11 @@ from rest_framework.authentication import CSRFCheck
 
 from routing_app.core import json, metrics
 from routing_app.core.access import keys
+from routing_app.core.access.bearer import presented_key
 from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.codes import Advice, Refusal
 from routing_app.core.models import Scope
 from routing_app.core.publishing import Outcome
-from routing_app.core.rest.auth import presented_key
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import Source
 

@@ -45,7 +45,7 @@ def test_malformed_frames_are_counted_and_get_no_answer(broker: Server, connect:
 
     assert peer.silent() == []
     noted = log.ask("log")["log"]
-    assert noted.count(["error", "WireError"]) == len(MALFORMED)
+    assert noted.count(["error", "RequestWireError"]) == len(MALFORMED)
 
 
 def test_too_many_malformed_frames_end_the_connection(strict: Server, connect: Connect) -> None:

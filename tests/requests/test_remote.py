@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from routing_app.requests.connection import TooManyPending
-from routing_app.requests.pending import ConnectionClosed, Request, RequestError
+from routing_app.requests.errors import ConnectionClosed, RequestError, TooManyPending
+from routing_app.requests.pending import Request
 from routing_app.requests.remote import as_refusal, finish
 from tests.requests.conftest import Connect
 from tests.requests.peer import Peer, call, until

@@ -12,7 +12,8 @@ from asgiref.sync import sync_to_async
 from routing_app.core.database import query
 from routing_app.core.delivery.connection import new_id
 from routing_app.core.worker import Worker, current_worker, drop_worker
-from routing_app.requests.pending import ConnectionClosed, Request
+from routing_app.requests.errors import ConnectionClosed
+from routing_app.requests.pending import Request
 from routing_app.requests.remote import connection
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -155,7 +155,7 @@ export class Connection {
   _key(message) {
     const key = message.key || uuid();
     if (!isKey(key) || this._pending.has(String(key))) {
-      throw new TypeError("a key is a text or a number, and no other request's");
+      throw new TypeError("a key must be a string or a number, and not that of another request");
     }
     return key;
   }

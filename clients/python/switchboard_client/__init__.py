@@ -5,10 +5,12 @@ async with await connect("ws://localhost:8000/connection", key="sb_...") as conn
 """
 
 from switchboard_client.connection import Connection, Delivery, connect
-from switchboard_client.context import Answered, Context
+from switchboard_client.context import Context
 from switchboard_client.dialing import Refused
-from switchboard_client.pending import Answer, ConnectionClosed, Request, RequestError
+from switchboard_client.errors import Answered, ConnectionClosed, RequestError, RequestsFailure
+from switchboard_client.pending import Request
 from switchboard_client.sync import SyncConnection, connect_sync
+from switchboard_client.wire import Answer
 
 __all__ = [
     "Answer",
@@ -20,6 +22,7 @@ __all__ = [
     "Refused",
     "Request",
     "RequestError",
+    "RequestsFailure",
     "SyncConnection",
     "connect",
     "connect_sync",

@@ -12,7 +12,7 @@ from typing import Any
 
 from switchboard_client.connection import PASSING, Connection, Delivery, connect
 from switchboard_client.dialing import LATER, waits
-from switchboard_client.pending import ConnectionClosed, RequestError
+from switchboard_client.errors import ConnectionClosed, RequestError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     listen.add_argument("--count", type=int, default=0, help="end after so many messages")
     send = commands.add_parser("send", help="publish a message to addresses")
     send.add_argument("address", nargs="+")
-    send.add_argument("message", help="JSON, or a text")
+    send.add_argument("message", help="JSON, or a string")
     request = commands.add_parser("request", help="send a request, print its partial answers and its reply")
     request.add_argument("message", help='a JSON object, such as {"type": "whoami"}')
     return parser

@@ -17,7 +17,9 @@ from websockets.typing import Subprotocol
 from switchboard_client import wire
 from switchboard_client.context import Context
 from switchboard_client.dialing import LATER, Dialer
-from switchboard_client.pending import Answer, ConnectionClosed, Request, RequestError
+from switchboard_client.errors import ConnectionClosed, RequestError
+from switchboard_client.pending import Request
+from switchboard_client.wire import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +223,7 @@ class Connection:
     def _key(self, message: Mapping[str, Any]) -> Any:
         key = message.get("key") or wire.new_key()
         if not (name := wire.name(key)) or name in self._pending:
-            raise ValueError("a key is a text or a number, and no other request's")
+            raise ValueError("a key must be a string or a number, and not that of another request")
         return key
 
     # --- the life of a connection ------------------------------------------------------------------------

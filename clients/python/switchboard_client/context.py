@@ -1,4 +1,4 @@
-"""What a handler gets: the message, the connection it came by, and for a request its answers."""
+"""The argument of a handler: the message, the connection it came by, and for a request its answers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from switchboard_client import wire
+from switchboard_client.errors import Answered
 
 if TYPE_CHECKING:
     from switchboard_client.connection import Connection
-
-
-class Answered(RuntimeError):
-    """A second reply or error, or a partial after one of them: nothing is sent."""
 
 
 class Context:

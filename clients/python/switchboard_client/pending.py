@@ -7,39 +7,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, Final
 
+from .errors import RequestError
+from .wire import Answer
+
 MAX_PARTIALS: Final = 1000
-"""Partials kept for whoever iterates, before a request fails that nobody reads."""
-
-
-class Answer(dict[str, Any]):
-    """The object that the other end answered with; `message` is the object itself, as in the original."""
-
-    @property
-    def message(self) -> dict[str, Any]:
-        """The whole object."""
-        return self
-
-
-class RequestError(Exception):
-    """The other end answered with ERROR, or the request failed; `message` is the object it sent."""
-
-    def __init__(self, message: dict[str, Any]) -> None:
-        super().__init__(str(message.get("message") or message.get("code") or "the request failed"))
-        self.message = Answer(message)
-
-    @property
-    def code(self) -> Any:
-        """The `code` of the answer; None when it has none."""
-        return self.message.get("code")
-
-
-class ConnectionClosed(Exception):
-    """The connection has ended, with this code and reason; no answer will come."""
-
-    def __init__(self, code: int, reason: str = "") -> None:
-        super().__init__(f"connection closed: {code} {reason}".rstrip())
-        self.code = code
-        self.reason = reason
+"""Partials kept for a caller that iterates; one more fails a request that nobody reads."""
 
 
 class Request:
@@ -68,7 +40,7 @@ class Request:
         self._reply.add_done_callback(lambda reply: forget())
 
     def cancel(self) -> None:
-        """Forget the request; whoever waits gets CancelledError."""
+        """Forget the request; a caller that waits gets CancelledError."""
         self._end()
         self._reply.cancel()
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 from switchboard_client.connection import Connection, connect
-from switchboard_client.pending import Answer, ConnectionClosed, Request
+from switchboard_client.errors import ConnectionClosed
+from switchboard_client.pending import Request
+from switchboard_client.wire import Answer
 
 T = TypeVar("T")
 

@@ -20,6 +20,15 @@ BATCH_BYTES: Final = 2**15
 _FALSE: Final = (None, "", 0, False)
 
 
+class Answer(dict[str, Any]):
+    """The object that the other end answered with; `message` is the object itself, as in the original."""
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The whole object."""
+        return self
+
+
 def _number(digits: str) -> float:
     if not isfinite(number := float(digits)):
         raise ValueError("a number is too large")

@@ -1,4 +1,4 @@
-"""Tokens in an Authorization header, also where a proxy has put credentials of its own beside them.
+"""API keys of requests, and tokens in an Authorization header, beside credentials of a proxy, too.
 
 ASGI joins several headers of that name to one, with commas between, so a proxy's `Basic` may stand before or
 behind a client's `Bearer`.
@@ -7,7 +7,11 @@ behind a client's `Bearer`.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from rest_framework.request import Request
 
 NEXT: Final = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9-]*\s+\S)")
 """A comma before a scheme: what stands behind it are the next credentials."""
@@ -24,6 +28,13 @@ def bearer_token(header: str) -> str:
 def possible_tokens(header: str) -> list[str]:
     """The same for clients that may leave the scheme out: all that may be a token, none of another scheme."""
     return [BEARER.sub(r"\1", one) for one in _credentials(header) if BEARER.match(one) or " " not in one]
+
+
+def presented_key(request: HttpRequest | Request) -> str:
+    """The API key of a request: `X-API-Key`, `Authorization: Bearer` or `?key=`; "" when there is none."""
+    if key := request.headers.get("X-API-Key", ""):
+        return key
+    return bearer_token(request.headers.get("Authorization", "")) or request.GET.get("key", "")
 
 
 def _credentials(header: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotFound, ValidationError
 from rest_framework.pagination import PageNumberPagination
@@ -12,18 +11,11 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from routing_app.core.access import keys
-from routing_app.core.access.bearer import bearer_token
+from routing_app.core.access.bearer import presented_key
 from routing_app.core.models import ApiKey, Scope
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
-
-
-def presented_key(request: HttpRequest | Request) -> str:
-    """The API key of a request: `X-API-Key`, `Authorization: Bearer` or `?key=`; "" when there is none."""
-    if key := request.headers.get("X-API-Key", ""):
-        return key
-    return bearer_token(request.headers.get("Authorization", "")) or request.GET.get("key", "")
 
 
 class KeyHolder:

@@ -10,8 +10,8 @@ from django.views.decorators.http import require_GET
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
 from routing_app.core.access import keys
+from routing_app.core.access.bearer import presented_key
 from routing_app.core.models import Scope
-from routing_app.core.rest.auth import presented_key
 
 
 @require_GET

@@ -11,10 +11,10 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from routing_app.core import json
+from routing_app.core.access.bearer import presented_key
 from routing_app.core.address import AddressError
 from routing_app.core.models import ApiKey, Scope
 from routing_app.core.publishing import check_addresses, publish
-from routing_app.core.rest.auth import presented_key
 from routing_app.core.rest.fast import PassOn
 from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.core.worker import current_worker

@@ -6,7 +6,7 @@ import asyncio
 
 from django.db import OperationalError
 
-from routing_app.requests.context import Answered
+from routing_app.requests.errors import Answered, ConnectionClosed, RequestError
 from routing_app.requests.handlers import (
     Connection,
     Context,
@@ -17,7 +17,6 @@ from routing_app.requests.handlers import (
     on_message,
     on_request,
 )
-from routing_app.requests.pending import ConnectionClosed, RequestError
 from routing_app.requests.remote import connection
 
 log: list[object] = []

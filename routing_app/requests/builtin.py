@@ -14,19 +14,19 @@ async def publish(context: Context) -> None:
 
 @on_request("subscribe", in_order=True)
 async def subscribe(context: Context) -> None:
-    """Hear `addresses`."""
+    """Subscribe to `addresses`."""
     await context.reply(await service.subscribe(context.connection, context.message))
 
 
 @on_request("unsubscribe", in_order=True)
 async def unsubscribe(context: Context) -> None:
-    """Hear `addresses` no longer."""
+    """Unsubscribe from `addresses`."""
     await context.reply(await service.unsubscribe(context.connection, context.message))
 
 
 @on_request("presence")
 async def presence(context: Context) -> None:
-    """Who hears `address`."""
+    """The connections that subscribe to `address`."""
     await context.reply(await service.presence(context.connection, context.message))
 
 

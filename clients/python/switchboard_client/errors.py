@@ -1,0 +1,37 @@
+"""Errors of the requests protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from switchboard_client.wire import Answer
+
+
+class RequestsFailure(Exception):
+    """The base of the errors of requests and answers."""
+
+
+class RequestError(RequestsFailure):
+    """The other end answered with ERROR, or the request failed; `message` is the object it sent."""
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        super().__init__(str(message.get("message") or message.get("code") or "the request failed"))
+        self.message = Answer(message)
+
+    @property
+    def code(self) -> Any:
+        """The `code` of the answer; None when it has none."""
+        return self.message.get("code")
+
+
+class ConnectionClosed(RequestsFailure):
+    """The connection has ended, with this code and reason; no answer will come."""
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(f"connection closed: {code} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+
+
+class Answered(RequestsFailure, RuntimeError):
+    """A second reply or error, or a partial after one of them: nothing is sent."""
