@@ -1,7 +1,8 @@
-"""Who may send to whom, and who may listen: the settings EVENTS_SEND_TO_*, and rows of channels.
+"""Access of visitors: walkers they may call, targets they may send to, channels they may subscribe to.
 
-Rows are kept in memory, so that no event waits for the database: read when the worker starts, again when a
-publication says that one has changed, and again every EVENTS_RECHECK_SECONDS, in case that message was lost.
+Settings (EVENTS_PUBLIC_WALKERS, EVENTS_SEND_TO_*) and rows of channels decide. Rows are kept in memory, so
+that no event waits for the database: read when the worker starts, again when a publication says that one has
+changed, and again every EVENTS_RECHECK_SECONDS, in case that message was lost.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import transaction
@@ -21,13 +22,53 @@ from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import current_worker
 from routing_app.events.models import Channel, Who
 from routing_app.events.walker_context import Visitor
-from routing_app.events.wire import root_reference
+from routing_app.events.wire import (
+    CLOSED_EVENT,
+    NEEDS_PUBLIC,
+    NEEDS_USER,
+    NO_CHANNEL,
+    UNKNOWN_WALKER,
+    root_reference,
+)
+
+if TYPE_CHECKING:
+    from routing_app.events.walkers import Walker
 
 logger = logging.getLogger(__name__)
 
 ADDRESS: Final[Address] = make("events", "rules")
-"""Internal; every worker hears it."""
+"""Internal; every worker subscribes to it."""
 CHANGED: Final = "events.rules"
+
+
+class NotAllowed(Exception):
+    """The visitor may not do that; the message is for the client."""
+
+
+# --- walkers ---------------------------------------------------------------------------------------------
+
+
+def has_user_for(walker: Walker, visitor: Visitor) -> bool:
+    """Whether the visitor is a user, or the walker needs none: the rule of a socket and of HTTP."""
+    return visitor.authenticated or not walker.auth
+
+
+def check_walker(walker: Walker | None, name: str, visitor: Visitor) -> Walker:
+    """The walker that an event of a socket names, if the visitor may call it. Raises NotAllowed.
+
+    Over HTTP the route and the method have chosen a walker, and one of the public is called by the public,
+    since its endpoint reads no token.
+    """
+    if walker is None or not walker.over_websocket:
+        raise NotAllowed(UNKNOWN_WALKER)
+    if not has_user_for(walker, visitor):
+        raise NotAllowed(NEEDS_USER.format(name))
+    if visitor.authenticated and not walker.auth and settings.EVENTS_PUBLIC_WALKERS == "public":
+        raise NotAllowed(NEEDS_PUBLIC.format(name))
+    return walker
+
+
+# --- targets and channels --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +90,19 @@ class ChannelRules:
         self._known = 0
 
     def may_listen(self, visitor: Visitor, channel_id: str) -> bool:
-        """May the visitor hear this channel?"""
+        """May the visitor subscribe to this channel?"""
         rule = self._rows.get(channel_id)
         return rule is None or _allows(rule.listen, visitor, rule.members)
 
-    def may_send(self, visitor: Visitor, channel_id: str, hears: bool) -> bool:
-        """May the visitor, whose own socket `hears` the channel or not, send to it?
+    def may_send(self, visitor: Visitor, channel_id: str, subscribed: bool) -> bool:
+        """May the visitor, whose socket is `subscribed` to the channel or not, send to it?
 
-        Members are those that the channel's row lists; of a channel without a row, whoever is on it.
+        Members are those that the channel's row lists; of a channel without a row, its subscribers.
         """
         rule = self._rows.get(channel_id)
         if rule is None:
             who = settings.EVENTS_SEND_TO_CHANNELS
-            return hears if who == Who.MEMBERS else _allows(who, visitor)
+            return subscribed if who == Who.MEMBERS else _allows(who, visitor)
         return _allows(rule.send or settings.EVENTS_SEND_TO_CHANNELS, visitor, rule.members)
 
     def replace(self, rows: dict[str, ChannelRule]) -> None:
@@ -69,7 +110,7 @@ class ChannelRules:
         self._rows = rows
 
     async def read(self) -> None:
-        """Read the rows anew; a database that is out leaves the former ones in force.
+        """Read the rows again; a database that is out leaves the former ones in force.
 
         Of two readings at once, the one that began later counts, whichever ends first.
         """
@@ -83,6 +124,18 @@ class ChannelRules:
         if number > self._known:
             self._known = number
             self.replace(rows)
+
+
+def check_channel(rules: ChannelRules, visitor: Visitor, channel_id: str, subscribed: bool) -> None:
+    """Raise NotAllowed unless the visitor may send to this channel."""
+    if not rules.may_send(visitor, channel_id, subscribed):
+        raise NotAllowed(NO_CHANNEL.format(channel_id))
+
+
+def check_target(kind: str, visitor: Visitor) -> None:
+    """Raise NotAllowed unless the visitor may send `user` or `client` events."""
+    if not may_target(kind, visitor):
+        raise NotAllowed((CLOSED_EVENT if visitor.authenticated else NEEDS_USER).format(kind))
 
 
 def may_target(kind: str, visitor: Visitor) -> bool:
@@ -110,7 +163,7 @@ def _read() -> dict[str, ChannelRule]:
 
 
 def announce() -> None:
-    """Have every worker read the rows anew after the commit; where this one serves, they hold on return."""
+    """Have every worker read the rows again after the commit; on return they hold on this one, if it serves."""
     transaction.on_commit(_tell_workers)
 
 

@@ -21,6 +21,7 @@ from routing_app.core.consumer import Consumer
 from routing_app.core.database import query
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.events import credentials, service, wire
+from routing_app.events.access import NotAllowed, check_walker
 from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
 from routing_app.events.nodes import NoAccess
 from routing_app.events.rates import EventRates
@@ -40,24 +41,24 @@ class EventEncoder:
     per_address = False
 
     def __call__(self, publication: Publication, address: str) -> str | None:
-        """The text of the frame."""
+        """A publication as the frame that subscribers receive; None for other events than messages."""
         return wire.dumps(publication.message) if publication.event == MESSAGE else None
 
 
 def new_id() -> str:
-    """A client's id, or that of a channel nobody asked for: `<unix seconds>:<32 hex digits>`."""
+    """A client's id, or that of a channel when the client names none: `<unix seconds>:<32 hex digits>`."""
     return f"{int(time.time())}:{secrets.token_hex(16)}"
 
 
 class EventConsumer(Consumer):
-    """One client: its events run one after another, and what it hears waits for none of them."""
+    """One client: its events run one after another, and no message to it waits for them."""
 
     protocol: Events
 
     # --- arriving ----------------------------------------------------------------------------------------
 
     async def admit(self) -> str | None:
-        """See who it is. A missing, wrong or expired token makes it public, without an error."""
+        """Find the visitor. A missing, wrong or expired token makes it public, without an error."""
         asked = parse_qs(self.scope["query_string"].decode("latin-1"))
         headers = self.headers(b"authorization")
         presented = [token for header in headers for token in possible_tokens(header)][:MAX_CREDENTIALS]
@@ -72,14 +73,14 @@ class EventConsumer(Consumer):
         return None
 
     async def opened(self) -> None:
-        """Say who this is, then listen."""
+        """Send the connection frame, then subscribe."""
         self.protocol.sockets_here[self.connection] = self
         self._introduce()
         if self.asked_channel not in ("", self.channel_id):
             self._fail([f"ValueError: a channel_id has at most {CHANNEL_ID_LENGTH} printable characters\n"])
         async with self._moving:
             await self._settle()
-        self._say_if_unheard()
+        self._say_if_not_on_channel()
         self.worker.presence.arrive(self.connection)
 
     def closed(self) -> None:
@@ -87,7 +88,7 @@ class EventConsumer(Consumer):
         self.protocol.sockets_here.pop(self.connection, None)
         self._forget_expiry()
 
-    # --- what it sends -----------------------------------------------------------------------------------
+    # --- events of the client ----------------------------------------------------------------------------
 
     async def received(self, text: str) -> None:
         """One event; a refused one is answered, and the socket stays."""
@@ -104,7 +105,7 @@ class EventConsumer(Consumer):
             self._fail([f"ValueError: {bad}\n"])
 
     async def received_bytes(self, data: bytes) -> None:
-        """The original looks for text that is not there."""
+        """Refuse a binary frame with the original's error, a missing key."""
         if self._too_many():
             return
         self.refuse(Refusal.BINARY)
@@ -121,9 +122,9 @@ class EventConsumer(Consumer):
 
     async def _on_targeted(self, event: wire.TargetedEvent) -> None:
         try:
-            own_channel = self.channel_id if self._hears_channel() else ""
+            own_channel = self.channel_id if self._on_own_channel() else ""
             addresses = service.targets(event, self.visitor, own_channel, self.protocol.rules)
-        except service.NotAllowed as no:
+        except NotAllowed as no:
             self.refuse(Refusal.FORBIDDEN)
             self.connection.send(wire.refused(event.type, str(no)))
             return
@@ -134,13 +135,10 @@ class EventConsumer(Consumer):
         await self._become(await _visitor(event.token or ""))
 
     async def _on_walker(self, event: wire.WalkerEvent) -> None:
-        walker = WALKERS.get(event.walker)
-        if walker is None or not walker.over_websocket:
-            self._refuse_walker(wire.UNKNOWN_WALKER, event)
-        elif walker.auth and not self.visitor.authenticated:
-            self._refuse_walker(wire.NEEDS_USER.format(event.walker), event)
-        elif self.visitor.authenticated and not walker.auth and settings.EVENTS_PUBLIC_WALKERS == "public":
-            self._refuse_walker(wire.NEEDS_PUBLIC.format(event.walker), event)
+        try:
+            walker = check_walker(WALKERS.get(event.walker), event.walker, self.visitor)
+        except NotAllowed as no:
+            self._refuse_walker(str(no), event)
         else:
             await self._walk(walker, event)
 
@@ -172,7 +170,7 @@ class EventConsumer(Consumer):
         wire.ChangeUserEvent: _on_change_user,
     }
 
-    # --- what it is told ---------------------------------------------------------------------------------
+    # --- frames to the client ----------------------------------------------------------------------------
 
     def _introduce(self) -> None:
         self.connection.send(wire.connection(self.client_id, self.visitor.root_id, self.channel_id))
@@ -192,7 +190,7 @@ class EventConsumer(Consumer):
         else:
             self.connection.send(text)
 
-    # --- whose it is -------------------------------------------------------------------------------------
+    # --- visitor and subscriptions -----------------------------------------------------------------------
 
     def token_ended(self, jti: str, close: Close) -> None:
         """The token `jti` is void; if it is this socket's, the socket closes or becomes the public's."""
@@ -206,20 +204,22 @@ class EventConsumer(Consumer):
             self.worker.spawn(self._become(PUBLIC))
 
     async def _become(self, visitor: Visitor) -> None:
-        """Belong to another visitor, and say so once that visitor's messages arrive here."""
+        """Belong to another visitor, and say so once subscribed to that visitor's messages."""
         async with self._moving:
             self.visitor = visitor
             self.rates.belong_to(visitor)
             if await self._resettle():
                 self._introduce()
-                self._say_if_unheard()
+                self._say_if_not_on_channel()
 
     async def obey_rules(self) -> None:
-        """Hear the channel, or no longer, as its row says now; who no longer may is told."""
+        """Subscribe to the channel, or unsubscribe and tell the client, as the channel's row says now."""
         async with self._moving:
-            as_before = self.protocol.rules.may_listen(self.visitor, self.channel_id) is self._hears_channel()
+            as_before = (
+                self.protocol.rules.may_listen(self.visitor, self.channel_id) is self._on_own_channel()
+            )
             if not as_before and self.connection in self.protocol.sockets_here and await self._resettle():
-                self._say_if_unheard()
+                self._say_if_not_on_channel()
 
     async def _resettle(self) -> bool:
         """Settle an open socket; False when the layer is out and the socket closes."""
@@ -232,7 +232,7 @@ class EventConsumer(Consumer):
         return True
 
     async def _settle(self) -> None:
-        """Hear what the visitor may hear and nothing else, and watch the token. Raises LayerUnavailable."""
+        """Subscribe to the visitor's addresses only, and watch the token. Raises LayerUnavailable."""
         hub, visitor = self.worker.hub, self.visitor
         self.connection.identity = visitor.root_id
         wanted = {make("client", self.client_id), make("user", visitor.root_id)}
@@ -247,11 +247,11 @@ class EventConsumer(Consumer):
             if void:
                 self.token_ended(visitor.jti, REVOKED)
 
-    def _hears_channel(self) -> bool:
+    def _on_own_channel(self) -> bool:
         return make("channel", self.channel_id) in self.connection.addresses
 
-    def _say_if_unheard(self) -> None:
-        if not self._hears_channel():
+    def _say_if_not_on_channel(self) -> None:
+        if not self._on_own_channel():
             self.refuse(Refusal.FORBIDDEN)
             self.connection.send(wire.refused("channel", wire.NO_CHANNEL.format(self.channel_id)))
 
@@ -269,7 +269,7 @@ class EventConsumer(Consumer):
 
 
 async def _visitor(*tokens: str) -> Visitor:
-    """Whose the first of these tokens is that is valid: a proxy's own may stand before a client's."""
+    """The visitor of the first valid token: a proxy's own may stand before a client's."""
     for token in filter(None, tokens):
         if visitor := await query(credentials.check, token):
             return visitor

@@ -1,4 +1,4 @@
-"""The rules of the events protocol: accounts, and where an event goes."""
+"""Accounts of the events protocol, and the addresses of an event."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from django.db import IntegrityError, transaction
 
 from routing_app.core.address import make
 from routing_app.events import metrics
-from routing_app.events.access import ChannelRules, may_target
+from routing_app.events.access import ChannelRules, check_channel, check_target
 from routing_app.events.credentials import issue, revoke
 from routing_app.events.models import LoginToken, Root
 from routing_app.events.walker_context import Visitor
-from routing_app.events.wire import CLOSED_EVENT, NEEDS_USER, NO_CHANNEL, TargetedEvent, UserEvent, root_of
+from routing_app.events.wire import TargetedEvent, UserEvent, root_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -26,10 +26,6 @@ logger = logging.getLogger(__name__)
 
 class AlreadyExists(Exception):
     """There is a user with that e-mail address."""
-
-
-class NotAllowed(Exception):
-    """The visitor may not send that event; the message is for the client."""
 
 
 # --- accounts --------------------------------------------------------------------------------------------
@@ -109,22 +105,17 @@ def profile(user: User, row: LoginToken) -> dict[str, Any]:
 def targets(event: TargetedEvent, visitor: Visitor, own_channel: str, rules: ChannelRules) -> list[str]:
     """The addresses of an event in the order in which it names them, repeats included.
 
-    `own_channel` is the one that the sender's socket hears, "" for none. Nothing goes out unless all may.
-    Raises BadReference, NotAllowed.
+    `own_channel` is the one that the sender's socket is subscribed to, "" for none. One that may not be sent
+    to keeps all from being sent.
+    Raises BadReference, access.NotAllowed.
     """
     if isinstance(event, UserEvent):
         roots = [root_of(text) for text in event.root_ids]
-        _check_kind(event.type, visitor)
+        check_target(event.type, visitor)
         return [make("user", root) for root in roots if root]
     if event.type == "client":
-        _check_kind(event.type, visitor)
+        check_target(event.type, visitor)
         return [make("client", client_id) for client_id in event.ids]
     for channel_id in event.ids:
-        if not rules.may_send(visitor, channel_id, hears=channel_id == own_channel):
-            raise NotAllowed(NO_CHANNEL.format(channel_id))
+        check_channel(rules, visitor, channel_id, subscribed=channel_id == own_channel)
     return [make("channel", channel_id) for channel_id in event.ids]
-
-
-def _check_kind(kind: str, visitor: Visitor) -> None:
-    if not may_target(kind, visitor):
-        raise NotAllowed((CLOSED_EVENT if visitor.authenticated else NEEDS_USER).format(kind))

@@ -11,10 +11,13 @@ from typing import Any, ClassVar, Union, get_args, get_origin
 from django.urls import URLPattern, path, re_path
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pydantic import BaseModel, ValidationError, create_model
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from routing_app.core.synchronous import from_sync
+from routing_app.events.access import has_user_for
 from routing_app.events.nodes import NoAccess
 from routing_app.events.rest import (
     NOT_FOUND,
@@ -60,18 +63,26 @@ class NoAccessDetail(BaseModel):
     detail: WalkerRefusal | str
 
 
+class MayCall(BasePermission):
+    """Leaves the decision to the rules of access."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """May this visitor call the walker of this view?"""
+        return isinstance(view, WalkerView) and has_user_for(view.walker, _visitor(request))
+
+
 class WalkerView(EventsView):
     """One walker; its subclasses name it."""
 
     walker: ClassVar[Walker]
+    permission_classes = (MayCall,)
 
     def run(self, request: Request, node: str = "", **variables: str) -> Response:
         """Check the fields, run the walker, and answer with its envelope."""
         walker, method = self.walker, (request.method or "").lower()
-        visitor = request.auth if isinstance(request.auth, Visitor) else PUBLIC
         context = _context(walker, method, request, variables)
         try:
-            reports = _run(walker, context, Visit(visitor, node=node))
+            reports = _run(walker, context, Visit(_visitor(request), node=node))
         except ValidationError as error:
             raise RestProblem.invalid(items(error, lambda name: walker.place_of(name, method))) from None
         except BadReference:
@@ -81,6 +92,10 @@ class WalkerView(EventsView):
         except WalkerFailed as error:
             raise RestProblem(500, {"errors": error.lines}) from None
         return Response({"status": 200, "reports": reports})
+
+
+def _visitor(request: Request) -> Visitor:
+    return request.auth if isinstance(request.auth, Visitor) else PUBLIC
 
 
 def _context(walker: Walker, method: str, request: Request, variables: Mapping[str, str]) -> dict[str, Any]:
@@ -133,7 +148,7 @@ def _patterns(walker: Walker) -> list[URLPattern]:
 def _view(walker: Walker, at_node: bool) -> type[WalkerView]:
     attributes: dict[str, Any] = {"walker": walker, "__doc__": walker.function.__doc__}
     if not walker.auth:
-        attributes |= {"authentication_classes": (), "permission_classes": ()}
+        attributes["authentication_classes"] = ()
     attributes |= {method: _handler(walker, method, at_node) for method in walker.http_methods}
     return type(f"{walker.name}_view", (WalkerView,), attributes)
 

@@ -180,7 +180,7 @@ def test_every_rule_of_a_row(who: str, public: bool, user: bool, member: bool):
 
     for visitor, may in ((THE_PUBLIC, public), (USER, user), (MEMBER, member)):
         assert known.may_listen(visitor, "room") is may
-        assert known.may_send(visitor, "room", hears=True) is may
+        assert known.may_send(visitor, "room", subscribed=True) is may
 
 
 def test_a_row_without_a_word_on_sending_leaves_it_to_the_setting(settings):
@@ -188,8 +188,8 @@ def test_a_row_without_a_word_on_sending_leaves_it_to_the_setting(settings):
     known.replace({"room": ChannelRule("", "everyone", frozenset({MEMBER.root_id}))})
     settings.EVENTS_SEND_TO_CHANNELS = "members"
 
-    assert known.may_send(MEMBER, "room", hears=False)
-    assert not known.may_send(USER, "room", hears=True)
+    assert known.may_send(MEMBER, "room", subscribed=False)
+    assert not known.may_send(USER, "room", subscribed=True)
 
 
 @pytest.mark.parametrize(
