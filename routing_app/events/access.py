@@ -163,7 +163,7 @@ def _read() -> dict[str, ChannelRule]:
 
 
 def announce() -> None:
-    """Have every worker read the rows again after the commit; on return they hold on this one, if it serves."""
+    """Have every worker read the rows again after the commit; on return they hold on this one."""
     transaction.on_commit(_tell_workers)
 
 
