@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -9,6 +10,7 @@ from importlib import import_module
 import pytest
 
 import switchboard
+from tests.services.databases import REPOSITORY
 
 pytestmark = pytest.mark.once
 
@@ -34,3 +36,12 @@ def test_importing_it_loads_nothing_of_django():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("document", ["README.md", "switchboard/__init__.py"])
+def test_a_document_lists_every_name(document: str):
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    table = text[text.index("| `publish`, ") :].split("\n\n")[0]
+    listed = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+
+    assert listed == set(switchboard.__all__)
