@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -128,3 +129,11 @@ def test_jwks_that_fails_after_it_has_worked(key_server: KeyServer, clock: Clock
 
     assert verdict(token(RSA, "k1")) == "plays"
     assert key_server.asked == 2
+
+
+def test_exp_is_1e999() -> None:
+    publisher_with(KeyKind.SECRET, "HS256", SECRET)
+    payload = json.dumps(claims(exp=0)).replace('"exp": 0', '"exp": 1e999')
+
+    assert "1e999" in payload
+    assert verdict(jwt.PyJWS().encode(payload.encode(), SECRET, "HS256")) == "exp"

@@ -1,0 +1,28 @@
+"""What was reported of handshakes at the requests protocol: each input, with its right answer."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+from django.core.handlers.asgi import ASGIRequest
+
+from routing_app.requests.access import NOBODY, _by_session
+
+pytestmark = pytest.mark.django_db
+
+COOKIES = {"a NUL": '"\\000"', "a NUL within": '"abc\\000def"'}
+
+
+@pytest.mark.parametrize("cookie", COOKIES.values(), ids=COOKIES)
+def test_a_nul_in_the_cookie_of_a_session_gives_no_rights(cookie: str) -> None:
+    headers = [
+        (b"host", b"localhost"),
+        (b"origin", b"http://localhost"),
+        (b"cookie", f"sessionid={cookie}".encode()),
+    ]
+    scope = {"type": "http", "method": "GET", "path": "/connection", "scheme": "http", "headers": headers}
+    request = ASGIRequest(scope, BytesIO())
+
+    assert "\0" in request.COOKIES["sessionid"]
+    assert _by_session(request) == NOBODY
