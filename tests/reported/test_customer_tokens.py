@@ -136,4 +136,4 @@ def test_exp_is_1e999() -> None:
     payload = json.dumps(claims(exp=0)).replace('"exp": 0', '"exp": 1e999')
 
     assert "1e999" in payload
-    assert verdict(jwt.PyJWS().encode(payload.encode(), SECRET, "HS256")) == "exp"
+    assert verdict(jwt.PyJWS().encode(payload.encode(), SECRET, "HS256")) == "token"
