@@ -19,10 +19,10 @@ from broker_project.health import Health  # noqa: E402
 from broker_project.routing import Hosts, Polling, Switchboard  # noqa: E402
 from routing_app.core.lifespan import Lifespan  # noqa: E402
 from routing_app.core.rest.bodies import Bodies  # noqa: E402
-from routing_app.core.rest.fast import Lean  # noqa: E402
+from routing_app.core.rest.fast import FastViews  # noqa: E402
 
 _sockets = protocols.sockets()
-_django = Bodies(Lean(_http, "broker_project.fast_urls"))
+_django = Bodies(FastViews(_http, "broker_project.fast_urls"))
 _http_paths = Health(Hosts(Polling(_django, protocols.endpoints(), _sockets)))
 application = Lifespan(Switchboard(http=_http_paths, sockets=_sockets))
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 from django.urls import path
 
 from broker_project import protocols
-from routing_app.core.rest.publish import publish_express
+from routing_app.core.rest.publish import publish_view
 
-urlpatterns = [path("api/publish", publish_express), *protocols.fast_urls()]
+urlpatterns = [path("api/publish", publish_view), *protocols.fast_urls()]

@@ -9,8 +9,9 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
 from broker_project import protocols
-from routing_app.core.rest.api import ClientViewSet, PublishView
+from routing_app.core.rest.api import ClientViewSet
 from routing_app.core.rest.metrics_view import metrics_view
+from routing_app.core.rest.publish import publish_view
 
 clients = SimpleRouter()
 clients.trailing_slash = "/?"
@@ -23,7 +24,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("console/", TemplateView.as_view(template_name="console.html"), name="console"),
     path("metrics", metrics_view),
-    path("api/publish", PublishView.as_view()),
+    path("api/publish", publish_view),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema")),
     path("api/", include(clients.urls)),

@@ -11,13 +11,12 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 
-from routing_app.core.access import hosts, keys, origin
+from routing_app.core.access import hosts, keys, origin, staff_sessions
 from routing_app.core.access.admission import Refused
 from routing_app.core.access.bearer import presented_key
 from routing_app.core.codes import UNAUTHENTICATED, UNAVAILABLE, Refusal
 from routing_app.core.database import query
 from routing_app.core.models import ApiKey, Scope
-from routing_app.requests import staff_sessions
 from routing_app.requests.errors import RequestDenied
 
 logger = logging.getLogger(__name__)

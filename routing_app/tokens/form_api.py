@@ -6,27 +6,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import django.db
 from django.conf import settings
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
-from rest_framework.authentication import CSRFCheck
+from rest_framework.exceptions import APIException, AuthenticationFailed
 
 from routing_app.core import json, metrics
-from routing_app.core.access import keys
-from routing_app.core.access.bearer import presented_key
 from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.codes import Advice, Refusal
+from routing_app.core.database import query
 from routing_app.core.models import Scope
-from routing_app.core.publishing import Outcome
+from routing_app.core.access.bearer import presented_key
+from routing_app.core.rest.authorization import CSRFFailed, ScopeMissing, authorize
+from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import Source
 
@@ -74,11 +75,11 @@ class FormAnswer:
 
 
 @csrf_exempt
-@never_cache
-def form_api(request: HttpRequest) -> HttpResponseBase:
-    """FormAnswer one call."""
+@never_cache  # a proxy that kept the answer to a GET would swallow the next broadcast
+async def form_api(request: HttpRequest) -> HttpResponse:
+    """Answer one call."""
     try:
-        return _answer(request)
+        return await _answer(request)
     except FormDenied as denied:
         return _refuse(denied)
     except wire.LimitExceeded as error:
@@ -88,25 +89,28 @@ def form_api(request: HttpRequest) -> HttpResponseBase:
     except django.db.Error as error:
         logger.warning("tokens: form API: the database does not answer: %s", error)
         return _refuse(FormDenied(503, "the database does not answer", Refusal.UNAVAILABLE))
+    except BACKING_SERVICES as error:
+        logger.warning("tokens: form API: a backing service is down: %s", error)
+        return _refuse(FormDenied(503, "a backing service is down", Refusal.UNAVAILABLE))
 
 
-def _answer(request: HttpRequest) -> HttpResponseBase:
+async def _answer(request: HttpRequest) -> HttpResponse:
     if request.method not in {"GET", "POST"}:
         raise FormDenied(405, "only GET and POST are answered")
-    fields = read_fields(request)
+    fields = _read_fields(request)
     name = fields.get("method")
     if not name and request.method == "GET" and _is_browser(request):
         return redirect("console")
     method = METHODS.get(name)
     if method is not None:
-        _authorise(request, fields, method.scope)
-        return reply(method.run(fields))
+        await _authorize(request, fields, method.scope)
+        return _reply(await method.run(fields))
     if settings.TOKENS_WIRE_COMPAT:
-        return reply(FormAnswer({}))
+        return _reply(FormAnswer({}))
     raise FormDenied(400, f"the field method names none of {', '.join(METHODS)}")
 
 
-def reply(answer: FormAnswer) -> HttpResponse:
+def _reply(answer: FormAnswer) -> HttpResponse:
     """The answer in the shape that this server's clients expect."""
     if settings.TOKENS_WIRE_COMPAT:
         return HttpResponse(answer.original, content_type="text/plain; charset=utf-8")
@@ -133,7 +137,7 @@ def _is_browser(request: HttpRequest) -> bool:
 # --- reading ---------------------------------------------------------------------------------------------
 
 
-def read_fields(request: HttpRequest) -> Fields:
+def _read_fields(request: HttpRequest) -> Fields:
     """All fields. Raises FormDenied."""
     try:
         body = _json_body(request) if _is_json(request) else request.POST.dict()
@@ -177,31 +181,36 @@ def _is_unicode(text: str) -> bool:
 # --- who may ----------------------------------------------------------------------------------------------
 
 
-def _authorise(request: HttpRequest, fields: Fields, scope: str) -> None:
-    """Let the holder of a key, a staff session, or with TOKENS_API_OPEN anybody pass. Raises FormDenied."""
-    if plain := presented_key(request) or fields.get("key"):
-        key = keys.find(plain)
-        if key is None:
-            raise FormDenied(401, "the API key is wrong or revoked", Refusal.FORBIDDEN)
-        if scope not in key.scopes and not settings.TOKENS_API_OPEN:
-            raise FormDenied(403, f"the API key lacks the scope {scope}", Refusal.FORBIDDEN)
-    elif not settings.TOKENS_API_OPEN:
-        _authorise_session(request, scope)
+async def _authorize(request: HttpRequest, fields: Fields, scope: str) -> None:
+    """Let the holder of a key, a staff session, or with TOKENS_API_OPEN any client pass. Raises FormDenied.
 
-
-def _authorise_session(request: HttpRequest, scope: str) -> None:
-    """A browser sends its session along wherever a page of another site wants it: hence POST and CSRF."""
-    if not (request.user.is_active and request.user.is_staff):
-        sentence = "an API key is needed: X-API-Key, Authorization: Bearer, or the field key"
-        raise FormDenied(401, sentence, Refusal.FORBIDDEN)
-    if scope == Scope.READ:
+    A session changes and sends by POST alone: another site can have a browser GET whatever it likes.
+    """
+    plain = presented_key(request) or fields.get("key")
+    if settings.TOKENS_API_OPEN and not plain:
         return
-    if request.method != "POST":
-        raise FormDenied(403, "with a session only POST may change or send anything", Refusal.FORBIDDEN)
-    check = CSRFCheck(lambda request: HttpResponse())
-    check.process_request(request)
-    if reason := check.process_view(request, None, (), {}):  # type: ignore[arg-type]
-        raise FormDenied(403, f"CSRF check: {reason}", Refusal.FORBIDDEN)
+    try:
+        caller = await authorize(request, scope, plain)
+    except ScopeMissing:
+        if not settings.TOKENS_API_OPEN:
+            raise FormDenied(403, f"the API key lacks the scope {scope}", Refusal.FORBIDDEN) from None
+    except APIException as error:
+        raise _denied(error) from None
+    else:
+        if caller.key is None and scope != Scope.READ and request.method != "POST":
+            sentence = "with a session only POST may change or send anything"
+            raise FormDenied(403, sentence, Refusal.FORBIDDEN)
+
+
+def _denied(error: APIException) -> FormDenied:
+    match error:
+        case AuthenticationFailed():
+            return FormDenied(401, "the API key is wrong or revoked", Refusal.FORBIDDEN)
+        case CSRFFailed():
+            return FormDenied(403, f"CSRF check: {error.reason}", Refusal.FORBIDDEN)
+        case _:
+            sentence = "an API key is needed: X-API-Key, Authorization: Bearer, or the field key"
+            return FormDenied(401, sentence, Refusal.FORBIDDEN)
 
 
 # --- the methods ------------------------------------------------------------------------------------------
@@ -212,34 +221,30 @@ class Method:
     """One method: what it does and what a key needs for it."""
 
     scope: str
-    run: Callable[[Fields], FormAnswer] = field(repr=False)
+    run: Callable[[Fields], Awaitable[FormAnswer]] = field(repr=False)
 
 
-def _broadcast(fields: Fields) -> FormAnswer:
-    return broadcast_answer(service.broadcast_sync(fields.require("message")))
-
-
-def broadcast_answer(outcome: Outcome) -> FormAnswer:
-    """What a broadcast answers."""
+async def _broadcast(fields: Fields) -> FormAnswer:
+    outcome = await service.broadcast(fields.require("message"))
     return FormAnswer({"ok": True, **outcome.as_json()})
 
 
-def _register(fields: Fields) -> FormAnswer:
-    change = service.register(fields.require("token", "message"), Source.API)
+async def _register(fields: Fields) -> FormAnswer:
+    change = await query(service.register, fields.require("token", "message"), Source.API)
     return FormAnswer({"ok": True, "changed": change})
 
 
-def _unregister(fields: Fields) -> FormAnswer:
-    changed = service.unregister(fields.require("token", "message"), Source.API)
+async def _unregister(fields: Fields) -> FormAnswer:
+    changed = await query(service.unregister, fields.require("token", "message"), Source.API)
     return FormAnswer({"ok": True, "changed": "disabled" if changed else "nothing"})
 
 
-def _clients(fields: Fields) -> FormAnswer:
-    return _listing(service.clients())
+async def _clients(fields: Fields) -> FormAnswer:
+    return _listing(await query(service.clients))
 
 
-def _registered(fields: Fields) -> FormAnswer:
-    return _listing(service.registered())
+async def _registered(fields: Fields) -> FormAnswer:
+    return _listing(await query(service.registered))
 
 
 def _listing(rows: Mapping[str, Any]) -> FormAnswer:

@@ -12,7 +12,6 @@ from routing_app.core.protocol import Protocol
 from routing_app.tokens import access, tasks
 from routing_app.tokens.api import TokenViewSet
 from routing_app.tokens.consumer import TextEncoder, TokenConsumer
-from routing_app.tokens.fast_views import broadcast_express
 from routing_app.tokens.form_api import form_api
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class Tokens(Protocol):
     label = "Tokens"
     sockets: ClassVar = {"/ws": TokenConsumer}
     urls = (path("", form_api), path("api/", form_api))
-    fast_urls = (path("", broadcast_express), path("api/", broadcast_express))
+    fast_urls = urls
     addresses: ClassVar = {"token": AddressKind(secret=True)}
     encoder = TextEncoder()
     identity_is_secret = True

@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 from routing_app.core.access.masking import mask
 from routing_app.core.codes import KICKED, TOKEN_UNREGISTERED, Close
 from routing_app.core.models import ConnectionRecord
-from routing_app.core.publishing import Outcome, disconnect_all_sync, publish, publish_sync
+from routing_app.core.publishing import Outcome, disconnect_all_sync, publish
 from routing_app.tokens import wire
 from routing_app.tokens.models import RegisteredToken, Source
 
@@ -216,11 +216,6 @@ def _spelling(token: str) -> str:
 async def broadcast(text: str) -> Outcome:
     """Publish `<receivers>|<payload>`. Raises WireError."""
     return await publish(*_addressed(text))
-
-
-def broadcast_sync(text: str) -> Outcome:
-    """`broadcast` for synchronous code."""
-    return publish_sync(*_addressed(text))
 
 
 def _addressed(text: str) -> tuple[list[str], str]:

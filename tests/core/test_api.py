@@ -14,7 +14,7 @@ from routing_app.core.access import keys
 from routing_app.core.models import ConnectionRecord, Subscription, Worker
 from tests.core.harness import Counted
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from routing_app.core.access.known_keys import KnownKeys
 from routing_app.core.access.revocation import revoke
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.models import ApiKey
-from routing_app.core.rest.fast import Lean
+from routing_app.core.rest.fast import FastViews
 from routing_app.core.worker import current_worker, drop_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -67,8 +67,8 @@ def django() -> Counting:
 
 
 @pytest.fixture
-def lean(django: Counting) -> Lean:
-    return Lean(django, "broker_project.fast_urls")
+def fast(django: Counting) -> FastViews:
+    return FastViews(django, "broker_project.fast_urls")
 
 
 @pytest.fixture
@@ -94,18 +94,20 @@ async def response(application: Any, method: str, path: str, body: bytes, header
 
 
 @pytest.mark.parametrize("data", PUBLISH, ids=lambda data: json.dumps(data)[:40])
-async def test_publishing_answers_the_same(lean: Lean, django: Counting, key: str, data: Any):
+async def test_publishing_answers_the_same(fast: FastViews, django: Counting, key: str, data: Any):
     request = ("POST", "/api/publish", json.dumps(data).encode(), [*JSON, (b"x-api-key", key.encode())])
     plain = await ask(django, *request)
-    assert await ask(lean, *request) == plain
+    assert await ask(fast, *request) == plain
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff", b"[" * 5000, b'{"addresses":["token:\\ud800"],"message":1}']
 )
-async def test_a_body_that_is_no_json_answers_the_same(lean: Lean, django: Counting, key: str, body: bytes):
+async def test_a_body_that_is_no_json_answers_the_same(
+    fast: FastViews, django: Counting, key: str, body: bytes
+):
     request = ("POST", "/api/publish", body, [*JSON, (b"x-api-key", key.encode())])
-    assert await ask(lean, *request) == await ask(django, *request)
+    assert await ask(fast, *request) == await ask(django, *request)
 
 
 @pytest.mark.parametrize(
@@ -122,17 +124,19 @@ async def test_a_body_that_is_no_json_answers_the_same(lean: Lean, django: Count
 )
 @pytest.mark.parametrize("path", ["/", "/api/"])
 async def test_the_form_api_answers_the_same(
-    lean: Lean, django: Counting, key: str, fields: dict[str, str], path: str
+    fast: FastViews, django: Counting, key: str, fields: dict[str, str], path: str
 ):
     body = urlencode(fields).encode()
     request = ("POST", path, body, [*FORM, (b"x-api-key", key.encode())])
-    assert await ask(lean, *request) == await ask(django, *request)
+    assert await ask(fast, *request) == await ask(django, *request)
 
 
-async def test_no_proxy_may_keep_the_answer_to_a_broadcast_by_get(lean: Lean, django: Counting, key: str):
+async def test_no_proxy_may_keep_the_answer_to_a_broadcast_by_get(
+    fast: FastViews, django: Counting, key: str
+):
     """Whoever asked the same again would be told that it was sent."""
     path = "/?" + urlencode({"method": "broadcast", "message": "abc1|Hello"})
-    answer = await response(lean, "GET", path, b"", [(b"x-api-key", key.encode())])
+    answer = await response(fast, "GET", path, b"", [(b"x-api-key", key.encode())])
 
     assert answer["status"] == 200
     assert b"no-store" in dict(answer["headers"])[b"cache-control"]
@@ -141,31 +145,98 @@ async def test_no_proxy_may_keep_the_answer_to_a_broadcast_by_get(lean: Lean, dj
 
 @pytest.mark.parametrize("presented", [b"", b"wrong-wrong-wrong-wrong", b"\xff\xfe"])
 async def test_whoever_has_no_valid_key_is_refused_the_same(
-    lean: Lean, django: Counting, key: str, presented: bytes
+    fast: FastViews, django: Counting, key: str, presented: bytes
 ):
     request = ("POST", "/api/publish", json.dumps(GOOD).encode(), [*JSON, (b"x-api-key", presented)])
-    status, body = await ask(lean, *request)
+    status, body = await ask(fast, *request)
     assert status == 401
     assert (status, body) == await ask(django, *request)
 
 
-async def test_a_key_without_the_scope_is_refused(lean: Lean, key: str):
+async def test_a_key_without_the_scope_is_refused(fast: FastViews, key: str):
     _, reader = await sync_to_async(keys.issue)("reader", ["read"])
     headers = [*JSON, (b"x-api-key", reader.encode())]
-    assert (await ask(lean, "POST", "/api/publish", json.dumps(GOOD).encode(), headers))[0] == 403
+    assert (await ask(fast, "POST", "/api/publish", json.dumps(GOOD).encode(), headers))[0] == 403
 
 
-async def test_what_is_in_order_does_not_trouble_django(lean: Lean, django: Counting, key: str):
-    request = ("POST", "/api/publish", json.dumps(GOOD).encode(), [*JSON, (b"x-api-key", key.encode())])
-    assert (await ask(lean, *request))[0] == 200
+@pytest.mark.parametrize(
+    ("method", "body", "kind", "status"),
+    [
+        ("POST", json.dumps(GOOD), b"application/json", 200),
+        ("POST", json.dumps({**GOOD, "message": "m" * 300_000}), b"application/json; charset=utf-8", 200),
+        ("POST", json.dumps(GOOD), b"text/plain", 415),
+        ("POST", json.dumps({**GOOD, "message": "m" * 2_700_000}), b"application/json", 413),
+        ("POST", "{", b"application/json", 400),
+        ("GET", "", b"", 405),
+    ],
+    ids=["in order", "large", "no JSON by its type", "too large", "no JSON", "GET"],
+)
+async def test_django_is_not_asked(
+    fast: FastViews, django: Counting, key: str, method: str, body: str, kind: bytes, status: int
+):
+    headers = [(b"content-type", kind), (b"x-api-key", key.encode())]
+    request = (method, "/api/publish", body.encode(), headers)
+    answer = await ask(fast, *request)
+    assert answer[0] == status
     assert django.asked == 0
+    assert await ask(django, *request) == answer
 
 
-async def test_a_revoked_key_is_refused_at_once_although_it_was_just_used(lean: Lean, key: str):
+async def test_an_error_says_how_to_ask(fast: FastViews, key: str):
+    unknown = await response(fast, "POST", "/api/publish", b"{}", JSON)
+    other = await response(fast, "GET", "/api/publish", b"", [(b"x-api-key", key.encode())])
+    assert dict(unknown["headers"])[b"www-authenticate"] == b"Bearer"
+    assert dict(other["headers"])[b"allow"] == b"POST"
+
+
+def cookies(**user: bool) -> list[Any]:
+    """The headers of a browser that has logged in, but for the one with the CSRF token."""
+    client = Client()
+    client.force_login(User.objects.create(username="anna", **user))
+    return [(b"cookie", f"sessionid={client.cookies['sessionid'].value}; csrftoken={CSRF}".encode())]
+
+
+CSRF = "c" * 32
+TOKEN = [(b"x-csrftoken", CSRF.encode())]
+
+
+@pytest.mark.parametrize(
+    ("user", "token", "published", "registered"),
+    [
+        ({"is_staff": True}, TOKEN, 200, 200),
+        ({"is_staff": True}, [], 403, 403),
+        ({"is_staff": True}, [(b"x-csrftoken", b"x" * 32)], 403, 403),
+        ({"is_staff": False}, TOKEN, 403, 401),
+        ({"is_staff": True, "is_active": False}, TOKEN, 401, 401),
+    ],
+    ids=["staff", "no CSRF token", "a wrong one", "no staff", "not active"],
+)
+async def test_a_session_is_judged_the_same(
+    fast: FastViews, django: Counting, key: str, user: Any, token: Any, published: int, registered: int
+):
+    session = await sync_to_async(cookies)(**user)
+    for path, body, kind, status in (
+        ("/api/publish", json.dumps(GOOD), JSON, published),
+        ("/", urlencode({"method": "registerToken", "token": "abc1"}), FORM, registered),
+    ):
+        request = ("POST", path, body.encode(), [*kind, *session, *token])
+        answer = await ask(fast, *request)
+        assert answer[0] == status
+        assert django.asked == 0
+        assert await ask(django, *request) in (answer, (status, {"ok": True, "changed": "nothing"}))
+        django.asked = 0
+
+
+async def test_a_nul_in_the_cookie_is_no_session(fast: FastViews, key: str):
+    headers = [*JSON, (b"cookie", b'sessionid="aaaaaaaa\\000aaaaaaaa"')]
+    assert (await ask(fast, "POST", "/api/publish", json.dumps(GOOD).encode(), headers))[0] == 401
+
+
+async def test_a_revoked_key_is_refused_at_once_although_it_was_just_used(fast: FastViews, key: str):
     request = ("POST", "/api/publish", json.dumps(GOOD).encode(), [*JSON, (b"x-api-key", key.encode())])
-    assert (await ask(lean, *request))[0] == 200
+    assert (await ask(fast, *request))[0] == 200
     await sync_to_async(lambda: revoke(ApiKey.objects.all()))()
-    assert (await ask(lean, *request))[0] == 401
+    assert (await ask(fast, *request))[0] == 401
 
 
 @pytest.mark.parametrize(
@@ -176,14 +247,14 @@ async def test_a_revoked_key_is_refused_at_once_although_it_was_just_used(lean: 
     ],
 )
 async def test_while_the_database_is_out_the_answer_is_503(
-    lean: Lean, key: str, monkeypatch: pytest.MonkeyPatch, path: str, body: str, headers: list[Any]
+    fast: FastViews, key: str, monkeypatch: pytest.MonkeyPatch, path: str, body: str, headers: list[Any]
 ):
     def find(plain: str) -> ApiKey:
         raise OperationalError("connection refused")
 
     monkeypatch.setattr(keys, "find", find)
     headers = [*headers, (b"x-api-key", key.encode())]
-    assert (await ask(lean, "POST", path, body.encode(), headers))[0] == 503
+    assert (await ask(fast, "POST", path, body.encode(), headers))[0] == 503
 
 
 async def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(
@@ -206,12 +277,12 @@ async def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(
 
 @pytest.mark.parametrize("way", ["scopes", "delete", "delete_many"])
 async def test_a_key_that_is_changed_in_the_admin_has_no_power_left_from_before(
-    lean: Lean, key: str, way: str
+    fast: FastViews, key: str, way: str
 ):
     request = ("POST", "/api/publish", json.dumps(GOOD).encode(), [*JSON, (b"x-api-key", key.encode())])
-    assert (await ask(lean, *request))[0] == 200
+    assert (await ask(fast, *request))[0] == 200
     await sync_to_async(in_the_admin)(way)
-    assert (await ask(lean, *request))[0] == (403 if way == "scopes" else 401)
+    assert (await ask(fast, *request))[0] == (403 if way == "scopes" else 401)
 
 
 def in_the_admin(way: str) -> None:

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 
-from routing_app.requests.staff_sessions import member
+from routing_app.core.access.staff_sessions import member
 from tests.requests.conftest import Connect
 from tests.requests.peer import Peer
 from tests.services.databases import sql

@@ -1,8 +1,8 @@
-"""The REST face of the core: publish to any protocol, list clients, disconnect them."""
+"""REST: `/api/clients/`, and the answers to paths and bodies that no view takes."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.db.models import QuerySet
@@ -11,17 +11,14 @@ from django.views.defaults import bad_request, page_not_found
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import ValidationError
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from routing_app.core.address import AddressError, make
-from routing_app.core.models import ConnectionRecord, Scope
-from routing_app.core.publishing import check_addresses, disconnect_sync, publish_sync
-from routing_app.core.rest.fields import StringField
+from routing_app.core.address import make
+from routing_app.core.models import ConnectionRecord
+from routing_app.core.publishing import disconnect_sync
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -42,42 +39,11 @@ def unreadable(request: HttpRequest, exception: Exception) -> HttpResponse:
     return bad_request(request, exception)
 
 
-class PublishSerializer(serializers.Serializer[Any]):
-    """`{"addresses": ["token:abc1", ...], "message": <any JSON>}`."""
-
-    addresses = serializers.ListField(
-        child=StringField(max_length=512, trim_whitespace=False), allow_empty=False, min_length=1
-    )
-    message = serializers.JSONField(allow_null=True)
-
-    def validate_addresses(self, value: list[str]) -> tuple[str, ...]:
-        """Distinct addresses that may be published to."""
-        try:
-            return check_addresses(value)
-        except AddressError as error:
-            raise ValidationError(str(error)) from None
-
-
 class OutcomeSerializer(serializers.Serializer[Any]):
     """`delivered_to` where this process knows all receivers, else `accepted`."""
 
     delivered_to = serializers.IntegerField(required=False)
     accepted = serializers.BooleanField(required=False)
-
-
-class PublishView(APIView):
-    """Publish one message to addresses of any protocol."""
-
-    scopes: ClassVar = {"POST": Scope.PUBLISH}
-
-    @extend_schema(operation_id="publish", request=PublishSerializer, responses=OutcomeSerializer)
-    def post(self, request: Request) -> Response:
-        """Each receiver gets the message once, in the shape of its own protocol."""
-        serializer = PublishSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = serializer.validated_data
-        outcome = publish_sync(data["addresses"], data["message"], sender=str(request.user))
-        return Response(outcome.as_json())
 
 
 class ClientSerializer(serializers.ModelSerializer[ConnectionRecord]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotFound, ValidationError
@@ -16,6 +16,8 @@ from routing_app.core.models import ApiKey, Scope
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
+
+WRONG_KEY: Final = "API key is wrong or revoked."
 
 
 class KeyHolder:
@@ -44,7 +46,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         row = keys.find(plain)
         if row is None:
-            raise AuthenticationFailed("API key is wrong or revoked.")
+            raise AuthenticationFailed(WRONG_KEY)
         return KeyHolder(row), row
 
     def authenticate_header(self, request: Request) -> str:

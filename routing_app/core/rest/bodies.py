@@ -8,7 +8,7 @@ large they get the length alone: each protocol refuses it with 413 in words of i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import IO, Any, Final, TypeVar
 
 from django.conf import settings
@@ -98,23 +98,7 @@ class Bodies:
         except Gone:
             return
         else:
-            again = Again([{"type": "http.request", "body": body}], receive)
-            await self._application(_with_length(scope, len(body)), again, send)
-
-
-class Again:
-    """An ASGI `receive` that says again what was read already."""
-
-    def __init__(self, messages: Sequence[dict[str, Any]], receive: Any) -> None:
-        self._messages = list(messages)
-        self._receive = receive
-
-    async def __call__(self) -> dict[str, Any]:
-        """The next message."""
-        if self._messages:
-            return self._messages.pop(0)
-        message: dict[str, Any] = await self._receive()
-        return message
+            await self._application(_with_length(scope, len(body)), _whole(body, receive), send)
 
 
 class BoundedForm(FileUploadHandler):
@@ -176,13 +160,23 @@ def _with_length(scope: Scope, size: int) -> dict[str, Any]:
     return {**scope, "headers": [*headers, (b"content-length", str(size).encode())]}
 
 
-def _empty() -> Again:
+def _whole(body: bytes, receive: Any) -> Any:
+    """A `receive` that gives a body in one message, and then what comes behind it."""
+    messages = iter([{"type": "http.request", "body": body}])
+
+    async def next_message() -> Any:
+        return next(messages, None) or await receive()
+
+    return next_message
+
+
+def _empty() -> Any:
     """A `receive` that has no body to give; what the client still sends is not asked for."""
 
     async def never() -> None:
         await asyncio.get_running_loop().create_future()
 
-    return Again([{"type": "http.request", "body": b""}], never)
+    return _whole(b"", never)
 
 
 def _closing(send: Any) -> Any:

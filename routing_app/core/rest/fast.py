@@ -1,36 +1,33 @@
 """Asynchronous views without Django's request cycle, where its price shows.
 
-Under ASGI every request of Django starts a thread for signals and middleware: about 1 ms. The views of a lean
-table need neither, so they get the same request and are answered at once. Every path of the table is in
-`urls.py` as well: nothing but speed is lost without this, and a view may pass a request on to it.
+Under ASGI every request of Django starts a thread for signals and middleware: about 1 ms. The views of a fast
+table need neither, so they get the same request and are answered at once. Every path of the table has the
+same view in `urls.py`: Django's own tests, reversed URLs and the limits of bodies find it there.
 """
 
 from __future__ import annotations
 
 import logging
 from io import BytesIO
-from typing import Any, Final
+from typing import Any
 
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.core.handlers.asgi import ASGIRequest
+from django.core.exceptions import SuspiciousOperation
+from django.core.handlers.asgi import ASGIRequest, get_script_prefix
 from django.http import HttpResponse, JsonResponse
-from django.urls import Resolver404, ResolverMatch, get_resolver
+from django.urls import Resolver404, ResolverMatch, get_resolver, set_script_prefix
 
-from routing_app.core.rest.bodies import Again
+from routing_app.core.rest.bodies import Gone
 
 logger = logging.getLogger(__name__)
-
-MAX_BODY: Final = 256 * 1024
 
 Scope = dict[str, Any]
 
 
-class PassOn(Exception):
-    """Raised by a lean view for what is not its business: Django's own view of the path answers."""
+class FastViews:
+    """Serves the views of the module `urls`; every other path goes to `http`.
 
-
-class Lean:
-    """Serves the views of the module `urls`; every other path, and what they pass on, goes to `http`."""
+    `Bodies` stands before it: a body has a known length, and is within the limit of its path or empty.
+    """
 
     def __init__(self, http: Any, urls: str) -> None:
         self._http = http
@@ -42,16 +39,11 @@ class Lean:
         if match is None:
             await self._http(scope, receive, send)
             return
-        messages, body = await _read(receive)
-        if body is None:
-            await self._http(scope, Again(messages, receive), send)
-            return
         try:
-            response = await _respond(match, ASGIRequest(scope, BytesIO(body)))
-        except PassOn:
-            await self._http(scope, Again(messages, receive), send)
+            body = await _read(receive)
+        except Gone:
             return
-        await _send(response, send)
+        await _send(await _respond(match, scope, body), send)
 
     def _match(self, scope: Scope) -> ResolverMatch | None:
         try:
@@ -60,28 +52,24 @@ class Lean:
             return None
 
 
-async def _read(receive: Any) -> tuple[list[dict[str, Any]], bytes | None]:
-    """The messages of a request and its body; None for a body over MAX_BODY, or a client that has gone."""
-    messages, chunks, size = [], [], 0
+async def _read(receive: Any) -> bytes:
+    """The body of a request. Raises Gone."""
+    chunks = []
     while True:
         message = await receive()
-        messages.append(message)
-        size += len(message.get("body", b""))
-        if message["type"] == "http.disconnect" or size > MAX_BODY:
-            return messages, None
+        if message["type"] == "http.disconnect":
+            raise Gone
         chunks.append(message.get("body", b""))
         if not message.get("more_body"):
-            return messages, b"".join(chunks)
+            return b"".join(chunks)
 
 
-async def _respond(match: ResolverMatch, request: ASGIRequest) -> HttpResponse:
+async def _respond(match: ResolverMatch, scope: Scope, body: bytes) -> HttpResponse:
     try:
+        set_script_prefix(get_script_prefix(scope))
+        request = ASGIRequest(scope, BytesIO(body))
         response: HttpResponse = await match.func(request, *match.args, **match.kwargs)
-    except PassOn:
-        raise
-    except RequestDataTooBig:
-        raise PassOn from None
-    except SuspiciousOperation:
+    except (SuspiciousOperation, UnicodeDecodeError):
         return JsonResponse({"error": "the request cannot be read"}, status=400)
     except Exception:
         logger.exception("%s failed", match.view_name or match.route)

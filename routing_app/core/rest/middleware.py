@@ -29,10 +29,15 @@ class OutageMiddleware(MiddlewareMixin):
         """The answer for an exception of BACKING_SERVICES; None for any other."""
         if not isinstance(error, BACKING_SERVICES):
             return None
-        metrics.REFUSED.labels(PROTOCOL, Refusal.UNAVAILABLE).inc()
-        logger.warning("%s %s: a backing service is down: %s", request.method, request.path, error)
-        return JsonResponse(
-            {"detail": "A backing service is down, try again later."},
-            status=503,
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS[Advice.LATER])},
-        )
+        return unavailable(request, error)
+
+
+def unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
+    """The answer to a request that met an outage, counted and logged."""
+    metrics.REFUSED.labels(PROTOCOL, Refusal.UNAVAILABLE).inc()
+    logger.warning("%s %s: a backing service is down: %s", request.method, request.path, error)
+    return JsonResponse(
+        {"detail": "A backing service is down, try again later."},
+        status=503,
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS[Advice.LATER])},
+    )

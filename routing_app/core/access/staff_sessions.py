@@ -1,7 +1,7 @@
-"""Staff sessions: whose a session of the server's own pages is, looked up without touching it.
+"""Sessions of the server's own pages: their users, looked up without a change to the session.
 
 Django's `get_user` writes: it flushes a session whose password has changed, and gives it another key after
-SECRET_KEY has. Both would log the browser out, whose cookie a socket cannot change.
+SECRET_KEY has. Both would log the browser out where the answer cannot set a cookie.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ from django.utils.crypto import constant_time_compare
 
 def member(key: str) -> User | None:
     """The active member of staff whose session this is now; None for every other session. Uses the ORM."""
-    if "\0" in key:  # PostgreSQL does not even look for it
+    user = user_of(key)
+    return user if user is not None and user.is_staff else None
+
+
+def user_of(key: str) -> User | None:
+    """The active user whose session this is now; None where there is none. Uses the ORM."""
+    if not key or "\0" in key:  # PostgreSQL refuses a value with a NUL
         return None
     session: dict[str, Any] = import_module(settings.SESSION_ENGINE).SessionStore(key).load()
     if session.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return None
     user: Any = load_backend(session[BACKEND_SESSION_KEY]).get_user(session.get(SESSION_KEY))
-    if user is None or not (user.is_active and user.is_staff and _same_password(session, user)):
+    if user is None or not (user.is_active and _same_password(session, user)):
         return None
     return user  # type: ignore[no-any-return]
 
