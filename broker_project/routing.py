@@ -31,7 +31,7 @@ class Sockets:
         application = _find(self._table, _below_root(scope))
         if application is None:
             metrics.REFUSED.labels("none", Refusal.PATH).inc()
-            await send({"type": "websocket.close", "code": 4004})
+            await send({"type": "websocket.close", "code": FORBIDDEN.code})
             return
         await application(scope, receive, send)
 

@@ -25,6 +25,9 @@ class Close:
 
     `portable` replaces codes that an application may not send through a stock Daphne (all but 1000 and
     3000-4999); it is what goes out when the server does not offer the frame writer.
+
+    `before_accept` is for a refusal that comes before the connection is open: the client sees its HTTP
+    status, and the code goes to the ASGI server alone.
     """
 
     code: int
@@ -32,11 +35,17 @@ class Close:
     reason: str
     advice: Advice
     portable: int = 0
+    before_accept: bool = False
 
     @property
     def anywhere(self) -> int:
         """A code that every ASGI server can send."""
         return self.portable or self.code
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of a handshake that is refused with it, where the server can say so."""
+        return 403 if self.advice is Advice.STAY_AWAY else 503
 
 
 NORMAL: Final = Close(1000, "normal", "", Advice.STAY_AWAY)
@@ -47,21 +56,21 @@ TOO_BIG: Final = Close(1009, "too_big", "message too big", Advice.STAY_AWAY, 402
 INTERNAL: Final = Close(1011, "internal", "internal error", Advice.LATER, 4110)
 RESTART: Final = Close(1012, "restart", "server restarts", Advice.NOW, 4212)
 
-UNAUTHENTICATED: Final = Close(4000, "unauthenticated", "credentials missing or wrong", Advice.STAY_AWAY)
+UNAUTHENTICATED: Final = Close(
+    4000, "unauthenticated", "credentials missing or wrong", Advice.STAY_AWAY, before_accept=True
+)
 TERMINATED: Final = Close(4001, "terminated", "the session is bound elsewhere", Advice.STAY_AWAY)
 TAKEN_OVER: Final = Close(4002, "taken_over", "another session took the slot", Advice.STAY_AWAY)
 KICKED: Final = Close(4003, "kicked", "disconnected by an operator", Advice.STAY_AWAY)
-NO_SUCH_PATH: Final = Close(4004, "no_such_path", "nothing is served here", Advice.STAY_AWAY)
 EXPIRED: Final = Close(4005, "expired", "credentials expired", Advice.STAY_AWAY)
 FORBIDDEN: Final = Close(4006, "forbidden", "not permitted", Advice.STAY_AWAY)
-ORIGIN: Final = Close(4007, "origin", "origin not allowed", Advice.STAY_AWAY)
+ORIGIN: Final = Close(4007, "origin", "origin not allowed", Advice.STAY_AWAY, before_accept=True)
 MALFORMED: Final = Close(4009, "malformed", "not this protocol", Advice.STAY_AWAY)
 REVOKED: Final = Close(4008, "revoked", "credentials revoked", Advice.STAY_AWAY)
 TOKEN_UNREGISTERED: Final = Close(4403, "token_unregistered", "token was unregistered", Advice.STAY_AWAY)
 
 SLOW: Final = Close(4100, "slow", "reader too slow", Advice.LATER)
-RATE: Final = Close(4101, "rate", "too many messages", Advice.LATER)
-CROWDED: Final = Close(4102, "crowded", "too many connections", Advice.LATER)
+CROWDED: Final = Close(4102, "crowded", "too many connections", Advice.LATER, before_accept=True)
 UNAVAILABLE: Final = Close(4103, "unavailable", "a backing service is down", Advice.LATER)
 SILENT: Final = Close(4104, "silent", "no PONG came", Advice.LATER)
 

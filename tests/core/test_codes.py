@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
+from django.core.management import call_command
 from websockets.frames import Close as CloseFrame
 
 from routing_app.core import codes
@@ -25,6 +29,29 @@ def test_codes_and_names_are_unique_also_among_the_portable_ones():
 
 def test_every_close_of_the_module_is_listed():
     assert {value for value in vars(codes).values() if isinstance(value, Close)} == set(CLOSES)
+
+
+def test_every_close_is_used_somewhere():
+    names = {name for name, value in vars(codes).items() if isinstance(value, Close)}
+    assert names - _imported() == set()
+
+
+def _imported() -> set[str]:
+    """Names that the product imports from the module of codes."""
+    files = [
+        file for app in ("routing_app", "sessions_app", "broker_project") for file in Path(app).rglob("*.py")
+    ]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == codes.__name__]
+    return {alias.name for node in imports for alias in node.names}
+
+
+def test_a_refusal_before_the_accept_is_listed_by_its_status(capsys: pytest.CaptureFixture[str]):
+    call_command("codes")
+    rows = capsys.readouterr().out.splitlines()
+    for close in CLOSES:
+        shown = [row.split("|")[1].strip() for row in rows if f"| `{close.name}` |" in row]
+        assert shown == [str(close.status if close.before_accept else close.code)]
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,33 @@ from routing_app.core.codes import CLOSES, Close, Loss, Refusal
 
 def tables() -> str:
     """The tables of all codes, as docs/codes.md holds them."""
-    closes = [_row(close) for close in sorted(CLOSES, key=lambda close: close.code)]
-    head = [
-        "| code | name | reason on the wire | what a client does | under plain Daphne |",
-        "|---|---|---|---|---|",
-    ]
-    return "\n".join([*head, *closes, "", _reasons("lost", Loss), "", _reasons("refused", Refusal)])
+    closes = sorted(CLOSES, key=lambda close: close.code)
+    return "\n".join(
+        [
+            "| code | name | reason on the wire | what a client does | under plain Daphne |",
+            "|---|---|---|---|---|",
+            *(_row(close) for close in closes if not close.before_accept),
+            "",
+            "Refused before the connection is open, and so seen by its status alone:",
+            "",
+            "| status | name | reason | what a client does | under plain Daphne |",
+            "|---|---|---|---|---|",
+            *(_status_row(close) for close in closes if close.before_accept),
+            "",
+            _reasons("lost", Loss),
+            "",
+            _reasons("refused", Refusal),
+        ]
+    )
 
 
 def _row(close: Close) -> str:
     elsewhere = close.portable or ""
     return f"| {close.code} | `{close.name}` | {close.reason} | {close.advice} | {elsewhere} |"
+
+
+def _status_row(close: Close) -> str:
+    return f"| {close.status} | `{close.name}` | {close.reason} | {close.advice} | 403 |"
 
 
 def _reasons(metric: str, reasons: type[StrEnum]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from routing_app.core.codes import Advice, Close
+from routing_app.core.codes import FORBIDDEN, Advice, Close
 
 EXTENSION: Final = "websocket.http.response"
 RETRY_AFTER_SECONDS: Final = {Advice.LATER: 5, Advice.NOW: 1}
@@ -29,7 +29,7 @@ async def deny(
     status: int,
     body: bytes,
     headers: Iterable[Header] = (),
-    code: int = 4000,
+    code: int = FORBIDDEN.code,
 ) -> None:
     """Answer a handshake with a response; `code` is for a server that closes instead, which becomes a 403."""
     if EXTENSION not in (scope.get("extensions") or {}):
@@ -46,7 +46,7 @@ async def send_away(scope: Mapping[str, Any], send: Any, close: Close) -> None:
         await send({"type": "websocket.close", "code": close.anywhere})
         return
     headers = [(b"content-type", b"text/plain; charset=utf-8"), retry_after(close.advice)]
-    await deny(scope, send, 503, f"{close.reason}\n".encode(), headers, close.anywhere)
+    await deny(scope, send, close.status, f"{close.reason}\n".encode(), headers, close.anywhere)
 
 
 def retry_after(advice: Advice = Advice.LATER) -> Header:
