@@ -7,14 +7,14 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.http import HttpRequest
 
-from routing_app.core.access import keys
-from routing_app.core.access.masking import shown_identity
+from routing_app.core.access import keys, masking
 from routing_app.core.access.revocation import forget, revoke
 from routing_app.core.address import make
 from routing_app.core.models import ApiKey, ConnectionRecord, Scope, Worker
+from routing_app.core.protocol import registered
 from routing_app.core.publishing import disconnect_sync
 
 admin.site.site_header = "Switchboard"
@@ -104,8 +104,15 @@ class ConnectionAdmin(ReadOnly):
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ConnectionRecord]:
-        """Only connections that are present now."""
-        return ConnectionRecord.objects.present().select_related("worker")
+        """Only connections that are present now; `masked` says whether `request` may not see who."""
+        masked = ExpressionWrapper(Q(protocol__in=_hidden(request)), BooleanField())
+        return ConnectionRecord.objects.present().select_related("worker").annotate(masked=masked)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Django: a filter in the URL. One on part of an identity would tell what is masked."""
+        if lookup.startswith("identity") and _hidden(request):
+            return False
+        return super().lookup_allowed(lookup, value, request)
 
     def has_disconnect_permission(self, request: HttpRequest) -> bool:
         """Whoever may change connections may end them."""
@@ -113,8 +120,8 @@ class ConnectionAdmin(ReadOnly):
 
     @admin.display(description="who")
     def who(self, row: ConnectionRecord) -> str:
-        """The identity, masked where it is a credential."""
-        return shown_identity(row.protocol, row.identity)
+        """The identity, masked where it lets a client in and the operator may not change what does."""
+        return masking.mask(row.identity) if getattr(row, "masked", True) else row.identity
 
     @admin.action(description="Disconnect selected clients", permissions=["disconnect"])
     def disconnect(self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]) -> None:
@@ -123,6 +130,12 @@ class ConnectionAdmin(ReadOnly):
         for id in ids:
             disconnect_sync(make("connection", id))
         messages.success(request, f"{len(ids)} clients told to go.")
+
+
+def _hidden(request: HttpRequest) -> list[str]:
+    """The protocols whose identities are masked for this operator."""
+    access = masking.of_user(request.user)
+    return [one.name for one in registered() if masking.hides_identities(access, one.name)]
 
 
 @admin.register(Worker)

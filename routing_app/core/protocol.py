@@ -48,8 +48,10 @@ class Protocol:
     """Kind of address -> how its names are checked, and what may be done with them."""
     encoder: ClassVar[Encoder | None] = None
     """A publication as this protocol's clients read it."""
-    identity_is_secret: ClassVar[bool] = False
-    """Whether a connection's identity lets somebody in, and is masked where it is listed."""
+    secret_permission: ClassVar[str] = ""
+    """Where a connection's identity lets a client in: the Django permission, such as `app.change_model`,
+    whose holders see identities and secret addresses whole. Others see them masked. Empty: identities are
+    no secret."""
     keep_rows_seconds: ClassVar[float] = 0.0
     """How much longer the row of a worker that is gone stays: rows of the protocol hang on it so long."""
     api: ClassVar[Mapping[str, Any]] = {}

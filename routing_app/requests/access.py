@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
@@ -11,9 +12,10 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 
-from routing_app.core.access import hosts, keys, origin, staff_sessions
+from routing_app.core.access import hosts, keys, masking, origin, staff_sessions
 from routing_app.core.access.admission import Refused
 from routing_app.core.access.bearer import presented_key
+from routing_app.core.access.masking import SecretAccess
 from routing_app.core.codes import UNAUTHENTICATED, UNAVAILABLE, Refusal
 from routing_app.core.database import query
 from routing_app.core.models import ApiKey, Scope
@@ -21,6 +23,7 @@ from routing_app.requests.errors import RequestDenied
 
 logger = logging.getLogger(__name__)
 
+NO_SECRETS: Final = SecretAccess()
 CHECK_SECONDS: Final = 5.0
 """Longest time until the socket of a revoked key, or of a staff session that has ended, is closed."""
 
@@ -32,6 +35,7 @@ class Rights:
     name: str = ""
     scopes: frozenset[str] = frozenset()
     key_id: int | None = None
+    secrets: SecretAccess = NO_SECRETS
     session: str = field(default="", repr=False)
     """The key of a staff session, a credential."""
 
@@ -76,7 +80,11 @@ async def rights_by_key(plain: str) -> Rights:
 
 def _by_key(plain: str) -> Rights | None:
     row = keys.find(plain)
-    return None if row is None else Rights(row.name, frozenset(row.scopes), key_id=row.pk)
+    return None if row is None else _of_key(row.name, row.scopes, row.pk)
+
+
+def _of_key(name: str, scopes: Iterable[str], pk: int) -> Rights:
+    return Rights(name, frozenset(scopes), key_id=pk, secrets=masking.of_scopes(scopes))
 
 
 def _by_session(request: ASGIRequest) -> Rights:
@@ -89,7 +97,9 @@ def _by_session(request: ASGIRequest) -> Rights:
 
 def _of_session(key: str) -> Rights | None:
     user = staff_sessions.member(key)
-    return None if user is None else Rights(str(user), frozenset(Scope.values), session=key)
+    if user is None:
+        return None
+    return Rights(str(user), frozenset(Scope.values), secrets=masking.of_user(user), session=key)
 
 
 def still_valid(held: set[Rights]) -> dict[Rights, Rights]:
@@ -101,7 +111,7 @@ def still_valid(held: set[Rights]) -> dict[Rights, Rights]:
         if rights.session and (now := _of_session(rights.session)) is not None:
             valid[rights] = now
         elif rights.key_id in scopes:
-            valid[rights] = Rights(rights.name, frozenset(scopes[rights.key_id]), key_id=rights.key_id)
+            valid[rights] = _of_key(rights.name, scopes[rights.key_id], rights.key_id)
     return valid
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from routing_app.core.access.masking import SecretAccess, shown_address, shown_identity
 from routing_app.core.address import AddressError, make, parse
 from routing_app.core.codes import EXPIRED
 from routing_app.core.database import query
@@ -71,7 +72,7 @@ async def presence(client: Connection, message: Message) -> Message:
         parse(address)
     except AddressError as error:
         raise RequestDenied("invalid", str(error)) from None
-    return await query(_presence, address)
+    return await query(_presence, address, client.rights.secrets)
 
 
 async def authenticate(client: Connection, message: Message) -> Message:
@@ -92,7 +93,7 @@ def whoami(client: Connection) -> Message:
         "address": make("connection", client.id),
         "name": client.rights.name,
         "scopes": sorted(client.rights.scopes),
-        "addresses": sorted(client.inner.addresses),
+        "addresses": sorted(shown_address(client.rights.secrets, one) for one in client.inner.addresses),
         "receipts": client.receipts,
     }
 
@@ -119,14 +120,21 @@ def _addresses(message: Message) -> tuple[str, ...]:
         raise RequestDenied("invalid", str(error)) from None
 
 
-def _presence(address: str) -> Message:
+def _presence(address: str, secrets: SecretAccess) -> Message:
     kind, _, name = address.partition(":")
     present = ConnectionRecord.objects.present()
     rows = present.filter(pk=name) if kind == "connection" else present.hearing(address)
     listed = rows.order_by("connected_at", "id").values("id", "protocol", "identity", "connected_at")[
         :MAX_LISTED
     ]
-    connections = [{**row, "connected_at": row["connected_at"].isoformat()} for row in listed]
+    connections = [
+        {
+            **row,
+            "identity": shown_identity(secrets, row["protocol"], row["identity"]),
+            "connected_at": row["connected_at"].isoformat(),
+        }
+        for row in listed
+    ]
     count = len(connections) if len(connections) < MAX_LISTED else rows.count()
     return {"connections": connections, "count": count}
 

@@ -1,4 +1,8 @@
-"""Django admin of registered tokens. A token is a credential: lists and messages show it masked."""
+"""Django admin of registered tokens.
+
+A token is a credential: an operator who may change tokens sees it, others see it masked, as messages and the
+history of changes show it to all.
+"""
 
 from __future__ import annotations
 
@@ -52,29 +56,48 @@ class TokenAdmin(admin.ModelAdmin[RegisteredToken]):
     """Everything that is changed here goes through the service, so it revokes as the API does."""
 
     form = TokenForm
-    list_display = ("masked", "enabled", "disabled_by", "source", "note", "created_at", "changed_at")
     list_filter = ("enabled", "source", "disabled_by")
-    search_fields = ("token", "note")
     date_hierarchy = "created_at"
     actions = ("enable", "disable", "disconnect")
     change_list_template = "admin/tokens/registeredtoken/change_list.html"
 
     @admin.display(description="token", ordering="token")
     def masked(self, row: RegisteredToken) -> str:
-        """Enough to recognise a token by; the page of the row shows all of it."""
+        """Enough to recognise a token by."""
         return mask(row.token)
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """The columns of the list."""
+        facts = ("enabled", "disabled_by", "source", "note", "created_at", "changed_at")
+        return (self._token(request), *facts)
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        """A search in tokens would tell their characters to an operator who sees them masked."""
+        return ("token", "note") if self.has_change_permission(request) else ("note",)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Django: a filter in the URL. One on part of a token would tell what is masked."""
+        if lookup.startswith("token") and not self.has_change_permission(request):
+            return False
+        return super().lookup_allowed(lookup, value, request)
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: RegisteredToken | None = None
     ) -> tuple[str, ...]:
         """A token that is there cannot become another one."""
         facts = ("disabled_by", "source", "created_at", "changed_at")
-        return facts if obj is None else ("token", *facts)
+        return facts if obj is None else (self._token(request), *facts)
 
     def get_fields(self, request: HttpRequest, obj: RegisteredToken | None = None) -> tuple[str, ...]:
         """What was added, and by whom, only where there is something to see."""
-        mine = ("token", "enabled", "note")
-        return mine if obj is None else (*mine, "disabled_by", "source", "created_at", "changed_at")
+        if obj is None:
+            return ("token", "enabled", "note")
+        facts = ("disabled_by", "source", "created_at", "changed_at")
+        return (self._token(request), "enabled", "note", *facts)
+
+    def _token(self, request: HttpRequest) -> str:
+        """The column of the token as this operator may see it."""
+        return "token" if self.has_change_permission(request) else "masked"
 
     def save_model(self, request: HttpRequest, obj: RegisteredToken, form: Any, change: bool) -> None:
         """Add or change one token."""

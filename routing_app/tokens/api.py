@@ -9,8 +9,11 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import SearchFilter
+from rest_framework.request import Request
 from rest_framework.viewsets import ModelViewSet
 
+from routing_app.core.access.masking import hides_identities, shown_identity
+from routing_app.core.rest.auth import secret_access
 from routing_app.core.rest.fields import StrictModelSerializer
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import RegisteredToken, Source
@@ -27,6 +30,11 @@ class TokenSerializer(StrictModelSerializer[RegisteredToken]):
         model = RegisteredToken
         fields = ("id", "token", "enabled", "disabled_by", "note", "source", "created_at", "changed_at")
         read_only_fields = ("created_at", "changed_at")
+
+    def to_representation(self, instance: RegisteredToken) -> dict[str, Any]:
+        """The row; the token is masked for a caller that may not change it."""
+        token = shown_identity(secret_access(self.context["request"]), "tokens", instance.token)
+        return {**super().to_representation(instance), "token": token}
 
     def validate_token(self, value: str) -> str:
         """The token as it will be known; a known one cannot become another."""
@@ -60,6 +68,14 @@ class TokenFilter(serializers.Serializer[Any]):
     )
 
 
+class TokenSearch(SearchFilter):
+    """`?search=`; a caller that sees tokens masked cannot find out their characters by it."""
+
+    def get_search_fields(self, view: Any, request: Request) -> tuple[str, ...]:
+        """The columns to search in."""
+        return ("note",) if hides_identities(secret_access(request), "tokens") else ("token", "note")
+
+
 @extend_schema_view(
     list=extend_schema(parameters=[TokenFilter], summary="List tokens"),
     create=extend_schema(summary="Register a token"),
@@ -77,8 +93,7 @@ class TokenViewSet(ModelViewSet[RegisteredToken]):
     serializer_class = TokenSerializer
     queryset = RegisteredToken.objects.all()
     lookup_value_regex = "[0-9]+"
-    filter_backends = (SearchFilter,)
-    search_fields = ("token", "note")
+    filter_backends = (TokenSearch,)
 
     def get_queryset(self) -> QuerySet[RegisteredToken]:
         """All tokens; a list is narrowed by `?enabled=` and `?source=`."""

@@ -21,18 +21,21 @@ from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException, AuthenticationFailed
 
 from routing_app.core import json, metrics
+from routing_app.core.access.bearer import presented_key
 from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
+from routing_app.core.access.masking import SecretAccess
 from routing_app.core.codes import Advice, Refusal
 from routing_app.core.database import query
 from routing_app.core.models import Scope
-from routing_app.core.access.bearer import presented_key
-from routing_app.core.rest.authorization import CSRFFailed, ScopeMissing, authorize
+from routing_app.core.rest.auth import presented_key
+from routing_app.core.rest.authorization import Caller, CSRFFailed, ScopeMissing, authorize
 from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import Source
 
 logger = logging.getLogger(__name__)
 
+EVERYTHING: Final = SecretAccess(everything=True)
 UNREADABLE: Final = (BadRequest, SuspiciousOperation, MultiPartParserError, UnreadablePostError, ValueError)
 
 
@@ -103,8 +106,8 @@ async def _answer(request: HttpRequest) -> HttpResponse:
         return redirect("console")
     method = METHODS.get(name)
     if method is not None:
-        await _authorize(request, fields, method.scope)
-        return _reply(await method.run(fields))
+        secrets = await _authorize(request, fields, method.scope)
+        return _reply(await method.run(fields, secrets))
     if settings.TOKENS_WIRE_COMPAT:
         return _reply(FormAnswer({}))
     raise FormDenied(400, f"the field method names none of {', '.join(METHODS)}")
@@ -181,25 +184,30 @@ def _is_unicode(text: str) -> bool:
 # --- who may ----------------------------------------------------------------------------------------------
 
 
-async def _authorize(request: HttpRequest, fields: Fields, scope: str) -> None:
+async def _authorize(request: HttpRequest, fields: Fields, scope: str) -> SecretAccess:
     """Let the holder of a key, a staff session, or with TOKENS_API_OPEN any client pass. Raises FormDenied.
 
-    A session changes and sends by POST alone: another site can have a browser GET whatever it likes.
+    A session changes and sends by POST alone: a page of another site can have a browser GET anything. Where
+    the API is open, any client may change tokens, and so sees them.
     """
     plain = presented_key(request) or fields.get("key")
     if settings.TOKENS_API_OPEN and not plain:
-        return
+        return EVERYTHING
     try:
         caller = await authorize(request, scope, plain)
     except ScopeMissing:
-        if not settings.TOKENS_API_OPEN:
-            raise FormDenied(403, f"the API key lacks the scope {scope}", Refusal.FORBIDDEN) from None
+        if settings.TOKENS_API_OPEN:
+            return EVERYTHING
+        raise FormDenied(403, f"the API key lacks the scope {scope}", Refusal.FORBIDDEN) from None
     except APIException as error:
         raise _denied(error) from None
-    else:
-        if caller.key is None and scope != Scope.READ and request.method != "POST":
-            sentence = "with a session only POST may change or send anything"
-            raise FormDenied(403, sentence, Refusal.FORBIDDEN)
+    if caller.key is None and scope != Scope.READ and request.method != "POST":
+        raise FormDenied(403, "with a session only POST may change or send anything", Refusal.FORBIDDEN)
+    return EVERYTHING if settings.TOKENS_API_OPEN else await _secrets_of(caller)
+
+
+async def _secrets_of(caller: Caller) -> SecretAccess:
+    return caller.secret_access() if caller.key is not None else await query(caller.secret_access)
 
 
 def _denied(error: APIException) -> FormDenied:
@@ -221,30 +229,30 @@ class Method:
     """One method: what it does and what a key needs for it."""
 
     scope: str
-    run: Callable[[Fields], Awaitable[FormAnswer]] = field(repr=False)
+    run: Callable[[Fields, SecretAccess], Awaitable[FormAnswer]] = field(repr=False)
 
 
-async def _broadcast(fields: Fields) -> FormAnswer:
+async def _broadcast(fields: Fields, secrets: SecretAccess) -> FormAnswer:
     outcome = await service.broadcast(fields.require("message"))
     return FormAnswer({"ok": True, **outcome.as_json()})
 
 
-async def _register(fields: Fields) -> FormAnswer:
+async def _register(fields: Fields, secrets: SecretAccess) -> FormAnswer:
     change = await query(service.register, fields.require("token", "message"), Source.API)
     return FormAnswer({"ok": True, "changed": change})
 
 
-async def _unregister(fields: Fields) -> FormAnswer:
+async def _unregister(fields: Fields, secrets: SecretAccess) -> FormAnswer:
     changed = await query(service.unregister, fields.require("token", "message"), Source.API)
     return FormAnswer({"ok": True, "changed": "disabled" if changed else "nothing"})
 
 
-async def _clients(fields: Fields) -> FormAnswer:
-    return _listing(await query(service.clients))
+async def _clients(fields: Fields, secrets: SecretAccess) -> FormAnswer:
+    return _listing(await query(service.clients, secrets))
 
 
-async def _registered(fields: Fields) -> FormAnswer:
-    return _listing(await query(service.registered))
+async def _registered(fields: Fields, secrets: SecretAccess) -> FormAnswer:
+    return _listing(await query(service.registered, secrets))
 
 
 def _listing(rows: Mapping[str, Any]) -> FormAnswer:

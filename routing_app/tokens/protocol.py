@@ -28,7 +28,7 @@ class Tokens(Protocol):
     fast_urls = urls
     addresses: ClassVar = {"token": AddressKind(secret=True)}
     encoder = TextEncoder()
-    identity_is_secret = True
+    secret_permission = "tokens.change_registeredtoken"  # noqa: S105 - a name, no secret
     api: ClassVar = {"tokens": TokenViewSet}
 
     def __init__(self, worker: Worker) -> None:

@@ -6,6 +6,7 @@ What sockets ask is in `gate.py`, what is imported in `table.py`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,7 +19,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from routing_app.core.access.masking import mask
+from routing_app.core.access.masking import SecretAccess, mask, shown_identity
 from routing_app.core.codes import KICKED, TOKEN_UNREGISTERED, Close
 from routing_app.core.models import ConnectionRecord
 from routing_app.core.publishing import Outcome, disconnect_all_sync, publish
@@ -189,28 +190,30 @@ def _close(tokens: Sequence[str], close: Close) -> None:
 # --- listing and broadcasting ----------------------------------------------------------------------------
 
 
-def registered() -> dict[str, bool]:
-    """All tokens in order, and whether they are enabled."""
-    return dict(RegisteredToken.objects.values_list("token", "enabled"))
+def registered(access: SecretAccess) -> dict[str, bool]:
+    """All tokens in order, and whether they are enabled; masked ones that look alike are numbered."""
+    found: dict[str, bool] = {}
+    alike: Counter[str] = Counter()
+    for token, enabled in RegisteredToken.objects.values_list("token", "enabled"):
+        shown = shown_identity(access, "tokens", token)
+        alike[shown] += 1
+        found[shown if alike[shown] == 1 else f"{shown} #{alike[shown]}"] = enabled
+    return found
 
 
-def clients() -> dict[str, str]:
+def clients(access: SecretAccess) -> dict[str, str]:
     """`{"ip:port": token}` of all clients of all workers, oldest first (decisions 20 and 21).
 
     A connection without a network address of its own (a Unix socket, a proxy) is known by its id, or by the
     address and its id.
     """
     rows = ConnectionRecord.objects.present().filter(protocol="tokens").order_by("connected_at", "id")
+    no_token = wire.ORIGINAL_NO_TOKEN if settings.TOKENS_WIRE_COMPAT else wire.NO_TOKEN
     found: dict[str, str] = {}
     for id, peer, token in rows.values_list("id", "peer", "identity"):
         name = f"{peer}#{id}" if peer in found else peer or id
-        found[name] = _spelling(token)
+        found[name] = no_token if token == wire.NO_TOKEN else shown_identity(access, "tokens", token)
     return found
-
-
-def _spelling(token: str) -> str:
-    original = settings.TOKENS_WIRE_COMPAT and token == wire.NO_TOKEN
-    return wire.ORIGINAL_NO_TOKEN if original else token
 
 
 async def broadcast(text: str) -> Outcome:

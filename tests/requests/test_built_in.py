@@ -27,6 +27,7 @@ KEYS = {
     "not read": ["manage", "publish"],
     "revoked": ["read"],
     "narrowed": ["publish", "read"],
+    "all": ["manage", "publish", "read"],
 }
 USERS = {"staff": True, "visitor": False}
 PREPARE = f"""
@@ -170,6 +171,21 @@ def test_presence_tells_who_hears_an_address(broker: Server, keyed: Connect, nam
     peer.close()
     until(lambda: listed() == {"direction": "REPLY", "connections": [], "count": 0})
     assert other.ask("presence", address=f"connection:{other.id}")["count"] == 1
+
+
+@pytest.mark.parametrize(("key", "sees"), [("all", True), ("read", False)])
+def test_a_token_is_masked_unless_the_key_may_change_tokens(
+    broker: Server, connect: Connect, issued: dict[str, str], name: str, key: str, sees: bool
+) -> None:
+    peer = connect(broker, f"?key={issued[key]}")
+    peer.ask("subscribe", addresses=[f"token:{name}", f"channel:{name}"])
+    token = name if sees else f"{name[:2]}… (8)"
+
+    assert peer.ask("whoami")["addresses"] == [f"channel:{name}", f"token:{token}"]
+    with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None):
+        until(lambda: peer.ask("presence", address=f"token:{name}")["count"] == 2)
+        listed = peer.ask("presence", address=f"token:{name}")["connections"]
+    assert {one["protocol"]: one["identity"] for one in listed}["tokens"] == token
 
 
 def test_whoami_tells_what_the_server_knows(broker: Server, connect: Connect, keyed: Connect) -> None:

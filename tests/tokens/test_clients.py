@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from routing_app.core.access.masking import SecretAccess
 from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Worker
 from routing_app.tokens import service
 
@@ -34,7 +35,7 @@ def test_decision_20_clients_that_share_an_address_or_have_none_are_known_by_the
     connected(one, "c3", "", "c")
     connected(one, "c4", "[::1]:2", "unregistered")
 
-    assert service.clients() == {
+    assert service.clients(SecretAccess(everything=True)) == {
         "10.0.0.1:1": "a",
         "10.0.0.1:1#c2": "b",
         "c3": "c",
@@ -46,10 +47,10 @@ def test_decision_21_clients_of_a_worker_whose_lease_has_ended_are_gone() -> Non
     connected(worker("alive", LEASE_SECONDS - 5), "c1", "10.0.0.1:1")
     connected(worker("dead", LEASE_SECONDS + 5), "c2", "10.0.0.1:2")
 
-    assert service.clients() == {"10.0.0.1:1": "abc1"}
+    assert service.clients(SecretAccess(everything=True)) == {"10.0.0.1:1": "abc1"}
 
 
 def test_clients_of_other_lines_are_not_listed() -> None:
     connected(worker("one"), "c1", "10.0.0.1:1", protocol="rooms")
 
-    assert service.clients() == {}
+    assert service.clients(SecretAccess(everything=True)) == {}

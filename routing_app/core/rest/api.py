@@ -16,9 +16,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from routing_app.core.access.masking import shown_identity
 from routing_app.core.address import make
 from routing_app.core.models import ConnectionRecord
 from routing_app.core.publishing import disconnect_sync
+from routing_app.core.rest.auth import secret_access
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -47,11 +49,17 @@ class OutcomeSerializer(serializers.Serializer[Any]):
 
 
 class ClientSerializer(serializers.ModelSerializer[ConnectionRecord]):
-    """One connected client."""
+    """One connected client; an identity that lets a client in is masked for readers."""
 
     class Meta:
         model = ConnectionRecord
         fields = ("id", "protocol", "identity", "peer", "worker", "connected_at")
+
+    def to_representation(self, instance: ConnectionRecord) -> dict[str, Any]:
+        """The row as the caller may see it."""
+        access = secret_access(self.context["request"])
+        identity = shown_identity(access, instance.protocol, instance.identity)
+        return {**super().to_representation(instance), "identity": identity}
 
 
 class ClientViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[ConnectionRecord]):

@@ -10,14 +10,22 @@ from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from routing_app.core.access import keys
+from routing_app.core.access import keys, masking
 from routing_app.core.access.bearer import presented_key
+from routing_app.core.access.masking import SecretAccess
 from routing_app.core.models import ApiKey, Scope
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 WRONG_KEY: Final = "API key is wrong or revoked."
+
+
+def secret_access(request: Request) -> SecretAccess:
+    """The secrets that the caller of a view of REST Framework sees whole."""
+    if isinstance(request.auth, ApiKey):
+        return masking.of_scopes(request.auth.scopes)
+    return masking.of_user(request.user)
 
 
 class KeyHolder:

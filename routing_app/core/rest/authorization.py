@@ -10,14 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import CSRFCheck
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, PermissionDenied
 
-from routing_app.core.access import staff_sessions
+from routing_app.core.access import masking, staff_sessions
+from routing_app.core.access.bearer import presented_key
+from routing_app.core.access.masking import SecretAccess
 from routing_app.core.database import query
 from routing_app.core.models import ApiKey, Scope
-from routing_app.core.access.bearer import presented_key
 from routing_app.core.rest.auth import WRONG_KEY
 from routing_app.core.worker import current_worker
 
@@ -44,6 +46,11 @@ class Caller:
 
     name: str
     key: ApiKey | None = None
+    user: User | None = None
+
+    def secret_access(self) -> SecretAccess:
+        """The secrets that the caller sees whole. Uses the ORM for a user."""
+        return masking.of_scopes(self.key.scopes) if self.key is not None else masking.of_user(self.user)
 
 
 async def authorize(request: HttpRequest, scope: str, plain: str = "") -> Caller:
@@ -72,7 +79,7 @@ def _authorize_session(request: HttpRequest, scope: str) -> Caller:
         _check_csrf(request)
     if not user.is_staff:
         raise NotStaff
-    return Caller(str(user))
+    return Caller(str(user), user=user)
 
 
 def _check_csrf(request: HttpRequest) -> None:
