@@ -27,7 +27,6 @@ from routing_app.core.access.masking import SecretAccess
 from routing_app.core.codes import Advice, Refusal
 from routing_app.core.database import query
 from routing_app.core.models import Scope
-from routing_app.core.rest.auth import presented_key
 from routing_app.core.rest.authorization import Caller, CSRFFailed, ScopeMissing, authorize
 from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.tokens import service, wire
