@@ -25,9 +25,10 @@ from switchboard_client.dialing import AT_ONCE, STAY_AWAY, waits
 from routing_app.core.codes import CLOSES, Advice
 from tests.clients.cases import CASES, Case
 from tests.clients.conftest import Launch
-from tests.requests.peer import call, until
+from tests.requests.peer import call
 from tests.services.ports import free_port
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 
 def url_of(server: Server) -> str:
@@ -226,7 +227,7 @@ async def test_it_stays_away_when_an_operator_has_disconnected_it(one_worker: Se
     connection = await connect(url_of(one_worker))
     path = f"/api/clients/{(await connection.request({'type': 'whoami'}))['id']}/disconnect/"
     # Listed when the database has it.
-    await asyncio.to_thread(until, lambda: call(one_worker, path, {})[0] == 202)
+    await asyncio.to_thread(wait_until, lambda: call(one_worker, path, {})[0] == 202)
 
     closed = await asyncio.wait_for(connection.closed(), 20)
     assert closed.code == 4003

@@ -22,6 +22,7 @@ from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.outbox import Flusher
 from routing_app.core.delivery.publication import Publication
+from tests.services.waiting import until
 
 
 class Recorder:
@@ -122,14 +123,6 @@ def received(connection: Connection) -> list[Any]:
     writer = connection.writer
     assert isinstance(writer, Recorder)
     return writer.messages
-
-
-async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Wait until something is true; fails after `seconds`."""
-    deadline = monotonic() + seconds
-    while not condition():
-        assert monotonic() < deadline, f"not true after {seconds:g} s"
-        await asyncio.sleep(0.005)
 
 
 async def heard(connection: Connection, count: int = 1) -> list[Any]:

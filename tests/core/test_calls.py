@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from routing_app.core.cluster.calls import CallFailed, CallRefused, Incoming, WorkerGone
-from tests.core.harness import Node, replaced, until
+from tests.core.harness import Node, replaced
 from tests.core.layers import cluster
+from tests.services.waiting import until
 
 KINDS = ["redis", "lagging"]
 

@@ -18,8 +18,9 @@ from routing_app.core.database import Overloaded
 from routing_app.core.protocol import Protocol
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker
-from tests.core.harness import Counted, until
+from tests.core.harness import Counted
 from tests.core.sockets import LINE, Client, Ledger, Probe, fail, raises, refusals
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,8 +14,9 @@ from routing_app.core.access.admission import Refused
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.writer import EXTENSION
 from routing_app.core.worker import Worker
-from tests.core.harness import replaced, until
+from tests.core.harness import replaced
 from tests.core.sockets import Client, Ledger, Probe, fail, raises
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,8 +11,9 @@ from routing_app.core.address import AddressError, group_name
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import KICKED, NORMAL, RESTART
 from routing_app.core.delivery.connection import Connection, ConnectionState
-from tests.core.harness import Encoder, Node, Recorder, heard, received, until
+from tests.core.harness import Encoder, Node, Recorder, heard, received
 from tests.core.layers import Cluster, LaggingLayer
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 

@@ -15,8 +15,9 @@ from routing_app.core.address import group_name
 from routing_app.core.cluster import batching, subscriptions
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.delivery.connection import Connection
-from tests.core.harness import Node, heard, received, replaced, scaled, until
+from tests.core.harness import Node, heard, received, replaced, scaled
 from tests.core.layers import Cluster, LaggingLayer, cluster
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 

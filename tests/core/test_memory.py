@@ -7,8 +7,9 @@ import tracemalloc
 
 import pytest
 
-from tests.core.harness import Node, until
+from tests.core.harness import Node
 from tests.core.layers import Cluster
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 

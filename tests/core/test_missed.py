@@ -16,8 +16,9 @@ from routing_app.core.cluster import receiver, relay, replay
 from routing_app.core.cluster.replay import Log
 from routing_app.core.codes import KICKED
 from routing_app.core.delivery.connection import Connection, ConnectionState
-from tests.core.harness import Node, heard, lost, received, replaced, until
+from tests.core.harness import Node, heard, lost, received, replaced
 from tests.core.layers import Cluster, LaggingLayer
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 

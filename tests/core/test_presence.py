@@ -26,7 +26,8 @@ from routing_app.core.delivery.connection import Connection, Peer
 from routing_app.core.leases import presence
 from routing_app.core.leases.presence import Presence, kept_seconds, sweep
 from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Reach, Subscription, Worker
-from tests.core.harness import Node, replaced, until
+from tests.core.harness import Node, replaced
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

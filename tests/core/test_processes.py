@@ -19,6 +19,7 @@ from routing_app.core.address import group_name
 from routing_app.core.models import LEASE_SECONDS
 from tests.services.databases import Databases
 from tests.services.server import Server
+from tests.services.waiting import until_equal
 
 Enter = Callable[..., Awaitable[ClientConnection]]
 Pair = tuple[Server, Server]
@@ -70,11 +71,11 @@ def listing(server: Server, address: str = "") -> list[dict[str, Any]]:
     return results
 
 
-async def until_listed(server: Server, address: str, count: int, seconds: float = 10) -> None:
-    deadline = monotonic() + seconds
-    while len(await asyncio.to_thread(listing, server, address)) != count:
-        assert monotonic() < deadline
-        await asyncio.sleep(0.1)
+async def until_listed(server: Server, address: str, count: int) -> None:
+    async def rows() -> int:
+        return len(await asyncio.to_thread(listing, server, address))
+
+    await until_equal(count, rows)
 
 
 async def hears(socket: ClientConnection, count: int) -> list[str]:

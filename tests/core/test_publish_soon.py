@@ -13,8 +13,9 @@ from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish_sync
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker, drop_worker, serving_loop
-from tests.core.harness import heard, received, replaced, until
+from tests.core.harness import heard, received, replaced
 from tests.core.layers import Cluster
+from tests.services.waiting import until
 
 
 async def test_what_is_published_soon_is_here_at_once_and_with_the_others_soon(processes: Cluster):

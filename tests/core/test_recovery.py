@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from routing_app.core.cluster import receiver, relay
 from routing_app.core.delivery.connection import Connection
-from tests.core.harness import Node, heard, lost, received, replaced, scaled, until
+from tests.core.harness import Node, heard, lost, received, replaced, scaled
 from tests.core.layers import LaggingLayer, cluster
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 

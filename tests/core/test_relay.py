@@ -16,9 +16,10 @@ from routing_app.core.cluster.layers import ProcessChannelLayer
 from routing_app.core.cluster.redis_layer import RedisLayer
 from routing_app.core.cluster.replay import Log
 from routing_app.core.cluster.subscriptions import LayerUnavailable
-from tests.core.harness import Counted, Node, heard, lost, received, replaced, until
+from tests.core.harness import Counted, Node, heard, lost, received, replaced
 from tests.core.layers import Cluster, LaggingLayer, cluster
 from tests.services.redis import Redis
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 

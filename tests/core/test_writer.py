@@ -16,7 +16,8 @@ from routing_app.core.delivery.connection import Connection, Limits
 from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.outbox import Flusher
 from routing_app.core.delivery.writer import AsgiWriter, DirectWriter
-from tests.core.harness import Encoder, lost, until
+from tests.core.harness import Encoder, lost
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 

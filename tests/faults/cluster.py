@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.faults.proxy import Proxy
 from tests.services.ports import LOOPBACK
 from tests.services.server import Server
+from tests.services.waiting import until
 from tests.tokens.client import Reply, call
 
 GAP: Final = 4200
@@ -192,11 +193,9 @@ async def publish(
         await sender.socket.send(f"{token}|{name} {number} {filling}")
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20, pause: float = 0.05) -> float:
-    """Wait until something is true, asked in a thread; how long it took. Fails after `seconds`."""
+async def seconds_until(condition: Callable[[], Any], seconds: float = 20) -> float:
+    """Wait until something is true, asked in a thread as it may block; how many seconds that took."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while not await asyncio.to_thread(condition):
-        assert loop.time() - began < seconds, f"not true after {seconds:g} s"
-        await asyncio.sleep(pause)
+    await until(lambda: asyncio.to_thread(condition), seconds)
     return loop.time() - began

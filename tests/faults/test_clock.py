@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 
-from tests.faults.cluster import listed, listening, publish, until
+from tests.faults.cluster import listed, listening, publish, seconds_until
 from tests.services.databases import PostgresDatabases
 from tests.services.ports import LOOPBACK
 from tests.services.redis import Redis
@@ -82,7 +82,7 @@ async def hours_apart(one: Server, two: Server) -> int:
     name = secrets.token_hex(4)
     async with listening(one.port, f"{name}-one"), listening(two.port, f"{name}-two"):
         names = {f"{name}-one", f"{name}-two"}
-        await until(lambda: names <= {client["identity"] for client in listed(one)})
+        await seconds_until(lambda: names <= {client["identity"] for client in listed(one)})
         came = {client["identity"]: datetime.fromisoformat(client["connected_at"]) for client in listed(one)}
     return round((came[f"{name}-one"] - came[f"{name}-two"]) / timedelta(hours=1))
 
@@ -97,7 +97,7 @@ async def test_a_step_of_the_clock_drops_nobody(servers: list[Server]) -> None:
     ):
         kept = [stack.enter_context(closing(http_to(server))) for server in servers]
         assert [ask(connection) for connection in kept] == [200, 200]
-        await until(lambda: len(listed(ahead)) == 2 * CLIENTS)
+        await seconds_until(lambda: len(listed(ahead)) == 2 * CLIENTS)
 
         ahead.process.send(signal.SIGUSR1)
         behind.process.send(signal.SIGUSR2)
@@ -108,7 +108,7 @@ async def test_a_step_of_the_clock_drops_nobody(servers: list[Server]) -> None:
             assert len(listed(server)) == 2 * CLIENTS
         await publish(there[0], "ahead", token, range(10))
         await publish(here[0], "behind", token, range(10))
-        await until(lambda: all(len(client.heard) == 20 for client in [*there, *here]))
+        await seconds_until(lambda: all(len(client.heard) == 20 for client in [*there, *here]))
         assert all(client.closed is None for client in [*there, *here])
         assert [ask(connection) for connection in kept] == [200, 200]
     assert await hours_apart(ahead, behind) == 2

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.faults.cluster import Cluster, Member, until
+from tests.faults.cluster import Cluster, Member, seconds_until
 from tests.services.databases import PostgresDatabases
 from tests.services.postgres import Postgres
 from tests.sessions.conftest import OK, TERMINATE, Broker, Customer, Player
@@ -65,7 +65,7 @@ async def test_who_is_cut_off_stops_and_an_outage_for_all_stops_nobody(
     assert await kept.requested() == OK
     assert here.events("expired") == ["expired"]
     pair.heal()
-    await until(lambda: ready(pair.one))
+    await seconds_until(lambda: ready(pair.one))
 
     [[left]] = [[row for row in await here.listed() if row["sessionId"]][-1:]]
     await web[1].request("DELETE", f"/sessions/{left['sessionId']}", token=here.token)
@@ -73,7 +73,7 @@ async def test_who_is_cut_off_stops_and_an_outage_for_all_stops_nobody(
     await asyncio.to_thread(postgres.kill)
     await asyncio.sleep(LIFE_SECONDS + 5)
     await asyncio.to_thread(postgres.serve)
-    await until(lambda: ready(*pair), 60)
+    await seconds_until(lambda: ready(*pair), 60)
     statuses = {(await customer.create()).status for customer in (here, there) for _ in range(5)}
     assert statuses == {409}
     assert [await player.requested() for player in (kept, back)] == [OK, OK]

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 import pytest
 from websockets.exceptions import WebSocketException
 
-from tests.faults.cluster import Pair, until
+from tests.faults.cluster import Pair, seconds_until
 from tests.rooms.watcher import watcher
 from tests.services.postgres import Postgres
 
@@ -71,6 +71,6 @@ async def test_who_comes_and_goes_while_postgres_fails_leaves_no_ghost(
             ids = {one.id for one in stay if not one.ended}
             return all(one.there == ids for one in stay if not one.ended)
 
-        await until(true_for_all, 40)
+        await seconds_until(true_for_all, 40)
         assert [one.wrong for one in stay if one.wrong] == []
         assert all(not one.ended for one in stay[:2])

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.events.client import new_user
-from tests.faults.cluster import Pair, until
+from tests.faults.cluster import Pair, seconds_until
 from tests.services.handshake import shake
 
 pytestmark = pytest.mark.once
@@ -42,7 +42,7 @@ async def test_while_redis_is_out(pair: Pair) -> None:
     server = pair.one.server
     pair.one.redis.refuse()
     pair.one.redis.cut()
-    await until(lambda: not pair.one.is_ready())
+    await seconds_until(lambda: not pair.one.is_ready())
 
     assert await answers(server.port, list(NEED_REDIS)) == dict.fromkeys(NEED_REDIS, (503, True))
     assert await answers(server.port, list(NEED_NOTHING_YET)) == dict.fromkeys(NEED_NOTHING_YET, (101, False))

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.faults.cluster import Listener, Member, Pair, listen, listening, publish, until
+from tests.faults.cluster import Listener, Member, Pair, listen, listening, publish, seconds_until
 from tests.services.postgres import Postgres
 from tests.tokens.client import form
 
@@ -82,7 +82,7 @@ async def test_postgres_restarts_under_traffic(
         listening(pair.two.clients.port, token, 3) as far,
         listening(pair.one.clients.port, f"{token}-one") as [sender],
     ):
-        await until(lambda: present(pair.two, token) == 6)
+        await seconds_until(lambda: present(pair.two, token) == 6)
         publishing = asyncio.ensure_future(publish(sender, "one", token, range(400)))
 
         await asyncio.to_thread(postgres.kill)
@@ -96,14 +96,14 @@ async def test_postgres_restarts_under_traffic(
             assert not await asyncio.to_thread(pair.one.is_ready)
             await asyncio.to_thread(postgres.serve)
 
-            recovered = await until(pair.is_ready)
+            recovered = await seconds_until(pair.is_ready)
             listing = asyncio.ensure_future(list_at_once(pair))
             most = await most_connections(database, listing)
             assert set(listing.result()) == {200}
-            complete = await until(lambda: present(pair.one, token) == 7)
+            complete = await seconds_until(lambda: present(pair.one, token) == 7)
             await publishing
-            await until(lambda: heard_all(near + far[1:], "one", 400))
-            await until(lambda: all(heard_on(newcomer, "one", 400) for newcomer in newcomers))
+            await seconds_until(lambda: heard_all(near + far[1:], "one", 400))
+            await seconds_until(lambda: all(heard_on(newcomer, "one", 400) for newcomer in newcomers))
     logger.info("ready again after %.2f s, presence complete after %.2f s", recovered, complete)
     logger.info("connections at %d calls at once: %d of %d", CALLS, most, 2 * POOL)
     assert 1 <= most <= 2 * POOL
@@ -121,7 +121,7 @@ def keepalives(port: int) -> list[float]:
 
 async def test_a_database_whose_host_goes_away_is_found_out_in_seconds(pair: Pair) -> None:
     await asyncio.to_thread(pair.one.call, "GET", "/api/clients/")
-    await until(lambda: keepalives(pair.one.postgres.port))
+    await seconds_until(lambda: keepalives(pair.one.postgres.port))
     assert max(keepalives(pair.one.postgres.port)) <= 11
 
 
@@ -136,12 +136,12 @@ async def test_a_silent_postgres_holds_up_no_socket(pair: Pair, token: str) -> N
             member.postgres.swallow()
         newcomer = await listen(pair.one.clients.port, token)
         await publish(sender, "one", token, range(100))
-        await until(lambda: heard_all([*near, *far, newcomer], "one", 100))
+        await seconds_until(lambda: heard_all([*near, *far, newcomer], "one", 100))
         assert not await asyncio.to_thread(pair.one.is_ready)
         for member in pair:
             member.postgres.heal()
             member.postgres.cut()
-        recovered = await until(pair.is_ready)
-        complete = await until(lambda: present(pair.two, token) == 5)
+        recovered = await seconds_until(pair.is_ready)
+        complete = await seconds_until(lambda: present(pair.two, token) == 5)
         await newcomer.leave()
     logger.info("ready again after %.2f s, presence complete after %.2f s", recovered, complete)

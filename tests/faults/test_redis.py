@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio as redis_client
 from websockets.exceptions import InvalidStatus
 
-from tests.faults.cluster import GAP, Listener, Member, Pair, listen, listening, publish, until
+from tests.faults.cluster import GAP, Listener, Member, Pair, listen, listening, publish, seconds_until
 from tests.faults.proxy import Way
 from tests.services.redis import Redis
 
@@ -80,7 +80,7 @@ async def test_every_subscriber_has_the_full_sequence_or_was_told(
         ]
         await trouble(redis)
         await asyncio.gather(*publishing)
-        await until(lambda: all(has_all(listener, MESSAGES) for listener in near + far))
+        await seconds_until(lambda: all(has_all(listener, MESSAGES) for listener in near + far))
         await asyncio.sleep(0.5)  # nothing may come twice, either
         told = sum(listener.closed is not None for listener in near + far)
         logger.info("told: %d of %d", told, 2 * SUBSCRIBERS)
@@ -108,14 +108,14 @@ async def test_who_comes_during_an_outage_hears_nothing_from_before_and_all_from
         listening(pair.two.clients.port, f"{token}-two") as [sender],
     ):
         await publish(sender, "two", token, range(5))
-        await until(lambda: len(old.numbers("two")) == 5)
+        await seconds_until(lambda: len(old.numbers("two")) == 5)
         await asyncio.to_thread(redis.kill)
         await publish(sender, "two", token, range(5, 105))
-        await until(lambda: not pair.two.is_ready())
+        await seconds_until(lambda: not pair.two.is_ready())
         async with listening(pair.one.clients.port, token) as [young]:
             await publish(sender, "two", token, range(105, 205))
             await asyncio.to_thread(redis.start)
-            await until(lambda: all(has_all_of(one, 204) for one in (old, young)))
+            await seconds_until(lambda: all(has_all_of(one, 204) for one in (old, young)))
             assert (old.numbers("two"), old.closed) == (list(range(205)), None)
             assert (young.numbers("two"), young.closed) == (list(range(105, 205)), None)
 
@@ -165,7 +165,7 @@ async def test_a_half_open_redis_is_noticed_and_recovered_from(pair: Pair, token
         await asyncio.sleep(0.5)
         pair.one.redis.swallow()
         pair.two.redis.swallow(frozenset({Way.DOWN}))
-        noticed = await until(
+        noticed = await seconds_until(
             lambda: all(
                 member.metric("switchboard_layer_errors_total") > before
                 for member, before in zip(pair, errors, strict=True)
@@ -173,10 +173,10 @@ async def test_a_half_open_redis_is_noticed_and_recovered_from(pair: Pair, token
         )
         pair.heal()
         await asyncio.gather(*publishing)
-        recovered = await until(lambda: all(has_all(listener, FEWER) for listener in near + far))
+        recovered = await seconds_until(lambda: all(has_all(listener, FEWER) for listener in near + far))
         logger.info("noticed after: %.2f s", noticed)
         logger.info("recovered after the last publish: %.2f s", recovered)
         for listener in near + far:
             check(listener, FEWER)
-    await until(pair.is_ready)
+    await seconds_until(pair.is_ready)
     assert await reached(pair.one, pair.two, f"{token}-later") < 10

@@ -21,6 +21,7 @@ from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.outbox import Flusher
 from routing_app.core.delivery.publication import Publication
 from tests.services.redis import Redis
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 
@@ -111,13 +112,6 @@ async def processes(redis_server: Redis) -> AsyncIterator[list[Process]]:
 async def kill_pubsub_clients(url: str) -> int:
     async with redis_client.from_url(url) as client:
         return int(await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub"))
-
-
-async def until(condition: Any, seconds: float = 20) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "waited in vain"
-        await asyncio.sleep(0.05)
 
 
 def whole(processes: list[Process]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.cluster import Pair, listening, publish, until
+from tests.faults.cluster import Pair, listening, publish, seconds_until
 from tests.faults.proxy import Proxy
 from tests.services.process import Process
 
@@ -57,17 +57,17 @@ async def test_a_trickling_client_is_closed_as_slow_and_slows_nobody(
     ):
         others = near + far
         await publish(sender, "one", token, range(MANY), 125, FILLING)
-        await until(lambda: all(len(client.heard) == MANY for client in others))
+        await seconds_until(lambda: all(len(client.heard) == MANY for client in others))
         memory = memory_of(pair.one.server.process)
         slow = pair.one.metric(CLOSED_AS_SLOW)
         bad_network.slow(bytes_per_second=20_000)
         await trickling.socket.send(f"RegisterToken:{token}")
-        await until(lambda: hearing(pair, token) == 5)
+        await seconds_until(lambda: hearing(pair, token) == 5)
 
         await publish(sender, "one", token, range(MANY, 2 * MANY), 125, FILLING)
 
-        await until(lambda: all(len(client.heard) == 2 * MANY for client in others))
-        await until(lambda: pair.one.metric(CLOSED_AS_SLOW) == slow + 1)
+        await seconds_until(lambda: all(len(client.heard) == 2 * MANY for client in others))
+        await seconds_until(lambda: pair.one.metric(CLOSED_AS_SLOW) == slow + 1)
         grown = memory_of(pair.one.server.process) - memory
         logger.info("memory of the process grew by %.1f MiB", grown / 2**20)
         assert grown < 20 * 2**20
@@ -75,7 +75,7 @@ async def test_a_trickling_client_is_closed_as_slow_and_slows_nobody(
             assert client.numbers("one") == list(range(2 * MANY))
             assert client.closed is None
         bad_network.heal()
-        await until(lambda: trickling.closed is not None)
+        await seconds_until(lambda: trickling.closed is not None)
         heard = trickling.numbers("one")
         assert trickling.closed == SLOW
         assert heard == list(range(MANY, MANY + len(heard)))
@@ -91,7 +91,7 @@ async def test_a_slow_client_that_keeps_up_is_served_in_full(
     ):
         bad_network.slow(latency=0.3, bytes_per_second=5_000)
         await publish(sender, "one", token, range(100), 200)
-        await until(lambda: len(slow.heard) == 100)
+        await seconds_until(lambda: len(slow.heard) == 100)
         assert slow.numbers("one") == list(range(100))
         assert slow.closed is None
         bad_network.heal()
@@ -99,7 +99,7 @@ async def test_a_slow_client_that_keeps_up_is_served_in_full(
 
 async def test_a_client_that_is_cut_off_is_gone_at_once(pair: Pair, bad_network: Proxy, token: str) -> None:
     async with listening(bad_network.port, token, 20) as clients:
-        await until(lambda: hearing(pair, token) == 20)
+        await seconds_until(lambda: hearing(pair, token) == 20)
         bad_network.cut()
-        await until(lambda: hearing(pair, token) == 0)
-        await until(lambda: all(client.closed == 1006 for client in clients))
+        await seconds_until(lambda: hearing(pair, token) == 0)
+        await seconds_until(lambda: all(client.closed == 1006 for client in clients))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.faults.cluster import Listener, listed, listen, publish, until
+from tests.faults.cluster import Listener, listed, listen, publish, seconds_until
 from tests.services.databases import PostgresDatabases
 from tests.services.process import children
 from tests.services.redis import Redis
@@ -67,7 +67,7 @@ async def test_a_worker_is_killed_with_200_clients(supervised: Server) -> None:
     token = secrets.token_hex(4)
     clients = await open_clients(supervised, token, CLIENTS)
     ports = {client.socket.local_address[1]: client for client in clients}
-    await until(lambda: len(workers_of(supervised, token)) == CLIENTS)
+    await seconds_until(lambda: len(workers_of(supervised, token)) == CLIENTS)
     by_worker = workers_of(supervised, token)
     first, *rest = set(by_worker.values())
     assert len(rest) == 1
@@ -77,12 +77,12 @@ async def test_a_worker_is_killed_with_200_clients(supervised: Server) -> None:
     before = children(supervised.pid)
     publishing = asyncio.ensure_future(publish(others[0], "one", token, range(300), 20))
     os.kill(victim, signal.SIGKILL)
-    told = await until(lambda: all(client.closed is not None for client in doomed))
+    told = await seconds_until(lambda: all(client.closed is not None for client in doomed))
     back = await open_clients(supervised, f"{token}-back", 50)
-    gone = await until(lambda: first not in set(workers_of(supervised, token).values()), 25)
+    gone = await seconds_until(lambda: first not in set(workers_of(supervised, token).values()), 25)
     recorded = set(workers_of(supervised, f"{token}-back"))
     await publishing
-    await until(lambda: all(client.numbers("one") == list(range(300)) for client in others))
+    await seconds_until(lambda: all(client.numbers("one") == list(range(300)) for client in others))
     assert {client.closed for client in doomed} == {1006}
     assert recorded == {client.socket.local_address[1] for client in back}
     assert len(workers_of(supervised, token)) == len(others)

@@ -14,10 +14,10 @@ from websockets.sync.client import connect
 
 from sessions_app import session_tokens
 from tests.events.client import PUBLIC, new_user
-from tests.requests.peer import until
 from tests.services.databases import Databases
 from tests.services.handshake import ask, shake, shaken
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 Open = Callable[..., Server]
 
@@ -297,4 +297,4 @@ def _enter(stack: ExitStack, server: Server, *headers: tuple[str, str]) -> None:
                 stack.enter_context(attempt.pop_all())
             return head.status == 101
 
-    until(open_one)
+    wait_until(open_one)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import count
-from time import monotonic, sleep
 from typing import Any, Final
 
 from websockets.exceptions import ConnectionClosed
@@ -91,11 +89,3 @@ def call(server: Server, path: str, body: Any, key: str | None = None) -> tuple[
         return response.status, json.loads(text) if text else None
     finally:
         http_connection.close()
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    """Wait until something is true; fails after `seconds`."""
-    deadline = monotonic() + seconds
-    while not condition():
-        assert monotonic() < deadline, f"not true after {seconds:g} s"
-        sleep(0.02)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.requests.conftest import Connect
-from tests.requests.peer import Peer, call, until
+from tests.requests.peer import Peer, call
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 MALFORMED: list[str | bytes] = [
     "",
@@ -122,7 +123,7 @@ def test_a_message_sent_right_before_the_close_is_handled(
     peer.send({"type": "note", "text": "last words"})
     peer.socket.close(4321, "enough")
 
-    until(lambda: ["left", 4321, "enough"] in log.ask("log")["log"])
+    wait_until(lambda: ["left", 4321, "enough"] in log.ask("log")["log"])
     assert "last words" in log.ask("log")["log"]
 
 
@@ -174,7 +175,7 @@ def test_requests_of_the_server_fail_when_the_client_leaves(
     peer.next()
     peer.socket.close(4000, "gone fishing")
 
-    until(lambda: [4000, "gone fishing"] in log.ask("log")["log"])
+    wait_until(lambda: [4000, "gone fishing"] in log.ask("log")["log"])
 
 
 def test_a_handler_closes_with_code_and_reason(broker: Server, connect: Connect) -> None:
@@ -271,7 +272,7 @@ def test_a_peer_that_stops_reading_in_the_middle_of_an_endless_answer_is_forgott
     assert memory(broker) - before < 20 * 2**20
     peer.socket.socket.close()
 
-    until(lambda: call(broker, f"/api/connections/{gone}/send", {"message": {}})[0] == 404)
+    wait_until(lambda: call(broker, f"/api/connections/{gone}/send", {"message": {}})[0] == 404)
 
 
 def test_10_000_pipelined_requests_are_all_answered_in_order(broker: Server, connect: Connect) -> None:

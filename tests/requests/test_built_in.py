@@ -10,9 +10,10 @@ import pytest
 from websockets.sync.client import connect as websocket
 
 from tests.requests.conftest import Connect
-from tests.requests.peer import Peer, call, until
+from tests.requests.peer import Peer, call
 from tests.services.databases import sql
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 
 @pytest.fixture
@@ -162,14 +163,16 @@ def test_presence_tells_who_hears_an_address(broker: Server, keyed: Connect, nam
     def listed() -> dict[str, Any]:
         return other.ask("presence", address=address)
 
-    until(lambda: listed()["count"] == 1)
+    wait_until(lambda: listed()["count"] == 1)
     (entry,) = listed()["connections"]
     assert entry["id"] == peer.id
     assert entry["protocol"] == "requests"
     with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None):
-        until(lambda: sorted(one["protocol"] for one in listed()["connections"]) == ["requests", "tokens"])
+        wait_until(
+            lambda: sorted(one["protocol"] for one in listed()["connections"]) == ["requests", "tokens"]
+        )
     peer.close()
-    until(lambda: listed() == {"direction": "REPLY", "connections": [], "count": 0})
+    wait_until(lambda: listed() == {"direction": "REPLY", "connections": [], "count": 0})
     assert other.ask("presence", address=f"connection:{other.id}")["count"] == 1
 
 
@@ -288,7 +291,7 @@ def test_rights_that_are_taken_away_end_the_connection_or_what_it_hears(
     sql(broker.database_url, change.format("""scopes = '["publish"]'"""), "narrowed")
 
     assert revoked.close_code()[0] == 4005
-    until(lambda: narrowed.ask("whoami")["scopes"] == ["publish"])
+    wait_until(lambda: narrowed.ask("whoami")["scopes"] == ["publish"])
     assert narrowed.ask("whoami")["addresses"] == []
 
 

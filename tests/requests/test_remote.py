@@ -12,8 +12,9 @@ from routing_app.requests.errors import ConnectionClosed, RequestError, TooManyP
 from routing_app.requests.pending import Request
 from routing_app.requests.remote import as_refusal, finish
 from tests.requests.conftest import Connect
-from tests.requests.peer import Peer, call, until
+from tests.requests.peer import Peer, call
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 Pair = tuple[Server, Server]
 
@@ -111,7 +112,7 @@ def test_a_connection_of_the_other_process_that_is_gone_is_told_at_once(two: Pai
     gone = connect(two[0])
     id = gone.id
     gone.close()
-    until(lambda: call(two[0], f"/api/connections/{id}/send", {"message": {}})[0] == 404)
+    wait_until(lambda: call(two[0], f"/api/connections/{id}/send", {"message": {}})[0] == 404)
 
     assert connect(two[1]).ask("ask other", id=id, ask={})["closed"] == [1006, "no such connection"]
 

@@ -145,11 +145,3 @@ class Api:
         """A room by its name; `{}` when there is none."""
         rows = (await self.json("GET", f"/api/rooms/?namespace={namespace}&page_size=1000"))["results"]
         return next((row for row in rows if row["name"] == name), {})
-
-
-async def until(wanted: Any, look: Any) -> None:
-    """Wait until `await look()` is what is wanted."""
-    async with asyncio.timeout(SECONDS):
-        while (found := await look()) != wanted:
-            await asyncio.sleep(0.02)
-    assert found == wanted

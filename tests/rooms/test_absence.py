@@ -14,8 +14,8 @@ from routing_app.core.models import LEASE_SECONDS
 from routing_app.core.models import Worker as WorkerRow
 from routing_app.core.worker import Worker
 from routing_app.rooms.dead_peers import Absences
-from tests.core.harness import until
 from tests.rooms.lobbies import Peer, rows, settle, workers
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

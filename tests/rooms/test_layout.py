@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.rooms.client import Api, plain, socketio, until
+from tests.rooms.client import Api, plain, socketio
 from tests.services.server import Server
+from tests.services.waiting import until_equal
 
 
 async def test_all_kinds_of_clients_share_a_room(broker: Server, stack: AsyncExitStack, room: str) -> None:
@@ -142,7 +143,7 @@ async def test_who_leaves_or_goes_hears_nothing_and_is_not_listed(
     await stays.settled()
 
     assert (await leaves.settled(), await disconnects.settled()) == ([], [])
-    await until(["stays"], lambda: stays.clients(room))
+    await until_equal(["stays"], lambda: stays.clients(room))
 
 
 @pytest.mark.parametrize("version", [3, 4])
@@ -218,7 +219,7 @@ async def test_api_publishes_to_rooms_in_their_shape(
     layout, trigger = await socketio(stack, broker, "layout", 3), await plain(stack, broker, "trigger")
     await layout.ask("JOIN", {"room": room, "name": "x"})
     await trigger.say("JOIN", room)
-    await until(1, lambda: member_count(api, "trigger", room))
+    await until_equal(1, lambda: member_count(api, "trigger", room))
 
     addresses = [f"room:layout/{room}", f"room:trigger/{room}", f"room:bus/{room}"]
     await api.json("POST", "/api/publish", {"addresses": addresses, "message": {"a": 1}})
@@ -243,6 +244,6 @@ async def test_presence_knows_the_rooms_of_a_connection(
         rows = (await api.json("GET", f"/api/clients/?address=room:layout/{room}"))["results"]
         return [(row["protocol"], row["identity"], row["id"]) for row in rows]
 
-    await until([("rooms", "named", client.sid)], hearing)
+    await until_equal([("rooms", "named", client.sid)], hearing)
     await client.ask("LEAVE", {"room": room})
-    await until([], hearing)
+    await until_equal([], hearing)

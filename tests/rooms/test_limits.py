@@ -10,10 +10,11 @@ import pytest
 
 from tests.compliance.engineio.client import Site
 from tests.conftest import ServerFactory
-from tests.rooms.client import SOCKET_IO, Api, plain, socketio, until
+from tests.rooms.client import SOCKET_IO, Api, plain, socketio
 from tests.rooms.conftest import running
 from tests.services.databases import Databases
 from tests.services.server import Server
+from tests.services.waiting import until_equal
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ async def test_who_does_not_poll_is_dropped_alone(
 
     for number in range(100):
         assert (await reader.hear())[1]["message"][0] == number
-    await until(["reader"], lambda: sender.clients(room))
+    await until_equal(["reader"], lambda: sender.clients(room))
     assert (await site.get(sid)).status == 400
     assert await lost(tight) >= before + 50
 
@@ -118,7 +119,7 @@ async def test_sessions_take_seats_and_give_them_back(server: ServerFactory, sta
     async def again() -> int:
         return (await site.get()).status
 
-    await until(200, again)
+    await until_equal(200, again)
 
 
 async def test_a_rate_slows_down_and_loses_nothing(tight: Server, stack: AsyncExitStack, room: str) -> None:

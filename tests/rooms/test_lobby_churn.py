@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.rooms.client import Api, until
+from tests.rooms.client import Api
 from tests.rooms.conftest import Pair
 from tests.rooms.watcher import watcher
+from tests.services.waiting import until_equal
 
 
 @pytest.mark.parametrize("count", [1, 2], ids=["one worker", "two workers"])
@@ -35,10 +36,10 @@ async def test_leaving_and_joining_at_once_leaves_nobody_with_a_wrong_picture(
         async def members() -> int:
             return int((await api.room("lobby", room))["member_count"])
 
-        await until(len(ids), members)
+        await until_equal(len(ids), members)
 
         async def pictures() -> list[set[str]]:
             return [one.there ^ ids for one in stay if one.there != ids]
 
-        await until([], pictures)
+        await until_equal([], pictures)
         assert [one.wrong for one in stay if one.wrong] == []

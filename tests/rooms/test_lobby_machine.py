@@ -17,8 +17,9 @@ from routing_app.core.models import Worker as WorkerRow
 from routing_app.rooms import lobbies as boards
 from routing_app.rooms import lobby_changes
 from routing_app.rooms.models import Room
-from tests.core.harness import replaced, scaled, until
+from tests.core.harness import replaced, scaled
 from tests.rooms.lobbies import Peer, look, rows, settle, workers
+from tests.services.waiting import until
 
 
 class Lobby(RuleBasedStateMachine):

@@ -19,8 +19,8 @@ from routing_app.rooms import lobbies as boards
 from routing_app.rooms import lobby_changes
 from routing_app.rooms.lobbies import board
 from routing_app.rooms.lobby_changes import Kind
-from tests.core.harness import until
 from tests.rooms.lobbies import Peer, look, rows, settle, workers
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,8 +12,9 @@ from routing_app.core.codes import RESTART
 from tests.compliance.engineio.client import Site, handshake
 from tests.compliance.engineio.client import Socket as Frames
 from tests.conftest import ServerFactory
-from tests.rooms.client import SOCKET_IO, Api, plain, socketio, until
+from tests.rooms.client import SOCKET_IO, Api, plain, socketio
 from tests.rooms.conftest import LARGEST, Pair
+from tests.services.waiting import until_equal
 
 
 @pytest.fixture(params=[3, 4], ids=["v3", "v4"])
@@ -89,7 +90,7 @@ async def test_a_websocket_anywhere_carries_the_session_after_its_upgrade(
     await (await there.socket(stack, sid)).closed()
     await (await here.socket(stack, sid)).closed()
     await socket.connection.close()
-    await until(["other"], lambda: other.clients(room))
+    await until_equal(["other"], lambda: other.clients(room))
 
 
 async def test_a_probe_that_fails_elsewhere_leaves_the_session_on_polling(
@@ -147,7 +148,7 @@ async def test_a_worker_that_stops_sends_clients_of_others_on(
     holder = server(REDIS_URL=redis_url, DATABASE_URL=owner.database_url)
     stays = await socketio(stack, owner, "lobby", lobbyId=room)
     goes = await socketio(stack, holder, "lobby", lobbyId=room)
-    await until(2, lambda: member_count(Api(owner), room))
+    await until_equal(2, lambda: member_count(Api(owner), room))
     polls, sockets = {}, {}
     for version in (3, 4):
         here, there = (Site(one.port, version, SOCKET_IO) for one in (owner, holder))
@@ -165,7 +166,7 @@ async def test_a_worker_that_stops_sends_clients_of_others_on(
         await other.say("NOTIFY", {"room": room, "message": "kept"})
         assert '"message":"kept"' in (await here.get(sid)).text
     assert ["LEFT", goes.sid] in [json.loads(text.partition(",")[2]) for text in await stays.settled()]
-    await until(["polls3", "polls4"], lambda: other.clients(room))
+    await until_equal(["polls3", "polls4"], lambda: other.clients(room))
 
 
 async def member_count(api: Api, lobby: str) -> int:
@@ -204,7 +205,7 @@ async def test_a_reader_that_does_not_read_is_dropped_by_the_worker_that_holds_i
     sid = await joined(here, room, "deaf")
     socket = await moved(there, sid, stack)
     other = await plain(stack, owner, "layout")
-    await until(["deaf"], lambda: other.clients(room))
+    await until_equal(["deaf"], lambda: other.clients(room))
     socket.connection.transport.pause_reading()
 
     async def flood() -> list[str]:
@@ -212,7 +213,7 @@ async def test_a_reader_that_does_not_read_is_dropped_by_the_worker_that_holds_i
             await other.say("NOTIFY", {"room": room, "message": "x" * 30_000})
         return await other.clients(room)
 
-    await until([], flood)
+    await until_equal([], flood)
 
 
 async def test_messages_of_the_largest_size_cross(

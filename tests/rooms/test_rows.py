@@ -22,10 +22,11 @@ from routing_app.rooms.members import roll
 from routing_app.rooms.models import Membership, Room
 from tests.compliance.engineio.client import Site
 from tests.conftest import ServerFactory
-from tests.rooms.client import SOCKET_IO, Api, plain, socketio, until
+from tests.rooms.client import SOCKET_IO, Api, plain, socketio
 from tests.rooms.conftest import Pair
 from tests.services.databases import sql
 from tests.services.server import Server
+from tests.services.waiting import until_equal
 
 
 async def test_join_is_acked_after_its_row_is_committed(pair: Pair, stack: AsyncExitStack, room: str) -> None:
@@ -80,7 +81,7 @@ async def test_memberships_are_written_again_when_the_database_lost_them(
         sql(broker.database_url, f"DELETE FROM {model._meta.db_table}")
     asker = await plain(stack, broker, "layout")
 
-    await until(["back again"], lambda: asker.clients(room))
+    await until_equal(["back again"], lambda: asker.clients(room))
     api = Api(broker)
     assert (await api.room("lobby", room))["member_count"] == 1
 
@@ -182,8 +183,8 @@ async def test_mass_arrival_and_departure_leave_nothing(
     await asyncio.gather(*(come_and_go(number) for number in range(60)))
 
     asker = await plain(stack, broker, "layout")
-    await until([], lambda: asker.clients(room))
-    await until(0, lambda: hearing(api, room))
+    await until_equal([], lambda: asker.clients(room))
+    await until_equal(0, lambda: hearing(api, room))
 
 
 async def hearing(api: Api, room: str) -> int:

@@ -7,8 +7,7 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from tests.server.plain import APPLICATION, closed_with
 from tests.services.databases import REPOSITORY
 from tests.services.ports import LOOPBACK, free_port
 from tests.services.process import Process, children
+from tests.services.waiting import until
 
 
 class Group:
@@ -49,13 +49,6 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-async def eventually(what: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -89,7 +82,7 @@ async def test_a_crashed_worker_is_replaced_and_the_other_ones_clients_stay(grou
     clients = [await group.open_and_ask() for _ in range(40)]
     victim = clients[0][1]
     os.kill(victim, signal.SIGKILL)
-    await eventually(lambda: len(group.workers() - {victim}) == 2)
+    await until(lambda: len(group.workers() - {victim}) == 2)
     for client, pid in clients:
         if pid == victim:
             assert await closed_with(client) == 1006
@@ -118,9 +111,9 @@ async def test_every_worker_is_replaced_without_a_failed_connect(group: Group) -
 
     loops = [asyncio.create_task(connect_again_and_again()) for _ in range(4)]
     group.process.send(signal.SIGHUP)
-    await eventually(lambda: not before & group.workers() and len(group.workers()) == 2, 20)
+    await until(lambda: not before & group.workers() and len(group.workers()) == 2, 20)
     after = group.workers()
-    await eventually(lambda: after <= served)
+    await until(lambda: after <= served)
     done.set()
     assert sum(await asyncio.gather(*loops)) > 50
     assert await closed_with(old) == 1012
@@ -135,7 +128,7 @@ async def test_workers_end_when_their_supervisor_is_killed(group: Group) -> None
     workers = group.workers()
     group.process.kill()
     assert await closed_with(client) == 1012
-    await eventually(lambda: not any(map(runs, workers)))
+    await until(lambda: not any(map(runs, workers)))
 
 
 @pytest.mark.once
@@ -147,7 +140,7 @@ async def test_workers_that_cannot_start_end_the_supervisor(tmp_path: Path) -> N
 @pytest.mark.once
 async def test_the_product_replaces_its_workers(server: ServerFactory, redis_url: str) -> None:
     switchboard = server(WORKERS="2", REDIS_URL=redis_url)
-    await eventually(lambda: "Switchboard listens" in switchboard.log_text(), 30)
+    await until(lambda: "Switchboard listens" in switchboard.log_text(), 30)
     before = children(switchboard.pid)
     assert len(before) == 2
     url = f"{switchboard.ws_url}/ws"

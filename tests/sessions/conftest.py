@@ -290,11 +290,3 @@ async def play() -> AsyncIterator[Play]:
     yield open_player
     for player in players:
         await player.leave()
-
-
-async def eventually(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait until `condition()` is true; its value. Fails after `seconds`."""
-    async with asyncio.timeout(seconds):
-        while not (value := condition()):
-            await asyncio.sleep(0.1)
-    return value

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests.services.browser import Browser, Tab
-from tests.sessions.conftest import Broker, BrokerFactory, Customer, Visit, eventually
+from tests.services.waiting import until
+from tests.sessions.conftest import Broker, BrokerFactory, Customer, Visit
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -117,7 +118,7 @@ async def test_player_plays_answers_pings_and_finishes(open_page: Open, customer
     assert (await page.summary())["state"] == "playing", "late PONGs are good enough"
     await page.tab.run("player.finish()")
 
-    await eventually(lambda: customer.events("finished"))
+    await until(lambda: customer.events("finished"))
     assert customer.events() == ["created", "bound", "finished"]
 
 
@@ -163,7 +164,7 @@ async def test_closed_tab_frees_its_slot_although_finished_is_lost(
 
     await first.tab.run("void player.finish()")  # would be sent a second from now
     await first.tab.close()
-    await eventually(lambda: customer.events("expired"))
+    await until(lambda: customer.events("expired"))
     await second.start()
 
     await second.becomes("playing")

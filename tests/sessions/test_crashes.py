@@ -13,7 +13,8 @@ import pytest
 from routing_app.core.models import LEASE_SECONDS
 from tests.conftest import ServerFactory
 from tests.services.postgres import Postgres, find_postgres
-from tests.sessions.conftest import Broker, Customer, Play, Player, Visit, eventually
+from tests.services.waiting import until
+from tests.sessions.conftest import Broker, Customer, Play, Player, Visit
 
 GRACE_SECONDS = 30
 
@@ -161,7 +162,7 @@ async def test_without_a_database_the_fail_mode_says_who_suffers(
         assert granted.json == {"status": "disabled", "message": message, "enabled": False}
         assert await late.hears() == ("closed", 4103), "no OK without a row"
         postgres.serve()
-        await eventually(lambda: _answers(postgres))
+        await until(lambda: _answers(postgres))
         assert await player.requested() == {"action": "OK"}, "who played plays on"
         async with asyncio.timeout(20):
             while (await closed.create(tag="news")).status != 200:

@@ -24,7 +24,8 @@ from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
 from sessions_app.store import AccountKey
 from sessions_app.sweep import reconcile
 from sessions_app.wire import TERMINATE, Wanted
-from tests.core.harness import PLAIN, Recorder, until
+from tests.core.harness import PLAIN, Recorder
+from tests.services.waiting import until
 
 ALICE = AccountKey("pub", "alice")
 WANTED = Wanted(offer_id="film")

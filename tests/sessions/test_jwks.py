@@ -15,7 +15,7 @@ from sessions_app.jwks import KeysUnavailable
 from sessions_app.keys import KeyKind
 from sessions_app.publishers import PublisherKey
 from tests.core.harness import Counted
-from tests.sessions.conftest import eventually
+from tests.services.waiting import until
 from tests.sessions.key_server import (
     Clock,
     Handler,
@@ -191,7 +191,7 @@ async def test_slow_url_holds_up_nobody_elses_keys(key_servers: Callable[[], Key
     slow.behave = silent
 
     waiting = [asyncio.create_task(verdict(slow, token(RSA, "k1"))) for _ in range(40)]
-    await eventually(slow.entered.is_set)
+    await until(slow.entered.is_set)
     for _ in range(3):
         assert await verdict(quick, token(RSA, "k1")) == "plays"
     assert not any(task.done() for task in waiting)
@@ -214,7 +214,7 @@ async def test_answer_that_does_not_end_is_waited_for_once(
     monkeypatch.setattr("sessions_app.jwks.PATIENCE_SECONDS", 1000)
     for _ in range(10):
         assert await verdict(key_server, token(RSA, "k1")) == "unavailable"
-    await eventually(key_server.entered.is_set)
+    await until(key_server.entered.is_set)
     assert key_server.asked == 1
 
 

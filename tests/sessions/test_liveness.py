@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.sessions.conftest import EXPIRED, OK, TERMINATE, Broker, Customer, Play, eventually
+from tests.services.waiting import until
+from tests.sessions.conftest import EXPIRED, OK, TERMINATE, Broker, Customer, Play
 
 
 async def test_session_that_is_never_bound_expires(hasty_customer: Customer) -> None:
@@ -22,7 +23,7 @@ async def test_lost_connection_frees_its_slot_after_the_grace(hasty_customer: Cu
     created = await hasty_customer.create()
     (await play(created)).vanish()
 
-    await eventually(lambda: hasty_customer.events("expired"))
+    await until(lambda: hasty_customer.events("expired"))
 
     assert hasty_customer.events() == ["created", "bound", "expired"]
     assert await (await play(created, bind=False)).requested() == EXPIRED
@@ -31,7 +32,7 @@ async def test_lost_connection_frees_its_slot_after_the_grace(hasty_customer: Cu
 async def test_player_that_answers_every_ping_keeps_its_session(hasty_customer: Customer, play: Play) -> None:
     player = await play(await hasty_customer.create())
 
-    await eventually(lambda: player.pings >= 3)
+    await until(lambda: player.pings >= 3)
 
     assert await player.requested() == OK
     assert hasty_customer.events() == ["created", "bound"]
@@ -43,7 +44,7 @@ async def test_player_that_answers_no_ping_is_stopped_after_two(hasty_customer: 
     assert await player.hears() == TERMINATE
     assert await player.hears() == ("closed", 4104)
     assert player.pings == 2
-    await eventually(lambda: hasty_customer.events("expired"))
+    await until(lambda: hasty_customer.events("expired"))
     assert hasty_customer.rows() == 0
 
 
@@ -62,7 +63,7 @@ async def test_others_are_pinged_when_a_session_is_created(customer: Customer, p
 
     await customer.create(offerId="series")
 
-    await eventually(lambda: film.pings == 1)
+    await until(lambda: film.pings == 1)
     assert stranger.pings == 0
 
 
@@ -119,7 +120,7 @@ async def test_device_without_a_socket_lives_by_its_heartbeat(hasty_customer: Cu
         await asyncio.sleep(1)
     assert hasty_customer.events() == ["created", "bound"]
 
-    await eventually(lambda: hasty_customer.events("expired"))
+    await until(lambda: hasty_customer.events("expired"))
     assert (await hasty_customer.http.request("POST", path, token=hasty_customer.token)).status == 404
 
 
@@ -127,7 +128,7 @@ async def test_neither_ping_nor_pong_writes(hasty_customer: Customer, play: Play
     player = await play(await hasty_customer.create())
     before = _row(hasty_customer)
 
-    await eventually(lambda: player.pings >= 3)
+    await until(lambda: player.pings >= 3)
 
     assert _row(hasty_customer) == before
     assert hasty_customer.events() == ["created", "bound"]
@@ -155,7 +156,7 @@ async def test_row_without_its_connection_is_unbound_again(
         hasty_customer.id,
     )
 
-    await eventually(lambda: hasty_customer.events("expired"))
+    await until(lambda: hasty_customer.events("expired"))
 
 
 async def test_socket_whose_session_was_given_away_is_stopped(

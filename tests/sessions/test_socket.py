@@ -6,7 +6,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.sessions.conftest import EXPIRED, OK, TERMINATE, Broker, Customer, Play, eventually
+from tests.services.waiting import until
+from tests.sessions.conftest import EXPIRED, OK, TERMINATE, Broker, Customer, Play
 from tests.sessions.http import Reply
 
 
@@ -92,7 +93,7 @@ async def test_many_connections_of_one_session_leave_exactly_one(customer: Custo
     for player in players:
         assert await player.hears() == OK
 
-    await eventually(lambda: sum(player.socket.close_code == 4001 for player in players) == 11)
+    await until(lambda: sum(player.socket.close_code == 4001 for player in players) == 11)
     [left] = [player for player in players if player.socket.close_code is None]
     assert await left.requested() == OK
 
@@ -103,7 +104,7 @@ async def test_lost_connection_comes_back_within_the_grace(customer: Customer, p
     player = await play(reply)
 
     player.vanish()
-    await eventually(lambda: _unbound(customer))
+    await until(lambda: _unbound(customer))
     assert (await customer.create()).status == 409, "the slot is kept"
     await play(reply)
 

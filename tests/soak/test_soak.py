@@ -16,7 +16,7 @@ from statistics import linear_regression
 import pytest
 
 from tests.conftest import ServerFactory
-from tests.faults.cluster import Listener, listen, listing_count, read_metric, until
+from tests.faults.cluster import Listener, listen, listing_count, read_metric, seconds_until
 from tests.services.server import Server
 from tests.tokens.client import call
 
@@ -121,7 +121,7 @@ async def test_memory_descriptors_and_tasks_stay(server: ServerFactory) -> None:
     broker = server(METRICS_OPEN="yes")
     gauge = Gauge(broker)
     await empty(await fill(broker, 100))
-    await until(lambda: gauge.connections() == 0)
+    await seconds_until(lambda: gauge.connections() == 0)
     await asyncio.sleep(6)  # tasks are counted every 5 s
     base = gauge.descriptors(), gauge.tasks()
     seconds = 60 * MINUTES
@@ -137,7 +137,7 @@ async def test_memory_descriptors_and_tasks_stay(server: ServerFactory) -> None:
     assert await asyncio.to_thread(listing_count, broker) == CONNECTIONS
     held = gauge.descriptors(), gauge.tasks()
     await empty(clients)
-    await until(lambda: gauge.connections() == 0)
+    await seconds_until(lambda: gauge.connections() == 0)
     await asyncio.sleep(12)
     left = gauge.descriptors(), gauge.tasks()
     slope = gauge.slope()

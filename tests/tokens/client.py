@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
-from time import monotonic, sleep
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -110,11 +109,3 @@ def form(server: Server, method: str, **fields: str) -> Reply:
     """One call of the form API, as a form."""
     body = urlencode({"method": method, **fields})
     return call(server, "POST", "/", body, Content_Type="application/x-www-form-urlencoded")
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    """Wait until something is true; fails after `seconds`."""
-    deadline = monotonic() + seconds
-    while not condition():
-        assert monotonic() < deadline, f"not true after {seconds:g} s"
-        sleep(0.02)

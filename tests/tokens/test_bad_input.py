@@ -9,7 +9,8 @@ import pytest
 
 from tests.services.ports import LOOPBACK
 from tests.services.server import Server
-from tests.tokens.client import call, form, refusal, until
+from tests.services.waiting import wait_until
+from tests.tokens.client import call, form, refusal
 from tests.tokens.conftest import Connect
 
 TOO_BIG, INVALID_TEXT, UNSUPPORTED = 1009, 1007, 1003
@@ -38,7 +39,7 @@ def test_decision_29_oversized_frame(broker: Server, connect: Connect, name: str
     client.send(f"{name}|" + "x" * 65536)
 
     assert client.close_code() == TOO_BIG
-    until(lambda: refused(broker, "too_big") == before + 1)
+    wait_until(lambda: refused(broker, "too_big") == before + 1)
 
 
 @pytest.mark.usefixtures("bystander")
@@ -58,7 +59,7 @@ def test_decision_29_ten_thousand_receivers(broker: Server, connect: Connect, na
     client.send(",".join(map(str, range(10_000))) + "|x")
 
     assert client.close_code() == TOO_BIG
-    until(lambda: refused(broker, "too_big") == before + 1)
+    wait_until(lambda: refused(broker, "too_big") == before + 1)
 
 
 @pytest.mark.usefixtures("bystander")
@@ -116,7 +117,7 @@ def test_text_frame_that_is_not_utf_8(broker: Server, connect: Connect, name: st
     client.socket.send(f"{name}|".encode() + b"\xff\xfe", text=True)
 
     assert client.close_code() == INVALID_TEXT
-    until(lambda: refused(broker, "malformed") == before + 1)
+    wait_until(lambda: refused(broker, "malformed") == before + 1)
 
 
 @pytest.mark.usefixtures("bystander")

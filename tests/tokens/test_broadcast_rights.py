@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import ServerFactory
 from tests.services.server import Server
-from tests.tokens.client import form, until
+from tests.services.waiting import wait_until
+from tests.tokens.client import form
 from tests.tokens.conftest import Connect
 
 
@@ -47,7 +48,7 @@ def test_decision_25_registered_tokens_only(server: ServerFactory, connect: Conn
         senders["known"].hears()
         return receiver.hears() == []
 
-    until(is_refused, 5)
+    wait_until(is_refused, 5)
 
 
 @pytest.mark.once

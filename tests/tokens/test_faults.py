@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import ServerFactory
 from tests.services.postgres import Postgres, find_postgres
 from tests.services.redis import Redis, find_redis
-from tests.tokens.client import call, form, refusal, until
+from tests.services.waiting import wait_until
+from tests.tokens.client import call, form, refusal
 from tests.tokens.conftest import Connect
 
 # With a PostgreSQL and a Redis of their own, whatever the pass runs on.
@@ -58,11 +59,11 @@ def test_database_out_and_back(server: ServerFactory, connect: Connect, postgres
 
     postgres.serve()
 
-    until(lambda: refusal(closed, "abc2") == 101, 30)
+    wait_until(lambda: refusal(closed, "abc2") == 101, 30)
     client.send("RegisterToken:abc2")
     client.send("abc2|moved")
     assert client.hears() == ["moved"]
-    until(lambda: form(opened, "get_clients").json().get(newcomer.peer) == "abc8", 30)
+    wait_until(lambda: form(opened, "get_clients").json().get(newcomer.peer) == "abc8", 30)
 
 
 def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redis) -> None:
@@ -87,6 +88,6 @@ def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redi
         here.send("abc1|far")
         return "far" in there.hears()
 
-    until(arrives, 30)
-    until(lambda: refusal(one, "token that needs a subscription") == 101)
+    wait_until(arrives, 30)
+    wait_until(lambda: refusal(one, "token that needs a subscription") == 101)
     assert call(one, "GET", "/health/live").status == 200

@@ -13,7 +13,8 @@ import pytest
 from tests.conftest import ServerFactory
 from tests.services.ports import LOOPBACK
 from tests.services.server import Server
-from tests.tokens.client import Reply, call, form, until
+from tests.services.waiting import wait_until
+from tests.tokens.client import Reply, call, form
 from tests.tokens.conftest import Connect
 
 FORM = "application/x-www-form-urlencoded"
@@ -155,11 +156,11 @@ def test_decision_20_clients_by_their_address(broker: Server, connect: Connect, 
         clients[None].peer: "unregistered",
     }
 
-    until(lambda: expected.items() <= form(broker, "get_clients").json().items())
+    wait_until(lambda: expected.items() <= form(broker, "get_clients").json().items())
 
     gone = clients[f"{name}/a"].peer
     clients[f"{name}/a"].close()
-    until(lambda: gone not in form(broker, "get_clients").json())
+    wait_until(lambda: gone not in form(broker, "get_clients").json())
 
 
 def test_decision_21_clients_of_all_processes(
@@ -169,10 +170,10 @@ def test_decision_21_clients_of_all_processes(
     other = server(REDIS_URL=redis_url, DATABASE_URL=one.database_url)
     here, there = connect(one, "abc1"), connect(other, "abc2")
 
-    until(lambda: form(one, "get_clients").json() == {here.peer: "abc1", there.peer: "abc2"})
+    wait_until(lambda: form(one, "get_clients").json() == {here.peer: "abc1", there.peer: "abc2"})
     other.stop()
 
-    until(lambda: form(one, "get_clients").json() == {here.peer: "abc1"})
+    wait_until(lambda: form(one, "get_clients").json() == {here.peer: "abc1"})
 
 
 # --- keys -------------------------------------------------------------------------------------------------

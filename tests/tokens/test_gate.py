@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import ServerFactory
 from tests.services.server import Server
-from tests.tokens.client import call, form, refusal, until
+from tests.services.waiting import wait_until
+from tests.tokens.client import call, form, refusal
 from tests.tokens.conftest import Connect
 
 REVOKED = 4403
@@ -176,7 +177,7 @@ def test_refusals_are_counted(gated: Server) -> None:
     for _ in range(3):
         refusal(gated, "unknown")
 
-    until(lambda: refused() == before + 3)
+    wait_until(lambda: refused() == before + 3)
 
 
 def test_decision_34_no_token_in_the_log(gated: Server, connect: Connect, name: str) -> None:

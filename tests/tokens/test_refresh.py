@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from tests.conftest import ServerFactory
-from tests.tokens.client import call, form, refusal, until
+from tests.services.waiting import wait_until
+from tests.tokens.client import call, form, refusal
 from tests.tokens.conftest import Connect
 from tests.tokens.test_import import reply, website
 
@@ -33,15 +34,15 @@ def test_decision_24_table_is_imported_refreshed_and_kept_when_the_site_fails(
         assert kept.hears() == []
 
         answers.append(reply(500))
-        until(lambda: "the answer was 500" in broker.log_text())
+        wait_until(lambda: "the answer was 500" in broker.log_text())
         answers.append(reply(200, b"<html>"))
-        until(lambda: "the table is not JSON" in broker.log_text())
+        wait_until(lambda: "the table is not JSON" in broker.log_text())
         rows = {"abc1": True, "abc2": False, "abc3": True}
         assert form(broker, "registeredTokenList").json() == rows
 
         form(broker, "unregisterToken", token="abc1")
         answers.append(reply(200, b'{"abc1": true, "abc4": true}'))
-        until(lambda: form(broker, "registeredTokenList").json() == rows | {"abc1": False, "abc4": True})
+        wait_until(lambda: form(broker, "registeredTokenList").json() == rows | {"abc1": False, "abc4": True})
 
     log = broker.log_text()
     assert "3 added" not in log
@@ -56,7 +57,7 @@ def test_table_is_there_before_the_first_client(server: ServerFactory) -> None:
     with website(reply(200, b'{"abc1": true}')) as url:
         broker = server(TOKENS_URL=url)
 
-        until(lambda: form(broker, "registeredTokenList").json() == {"abc1": True})
+        wait_until(lambda: form(broker, "registeredTokenList").json() == {"abc1": True})
 
 
 @pytest.mark.once
@@ -67,7 +68,7 @@ def test_site_that_is_down_at_start_does_not_stop_the_server(server: ServerFacto
 
     assert connect(broker, "abc1").hears() == []
     assert call(broker, "GET", "/api/tokens/").json()["count"] == 0
-    until(lambda: "the last table stays" in broker.log_text())
+    wait_until(lambda: "the last table stays" in broker.log_text())
 
 
 @pytest.mark.once

@@ -1,0 +1,40 @@
+"""Waiting returns what it waited for, and says what it last saw when that does not come."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.services.waiting import until, until_equal, wait_until
+
+pytestmark = pytest.mark.once
+
+
+async def test_the_first_true_value_of_either_kind_of_condition_is_returned() -> None:
+    values = iter([0, "", 7, 8])
+
+    async def look() -> object:
+        return next(values)
+
+    assert await until(look) == 7
+    assert await until(lambda: next(values)) == 8
+    await until_equal(3, aiter_of(1, 2, 3))
+    assert wait_until(iter([[], [1]]).__next__) == [1]
+
+
+async def test_a_failure_says_what_was_seen_last() -> None:
+    with pytest.raises(AssertionError, match=r"last seen: \[\]"):
+        await until(list, 0)
+    with pytest.raises(AssertionError, match=r"last seen: \[\]"):
+        wait_until(list, 0)
+    with pytest.raises(AssertionError, match="2"):
+        await until_equal(1, aiter_of(*[2] * 1000), 0.05)
+
+
+def aiter_of(*values: int) -> Callable[[], Awaitable[int]]:
+    """Return a coroutine function that returns one value after the other."""
+    left = iter(values)
+
+    async def look() -> int:
+        return next(left)
+
+    return look
