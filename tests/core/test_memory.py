@@ -15,7 +15,8 @@ pytestmark = pytest.mark.once
 
 ADDRESSES = 4_000
 CONNECTIONS = 20
-CORE = [tracemalloc.Filter(inclusive=True, filename_pattern=f"*/core/{name}.py") for name in ("hub", "relay")]
+FILES = ("delivery/hub.py", "cluster/relay.py")
+CORE = [tracemalloc.Filter(inclusive=True, filename_pattern=f"*/core/{name}") for name in FILES]
 
 
 @pytest.mark.parametrize("processes", ["process"], indirect=True)

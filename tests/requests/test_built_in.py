@@ -186,7 +186,7 @@ def test_a_token_is_masked_unless_the_key_may_change_tokens(
 
     assert peer.ask("whoami")["addresses"] == [f"channel:{name}", f"token:{token}"]
     with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None):
-        until(lambda: peer.ask("presence", address=f"token:{name}")["count"] == 2)
+        wait_until(lambda: peer.ask("presence", address=f"token:{name}")["count"] == 2)
         listed = peer.ask("presence", address=f"token:{name}")["connections"]
     assert {one["protocol"]: one["identity"] for one in listed}["tokens"] == token
 
