@@ -49,8 +49,7 @@ async def until_equal(wanted: Any, look: Callable[[], Awaitable[Any]], seconds: 
     try:
         await until(equal, seconds)
     except AssertionError:
-        assert found == wanted
-        raise
+        raise AssertionError(f"not {wanted!r} after {seconds:g} s; last seen: {found!r}") from None
 
 
 async def _look(condition: Callable[[], Any]) -> Any:
