@@ -17,7 +17,7 @@ SHARES: Final = (0, 2, 3, 4, WHOLE)
 
 
 @dataclass(slots=True)
-class Bound:
+class SizeBound:
     """What those who end have to carry together, and how much of it a session of each pattern carries."""
 
     due: int
@@ -42,7 +42,7 @@ def fewest(needs: Sequence[int], counts_in: Sequence[Pattern]) -> list[int]:
     shared = [limit for limit in range(len(needs)) if all(pattern[limit] for pattern in crowds)]
     others = [limit for limit in range(len(needs)) if limit not in shared]
     most = max((needs[limit] for limit in shared), default=0)
-    bounds = [Bound(most * WHOLE, dict.fromkeys(crowds, WHOLE))]
+    bounds = [SizeBound(most * WHOLE, dict.fromkeys(crowds, WHOLE))]
     bounds += [
         _bound(dict(zip(others, weights, strict=True)), needs, crowds)
         for weights in product(SHARES, repeat=len(others))
@@ -52,17 +52,17 @@ def fewest(needs: Sequence[int], counts_in: Sequence[Pattern]) -> list[int]:
     return choice.chosen
 
 
-def _bound(weights: Mapping[int, int], needs: Sequence[int], crowds: Mapping[Pattern, int]) -> Bound:
+def _bound(weights: Mapping[int, int], needs: Sequence[int], crowds: Mapping[Pattern, int]) -> SizeBound:
     load = {pattern: sum(weights[limit] for limit in weights if pattern[limit]) for pattern in crowds}
     excess = sum(max(0, load[pattern] - WHOLE) * crowd for pattern, crowd in crowds.items())
     needed = sum(weight * needs[limit] for limit, weight in weights.items())
-    return Bound(needed - excess, {pattern: min(WHOLE, carried) for pattern, carried in load.items()})
+    return SizeBound(needed - excess, {pattern: min(WHOLE, carried) for pattern, carried in load.items()})
 
 
 class _Choice:
     """A smallest choice, while it is made: who is `chosen`, how many are `left` to choose."""
 
-    def __init__(self, counts_in: Sequence[Pattern], bounds: Sequence[Bound]) -> None:
+    def __init__(self, counts_in: Sequence[Pattern], bounds: Sequence[SizeBound]) -> None:
         self.chosen: list[int] = []
         self._left = -(-max(bound.due for bound in bounds) // WHOLE)
         self._counts_in = counts_in

@@ -20,8 +20,8 @@ KEPT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class PublisherKey:
-    """An active key; see `PublisherKey`."""
+class KnownKey:
+    """An active key; see `KnownKey`."""
 
     kind: KeyKind
     algorithm: str
@@ -37,7 +37,7 @@ class Known:
     tracking_enabled: bool
     audiences: tuple[str, ...]
     issuers: tuple[str, ...]
-    keys: tuple[PublisherKey, ...]
+    keys: tuple[KnownKey, ...]
 
 
 _kept: OrderedDict[str, tuple[float, Known | None]] = OrderedDict()
@@ -63,7 +63,7 @@ def load(name: str) -> Known | None:
     if row is None:
         return None
     keys = [
-        PublisherKey(KeyKind(key.kind), key.algorithm, key.kid, key.material)
+        KnownKey(KeyKind(key.kind), key.algorithm, key.kid, key.material)
         for key in row.keys.all()
         if key.active
     ]

@@ -42,7 +42,7 @@ class Awaited(asyncio.Queue[dict[str, Any]]):
             super().put_nowait(item)
 
 
-class Channel(HTTPChannel):
+class HttpChannel(HTTPChannel):
     """Twisted's connection; its requests are of `http.WebRequest`."""
 
     def _send100Continue(self) -> None:  # noqa: N802 - Twisted's name

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTranspo
 from zope.interface import implementer
 
 from switchboard_server import handshake
-from switchboard_server.channel import CONTINUE, Awaited, Channel
+from switchboard_server.channel import CONTINUE, Awaited, HttpChannel
 from switchboard_server.handshake import HandshakeError, Header
 from switchboard_server.websocket import WebSocket
 from switchboard_server.writer import EXTENSION
@@ -209,7 +209,7 @@ class WebRequest(daphne.http_protocol.WebRequest):
 class HttpFactory(daphne.http_protocol.HTTPFactory):
     """Daphne's factory with our connection and our request."""
 
-    protocol = Channel
+    protocol = HttpChannel
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
         """Twisted: a connection was accepted."""

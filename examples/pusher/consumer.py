@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 from examples.pusher import wire
-from examples.pusher.wire import Frame
+from examples.pusher.wire import PusherEvent
 from routing_app.core.codes import Refusal
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from switchboard import Consumer, make_address
@@ -46,13 +46,13 @@ class PusherConsumer(Consumer):
             frame = wire.parse(text)
             act = self._actions.get(frame.event)
             if act is None:
-                raise wire.Malformed(f"{frame.event[:100]} is not taken here")
+                raise wire.BadFrame(f"{frame.event[:100]} is not taken here")
             await act(self, frame)
-        except wire.Malformed as malformed:
+        except wire.BadFrame as malformed:
             self.refuse(Refusal.MALFORMED)
             self.connection.send(wire.error(str(malformed)))
 
-    async def _subscribe(self, frame: Frame) -> None:
+    async def _subscribe(self, frame: PusherEvent) -> None:
         try:
             address = make_address("pusher", wire.check_channel(frame.channel))
             if len(self.connection.addresses) >= MAX_CHANNELS:
@@ -65,14 +65,14 @@ class PusherConsumer(Consumer):
         self.worker.presence.change(self.connection)
         self.connection.send(wire.subscribed(frame.channel))
 
-    async def _unsubscribe(self, frame: Frame) -> None:
+    async def _unsubscribe(self, frame: PusherEvent) -> None:
         self.worker.hub.unsubscribe(self.connection, make_address("pusher", frame.channel))
         self.worker.presence.change(self.connection)
 
-    async def _ping(self, frame: Frame) -> None:
+    async def _ping(self, frame: PusherEvent) -> None:
         self.connection.send(wire.PONG)
 
-    _actions: ClassVar[dict[str, Callable[[PusherConsumer, Frame], Awaitable[Any]]]] = {
+    _actions: ClassVar[dict[str, Callable[[PusherConsumer, PusherEvent], Awaitable[Any]]]] = {
         wire.SUBSCRIBE: _subscribe,
         wire.UNSUBSCRIBE: _unsubscribe,
         wire.PING: _ping,

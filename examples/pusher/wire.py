@@ -22,7 +22,7 @@ CLOSED_PREFIXES: Final = ("private-", "presence-", "cache-")
 """Channels that need a signature, or keep a message: this example has public ones only."""
 
 
-class Malformed(ValueError):
+class BadFrame(ValueError):
     """A frame that is not of this protocol."""
 
 
@@ -31,26 +31,26 @@ class NoSuchChannel(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PusherEvent:
     """One frame of a client; `channel` is "" where the event has none."""
 
     event: str
     channel: str = ""
 
 
-def parse(text: str) -> Frame:
-    """Read a client's frame. Raises Malformed."""
+def parse(text: str) -> PusherEvent:
+    """Read a client's frame. Raises BadFrame."""
     try:
         frame = json.loads(text)
         event, data = frame["event"], frame.get("data")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise Malformed("expected an object with an event") from None
+        raise BadFrame("expected an object with an event") from None
     if not isinstance(event, str):
-        raise Malformed("expected event to be a string")
+        raise BadFrame("expected event to be a string")
     channel = data.get("channel", "") if isinstance(data, dict) else ""
     if not isinstance(channel, str):
-        raise Malformed("expected channel to be a string")
-    return Frame(event, channel)
+        raise BadFrame("expected channel to be a string")
+    return PusherEvent(event, channel)
 
 
 def check_channel(name: str) -> str:

@@ -22,7 +22,7 @@ from routing_app.core.worker import Worker
 from routing_app.engineio import wire
 from routing_app.engineio.remote_sessions import RemoteSessions, pack, unpack
 from routing_app.engineio.session import EngineSession, RequestRefused
-from routing_app.engineio.websocket import Gone, PacketSocket, PacketTooBig, probe
+from routing_app.engineio.websocket import PacketSocket, PacketTooBig, SocketGone, probe
 from routing_app.engineio.wire import Packet
 
 FRAMES: Final = "$engineio.frames"
@@ -173,7 +173,7 @@ async def _probe(channel: PacketSocket, call: Caller, number: int, seconds: floa
             if await probe(channel, lambda: call("probed")):
                 await call("moved", str(number))
                 return True
-    except (Gone, TimeoutError, wire.EngineWireError, PacketTooBig, RequestRefused):
+    except (SocketGone, TimeoutError, wire.EngineWireError, PacketTooBig, RequestRefused):
         pass
     with suppress(RequestRefused):
         await call("stay")
@@ -202,7 +202,7 @@ async def _read(channel: PacketSocket, ahead: ReadAhead) -> Close:
     try:
         while True:
             await ahead.put(await channel.packet())
-    except Gone:
+    except SocketGone:
         return NORMAL
     except wire.EngineWireError:
         return MALFORMED

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Final, Protocol
 
 from routing_app.core.codes import Close
-from routing_app.core.rest.bodies import Gone, TooLarge, read_body
+from routing_app.core.rest.bodies import BodyTooLarge, Gone, read_body
 from routing_app.engineio import wire
 from routing_app.engineio.request import EngineRequest, Header, header, respond
 from routing_app.engineio.session import UPGRADES, EngineOptions, EngineSession, Fault, RequestRefused
@@ -76,7 +76,7 @@ async def answer_post(
     """Take packets and answer `ok`. Raises RequestRefused, WireError, PayloadTooBig."""
     try:
         body = await read_body(scope, receive, options.max_payload)
-    except TooLarge:
+    except BodyTooLarge:
         raise PayloadTooBig from None
     except Gone:
         raise RequestRefused(Fault.BAD_REQUEST) from None

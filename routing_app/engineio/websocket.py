@@ -21,7 +21,7 @@ CLOSE_WAIT_SECONDS: Final = 10.0
 """How long the other end may take to answer our close before its task ends all the same."""
 
 
-class Gone(Exception):
+class SocketGone(Exception):
     """The WebSocket has ended."""
 
 
@@ -48,10 +48,10 @@ class PacketSocket:
         )
 
     async def packet(self) -> Packet:
-        """The next packet. Raises Gone, WireError, and PacketTooBig."""
+        """The next packet. Raises SocketGone, WireError, and PacketTooBig."""
         message = await self._receive()
         if message["type"] != "websocket.receive":
-            raise Gone
+            raise SocketGone
         data: Packet = message["text"] if message.get("text") is not None else message["bytes"]
         if len(data) > self._max_packet or (isinstance(data, str) and len(data.encode()) > self._max_packet):
             raise PacketTooBig
@@ -63,7 +63,7 @@ class PacketSocket:
 
     async def drain(self) -> None:
         """Read on until the other end has answered the close, for a while."""
-        with suppress(Gone, TimeoutError):
+        with suppress(SocketGone, TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT_SECONDS):
                 while True:
                     with suppress(wire.EngineWireError, PacketTooBig):
@@ -143,7 +143,7 @@ async def _probe(session: EngineSession, channel: PacketSocket) -> bool:
     try:
         async with asyncio.timeout(session.options.upgrade_timeout):
             return await probe(channel, probed) and session.open
-    except (Gone, TimeoutError, wire.EngineWireError, PacketTooBig):
+    except (SocketGone, TimeoutError, wire.EngineWireError, PacketTooBig):
         return False
 
 
@@ -152,7 +152,7 @@ async def _serve(session: EngineSession, channel: PacketSocket) -> None:
     try:
         while session.open:
             await session.receive(await channel.packet())
-    except Gone:
+    except SocketGone:
         session.left()
         return
     except wire.EngineWireError:

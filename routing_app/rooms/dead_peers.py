@@ -14,7 +14,7 @@ from typing import Final
 from routing_app.core.leases.presence import RENEW_SECONDS
 from routing_app.core.worker import Worker
 from routing_app.rooms.lobbies import board
-from routing_app.rooms.lobby_changes import Kind
+from routing_app.rooms.lobby_changes import ChangeKind
 from routing_app.rooms.records import RoomKey
 
 logger = logging.getLogger(__name__)
@@ -49,5 +49,5 @@ class Absences:
             return
         lapsed = {(e.room, e.connection): e for state in states.values() for e in state.lapsed}
         for peer in lapsed.keys() & self._missing:
-            self._board.submit(Kind.REAP, lapsed[peer])
+            self._board.submit(ChangeKind.REAP, lapsed[peer])
         self._missing = set(lapsed)

@@ -18,7 +18,7 @@ from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.rooms import lobby_changes
-from routing_app.rooms.lobby_changes import Kind, Outcome, State
+from routing_app.rooms.lobby_changes import ChangeKind, ChangeOutcome, State
 from routing_app.rooms.lobby_picture import HERE, Change, LobbyPicture, Seat, Stamp, pack, unpack
 from routing_app.rooms.models import address
 from routing_app.rooms.records import MembershipEntry
@@ -67,7 +67,7 @@ class Lobbies:
             del self._pictures[lobby]
             self._stop_timer(lobby)
 
-    def submit(self, kind: Kind, entry: MembershipEntry) -> asyncio.Future[Outcome]:
+    def submit(self, kind: ChangeKind, entry: MembershipEntry) -> asyncio.Future[ChangeOutcome]:
         """Have a change made, and published after its commit; a LEAVE that fails is made by the next look."""
         try:
             future = self.writes.submit_item(lobby_changes.make, (kind, entry))
@@ -80,13 +80,13 @@ class Lobbies:
     def restore(self, entries: Iterable[MembershipEntry]) -> None:
         """Write rows again that may be lost."""
         for entry in entries:
-            self.submit(Kind.RESTORE, entry)
+            self.submit(ChangeKind.RESTORE, entry)
 
-    def _made(self, kind: Kind, entry: MembershipEntry, done: asyncio.Future[Outcome]) -> None:
+    def _made(self, kind: ChangeKind, entry: MembershipEntry, done: asyncio.Future[ChangeOutcome]) -> None:
         if done.cancelled():
             return
         if done.exception() is not None:
-            if kind is Kind.LEAVE:
+            if kind is ChangeKind.LEAVE:
                 self._owed.append(entry)
             return
         if (change := done.result().changes.get((kind, entry))) is not None:
@@ -181,7 +181,7 @@ class Lobbies:
         """
         owed, self._owed = self._owed, []
         for entry in owed:
-            self.submit(Kind.LEAVE, entry)
+            self.submit(ChangeKind.LEAVE, entry)
         lobbies = [lobby for lobby, picture in self._pictures.items() if picture.stamp is not None]
         if not lobbies:
             return {}

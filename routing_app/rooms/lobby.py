@@ -15,7 +15,7 @@ from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
 from routing_app.rooms import wire
 from routing_app.rooms.lobbies import board
-from routing_app.rooms.lobby_changes import Kind
+from routing_app.rooms.lobby_changes import ChangeKind
 from routing_app.rooms.lobby_picture import Seat
 from routing_app.rooms.members import Ack, Member
 from routing_app.rooms.membership import ignore, join, leave_room, unavailable
@@ -64,7 +64,7 @@ def gone(member: Member) -> None:
     for entry in entries:
         lobbies = board(member.worker)
         lobbies.leave(entry.room[1], member.id)
-        lobbies.submit(Kind.LEAVE, entry)
+        lobbies.submit(ChangeKind.LEAVE, entry)
 
 
 def forget(member: Member, lobby: str) -> None:

@@ -27,7 +27,7 @@ ATTEMPTS: Final = 3
 """How often a lobby is made anew that is deleted before it can be locked."""
 
 
-class Kind(Enum):
+class ChangeKind(Enum):
     """What is asked for."""
 
     JOIN = "join"
@@ -39,13 +39,18 @@ class Kind(Enum):
     """LEAVE on behalf of a worker whose lease has lapsed; nothing happens if it has been renewed."""
 
 
-Request = tuple[Kind, MembershipEntry]
+Request = tuple[ChangeKind, MembershipEntry]
 
-EVENTS: Final = {Kind.JOIN: JOINED, Kind.RESTORE: HERE, Kind.LEAVE: LEFT, Kind.REAP: LEFT}
+EVENTS: Final = {
+    ChangeKind.JOIN: JOINED,
+    ChangeKind.RESTORE: HERE,
+    ChangeKind.LEAVE: LEFT,
+    ChangeKind.REAP: LEFT,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Verdict):
+class ChangeOutcome(Verdict):
     """What became of a transaction; of requests that changed nothing there is no change."""
 
     changes: dict[Request, Change] = field(default_factory=dict)
@@ -60,7 +65,7 @@ class State:
     lapsed: tuple[MembershipEntry, ...] = ()
 
 
-def make(requests: Sequence[Request]) -> Outcome:
+def make(requests: Sequence[Request]) -> ChangeOutcome:
     """Make changes, within a transaction. Those of one connection keep their order."""
     rooms = _locked(requests)
     refused: set[MembershipEntry] = set()
@@ -68,10 +73,10 @@ def make(requests: Sequence[Request]) -> Outcome:
     changes: dict[Request, Change] = {}
     for round in _rounds(requests):
         for kind, entries in _by_kind(round):
-            if kind in (Kind.LEAVE, Kind.REAP):
+            if kind in (ChangeKind.LEAVE, ChangeKind.REAP):
                 done = _leave(kind, entries, rooms)
             else:
-                kept_out = records.refused(entries, rooms) if kind is Kind.JOIN else frozenset()
+                kept_out = records.refused(entries, rooms) if kind is ChangeKind.JOIN else frozenset()
                 lost, done = _join(kind, [entry for entry in entries if entry not in kept_out], rooms)
                 refused |= kept_out
                 unrecorded |= lost
@@ -81,7 +86,7 @@ def make(requests: Sequence[Request]) -> Outcome:
                 changes[kind, entry] = Change((room.pk, room.version), EVENTS[kind], entry.nickname)
     _number(rooms[entry.room] for _, entry in changes)
     restricted = frozenset(key for key, room in rooms.items() if room.restricted)
-    return Outcome(frozenset(refused), restricted, frozenset(unrecorded), changes)
+    return ChangeOutcome(frozenset(refused), restricted, frozenset(unrecorded), changes)
 
 
 async def picture(lobby: str) -> tuple[Stamp, list[str]] | None:
@@ -107,10 +112,10 @@ def _rounds(requests: Iterable[Request]) -> list[list[Request]]:
     return rounds
 
 
-def _by_kind(requests: Iterable[Request]) -> list[tuple[Kind, list[MembershipEntry]]]:
+def _by_kind(requests: Iterable[Request]) -> list[tuple[ChangeKind, list[MembershipEntry]]]:
     """Who leaves goes first: a client that has come back may have its old id."""
-    found: dict[Kind, list[MembershipEntry]] = {
-        kind: [] for kind in (Kind.REAP, Kind.LEAVE, Kind.RESTORE, Kind.JOIN)
+    found: dict[ChangeKind, list[MembershipEntry]] = {
+        kind: [] for kind in (ChangeKind.REAP, ChangeKind.LEAVE, ChangeKind.RESTORE, ChangeKind.JOIN)
     }
     for kind, entry in requests:
         found[kind].append(entry)
@@ -119,7 +124,7 @@ def _by_kind(requests: Iterable[Request]) -> list[tuple[Kind, list[MembershipEnt
 
 def _locked(requests: Sequence[Request]) -> dict[RoomKey, Room]:
     """The rooms of requests, locked; those to be joined are made where they are missing."""
-    joining = [entry for kind, entry in requests if kind in (Kind.JOIN, Kind.RESTORE)]
+    joining = [entry for kind, entry in requests if kind in (ChangeKind.JOIN, ChangeKind.RESTORE)]
     joined = {entry.room for entry in joining}
     others = sorted({entry.room for _, entry in requests} - joined)
     for _ in range(ATTEMPTS):
@@ -143,10 +148,10 @@ def _number(rooms: Iterable[Room]) -> None:
 
 
 def _join(
-    kind: Kind, entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]
+    kind: ChangeKind, entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]
 ) -> tuple[set[MembershipEntry], list[MembershipEntry]]:
     """Write rows; which connections have none of their own, and whose membership is new."""
-    inside = _inside(entries) if kind is Kind.RESTORE else set()
+    inside = _inside(entries) if kind is ChangeKind.RESTORE else set()
     lost = records.write(entries, rooms)
     new = [e for e in entries if e not in lost and (rooms[e.room].pk, e.connection) not in inside]
     return set(lost), new
@@ -158,10 +163,10 @@ def _inside(entries: Iterable[MembershipEntry]) -> set[tuple[int, str]]:
 
 
 def _leave(
-    kind: Kind, entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]
+    kind: ChangeKind, entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]
 ) -> list[MembershipEntry]:
     """Delete rows; who has left. An id that another connection has taken over has not."""
-    if kind is Kind.REAP:
+    if kind is ChangeKind.REAP:
         lapsed = Membership.objects.lapsed().filter(connection_id__in={e.connection for e in entries})
         still = set(lapsed.values_list("room_id", "connection_id"))
         entries = [e for e in entries if e.room in rooms and (rooms[e.room].pk, e.connection) in still]

@@ -18,7 +18,7 @@ from routing_app.core.database import Overloaded
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.rooms import records, wire
 from routing_app.rooms.lobbies import board
-from routing_app.rooms.lobby_changes import Kind, Outcome
+from routing_app.rooms.lobby_changes import ChangeKind, ChangeOutcome
 from routing_app.rooms.members import Member, roll
 from routing_app.rooms.models import address
 from routing_app.rooms.records import MembershipEntry, Verb, Verdict
@@ -125,10 +125,10 @@ async def _write(member: Member, entry: MembershipEntry) -> Verdict:
 
 def _submit(
     member: Member, verb: Verb, entry: MembershipEntry
-) -> asyncio.Future[Verdict] | asyncio.Future[Outcome]:
+) -> asyncio.Future[Verdict] | asyncio.Future[ChangeOutcome]:
     if member.namespace != wire.LOBBY or verb is Verb.ASK:
         return records.submit(member.worker, verb, entry)
-    return board(member.worker).submit(Kind.JOIN if verb is Verb.JOIN else Kind.LEAVE, entry)
+    return board(member.worker).submit(ChangeKind.JOIN if verb is Verb.JOIN else ChangeKind.LEAVE, entry)
 
 
 async def _hear(member: Member, *addresses: str) -> bool:

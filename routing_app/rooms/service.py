@@ -38,7 +38,7 @@ async def take(member: Member, name: Any, arguments: list[Any], ack: Ack) -> Non
     """One event of a client."""
     try:
         event = wire.parse(member.namespace, name, arguments)
-    except wire.Refused as refused:
+    except wire.JoinRefused as refused:
         refuse(member, name, str(refused))
         return
     except wire.IgnoredEvent as ignored:

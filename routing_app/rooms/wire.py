@@ -37,7 +37,7 @@ class IgnoredEvent(ValueError):
     """An event without effect and without answer, as in the original; the text says why, for the log."""
 
 
-class Refused(IgnoredEvent):
+class JoinRefused(IgnoredEvent):
     """What the original would carry out, and has no effect here; the text is for the client."""
 
 
@@ -162,19 +162,19 @@ def _object(argument: Any) -> dict[str, Any]:
 
 
 def room_name(value: Any) -> str:
-    """A room as clients name it: a string, or a number that is taken for its text. Raises Refused.
+    """A room as clients name it: a string, or a number that is taken for its text. Raises JoinRefused.
 
     Half a character (`"\\ud83d"`, what is left of an emoji that was cut) becomes U+FFFD, as in all UTF-8.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = _number(value)
     if not isinstance(value, str) or not value:
-        raise Refused("a room is a string, or a number")
+        raise JoinRefused("a room is a string, or a number")
     name = _whole(value)
     if len(name) > MAX_ROOM:
-        raise Refused(f"the name of a room has at most {MAX_ROOM} characters")
+        raise JoinRefused(f"the name of a room has at most {MAX_ROOM} characters")
     if not storable(name):
-        raise Refused("the name of a room holds no control characters")
+        raise JoinRefused("the name of a room holds no control characters")
     return name
 
 
@@ -183,7 +183,7 @@ def _number(value: int | float) -> str:
     if isinstance(value, int):
         return str(value)
     if not isfinite(value):
-        raise Refused("JSON has no such number")
+        raise JoinRefused("JSON has no such number")
     if value == 0:
         return "0"
     if 1e-6 <= abs(value) < 1e21:
@@ -199,9 +199,9 @@ def _nickname(value: Any) -> Any:
         raise IgnoredEvent("no name")
     text = _whole(_written(value))
     if len(text) > MAX_NAME:
-        raise Refused(f"a name, written as JSON, has at most {MAX_NAME} characters")
+        raise JoinRefused(f"a name, written as JSON, has at most {MAX_NAME} characters")
     if "\\u0000" in text:
-        raise Refused("a name does not hold the character U+0000")
+        raise JoinRefused("a name does not hold the character U+0000")
     return json.loads(text)
 
 
@@ -210,7 +210,7 @@ def _written(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        raise Refused("a name holds only what JSON can") from None
+        raise JoinRefused("a name holds only what JSON can") from None
 
 
 def _json(text: str, wrong: str) -> Any:

@@ -38,7 +38,7 @@ class AlreadyRegistered(Exception):
     """The token has a row already."""
 
 
-class Change(StrEnum):
+class TokenChange(StrEnum):
     """What registering a token has changed."""
 
     ADDED = "added"
@@ -84,13 +84,13 @@ def add(text: str, by: Source, enabled: bool = True, note: str = "") -> Register
         raise AlreadyRegistered from None
 
 
-def register(text: str, by: Source) -> Change:
+def register(text: str, by: Source) -> TokenChange:
     """Make sure that a token is registered and enabled. Raises WireError."""
     token = wire.check_registrable(text)
     _, created = RegisteredToken.objects.get_or_create(token=token, defaults={"source": by})
     if created:
-        return Change.ADDED
-    return Change.ENABLED if enable(RegisteredToken.objects.filter(token=token)) else Change.NOTHING
+        return TokenChange.ADDED
+    return TokenChange.ENABLED if enable(RegisteredToken.objects.filter(token=token)) else TokenChange.NOTHING
 
 
 def register_many(texts: Iterable[str], by: Source, note: str = "") -> Registered:

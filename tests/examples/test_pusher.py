@@ -92,15 +92,15 @@ async def test_pusher_js_receives_what_is_published_to_its_channels(broker: Serv
 
 
 def test_a_frame_of_a_client_is_read():
-    assert wire.parse('{"event":"pusher:subscribe","data":{"channel":"news"}}') == wire.Frame(
+    assert wire.parse('{"event":"pusher:subscribe","data":{"channel":"news"}}') == wire.PusherEvent(
         "pusher:subscribe", "news"
     )
-    assert wire.parse('{"event":"pusher:ping"}') == wire.Frame("pusher:ping")
+    assert wire.parse('{"event":"pusher:ping"}') == wire.PusherEvent("pusher:ping")
 
 
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_what_is_no_frame_is_malformed(text: str):
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(wire.BadFrame):
         wire.parse(text)
 
 

@@ -18,7 +18,7 @@ from routing_app.core.worker import Worker
 from routing_app.rooms import lobbies as boards
 from routing_app.rooms import lobby_changes
 from routing_app.rooms.lobbies import board
-from routing_app.rooms.lobby_changes import Kind
+from routing_app.rooms.lobby_changes import ChangeKind
 from tests.rooms.lobbies import Peer, look, rows, settle, workers
 from tests.services.waiting import until
 
@@ -166,7 +166,7 @@ async def test_a_member_that_was_taken_for_dead_comes_back(running: list[Worker]
     stays, alive = await entered(running[-1], running[0])
     entry = next(iter(alive._member.rooms.values()))
 
-    await board(running[-1]).submit(Kind.LEAVE, entry)
+    await board(running[-1]).submit(ChangeKind.LEAVE, entry)
 
     await until(lambda: stays.heard[-2:] == [("LEFT", alive.id), ("JOINED", alive.id)])
     await true_for_all(running, [stays, alive])

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.rooms import wire
-from routing_app.rooms.wire import Clients, IgnoredEvent, Join, Leave, Notify, NotifyEvent, Refused, Signal
+from routing_app.rooms.wire import (
+    Clients,
+    IgnoredEvent,
+    Join,
+    JoinRefused,
+    Leave,
+    Notify,
+    NotifyEvent,
+    Signal,
+)
 
 pytestmark = pytest.mark.once
 
@@ -103,7 +112,7 @@ def test_any_event_is_understood_or_ignored(namespace: str, name: Any, arguments
     ids=lambda name: repr(name)[:12],
 )
 def test_names_that_no_room_can_have(name: Any) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(JoinRefused):
         wire.room_name(name)
 
 

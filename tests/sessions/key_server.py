@@ -13,7 +13,7 @@ import pytest
 
 from sessions_app.jwks import key_set
 from sessions_app.keys import KeyKind
-from sessions_app.publishers import PublisherKey
+from sessions_app.publishers import KnownKey
 from tests.sessions.signing import claims
 
 
@@ -38,9 +38,9 @@ class KeyServer:
         self.keys.append(jwk | {"use": "sig"} | ({} if kid is None else {"kid": kid}) | more)
 
     @property
-    def key(self) -> PublisherKey:
+    def key(self) -> KnownKey:
         """The row of the publisher."""
-        return PublisherKey(KeyKind.JWKS, "RS256", "", self.url)
+        return KnownKey(KeyKind.JWKS, "RS256", "", self.url)
 
     @property
     def document(self) -> bytes:

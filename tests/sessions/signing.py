@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sessions_app.access import authenticate
-from sessions_app.publishers import Known, PublisherKey
+from sessions_app.publishers import Known, KnownKey
 
 SECRET = "s" * 32
 RSA = rsa.generate_private_key(65537, 2048)
@@ -30,7 +30,7 @@ def claims(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def known(*keys: PublisherKey, audiences: tuple[str, ...] = (), issuers: tuple[str, ...] = ()) -> Known:
+def known(*keys: KnownKey, audiences: tuple[str, ...] = (), issuers: tuple[str, ...] = ()) -> Known:
     return Known("demo", True, audiences, issuers, keys)
 
 

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from sessions_app.access import CustomerRefused, examine
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
-from sessions_app.publishers import Known, PublisherKey
+from sessions_app.publishers import Known, KnownKey
 from tests.sessions.conftest import Broker
 from tests.sessions.http import Http
 from tests.sessions.signing import EC, ED, OTHER_RSA, RSA, SECRET, check, claims, known, pem
 
-HS = PublisherKey(KeyKind.SECRET, "HS256", "k1", SECRET)
+HS = KnownKey(KeyKind.SECRET, "HS256", "k1", SECRET)
 
 
 def encoded(part: object) -> str:
@@ -40,7 +40,7 @@ def encoded(part: object) -> str:
 )
 async def test_public_keys_verify(algorithm: str, private: Any) -> None:
     check_material(KeyKind.PEM, algorithm, pem(private))
-    key = PublisherKey(KeyKind.PEM, algorithm, "k1", pem(private))
+    key = KnownKey(KeyKind.PEM, algorithm, "k1", pem(private))
     token = jwt.encode(claims(), private, algorithm, headers={"kid": "k1"})
 
     assert await check(token, known(key)) == "alice"
@@ -48,8 +48,8 @@ async def test_public_keys_verify(algorithm: str, private: Any) -> None:
 
 async def test_both_keys_are_valid_while_they_are_rotated() -> None:
     old, new = (
-        PublisherKey(KeyKind.SECRET, "HS256", "old", SECRET),
-        PublisherKey(KeyKind.SECRET, "HS256", "new", "n" * 32),
+        KnownKey(KeyKind.SECRET, "HS256", "old", SECRET),
+        KnownKey(KeyKind.SECRET, "HS256", "new", "n" * 32),
     )
 
     for kid, secret in (("old", SECRET), ("new", "n" * 32), (None, SECRET), (None, "n" * 32)):
@@ -79,8 +79,8 @@ async def test_clocks_may_differ_by_five_seconds(monkeypatch: pytest.MonkeyPatch
 
 async def test_kid_is_no_matter_to_a_key_without_one() -> None:
     publisher = known(
-        PublisherKey(KeyKind.SECRET, "HS256", "", SECRET),
-        PublisherKey(KeyKind.SECRET, "HS256", "k", "n" * 32),
+        KnownKey(KeyKind.SECRET, "HS256", "", SECRET),
+        KnownKey(KeyKind.SECRET, "HS256", "k", "n" * 32),
     )
 
     assert await check(jwt.encode(claims(), SECRET, "HS256", headers={"kid": "k"}), publisher) == "alice"
@@ -161,7 +161,7 @@ async def test_public_key_is_no_shared_secret() -> None:
     token = f"{forged}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
 
     with pytest.raises(CustomerRefused):
-        await check(token, known(PublisherKey(KeyKind.PEM, "RS256", "", public)))
+        await check(token, known(KnownKey(KeyKind.PEM, "RS256", "", public)))
 
 
 async def test_key_of_the_token_is_never_used() -> None:
@@ -171,7 +171,7 @@ async def test_key_of_the_token_is_never_used() -> None:
     token = jwt.encode(claims(), OTHER_RSA, "RS256", headers={**headers, "jwk": jwk})
 
     with pytest.raises(CustomerRefused, match="signature"):
-        await check(token, known(PublisherKey(KeyKind.PEM, "RS256", "", pem(RSA))))
+        await check(token, known(KnownKey(KeyKind.PEM, "RS256", "", pem(RSA))))
 
 
 @given(st.text(max_size=300) | st.lists(st.text(max_size=60), min_size=3, max_size=3).map(".".join))

@@ -13,7 +13,7 @@ from sessions_app.access import CustomerRefused
 from sessions_app.fetch import FetchFailed, Reason, redirected
 from sessions_app.jwks import KeysUnavailable
 from sessions_app.keys import KeyKind
-from sessions_app.publishers import PublisherKey
+from sessions_app.publishers import KnownKey
 from tests.core.harness import Counted
 from tests.services.waiting import until
 from tests.sessions.key_server import (
@@ -221,7 +221,7 @@ async def test_answer_that_does_not_end_is_waited_for_once(
 async def test_own_keys_need_no_url(key_server: KeyServer) -> None:
     key_server.publish(RSA, "k1")
     key_server.behave = fails
-    publisher = known(key_server.key, PublisherKey(KeyKind.PEM, "RS256", "k2", pem(OTHER_RSA)))
+    publisher = known(key_server.key, KnownKey(KeyKind.PEM, "RS256", "k2", pem(OTHER_RSA)))
 
     assert await check(token(OTHER_RSA, "k2"), publisher) == "alice"
     assert key_server.asked == 0
@@ -230,9 +230,7 @@ async def test_own_keys_need_no_url(key_server: KeyServer) -> None:
 
 
 async def test_url_that_nobody_listens_at_is_no_verdict(key_server: KeyServer) -> None:
-    key = PublisherKey(
-        KeyKind.JWKS, "RS256", "", "http://user:unmistakable@127.0.0.1:1/jwks?secret=unmistakable"
-    )
+    key = KnownKey(KeyKind.JWKS, "RS256", "", "http://user:unmistakable@127.0.0.1:1/jwks?secret=unmistakable")
 
     with pytest.raises(KeysUnavailable) as unavailable:
         await check(token(RSA, "k1"), known(key))

@@ -46,7 +46,7 @@ class Offset:
         self.seconds = best
 
 
-class Peer:
+class PeerRecord:
     """One other process."""
 
     __slots__ = (

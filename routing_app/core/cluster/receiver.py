@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Final
 
-from routing_app.core.cluster.peer import Peer
+from routing_app.core.cluster.peer import PeerRecord
 from routing_app.core.cluster.replay import Entry
 
 PEER_SECONDS: Final = 5.0
@@ -43,7 +43,7 @@ class Receiver:
         self._deliver = deliver
         self._ask = ask
         self._clock = clock
-        self._peers: dict[str, Peer] = {}
+        self._peers: dict[str, PeerRecord] = {}
         self._opened_at = clock()
         self._broke_at = -math.inf
         self._rounds = 0
@@ -145,7 +145,7 @@ class Receiver:
 
     # --- one sender --------------------------------------------------------------------------------------
 
-    def _heard(self, sender: str, number: int, hole: int | None) -> Peer:
+    def _heard(self, sender: str, number: int, hole: int | None) -> PeerRecord:
         """Note a sign of life: a process has sent envelopes up to `number`. Ask if some are missing."""
         now = self._clock()
         peer = self._peers.get(sender)
@@ -165,25 +165,25 @@ class Receiver:
             self._ask()
         return peer
 
-    def _meet(self, sender: str) -> Peer:
+    def _meet(self, sender: str) -> PeerRecord:
         if len(self._peers) >= KNOWN_SENDERS:
             silent = min(self._peers, key=lambda name: self._peers[name].heard_at)
             self.goodbye(silent, self._peers[silent].cursor, None)
-        peer = self._peers[sender] = Peer(0)
+        peer = self._peers[sender] = PeerRecord(0)
         return peer
 
-    def _wait_for(self, peer: Peer, deadline: float) -> None:
+    def _wait_for(self, peer: PeerRecord, deadline: float) -> None:
         self._rounds += 1
         peer.wait(self._rounds, self._clock(), deadline)
 
-    def _hold(self, peer: Peer, number: int, items: list[Any]) -> None:
+    def _hold(self, peer: PeerRecord, number: int, items: list[Any]) -> None:
         if self._held >= MAX_HELD:
             self._miss(self._clock())
             return
         self._held += number not in peer.came
         peer.came[number] = items
 
-    def _part(self, sender: str, round: int, entries: Iterable[Entry]) -> Peer | None:
+    def _part(self, sender: str, round: int, entries: Iterable[Entry]) -> PeerRecord | None:
         peer = self._peers.get(sender)
         if peer is None or not peer.round or round != peer.round:
             return None
@@ -194,7 +194,7 @@ class Receiver:
             peer.came[number] = items
         return peer
 
-    def _end(self, peer: Peer, number: int) -> None:
+    def _end(self, peer: PeerRecord, number: int) -> None:
         """Deliver what has come, in order, and go on after `number`."""
         came, peer.came, peer.round = peer.came, {}, 0
         self._held -= len(came)
@@ -207,7 +207,7 @@ class Receiver:
     def _miss(self, until: float) -> None:
         self._missing_until = max(until, self._missing_until)
 
-    def _offset_if_late(self, peer: Peer, items: list[Any]) -> float | None:
+    def _offset_if_late(self, peer: PeerRecord, items: list[Any]) -> float | None:
         """None for what is fresh: most of what ever comes, so it is decided by the first item alone."""
         seconds = peer.offset.seconds
         if seconds is None or not items:

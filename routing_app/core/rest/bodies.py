@@ -27,7 +27,7 @@ Scope = Mapping[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-class TooLarge(Exception):
+class BodyTooLarge(Exception):
     """The body is larger than its limit: by its Content-Length, or as far as it was read."""
 
     def __init__(self, size: int, whole: bool) -> None:
@@ -55,14 +55,14 @@ def limited(size: int) -> Callable[[View], View]:
 
 
 async def read_body(scope: Scope, receive: Any, limit: int) -> bytes:
-    """The whole body of an ASGI HTTP request. Raises TooLarge, Gone.
+    """The whole body of an ASGI HTTP request. Raises BodyTooLarge, Gone.
 
     One that is announced as too large is not asked for where the client waits for `100 Continue`, which a
     server sends at the first receive.
     """
     announced = _announced(scope)
     if announced > DRAINED or (announced > limit and _header(scope, b"expect")):
-        raise TooLarge(announced, whole=False)
+        raise BodyTooLarge(announced, whole=False)
     body, size, more = bytearray(), 0, True
     while more and size <= max(limit, DRAINED):
         message = await receive()
@@ -74,7 +74,7 @@ async def read_body(scope: Scope, receive: Any, limit: int) -> bytes:
             body += part
         more = message.get("more_body", False)
     if size > limit:
-        raise TooLarge(size, whole=not more)
+        raise BodyTooLarge(size, whole=not more)
     return bytes(body)
 
 
@@ -92,7 +92,7 @@ class Bodies:
             return
         try:
             body = await read_body(scope, receive, _limit(scope))
-        except TooLarge as error:
+        except BodyTooLarge as error:
             answer = send if error.whole else _closing(send)
             await self._application(_with_length(scope, error.size), _empty(), answer)
         except Gone:
