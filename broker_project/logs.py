@@ -1,4 +1,4 @@
-"""What is logged: one line a record, to stderr, and no query string, for those hold tokens."""
+"""The log: one line a record, to stderr, and no query string, for those hold tokens."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from switchboard_server.handshake import NO_UPGRADE, UPGRADE
 Scope = dict[str, Any]
 
 ABSOLUTE: Final = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]*)", re.IGNORECASE)
-"""What stands before the path where the target of a request is a whole URL; the group is its host."""
+"""The part before the path where the target of a request is a whole URL; the group is its host."""
 
 
 class Sockets:
@@ -88,7 +88,7 @@ def _origin_form(scope: Scope) -> Scope:
 
 
 def _find(table: Mapping[str, Any], path: str) -> Any:
-    """What a table has for a path, with or without its last slash; None for nothing."""
+    """The entry of a table for a path, with or without its last slash; None for nothing."""
     bare = path.rstrip("/")
     return table.get(path) or table.get(bare or "/") or table.get(f"{bare}/")
 

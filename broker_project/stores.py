@@ -53,7 +53,7 @@ def cache(redis_url: str) -> dict[str, Any]:
 
 
 def _parsed(url: str) -> dict[str, Any]:
-    """What a database's URL says; nothing for a scheme that is not ours."""
+    """The parts of a database's URL; nothing for a scheme that is not ours."""
     if not url.startswith(("sqlite:///", "postgres://", "postgresql://")):
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Who a customer token speaks for: `customerId` and `publisherId`, signed by the publisher.
+"""The customer of a token: `customerId` and `publisherId`, signed by the publisher.
 
 The token says which publisher's keys to try and, with `kid`, which of them first. Everything else is the key
 row's: its algorithm, and where a JWKS is fetched from. PyJWT checks the signature; the claims are checked
@@ -28,7 +28,7 @@ LEEWAY_SECONDS: Final = 5
 UNCHECKED: Final[Any] = {
     f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
 }
-"""What PyJWT leaves to us."""
+"""Claims that PyJWT leaves to us."""
 
 Find = Callable[[str], Awaitable[Known | None]]
 
@@ -44,7 +44,7 @@ class CustomerRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Who asks."""
+    """The customer who asks."""
 
     publisher: str
     id: str
@@ -53,7 +53,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Unverified:
-    """What a token says of itself."""
+    """The header and claims of a token, before its signature is checked."""
 
     header: dict[str, Any]
     claims: dict[str, Any]

@@ -121,7 +121,7 @@ class SessionAdmin(WrittenByServer):
         return rows.annotate(last_seen_at=seen)
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change sessions may end them."""
+        """The right to change sessions is the right to end them."""
         return bool(request.user.has_perm("sessions_app.change_session"))
 
     @admin.display(description="customer", ordering="account__customer")
@@ -141,12 +141,12 @@ class SessionAdmin(WrittenByServer):
 
     @admin.display(description="offer or tag")
     def stream(self, row: Session) -> str:
-        """What it plays."""
+        """The content that it plays."""
         return row.offer_id or f"tag {row.tag}"
 
     @admin.display(description="device")
     def device(self, row: Session) -> str:
-        """What it plays on."""
+        """The device that it plays on."""
         return " ".join(filter(None, [row.device_name or row.device_id, row.device_type]))
 
     @admin.display(description="since", ordering="created_at")

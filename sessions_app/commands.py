@@ -1,4 +1,4 @@
-"""What can be done to an account's sessions; each command decides inside the transaction of `ledger.post`."""
+"""Commands on an account's sessions; each decides inside the transaction of `store.post`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Listing:
 
     @classmethod
     def of(cls, session: Session) -> Listing:
-        """What there is to see of a row."""
+        """The public fields of a row."""
         stream = Wanted(**{name: getattr(session, name) for name, _ in FIELDS.values()})
         return cls(session.id, stream, session.created_at, session.connection_id)
 

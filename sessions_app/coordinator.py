@@ -1,4 +1,4 @@
-"""What one process keeps about sessions: its sockets, its commands on their way, and what others tell it.
+"""One process's part of session control: its sockets, its commands on their way, and news of others.
 
 Processes talk through the hub with three events of this line that never reach a player by themselves.
 """

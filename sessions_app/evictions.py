@@ -18,7 +18,7 @@ SHARES: Final = (0, 2, 3, 4, WHOLE)
 
 @dataclass(slots=True)
 class SizeBound:
-    """What those who end have to carry together, and how much of it a session of each pattern carries."""
+    """The need that the ended sessions have to meet together, and the share of a session of each pattern."""
 
     due: int
     carried: Mapping[Pattern, int]

@@ -11,7 +11,7 @@ from sessions_app.evictions import fewest
 
 
 class LimitScope(StrEnum):
-    """What a limit counts by, always within one customer; the order is the order of checking."""
+    """The pool of a limit, always within one customer; the order is the order of checking."""
 
     ACCOUNT = "account"
     OFFER = "offer"
@@ -21,7 +21,7 @@ class LimitScope(StrEnum):
 
 
 class Policy(StrEnum):
-    """What happens at the limit."""
+    """The behaviour at the limit."""
 
     BLOCK = "block"
     EVICT_OLDEST = "evict_oldest"
@@ -78,7 +78,7 @@ class Decision(Generic[S]):
 
 
 def subject_of(scope: LimitScope, stream: object) -> str | None:
-    """What a stream counts under in a scope; None where the scope does not concern it."""
+    """The name that a stream counts under in a scope; None where the scope does not concern it."""
     return "" if scope is LimitScope.ACCOUNT else getattr(stream, FIELD[scope]) or None
 
 

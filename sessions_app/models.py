@@ -37,7 +37,7 @@ def check_clean(text: str) -> None:
 
 
 class Publisher(models.Model):
-    """Who signs customers' tokens: `name` is the `publisherId` in them."""
+    """The signer of customers' tokens: `name` is the `publisherId` in them."""
 
     name = models.CharField(
         max_length=100,
@@ -228,12 +228,12 @@ class Session(models.Model):
 
     @property
     def display_name(self) -> str:
-        """What other players are shown."""
+        """The name that other players are shown."""
         return self.name or self.offer_id or self.tag
 
 
 class Kind(models.TextChoices):
-    """What can happen to a session."""
+    """The events in the life of a session."""
 
     CREATED = "created", "created"
     BOUND = "bound", "bound"

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about the players' REST, whose views are plain Django."""
+"""The players' REST in the OpenAPI document; its views are plain Django."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY: Final = 16 * 1024
 RETRY_SECONDS: Final = 5
-"""What a player is told to wait while the database is out."""
+"""Seconds that a player is told to wait while the database is out."""
 
 View = Callable[..., Any]
 """A coroutine function; Django's stubs know only views that are none."""
@@ -142,7 +142,7 @@ async def _customer(request: HttpRequest) -> Customer:
 
 
 def _parsed(parse: Callable[[bytes], Any], request: HttpRequest) -> Any:
-    """What the body asks for. Raises PlayerProblem."""
+    """The request in the body. Raises PlayerProblem."""
     length = request.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > MAX_BODY:
         raise _too_large()

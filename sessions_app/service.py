@@ -40,7 +40,7 @@ class LeaseLapsed(Exception):
 
 
 OUTAGE: Final = (OperationalError, InterfaceError, Overloaded, LayerUnavailable, TimeoutError, LeaseLapsed)
-"""What is raised here when the database or the channel layer is out."""
+"""Exceptions of this module when the database or the channel layer is out."""
 KILLED_AT_ONCE: Final = 100
 """Sessions that an operator ends in one transaction, so that creates do not wait long behind it."""
 OPERATOR: Final = "operator"

@@ -29,7 +29,7 @@ class BadToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SessionToken:
-    """What a session token says. `expired`: its time is over, and the player has to create anew."""
+    """The content of a session token. `expired`: its time is over, and the player has to create again."""
 
     session: UUID
     publisher: str

@@ -55,7 +55,7 @@ class AccountKey(NamedTuple):
 
     @property
     def address(self) -> str:
-        """What all sockets of the customer hear."""
+        """The address of all sockets of the customer."""
         return f"customer:{self.publisher}/{self.customer}"
 
 

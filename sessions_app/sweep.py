@@ -1,4 +1,4 @@
-"""What every serving process does now and then: end what is over, and mend what a crash or outage left.
+"""Periodic work of every serving process: end what is over, and mend what a crash or outage left.
 
 Slots do not wait for it: a create ends what is over by itself. The sweep makes endings visible in time.
 """

@@ -31,7 +31,7 @@ class BadRequest(ValueError):
 
 
 class Action(StrEnum):
-    """What a player says."""
+    """An action of a player."""
 
     REQUESTED = "REQUESTED"
     PONG = "PONG"
@@ -76,7 +76,7 @@ class Wanted:
 
     @property
     def display_name(self) -> str:
-        """What other players are shown."""
+        """The name that other players are shown."""
         return self.name or self.offer_id or self.tag
 
 

@@ -18,7 +18,7 @@ LINGER_SECONDS: Final = 3.0
 
 
 class Awaited(asyncio.Queue[dict[str, Any]]):
-    """What an application receives of a request whose client waits for `100 Continue` (RFC 9110, 10.1.1).
+    """The `receive` of a request whose client waits for `100 Continue` (RFC 9110, 10.1.1).
 
     The first receive asks the client for its body, so that one that is not wanted is not sent.
     """
@@ -65,7 +65,7 @@ class HttpChannel(HTTPChannel):
             self.requests[0].another_waits()
 
     def take_rest(self) -> bytes:
-        """What has come behind the request that is being answered; it is no longer here."""
+        """Take the bytes that have come behind the request that is being answered."""
         rest, self._dataBuffer = b"".join(self._dataBuffer), []
         return rest
 

@@ -290,7 +290,7 @@ class Upgrade:
         self._request.answer(status, reason, headers)
 
     def log_details(self) -> dict[str, Any] | None:
-        """What an access line says, if there is an access log."""
+        """The fields of an access line, if there is an access log."""
         if not self._request.server.action_logger:
             return None
         client = _address(self._request.client)

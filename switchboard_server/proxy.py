@@ -1,4 +1,4 @@
-"""What reverse proxies say about the client: believed only from addresses that are configured."""
+"""Headers of reverse proxies about the client: believed only from addresses that are configured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client sent and its application has not received yet: bounded, so that reading can stop."""
+"""Messages that the application has not received yet: bounded, so that reading can stop."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ BACKLOG: Final = 4096
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """What our server knows beyond Daphne's options."""
+    """Options of our server beyond Daphne's."""
 
     drain_seconds: float = 10.0
     """Longest time a stopping server waits for its applications."""
@@ -250,7 +250,7 @@ def _log_twisted(least: Any) -> None:
 
 
 def _error_of(task: asyncio.Task[None]) -> BaseException | None:
-    """What an application raised, logged."""
+    """The exception of an application, logged."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
         logger.error("Exception inside application: %s", error, exc_info=error)

@@ -1,4 +1,4 @@
-"""What is checked before the server starts: each problem is one line that names what is wrong."""
+"""Checks before the server starts: each problem is one line that names its cause."""
 
 from __future__ import annotations
 

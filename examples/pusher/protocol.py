@@ -1,4 +1,4 @@
-"""What Switchboard has to know of it: this file is all that makes an app a protocol."""
+"""The protocol object: this file is all that makes an app a protocol."""
 
 from __future__ import annotations
 

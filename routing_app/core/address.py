@@ -1,4 +1,4 @@
-"""What a message can be sent to: `<kind>:<name>`, the same string in every API, client and admin page.
+"""Addresses of messages: `<kind>:<name>`, the same string in every API, client and admin page.
 
 Each protocol registers its kinds; `connection` belongs to all. What they reach: docs/addresses.md.
 """

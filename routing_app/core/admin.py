@@ -115,7 +115,7 @@ class ConnectionAdmin(ReadOnly):
         return super().lookup_allowed(lookup, value, request)
 
     def has_disconnect_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change connections may end them."""
+        """The right to change connections is the right to end them."""
         return self.has_change_permission(request)
 
     @admin.display(description="who")

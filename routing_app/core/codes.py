@@ -12,7 +12,7 @@ from typing import Final
 
 
 class Advice(StrEnum):
-    """What a client should do after a close."""
+    """Advice to a client after a close."""
 
     STAY_AWAY = "stay away"
     LATER = "come back later"

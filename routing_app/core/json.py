@@ -23,7 +23,7 @@ MAX_DEPTH: Final = 500
 
 
 class NotJSON(json.JSONDecodeError):
-    """What came is not JSON by the rule of this module; the message never holds it."""
+    """A value that is not JSON by the rule of this module; the message never holds it."""
 
 
 def loads(data: bytes | str, *, surrogates: bool = True) -> Any:
@@ -155,7 +155,7 @@ _RUN: Final = b"0" * 19
 _DIGITS_AS_ZERO: Final = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 _NEITHER_BRACKET_NOR_QUOTE: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _PASSES: Final = 8
-"""What is nested deeper, and long, is looked at level by level."""
+"""A long value is looked at level by level when it is nested deeper."""
 _MAX_DIGITS: Final = 308
 """Every integer with so few digits fits into a double."""
 _INFINITE: Final = frozenset({float("inf"), float("-inf")})

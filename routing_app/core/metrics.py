@@ -1,4 +1,4 @@
-"""What is counted, once: the names that /metrics shows. Labels never hold a token, an address or an id."""
+"""The counters that /metrics shows. Labels never hold a token, an address or an id."""
 
 from __future__ import annotations
 

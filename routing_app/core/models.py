@@ -110,7 +110,7 @@ class Subscription(models.Model):
 
 
 class Scope(models.TextChoices):
-    """What an API key may do."""
+    """The rights of an API key."""
 
     PUBLISH = "publish", "publish messages"
     READ = "read", "read listings, presence and metrics"

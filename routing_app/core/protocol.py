@@ -38,7 +38,7 @@ class Protocol:
     label: ClassVar[str] = ""
     """For people; empty: the name."""
     default_origins: ClassVar[str] = "self"
-    """What `<NAME>_ORIGINS` is where the operator does not say: `self`, `*`, or origins with commas."""
+    """The default of `<NAME>_ORIGINS`: `self`, `*`, or origins with commas."""
     sockets: ClassVar[Mapping[str, Any]] = {}
     urls: ClassVar[str | Sequence[Any]] = ()
     """HTTP paths, as Django's `include` takes them: a module, or a list. It has those of `fast_urls`, too."""

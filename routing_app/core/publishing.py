@@ -59,7 +59,7 @@ async def disconnect_all(addresses: Iterable[str], close: Close = KICKED) -> Out
 
 
 async def _outcome(worker: Worker, here: int) -> Outcome:
-    """What the caller may know. A process that serves nobody sends what waits before its loop ends."""
+    """The count for the caller. A process that serves nobody sends what waits before its loop ends."""
     if not worker.serving:
         await worker.relay.settled()
     return Outcome(None if worker.relay.reaches_others else here)

@@ -52,7 +52,7 @@ class BridgeWriter:
         self._pass_on()
 
     def held_bytes(self) -> int:
-        """What the relay has not taken; the holder bounds what the client has not read."""
+        """Bytes that the relay has not taken; the holder bounds what the client has not read."""
         return sum(frame.size for frame in self._waiting)
 
     def held_frames(self) -> int:

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class EngineState:
-    """What the endpoint keeps in one worker."""
+    """The endpoint's state in one worker."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class Endpoint:
         send: Any,
         headers: list[Header],
     ) -> None:
-        """What is no payload ends the session: what it held is lost, and order with it."""
+        """A body that is not a payload ends the session: its packets are lost, and order with them."""
         try:
             await polling.answer_post(session, request, scope, receive, send, headers, self._options)
         except wire.EngineWireError:
@@ -212,7 +212,7 @@ class Endpoint:
         return session
 
     async def _remote_desk(self, request: EngineRequest) -> EngineState:
-        """What speaks to the owner of a session that is not here. Raises RequestRefused, LayerUnavailable."""
+        """The state that reaches a session's owner elsewhere. Raises RequestRefused, LayerUnavailable."""
         worker = current_worker()
         if worker_of(request.sid) in ("", worker.id) or not worker.relay.reaches_others:
             raise RequestRefused(Fault.UNKNOWN_SID)
@@ -243,7 +243,7 @@ def _error(fault: Fault) -> bytes:
 
 
 def _preflight(scope: Any) -> list[Header]:
-    """What a browser may send."""
+    """The headers of a preflight's answer."""
     wanted = header(scope, b"access-control-request-headers") or "Content-Type, Authorization"
     return [
         (b"access-control-allow-methods", b"GET,POST,OPTIONS"),

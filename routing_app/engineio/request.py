@@ -1,4 +1,4 @@
-"""What a request to the endpoint says: version, transport, session; and how it is answered."""
+"""A request to the endpoint (version, transport, session), and how it is answered."""
 
 from __future__ import annotations
 

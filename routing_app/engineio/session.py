@@ -67,7 +67,7 @@ class RequestRefused(Exception):
 
 
 class Application(Protocol):
-    """What a session speaks to, one for each."""
+    """The application of a session, one for each."""
 
     async def opened(self) -> None:
         """The client knows its session by now, or with what is sent before this."""
@@ -211,7 +211,7 @@ class EngineSession:
             self.release()
 
     def end_poll(self) -> Payload:
-        """What the open poll is answered with: the queue, or its first MAX_PACKETS_OUT packets."""
+        """Packets for the open poll: the queue, or its first MAX_PACKETS_OUT."""
         self._poll = None
         return self.encode(self._take())
 
@@ -262,7 +262,7 @@ class EngineSession:
             raise RequestRefused(Fault.BAD_REQUEST)
 
     def _take(self) -> list[Packet]:
-        """What the poll that ends now answers: `6` if there is nothing, `1` where the client shall stay away.
+        """The answer of the poll that ends now: `6` for nothing, `1` where the client shall stay away.
 
         A client that shall come back finds its session unknown at the next poll: python-socketio does not
         reconnect after `1`.

@@ -38,7 +38,7 @@ Packet = str | bytes
 
 
 class EngineWireError(ValueError):
-    """What came is not Engine.IO."""
+    """A packet or payload that is not Engine.IO."""
 
 
 class Payload(NamedTuple):

@@ -49,7 +49,7 @@ class Registration(BaseModel):
 
 
 class Login(BaseModel):
-    """Who wants a token."""
+    """The body of a login."""
 
     email: Annotated[str, Field(max_length=254)]
     password: Password

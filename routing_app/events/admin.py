@@ -21,7 +21,7 @@ from routing_app.events.notifier import notify_channels, notify_users
 
 
 class SendForm(forms.Form):
-    """What is sent, as JSON."""
+    """The message, as JSON."""
 
     message = forms.JSONField(
         decoder=Decoder,

@@ -70,7 +70,7 @@ def _unchanged(user: User) -> bool:
 
 
 def check(text: str) -> Visitor | None:
-    """Who presents this token, with or without `Bearer `; None when it is not valid now. Uses the ORM."""
+    """The visitor of a token, with or without `Bearer `; None when it is not valid now. Uses the ORM."""
     claims = _claims(bare_token(text))
     if claims is None:
         return None

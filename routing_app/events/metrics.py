@@ -1,4 +1,4 @@
-"""What the events protocol counts beside the core's metrics."""
+"""Counters of the events protocol, beside the core's metrics."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class LoginToken(models.Model):
 
 
 class Who(models.TextChoices):
-    """Who may do something with a channel, or with users and clients."""
+    """Groups of visitors that may do something with a channel, or with users and clients."""
 
     EVERYONE = "everyone", "everyone"
     AUTHENTICATED = "authenticated", "authenticated users"

@@ -1,4 +1,4 @@
-"""Who is connected to the events protocol now, on any worker: presence seen as users and channels."""
+"""Presence of the events protocol, on all workers, as users and channels."""
 
 from __future__ import annotations
 

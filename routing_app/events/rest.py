@@ -215,6 +215,6 @@ class Invalid(BaseModel):
 
 
 class Message(BaseModel):
-    """What has happened, or has not."""
+    """The message of an answer."""
 
     message: str

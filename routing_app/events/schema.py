@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about login tokens."""
+"""Login tokens in the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows when rows change: roots for new users, revocation, rules told to every worker."""
+"""Consequences of changed rows: roots for new users, revocation, rules told to every worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a running walker knows: who called it, where it entered, and what it reports."""
+"""The context of a running walker: its caller, the node where it entered, and its reports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TooLate(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who is on the other end: a user with a valid token, or the public."""
+    """The caller: a user with a valid token, or the public."""
 
     root_id: str = PUBLIC_ROOT
     user_id: int | None = None
@@ -67,7 +67,7 @@ class Visit:
     node: str = ""
     """The reference of the entry node; the visitor's root unless the caller named another."""
     here: Any = None
-    """What the node's finder returned (`entries.node`); None at a root."""
+    """The result of the node's finder (`nodes.node`); None at a root."""
     reports: list[Any] = field(default_factory=list)
     notifications: int = 0
     late: bool = False

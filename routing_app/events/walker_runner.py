@@ -113,7 +113,7 @@ def _late(walker: Walker) -> list[str]:
 
 
 def _lines(walker: Walker, error: Exception) -> list[str]:
-    """What the caller may know: with DEBUG the traceback; else our own errors by name, and no other."""
+    """The lines for the caller: with DEBUG the traceback; else our own errors by name, and no other."""
     if isinstance(error, TooManyNotifications | TooLarge):
         logger.warning("walker %s: %s", walker.name, error)
         return [f"{type(error).__name__}: {error}\n"]

@@ -1,4 +1,4 @@
-"""What an app's `walkers.py` imports: the decorator, the visit, and the notifier.
+"""Imports for an app's `walkers.py`: the decorator, the visit, and the notifier.
 
     from routing_app.events.walkers import notify_channels, report, walker
 
@@ -63,7 +63,7 @@ class Walker:
     methods: tuple[str, ...]
     auth: bool
     path: str
-    """What follows the name in the URL: "" or `/…`, with fields in braces."""
+    """The rest of the URL behind the name: "" or `/…`, with fields in braces."""
     as_query: frozenset[str]
 
     @property

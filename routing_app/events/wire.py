@@ -19,7 +19,7 @@ PUBLIC_ROOT: Final = "n::000000000000000000000001"
 """The root of everybody who is not authenticated; the system's own is `…000000`. No user gets either."""
 RESERVED_ROOTS: Final = frozenset({"0" * 24, "0" * 23 + "1"})
 ROOT_PATTERN: Final = "^[nN]:[^:]*:[0-9a-fA-F]{24}$"
-"""What a user's root id looks like, for schemas."""
+"""The pattern of a user's root id, for schemas."""
 MAX_DEPTH: Final = 100
 """Levels of nesting in one event; what goes on to other processes and clients must not be bottomless."""
 MAX_ITEMS: Final = 20
@@ -39,7 +39,7 @@ INTERNAL_ERROR: Final = "Internal error\n"
 
 
 class BadEvent(Exception):
-    """What a client sent is no event; `error` is the list that answers it, `id` what the client named it."""
+    """A frame that is not an event; `error` is the list that answers it, `id` the client's name for it."""
 
     def __init__(self, error: list[Any], id: Any = None) -> None:
         super().__init__("no valid event")
@@ -159,7 +159,7 @@ def parse(text: str, max_ids: int) -> Event:
 
 
 def excess(value: Any) -> str:
-    """What is too much about a decoded value for other processes and clients, "" when nothing is."""
+    """The reason why a decoded value is too much for other processes and clients; "" when it is not."""
     if depth_exceeds(value, MAX_DEPTH):
         return f"nested deeper than {MAX_DEPTH} levels"
     if _holds_huge_integer(value):

@@ -18,7 +18,7 @@ from routing_app.rooms.models import Membership, Room
 
 
 class MessageForm(forms.Form):
-    """What to send; text that is JSON is sent as what it says."""
+    """The message to send; a string that is JSON is sent as its value."""
 
     message = forms.CharField(widget=forms.Textarea(attrs={"rows": 6, "cols": 60}))
 

@@ -58,7 +58,7 @@ class RoomSerializer(StrictModelSerializer[Room]):
         return int(getattr(room, "member_count", 0))
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """What clients know a room by stays."""
+        """The name and namespace, by which clients know a room, stay."""
         if self.instance is not None:
             for field in ("namespace", "name"):
                 if attrs.get(field, getattr(self.instance, field)) != getattr(self.instance, field):

@@ -23,7 +23,7 @@ from routing_app.rooms.models import address
 
 
 def peer_address(lobby: str, id: str) -> str:
-    """What one member of a lobby hears alone. The length keeps lobbies and ids with slashes apart."""
+    """The address of one member of a lobby. The length keeps lobbies and ids with slashes apart."""
     return f"peer:{len(lobby)}:{lobby}/{id}"
 
 

@@ -28,7 +28,7 @@ ATTEMPTS: Final = 3
 
 
 class ChangeKind(Enum):
-    """What is asked for."""
+    """The change that is asked for."""
 
     JOIN = "join"
     LEAVE = "leave"
@@ -51,7 +51,7 @@ EVENTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ChangeOutcome(Verdict):
-    """What became of a transaction; of requests that changed nothing there is no change."""
+    """The outcome of a transaction; requests that changed nothing have no change."""
 
     changes: dict[Request, Change] = field(default_factory=dict)
 
@@ -113,7 +113,7 @@ def _rounds(requests: Iterable[Request]) -> list[list[Request]]:
 
 
 def _by_kind(requests: Iterable[Request]) -> list[tuple[ChangeKind, list[MembershipEntry]]]:
-    """Who leaves goes first: a client that has come back may have its old id."""
+    """Leavers go first: a client that has come back may have its old id."""
     found: dict[ChangeKind, list[MembershipEntry]] = {
         kind: [] for kind in (ChangeKind.REAP, ChangeKind.LEAVE, ChangeKind.RESTORE, ChangeKind.JOIN)
     }

@@ -1,4 +1,4 @@
-"""What the members of one lobby on one worker have been told; pure, without clock or I/O.
+"""The state of one lobby as its members on one worker were told; pure, without clock or I/O.
 
 Every change of a lobby has a stamp that its transaction took, one after the other. A picture begins with what
 the rows say at some stamp and takes changes in the order of stamps; one that comes too early is held. So all
@@ -133,7 +133,7 @@ class LobbyPicture:
             self._take_in(change.id)
 
     def _comes(self, id: str) -> None:
-        """Who is there already comes a second time: nobody was told that it had left."""
+        """A member that is there comes a second time: nobody was told that it had left."""
         if id in self.ids:
             self._goes(id)
         self.ids[id] = None
@@ -148,7 +148,7 @@ class LobbyPicture:
             seat.settle(True)
 
     def _goes(self, id: str) -> None:
-        """Who is not there does not leave."""
+        """A member that is not there does not leave."""
         if id not in self.ids:
             return
         del self.ids[id]

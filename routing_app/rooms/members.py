@@ -17,7 +17,7 @@ Emit = Callable[..., None]
 
 
 class Member:
-    """What the rules know of a client; `id` is what others call it, `emit(event, *arguments)` tells it."""
+    """A client as the rules see it; others call it by `id`, and `emit(event, *arguments)` sends to it."""
 
     def __init__(self, worker: Worker, connection: Connection, namespace: str, id: str, emit: Emit) -> None:
         self.worker = worker
@@ -55,7 +55,7 @@ class MemberRegistry:
         return self._members.get(connection.id)
 
     def know(self, room: RoomKey, restricted: bool) -> None:
-        """What a room was when it was asked."""
+        """Remember what a room allowed when it was asked."""
         if len(self.open) >= KNOWN_ROOMS:
             self.open.clear()
         if restricted:

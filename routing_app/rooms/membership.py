@@ -1,4 +1,4 @@
-"""Who is in which room: rows first, then the hub, then the client is told."""
+"""Membership of rooms: rows first, then the hub, then the client is told."""
 
 from __future__ import annotations
 

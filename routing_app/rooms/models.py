@@ -90,7 +90,7 @@ class Room(models.Model):
 
     @property
     def address(self) -> str:
-        """What a message to the room is published to."""
+        """The address of a room."""
         return address(self.namespace, self.name)
 
 

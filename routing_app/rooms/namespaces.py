@@ -25,7 +25,7 @@ class RoomNamespace:
         self.encoder = SocketEncoder(name)
 
     def handler(self, socket: NamespaceSocket) -> RoomHandler:
-        """What serves a socket that connects."""
+        """The handler of a socket that connects."""
         return RoomHandler(socket, self._name)
 
 

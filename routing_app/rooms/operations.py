@@ -1,4 +1,4 @@
-"""What operators do with rooms: publish, empty, delete. For REST views, admin actions and scripts."""
+"""Operators' use cases: publish to rooms, empty and delete them. For REST, the admin and scripts."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def delete(rooms: QuerySet[Room]) -> int:
 
 
 def members(room: Room) -> QuerySet[Membership]:
-    """Who is in a room now, with connections, in the order in which they joined."""
+    """Members of a room now, with connections, in the order in which they joined."""
     return Membership.objects.present().filter(room=room).select_related("connection")

@@ -26,7 +26,7 @@ RoomKey = tuple[str, str]
 
 
 class Verb(Enum):
-    """What is asked of the rows."""
+    """A question to the rows."""
 
     ASK = "ask"
     """Whether a room would take a member; nothing is written."""
@@ -44,12 +44,12 @@ class MembershipEntry:
     joined_at: datetime
     host: str
     addresses: tuple[str, ...]
-    """What the connection hears because it is in the room."""
+    """Addresses that the connection has because it is in the room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of the entries of a transaction."""
+    """The outcome of a transaction, by entry."""
 
     refused: frozenset[MembershipEntry]
     restricted: frozenset[RoomKey]

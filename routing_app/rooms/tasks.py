@@ -1,4 +1,4 @@
-"""What runs beside the sockets of a worker: rows after an outage, deleted and unused rooms, absent peers."""
+"""Tasks beside the sockets of a worker: rows after an outage, deleted and unused rooms, absent peers."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ TRIGGER_EVENTS: Final = {
     "BROADCAST_UPDATES": "UPDATES",
     "BROADCAST_STATUS": "STATUS",
 }
-"""What a client sends on `/trigger`, and what the others hear."""
+"""An event on `/trigger`, as a client sends it and the others receive it."""
 
 
 class IgnoredEvent(ValueError):
@@ -38,7 +38,7 @@ class IgnoredEvent(ValueError):
 
 
 class JoinRefused(IgnoredEvent):
-    """What the original would carry out, and has no effect here; the text is for the client."""
+    """An event that the original would carry out and this server does not; the reason is for clients."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class ManyForm(forms.Form):
     note = forms.CharField(required=False, max_length=255, help_text="For all of them.")
 
     def entries(self) -> list[str]:
-        """What stands between commas and line ends."""
+        """The entries between commas and line ends."""
         found = re.split(r"[,\r\n]+", self.cleaned_data["tokens"])
         return [entry for entry in found if entry.strip()]
 
@@ -89,7 +89,7 @@ class TokenAdmin(admin.ModelAdmin[RegisteredToken]):
         return facts if obj is None else (self._token(request), *facts)
 
     def get_fields(self, request: HttpRequest, obj: RegisteredToken | None = None) -> tuple[str, ...]:
-        """What was added, and by whom, only where there is something to see."""
+        """Source and times are shown only where there is a row."""
         if obj is None:
             return ("token", "enabled", "note")
         facts = ("disabled_by", "source", "created_at", "changed_at")

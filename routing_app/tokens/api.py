@@ -60,7 +60,7 @@ class TokenSerializer(StrictModelSerializer[RegisteredToken]):
 
 
 class TokenFilter(serializers.Serializer[Any]):
-    """What narrows a list."""
+    """The filters of a list."""
 
     enabled = serializers.BooleanField(required=False, allow_null=True, default=None)
     source = serializers.ChoiceField(  # type: ignore[assignment]  # a field; DRF takes it off the class

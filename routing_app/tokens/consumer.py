@@ -123,7 +123,7 @@ class TokenConsumer(Consumer):
             self._record()
 
     async def _close_if_revoked(self, token: str) -> None:
-        """Whoever revoked the token since the gate was asked could not reach this connection yet."""
+        """A revocation since the lookup could not reach this connection yet."""
         try:
             await access.check(self.worker, token)
         except Refused as refused:

@@ -38,7 +38,7 @@ class TableError(Exception):
 
 @dataclass(slots=True)
 class Imported:
-    """What an import has done. `kept` counts tokens that stay disabled because an operator disabled them."""
+    """The outcome of an import. `kept` counts tokens that stay disabled because an operator disabled them."""
 
     added: int = 0
     enabled: int = 0

@@ -13,7 +13,7 @@ from routing_app.tokens.wire import MAX_TOKEN
 
 
 class Source(models.TextChoices):
-    """Who adds a token, and who disables it."""
+    """The origin of a token, and of its end."""
 
     ADMIN = "admin", "admin"
     API = "api", "API"

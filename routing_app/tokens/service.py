@@ -39,7 +39,7 @@ class AlreadyRegistered(Exception):
 
 
 class TokenChange(StrEnum):
-    """What registering a token has changed."""
+    """The effect of registering a token."""
 
     ADDED = "added"
     ENABLED = "enabled"
@@ -60,7 +60,7 @@ class Skipped:
 
 @dataclass(slots=True)
 class Registered:
-    """What became of a list of tokens."""
+    """The outcome of registering many tokens."""
 
     added: int = 0
     enabled: int = 0

@@ -29,7 +29,7 @@ MAX_RUNNING: Final = 1000
 PASSING: Final = frozenset({"unavailable", "internal"})
 """Codes of errors that may be gone at the next attempt."""
 GIVEN_UP: Final = 4000
-"""What this end closes with when it cannot resume and does not come back; LATER when it does."""
+"""The close of this end when it cannot resume and does not come back; LATER when it does."""
 
 Handler = Callable[[Any], Any]
 

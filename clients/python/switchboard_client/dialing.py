@@ -112,7 +112,7 @@ class Dialer:
 
 
 def seconds(retry_after: str) -> float:
-    """What a `Retry-After` asks for, an hour at most; 0.0 for none, or for a date."""
+    """Seconds that a `Retry-After` asks for, an hour at most; 0.0 for none, or for a date."""
     return float(min(int(retry_after), LONGEST_ASKED)) if re.fullmatch("[0-9]{1,9}", retry_after) else 0.0
 
 

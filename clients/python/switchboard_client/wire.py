@@ -119,7 +119,7 @@ def name(key: object) -> str:
 
 
 def check_close(code: int, reason: str) -> None:
-    """What an application may close with (RFC 6455, sections 5.5 and 7.4). Raises ValueError."""
+    """Check a close of an application (RFC 6455, sections 5.5 and 7.4). Raises ValueError."""
     if code != 1000 and not 3000 <= code <= 4999:
         raise ValueError("a close code is 1000 or from 3000 to 4999")
     if len(reason.encode()) > MAX_REASON_BYTES:

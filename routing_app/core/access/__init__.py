@@ -1,1 +1,1 @@
-"""Who may: hosts, origins, API keys and their revocation, limits, and the admission of a client."""
+"""Access: hosts, origins, API keys and their revocation, limits, and the admission of a client."""

@@ -1,4 +1,4 @@
-"""What answers a WebSocket handshake: the subprotocol, or a refusal with an HTTP status.
+"""Answers to a WebSocket handshake: the subprotocol, or a refusal with an HTTP status.
 
 ASGI's extension `websocket.http.response` carries the status; our server, uvicorn and Hypercorn offer it. A
 plain Daphne does not, and says 403 to everybody it refuses.
@@ -13,7 +13,7 @@ from routing_app.core.codes import FORBIDDEN, Advice, Close
 
 EXTENSION: Final = "websocket.http.response"
 RETRY_AFTER_SECONDS: Final = {Advice.LATER: 5, Advice.NOW: 1}
-"""What `Retry-After` says where a client shall come back."""
+"""Seconds of `Retry-After` where a client shall come back."""
 
 Header = tuple[bytes, bytes]
 

@@ -35,7 +35,7 @@ def issue(name: str, scopes: Iterable[str] = Scope.values, plain: str = "") -> t
 
 
 def digest(plain: str) -> str:
-    """What is kept of a key. Keys are random, not chosen, so one fast hash is enough."""
+    """The hash that is kept of a key. Keys are random, not chosen, so one fast hash is enough."""
     return sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
 
 

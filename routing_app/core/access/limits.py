@@ -11,7 +11,7 @@ from django.conf import settings
 
 
 def counted_as(host: str) -> str:
-    """What a client's network address counts as in every limit per address.
+    """The name under which a client's network address counts in every limit per address.
 
     A client has one IPv4 address but a whole network of IPv6 ones, so those count by prefix (IPV6_PREFIX).
     """

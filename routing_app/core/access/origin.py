@@ -16,7 +16,7 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 ORIGIN: Final = re.compile(r"(?ai)([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+])(?::([0-9]{1,5}))?")
 """Nothing but scheme, host and port: a path, a user, a backslash or an asterisk makes it something else."""
 BARE: Final = frozenset({"null", "file://"})
-"""What a browser sends where a page has no host."""
+"""The Origin of a page that has no host."""
 ANY_BELOW: Final = "*."
 
 

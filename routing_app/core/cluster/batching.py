@@ -1,4 +1,4 @@
-"""What waits to cross the channel layer: one envelope per address for all that came since the last round."""
+"""Publications for the channel layer: one envelope per address for all that came since the last round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What crosses the channel layer: one dict with a kind, its sender, and the content of its kind.
+"""The envelope that crosses the channel layer: one dict with a kind, its sender, and the content of its kind.
 
 | kind | content | says |
 |---|---|---|
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 Envelope = dict[str, Any]
 
 UNENCODABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
-"""What serializers raise for a value that they have no form for; layers raise others for lost connections."""
+"""Errors of serializers for a value without a form; layers raise others for lost connections."""
 
 
 def armour(items: list[Any]) -> list[Any] | None:

@@ -1,4 +1,4 @@
-"""What this process knows of one other: what has come from it, what is waited for, and its clock."""
+"""One other process as this one knows it: the envelopes that came and are waited for, and its clock."""
 
 from __future__ import annotations
 

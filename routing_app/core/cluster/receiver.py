@@ -1,4 +1,4 @@
-"""What comes from other processes: each envelope once, in its sender's order, and again what was missed.
+"""Envelopes of other processes: each once, in its sender's order, and again what was missed.
 
 Envelopes are missing after our connection to the layer broke; when their sender says that some never left
 (`hole`); and when a process is heard for the first time that may have sent something before. It is asked
@@ -97,7 +97,7 @@ class Receiver:
         self._ask()
 
     def wanted(self) -> dict[str, tuple[int, float, int]]:
-        """What to ask for: of each process what is above a number, of so many seconds; and the round."""
+        """Questions to send: for each process a number, the seconds to look back, and the round."""
         now = self._clock()
         seconds = now - self._opened_at + RECOVERY_SECONDS
         return {

@@ -19,9 +19,9 @@ MAX_SECONDS: Final = 60.0
 PART_BYTES: Final = 2**20
 """A part of a replay that is about so large takes no more."""
 VALUE_BYTES: Final = 30
-"""What any value takes, whatever it holds."""
+"""Bytes of any value, whatever it holds."""
 ENTRY_BYTES: Final = 200
-"""What any envelope takes, whatever it holds."""
+"""Bytes of any envelope, whatever it holds."""
 
 Entry = tuple[int, list[Any]]
 """Number and items of one envelope."""
@@ -29,7 +29,7 @@ Entry = tuple[int, list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a log holds for somebody who asks, in parts of entries; at least one, which may be empty."""
+    """The entries of a log above a number, in parts; at least one, which may be empty."""
 
     parts: list[list[Entry]]
     number: int

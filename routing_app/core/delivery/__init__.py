@@ -1,1 +1,1 @@
-"""What is written to a connection, and to whom: the hub, outboxes, writers, frames."""
+"""Delivery to connections: the hub, outboxes, writers, frames."""

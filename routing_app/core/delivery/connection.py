@@ -115,7 +115,7 @@ class Connection:
         self.id = id
         self.protocol = protocol
         self.identity = ""
-        """Who this is to the protocol's own listing: the token, the nickname, the root id."""
+        """The identity in the protocol's own listing: the token, the nickname, the root id."""
         self.peer = peer
         self.writer = writer
         if isinstance(writer, AsgiWriter):
@@ -123,7 +123,7 @@ class Connection:
         self.encoder = encoder
         self.outbox = Outbox(flusher, writer, self._overflowed, limits.outbox_bytes, limits.outbox_frames)
         self.addresses: dict[str, float] = {}
-        """What it has subscribed to, and when by the hub's clock."""
+        """Its subscriptions, and when each began by the hub's clock."""
         self.state = ConnectionState.OPEN
         self.close_sent: Close | None = None
         self.on_close: Callable[[Close], None] | None = None

@@ -1,4 +1,4 @@
-"""What waits to be written to one connection: bounded, and written once at the end of the loop turn.
+"""Frames that wait for one connection: bounded, and written once at the end of the loop turn.
 
 Publishing appends the same `Frame` to each receiver's outbox; the first append marks the outbox dirty, and
 the flusher writes every dirty outbox at the end of the turn. Bounds count what the writer still holds.

@@ -26,7 +26,7 @@ send. Servers that do not know it take no notice."""
 
 CLOSE: Final = "websocket.close"
 AUTOBAHN_GONE: Final = "Disconnected"
-"""What Daphne's `send` raises when the peer is gone, by name: other servers do without Autobahn."""
+"""Names of what Daphne's `send` raises when the peer is gone: other servers do without Autobahn."""
 
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
@@ -89,7 +89,7 @@ class DirectWriter:
         self._server.write(data)
 
     def held_bytes(self) -> int:
-        """What the transport still holds."""
+        """Bytes that the transport still holds."""
         return self._server.held()
 
     def held_frames(self) -> int:
@@ -106,7 +106,7 @@ class DirectWriter:
         self._drop()
 
     def _drop(self) -> None:
-        """What the server held is lost, and only it knows how many frames that were."""
+        """The frames that the server held are lost, and only it knows how many they were."""
         metrics.LOST.labels(Loss.SLOW).inc(self._server.abort())
 
 

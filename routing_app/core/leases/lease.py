@@ -44,7 +44,7 @@ class Lease:
         """When the last renewal that succeeded began."""
         self._as_of = float("-inf")
         self._spent = 0.0
-        """What the time may have run since that renewal, at most, if the witness is unchanged."""
+        """The longest that the time may have run since that renewal, if the witness is unchanged."""
         self._seen: str | None = None
         self._seen_at = 0.0
         self._leased_at: datetime | None = None

@@ -1,4 +1,4 @@
-"""Who is connected, in every process: leases, never "disconnect ran".
+"""Presence of connections in every process: leases, never "disconnect ran".
 
 Each worker renews one row every 5 s; its connections count while that lease holds. A worker that cannot renew
 asks the witness every second whether anybody else can (`lease.py`). Rows of connections are

@@ -87,7 +87,7 @@ def advance(times: Times, witnessed: bool) -> None:
 
 
 def forward(now: datetime, witnessed: bool, row: Reach) -> dict[str, object]:
-    """What is to be written when both clocks, or `reached` alone, are set to the moment `now`."""
+    """The fields to write when both clocks, or `reached` alone, are set to the moment `now`."""
     changes: dict[str, object] = {"version": row.version + 1, **_set("reached", now, row)}
     return changes | _set("witnessed", now, row) if witnessed else changes
 

@@ -23,7 +23,7 @@ SLEPT_SECONDS: Final = 4.0
 
 
 class Witness(Protocol):
-    """What a worker tells and asks. `mark` names the database."""
+    """The witness of one database, which `mark` names."""
 
     async def tell(self, mark: str) -> bool:
         """Say that an advance begins; False when it was not heard for sure."""

@@ -1,1 +1,1 @@
-"""What REST stands on: authentication, bodies, errors, the OpenAPI document, and views of the core."""
+"""The base of REST: authentication, bodies, errors, the OpenAPI document, and views of the core."""

@@ -1,4 +1,4 @@
-"""What every REST endpoint stands on: API keys or a staff session, scopes, pages."""
+"""The base of every REST endpoint: API keys or a staff session, scopes, pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What REST refuses is counted, as what sockets refuse is."""
+"""Counts REST's refusals, as those of sockets are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REASONS: Final = {
 
 
 class BodyTooLarge(APIException):
-    """What REST Framework says to a body over the limit, which Django would answer with 400 and a page."""
+    """The error for a body over the limit, which Django would answer with 400 and a page."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = "The body is too large."

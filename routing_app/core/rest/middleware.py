@@ -1,4 +1,4 @@
-"""What HTTP says while Redis or the database is out: 503, whichever view has met it."""
+"""Answers HTTP with 503 while Redis or the database is out, whichever view has met it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from routing_app.core.rest.exceptions import PROTOCOL
 logger = logging.getLogger(__name__)
 
 BACKING_SERVICES: Final = (LayerUnavailable, Overloaded, OperationalError, InterfaceError)
-"""What views and handlers raise while Redis or the database is out."""
+"""Exceptions of views and handlers while Redis or the database is out."""
 
 
 class OutageMiddleware(MiddlewareMixin):

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about API keys and errors."""
+"""API keys and errors in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ERRORS: Final = {
     "406": OpenApiResponse(DETAIL, "Only JSON is answered."),
     "415": OpenApiResponse(DETAIL, "The body's media type is not read here."),
 }
-"""What REST Framework answers by itself."""
+"""Errors that REST Framework answers by itself."""
 
 
 View = TypeVar("View", bound=Callable[..., Any])

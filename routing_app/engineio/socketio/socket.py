@@ -20,7 +20,7 @@ Ack = Callable[..., None]
 
 
 class NamespaceHandler(Protocol):
-    """What a namespace does, one for each socket."""
+    """The behaviour of a namespace, one for each socket."""
 
     async def opened(self) -> None:
         """After CONNECT was answered."""
@@ -37,10 +37,10 @@ class Namespace(Protocol):
 
     @property
     def encoder(self) -> Encoder:
-        """What turns publications into frames of this namespace."""
+        """Turns publications into frames of this namespace."""
 
     def handler(self, socket: NamespaceSocket) -> NamespaceHandler:
-        """What serves a socket that connects."""
+        """The handler of a socket that connects."""
 
 
 class SocketWriter:
@@ -99,7 +99,7 @@ class NamespaceSocket:
         self.worker = worker
         self.name = name
         self.payload = payload
-        """What came with CONNECT (protocol 5)."""
+        """The payload of CONNECT (protocol 5)."""
         self.query = query
         """Of the namespace in CONNECT (older protocols)."""
         self._forget = forget

@@ -32,7 +32,7 @@ _HEAD: Final = re.compile(r"([0-6])(?:([0-9]{1,3})-)?(?:(/[^,]*)(?:,|$))?([0-9]*
 
 
 class SocketWireError(ValueError):
-    """What came is not Socket.IO."""
+    """A packet that is not Socket.IO."""
 
 
 class BinaryRefused(SocketWireError):
@@ -118,7 +118,7 @@ def _json(text: str) -> Any:
 
 
 def _check(packet: Packet) -> None:
-    """What each type may carry. Raises SocketWireError."""
+    """Check the data of a packet by its type. Raises SocketWireError."""
     data = packet.data
     if packet.type == EVENT:
         good = isinstance(data, list) and bool(data) and isinstance(data[0], (str, int))

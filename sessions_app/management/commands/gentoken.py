@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = __doc__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Who it speaks for, and how long."""
+        """The customer, and the lifetime."""
         parser.add_argument("--publisher", required=True)
         parser.add_argument("--customer", required=True)
         parser.add_argument("--ttl", type=int, default=DEFAULT_TTL, help=f"seconds ({DEFAULT_TTL})")
