@@ -1,6 +1,6 @@
 """Publishers, keys, limits, accounts, sessions and their history.
 
-A row in `Session` is an occupied slot, and nothing else is. Rows come and go only in `ledger.py`, in a
+A row in `Session` is an occupied slot, and nothing else is. Rows come and go only in `store.py`, in a
 transaction that holds the account's row.
 """
 
