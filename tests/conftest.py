@@ -54,6 +54,7 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
         name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
     else:
         name = f"test_{database['NAME']}_{os.getpid()}"
+        database["OPTIONS"]["pool"]["timeout"] = 30  # a busy machine takes its time to connect
     database.setdefault("TEST", {})["NAME"] = name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -330,9 +331,14 @@ async def test_a_renewal_waits_for_nothing_but_the_batch_that_is_on_its_way(offi
     await one.arrive("token:a")
     await one.writes.settled()
     written: list[int] = []
+
+    def write(number: int) -> None:
+        time.sleep(0.01)  # a write takes its time, so that the queue is long on any machine
+        written.append(number)
+
     with replaced(database, "MAX_BATCH", 1):
         for number in range(400):
-            one.writes.submit(partial(written.append, number))
+            one.writes.submit(partial(write, number))
         one.presence._stale = True
         for _ in range(3):
             await age(one, LEASE_SECONDS + 1)

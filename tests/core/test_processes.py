@@ -34,7 +34,9 @@ def pair(redis_url: str, databases: Databases, tmp_path_factory: pytest.TempPath
     try:
         for server in servers:
             server.start()
-        servers[0].manage("shell", "-c", f"from routing_app.core import keys; keys.issue('t', plain='{KEY}')")
+        servers[0].manage(
+            "shell", "-c", f"from routing_app.core.access import keys; keys.issue('t', plain='{KEY}')"
+        )
         yield servers[0], servers[1]
     finally:
         for server in servers:
