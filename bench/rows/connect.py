@@ -71,7 +71,7 @@ SECTION = Section(
         Row(SOCKET_IO.label, partial(_connect, SOCKET_IO)),
         Row(WS.label, partial(_connect, WS), quick=False),
     ),
-    note="“Recorded” counts until the last connection, and the address it hears, are committed.",
+    note="“Recorded” counts until the last connection, and the address it subscribes to, are committed.",
     marks=_marks,
     order=50,
 )

@@ -30,7 +30,7 @@ def _measure(bench: Bench, options: Mapping[str, str], dialect: Dialect, size: i
 
 
 def _register(running: Running, token: str) -> None:
-    """Let a token in, should the gate be closed."""
+    """Register a token, which TOKENS_ALLOW_UNREGISTERED=no asks for."""
     assert running.server is not None
     fields = urlencode({"method": "registerToken", "token": token, "key": running.server.api_key})
     with urlopen(Request(running.server.url, fields.encode(), method="POST")) as response:
@@ -49,7 +49,7 @@ SECTION = Section(
     rows=(
         _row("as it starts"),
         _row("a rate limit for each connection", MESSAGE_RATE=MANY_TIMES, MESSAGE_BURST=MANY_TIMES),
-        _row("closed gate: registered tokens only", TOKENS_ALLOW_UNREGISTERED="no"),
+        _row("registered tokens only", TOKENS_ALLOW_UNREGISTERED="no"),
         _row("the original's frames (TOKENS_WIRE_COMPAT)", TOKENS_WIRE_COMPAT="yes"),
         _row(
             "a group: every receiver has a token of its own",

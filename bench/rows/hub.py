@@ -38,7 +38,7 @@ def _marks(results: Results) -> list[Mark]:
     return [
         *at_most("at most 1,000 bytes of hub per address", many.get("bytes"), 1_000),
         *at_most(
-            f"a publish that nobody here hears: at most {NEAR_ZERO_US} µs",
+            f"a publish without a subscriber here: at most {NEAR_ZERO_US} µs",
             many.get("nobody_us"),
             NEAR_ZERO_US,
         ),
@@ -50,7 +50,7 @@ SECTION = Section(
     title="The hub by itself, one subscriber an address",
     columns=(
         Column("bytes", "bytes of hub an address"),
-        Column("nobody_us", "CPU µs a publish nobody here hears", 1),
+        Column("nobody_us", "CPU µs a publish without a subscriber here", 1),
         Column("one_us", "CPU µs a publish to one connection", 1),
     ),
     rows=tuple(Row(f"{count:,} addresses", partial(_probe, count)) for count in (1, 1_000, MANY)),
