@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
 
-from switchboard_server.websocket import SocketState
-
-if TYPE_CHECKING:
-    from switchboard_server.server import Server
+from switchboard_server.websocket import SocketLimits, SocketState, WebSocket
 
 
 class Heartbeat:
-    """Looks at every socket a few times per ping interval, at most once a second (0.2 µs a socket)."""
+    """Looks at every socket a few times per ping interval, at least once a second (0.2 µs a socket).
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        waits = [wait for wait in (server.ping_interval, server.ping_timeout) if wait > 0]
+    `on_tick(now)` is called before each sweep with the time of the loop.
+    """
+
+    def __init__(
+        self, sockets: Collection[WebSocket], limits: SocketLimits, on_tick: Callable[[float], object]
+    ) -> None:
+        self._sockets = sockets
+        self._limits = limits
+        self._on_tick = on_tick
+        waits = [wait for wait in (limits.ping_interval, limits.ping_timeout) if wait > 0]
         self._period = min([1.0, *(wait / 4 for wait in waits)])
 
-    def start(self) -> None:
-        """Begin, on the running loop."""
-        self._loop = asyncio.get_event_loop()
-        self._tick()
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, and go on until the loop ends."""
+        loop.call_later(self._period, self.start, loop)
+        self.sweep(loop.time())
 
-    def _tick(self) -> None:
-        self._loop.call_later(self._period, self._tick)
-        server = self._server
-        server.now = now = self._loop.time()
-        quiet_since = now - server.ping_interval if server.ping_interval > 0 else -1.0
-        oldest = now - server.websocket_timeout if server.websocket_timeout >= 0 else -1.0
-        for websocket in list(server.sockets):
+    def sweep(self, now: float) -> None:
+        """Do what is due at this time."""
+        self._on_tick(now)
+        limits = self._limits
+        silent_since = now - limits.ping_interval if limits.ping_interval > 0 else -1.0
+        oldest = now - limits.lifetime if limits.lifetime >= 0 else -1.0
+        for websocket in list(self._sockets):
             if websocket.deadline:
                 if now >= websocket.deadline:
-                    websocket.overdue()
+                    websocket.deadline_passed()
             elif websocket.state is SocketState.OPEN:
-                if websocket.heard <= quiet_since:
-                    websocket.quiet(now, server.ping_timeout)
-                if websocket.opened <= oldest:
+                if websocket.received_at <= silent_since:
+                    websocket.check_alive(now, limits.ping_timeout)
+                if websocket.opened_at <= oldest:
                     websocket.close(1000)
-        server.cancel_overdue(now)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import daphne.http_protocol
@@ -18,11 +18,11 @@ from zope.interface import implementer
 from switchboard_server import handshake
 from switchboard_server.channel import CONTINUE, Awaited, HttpChannel
 from switchboard_server.handshake import HandshakeError, Header
-from switchboard_server.websocket import WebSocket
+from switchboard_server.proxy import Proxies
+from switchboard_server.transport import Transport
+from switchboard_server.twisted_transport import TwistedSocketTransport, TwistedTransport
+from switchboard_server.websocket import SocketLimits, WebSocket
 from switchboard_server.writer import EXTENSION
-
-if TYPE_CHECKING:
-    from switchboard_server.server import Server
 
 logger = logging.getLogger("daphne.http")
 
@@ -41,10 +41,38 @@ COMMON_NAMES = {
 """Header names of every handshake, kept once and not once per connection."""
 
 
+class HttpServer(Protocol):
+    """The server as its requests see it."""
+
+    proxies: Proxies
+    address_header: str
+    """Header that holds the client's address, when a trusted proxy sends it."""
+    port_header: str
+    """Header that holds the client's port; empty for none."""
+    max_body_bytes: int
+    """Largest body of a request."""
+    refusing: bool
+    """Whether new sockets are answered with 503."""
+    limits: SocketLimits
+    server_name: str
+    root_path: str
+    action_logger: Any
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is stopping."""
+
+    def open_websocket(self, upgrade: Upgrade) -> None:
+        """Start an application for a valid handshake request."""
+
+    def protocol_disconnected(self, protocol: WebRequest) -> None:
+        """The request is answered, or its connection serves it no more."""
+
+
 class WebRequest(daphne.http_protocol.WebRequest):
     """One HTTP request. Differs from Daphne's in what a proxy may say, in upgrades, and while draining."""
 
-    server: Server
+    server: HttpServer
     client: Any
     _response_started: bool
     forwarded_scheme = ""
@@ -121,7 +149,7 @@ class WebRequest(daphne.http_protocol.WebRequest):
 
     @property
     def _too_large(self) -> bool:
-        return self._body_size > self.server.options.max_body_bytes
+        return self._body_size > self.server.max_body_bytes
 
     def _turn_away(self) -> None:
         """Answer 413 while the body still comes."""
@@ -171,7 +199,7 @@ class WebRequest(daphne.http_protocol.WebRequest):
         """Twisted: the client has gone before its answer."""
         super().connectionLost(reason)
         if self.websocket is not None:
-            self.websocket.connectionLost(reason)
+            self.websocket.connection_lost()
 
     def duration(self) -> float:
         """Seconds since the request came, whatever the clock of the host does meanwhile."""
@@ -263,21 +291,28 @@ class Upgrade:
             extra.append((b"Server", name.encode()))
         return handshake.answer(self._key, extra)
 
-    def hand_over(self, websocket: WebSocket) -> bytes:
-        """Take the transport from HTTP and give it to the socket; returns what came behind the handshake."""
+    def hand_over(self, websocket: WebSocket) -> tuple[Transport, bytes]:
+        """Take the connection from HTTP and give it to the socket.
+
+        Returns it, and the bytes that came behind the request.
+        """
         request, channel = self._request, self._request.channel
         transport: Any = channel.transport
         transport.unregisterProducer()
-        setattr(transport, "wrappedProtocol" if self.secure else "protocol", websocket)
-        websocket.makeConnection(transport)
-        self._limit_silence(transport, request.server)
+        # Twisted has no public way to give a connection another protocol than it began with.
+        connection: TwistedTransport
+        if self.secure:
+            connection = transport.wrappedProtocol = TwistedTransport(transport, websocket)
+        else:
+            connection = transport.protocol = TwistedSocketTransport(transport, websocket)
+        self._limit_silence(transport, request.server.limits)
         transport.resumeProducing()
         request.websocket = None
         request.server.protocol_disconnected(request)
         # Both refer to each other, and would wait for the garbage collector.
         channel.requests.clear()
         request.channel = request.transport = None
-        return bytes(channel.take_rest())
+        return connection, bytes(channel.take_rest())
 
     def deny(self, message: dict[str, Any]) -> None:
         """Answer with a part of a plain HTTP response."""
@@ -306,13 +341,13 @@ class Upgrade:
         return str(self._request.server.root_path)
 
     @staticmethod
-    def _limit_silence(transport: Any, server: Server) -> None:
+    def _limit_silence(transport: Any, limits: SocketLimits) -> None:
         """Have the kernel give up on a peer that acknowledges nothing, also while reading is paused."""
-        if server.ping_interval <= 0 or not hasattr(socket, "TCP_USER_TIMEOUT"):
+        if limits.ping_interval <= 0 or not hasattr(socket, "TCP_USER_TIMEOUT"):
             return
         handle = getattr(transport, "transport", transport).getHandle()
         if handle.family in (socket.AF_INET, socket.AF_INET6):
-            limit = int((server.ping_interval + server.ping_timeout) * 1000)
+            limit = int((limits.ping_interval + limits.ping_timeout) * 1000)
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
 
 

@@ -31,7 +31,7 @@ from switchboard_server.heartbeat import Heartbeat
 from switchboard_server.http import HttpFactory, Upgrade, WebRequest
 from switchboard_server.lifespan import ApplicationLifespan
 from switchboard_server.proxy import Proxies
-from switchboard_server.websocket import WebSocket
+from switchboard_server.websocket import SocketLimits, WebSocket
 
 logger = logging.getLogger("daphne.server")
 reactor: Any = _reactor  # a module that Twisted replaces by an object
@@ -68,12 +68,21 @@ class Server(daphne.server.Server):
         self.address_header: str = kwargs.get("proxy_forwarded_address_header") or "X-Forwarded-For"
         self.port_header: str = kwargs.get("proxy_forwarded_port_header") or ""
         self.proxy_forwarded_address_header = None
+        self.limits = SocketLimits(
+            connect_timeout=self.websocket_connect_timeout,
+            lifetime=self.websocket_timeout,
+            ping_interval=self.ping_interval,
+            ping_timeout=self.ping_timeout,
+            max_frame=self.websocket_max_frame_size,
+            max_message=self.websocket_max_message_size,
+        )
+        self.max_body_bytes = options.max_body_bytes
         self.now = 0.0
         """Loop time of the last heartbeat: a clock that costs nothing to read."""
         self.sockets: set[WebSocket] = set()
         self.state = {"draining": False}
         self.refusing = False
-        """Whether new sockets are turned away with 503."""
+        """Whether new sockets are answered with 503."""
         self.connections: dict[WebRequest, dict[str, Any]] = {}
         self.ports: list[Any] = []
         self._leaving: dict[asyncio.Task[None], float] = {}
@@ -137,8 +146,7 @@ class Server(daphne.server.Server):
         super().listen_success(port)
 
     def _start_clocks(self) -> None:
-        self.now = twisted_loop.time()
-        Heartbeat(self).start()
+        Heartbeat(self.sockets, self.limits, self._tick).start(twisted_loop)
         if self.http_timeout:
             reactor.callLater(2, self.timeout_checker)
         if self.signal_handlers:
@@ -148,13 +156,34 @@ class Server(daphne.server.Server):
         if self.options.parent_fd >= 0:
             twisted_loop.add_reader(self.options.parent_fd, self._parent_gone)
 
+    def _tick(self, now: float) -> None:
+        self.now = now
+        self._cancel_overdue(now)
+
+    def time(self) -> float:
+        """The loop's time, exactly."""
+        return float(twisted_loop.time())
+
+    # --- stopping -------------------------------------------------------------------------------------
+
     def drain(self, retire: bool = False) -> None:
         """Stop in order; the second time at once. `retire`: others serve on, so accept nothing more."""
         if self._drain is None:
-            self._drain = Drain(self, retire)
+            self._drain = Drain(self, self.options.drain_seconds, retire)
             self._drain.start()
         else:
-            self._drain.hurry()
+            self._drain.end_now()
+
+    def begin_draining(self, refuse: bool) -> None:
+        """Tell the applications; with `refuse` answer new sockets with 503."""
+        self.state["draining"] = True
+        self.refusing = refuse
+
+    def stop_listening(self) -> None:
+        """Accept no more connections."""
+        ports, self.ports = self.ports, []
+        for port in ports:
+            port.stopListening()
 
     def _parent_gone(self) -> None:
         twisted_loop.remove_reader(self.options.parent_fd)
@@ -174,15 +203,15 @@ class Server(daphne.server.Server):
 
     def _websocket_done(self, websocket: WebSocket, task: asyncio.Task[None]) -> None:
         self._leaving.pop(task, None)
-        websocket.ended(_error_of(task))
+        websocket.application_ended(_error_of(task))
 
-    def socket_lost(self, websocket: WebSocket) -> None:
+    def lost(self, websocket: WebSocket) -> None:
         """The client of this socket has gone; its application has been told."""
         self.sockets.discard(websocket)
         if websocket.task is not None:
             self._leaving[websocket.task] = twisted_loop.time() + self.application_close_timeout
 
-    def cancel_overdue(self, now: float) -> None:
+    def _cancel_overdue(self, now: float) -> None:
         """End applications that go on too long after their client went."""
         for task in [task for task, deadline in self._leaving.items() if now >= deadline]:
             if not self.draining:

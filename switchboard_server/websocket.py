@@ -1,43 +1,101 @@
-"""One WebSocket after its handshake request: ASGI on one side, a Twisted protocol on the other.
+"""One WebSocket from its handshake request to its end: a state machine between ASGI and a `Transport`.
 
-Daphne's own protocol keeps about 20 kB per connection, parses with copies of the whole buffer and takes
-whatever a client sends; this one stops reading when its application is behind, and writes through `writer`.
+It does no I/O and has no timer of its own. Its transport calls `data_received` and `connection_lost`, its
+application `receive` and `send`, and a heartbeat calls `deadline_passed` and `check_alive`. It stops reading
+when its application is behind, and writes through a `FrameWriter`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
-
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IProtocol
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from typing import Any, Final, Protocol
 
 from switchboard_server import frames
 from switchboard_server.frames import FrameError, FrameReader
+from switchboard_server.handshake import Header
 from switchboard_server.receive_queue import Message, ReceiveQueue
-from switchboard_server.writer import BufferedWriter, TransportWriter
-
-if TYPE_CHECKING:
-    from switchboard_server.http import Upgrade
-    from switchboard_server.server import Server
+from switchboard_server.transport import Transport
+from switchboard_server.writer import BufferedWriter, FrameWriter, SocketWriter
 
 logger = logging.getLogger("daphne.websocket")
 
 CLOSE_TIMEOUT: Final = 3.0
 """Seconds a peer has to answer a close frame, and again while it reads on and has not come to it."""
-LATEST: Final = 10.0
+CLOSE_LIMIT: Final = 10.0
 """Seconds after which a peer is dropped that reads on, but has not come to the close frame."""
 NOT_BEHIND: Final = 0.0, 0
 HIGH_WATER: Final = 64 * 1024
-"""Held bytes above which `await send()` waits."""
+"""Held bytes above which `await send()` waits: as many as asyncio's own transports take."""
 PING: Final = frames.build(frames.PING)
 MAX_MESSAGE: Final = "switchboard.max_message"
 """Key of `websocket.accept`: bytes of the largest message, and frame, that this application takes."""
 KEYS: Final = {frames.TEXT: "text", frames.BINARY: "bytes"}
+
+
+@dataclass(frozen=True)
+class SocketLimits:
+    """Limits of every socket of a server, as Daphne's options mean them. Times are seconds."""
+
+    connect_timeout: float = 20.0
+    """Until the application has answered the handshake; negative for no limit."""
+    lifetime: float = 86400.0
+    """Until the socket is closed with 1000; negative for no limit."""
+    ping_interval: float = 20.0
+    """Silence of the peer after which it is pinged; 0 for never."""
+    ping_timeout: float = 30.0
+    """Until an unanswered ping ends the connection."""
+    max_frame: int = 2**20
+    """Bytes of the payload of one frame; 0 for no limit."""
+    max_message: int = 2**20
+    """Bytes of one message; 0 for no limit."""
+
+
+class Host(Protocol):
+    """The server as its sockets see it."""
+
+    @property
+    def limits(self) -> SocketLimits:
+        """Limits of every socket."""
+
+    @property
+    def now(self) -> float:
+        """Time of the last heartbeat: late by up to its period, and free to read for each frame."""
+
+    def time(self) -> float:
+        """The same clock, exactly."""
+
+    def lost(self, websocket: WebSocket) -> None:
+        """The connection is gone or refused, and the application has been told."""
+
+    def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
+        """Write a line of the access log."""
+
+
+class UpgradeRequest(Protocol):
+    """A valid handshake request that waits for the application's answer."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether the transport encrypts, and so is not a `SocketTransport`."""
+
+    def answer(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
+        """The 101 response. Raises ValueError for a subprotocol or a header that is not allowed."""
+
+    def hand_over(self, websocket: WebSocket) -> tuple[Transport, bytes]:
+        """The transport, which calls `websocket` from now on, and the bytes that came behind the request."""
+
+    def deny(self, message: Message) -> None:
+        """Answer with a part of a plain HTTP response."""
+
+    def refuse(self, status: int, reason: str, headers: Iterable[Header] = ()) -> None:
+        """Answer with a short HTTP response."""
+
+    def log_details(self) -> dict[str, Any] | None:
+        """The fields of an access line; None without an access log."""
 
 
 class SocketState(IntEnum):
@@ -46,10 +104,10 @@ class SocketState(IntEnum):
     HANDSHAKE = 0
     OPEN = 1
     CLOSING = 2
+    """Our close frame, first or in answer, has been given to the writer."""
     CLOSED = 3
 
 
-@implementer(IProtocol)
 class WebSocket:
     """Connects one application instance with one client."""
 
@@ -58,52 +116,49 @@ class WebSocket:
         "_denied",
         "_details",
         "_discarding",
-        "_inbox",
+        "_host",
         "_paused",
+        "_queue",
         "_reader",
-        "_secure",
-        "_server",
+        "_transport",
         "_upgrade",
         "deadline",
-        "factory",
-        "heard",
-        "opened",
-        "pinged",
+        "opened_at",
+        "pinged_at",
+        "received_at",
         "state",
         "task",
-        "transport",
         "writer",
     )
 
-    def __init__(self, server: Server, upgrade: Upgrade) -> None:
-        self._server = server
-        self._upgrade: Upgrade | None = upgrade
+    def __init__(self, host: Host, upgrade: UpgradeRequest) -> None:
+        self._host = host
+        self._upgrade: UpgradeRequest | None = upgrade
         self._details = upgrade.log_details()
-        self._inbox = ReceiveQueue()
-        self._inbox.put({"type": "websocket.connect"}, 0)
-        self._reader = FrameReader(server.websocket_max_frame_size, server.websocket_max_message_size)
+        self._queue = ReceiveQueue()
+        self._queue.put({"type": "websocket.connect"}, 0)
+        self._reader = FrameReader(host.limits.max_frame, host.limits.max_message)
         self._paused = self._discarding = self._denied = False
         self._behind = NOT_BEHIND
         """Of a peer that has not reached our close frame: the time to drop it at the latest, and the bytes
-        that it had taken when it was looked at last."""
-        self._secure = upgrade.secure
-        self.writer: TransportWriter = BufferedWriter(self) if self._secure else TransportWriter(self)
-        self.transport: Any = None
+        that it had acknowledged when it was last looked at."""
+        self.writer: FrameWriter[Any] = BufferedWriter(self) if upgrade.secure else SocketWriter(self)
+        self._transport: Transport | None = None
         self.task: asyncio.Task[None] | None = None
         self.state = SocketState.HANDSHAKE
-        self.opened = self.heard = server.now
-        self.pinged = 0.0
-        timeout = server.websocket_connect_timeout
-        self.deadline = _soon(timeout) if timeout >= 0 else 0.0
-        """Loop time at which the connection is dropped; 0.0 while nothing is due."""
+        self.opened_at = self.received_at = host.now
+        self.pinged_at = 0.0
+        timeout = host.limits.connect_timeout
+        self.deadline = host.time() + timeout if timeout >= 0 else 0.0
+        """Time at which `deadline_passed` is called; 0.0 while nothing is due."""
         self._log("connecting")
 
     # --- ASGI -----------------------------------------------------------------------------------------
 
     async def receive(self) -> Message:
         """The application's next message."""
-        message = await self._inbox.get()
-        if self._paused and self._inbox.low:
+        message = await self._queue.get()
+        if self._paused and self._queue.low:
             self._resume()
         return message
 
@@ -116,7 +171,9 @@ class WebSocket:
         if kind == "websocket.send":
             self._send(message)
             if self.writer.open and self.writer.held() > HIGH_WATER:
-                await self._drained()
+                drained = asyncio.Event()
+                self.writer.notify_drained(drained.set)
+                await drained.wait()
         elif kind == "websocket.accept":
             self._accept(message)
         elif kind == "websocket.close":
@@ -138,11 +195,11 @@ class WebSocket:
         upgrade, self._upgrade = self._upgrade, None
         self.state = SocketState.OPEN
         self.deadline = 0.0
-        early = upgrade.hand_over(self)
-        self.writer.start(self.transport, response)
+        self._transport, early = upgrade.hand_over(self)
+        self.writer.start(self._transport, response)
         self._log("connected")
         if early:
-            self.dataReceived(early)
+            self.data_received(early)
 
     def _send(self, message: Message) -> None:
         if self.state is SocketState.HANDSHAKE:
@@ -170,64 +227,12 @@ class WebSocket:
     def _refused(self) -> None:
         self._upgrade = None
         self.state = SocketState.CLOSED
-        self._log("rejected")
-        self._inbox.end({"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""})
-        self._server.socket_lost(self)
-
-    async def _drained(self) -> None:
-        drained = asyncio.Event()
-        self.writer.notify_drained(drained.set)
-        await drained.wait()
-
-    # --- closing --------------------------------------------------------------------------------------
-
-    def close(self, code: int, reason: str = "") -> None:
-        """Close from this side: 403 before accept, else the code. Raises ValueError for a wrong code."""
-        if self.state is SocketState.OPEN:
-            self._close_with(frames.build_close(code, reason))
-            self._unpause()
-        elif self.state is SocketState.HANDSHAKE and self._upgrade is not None and not self._denied:
-            self._upgrade.refuse(403, "Forbidden")
-            self._refused()
-
-    def abort(self) -> int:
-        """Drop the connection: at once, or soon where a close frame is on its way and the peer reads on."""
-        thrown = self.writer.discard()
-        if self.state is not SocketState.CLOSING and self.transport is not None:
-            self.writer.open = False
-            self.transport.abortConnection()
-        return thrown
-
-    def overdue(self) -> None:
-        """The deadline has passed: no handshake, or no answer to the close frame."""
         self.deadline = 0.0
-        if self.state is SocketState.HANDSHAKE:
-            logger.warning("an application took too long to accept a WebSocket")
-            if self._upgrade is not None and not self._denied:
-                self._upgrade.refuse(503, "No answer from the application", [(b"retry-after", b"5")])
-            self._refused()
-        elif self._secure:
-            self.transport.abortConnection()
-        else:
-            self._end_or_wait()
+        self._log("rejected")
+        self._queue.end({"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""})
+        self._host.lost(self)
 
-    def _end_or_wait(self) -> None:
-        """End in order once the kernel has the close frame; wait for a peer that reads on, up to a limit."""
-        latest, before = self._behind
-        reads_on = self.writer.acknowledged() > before and asyncio.get_running_loop().time() < latest
-        if reads_on:
-            self.writer.push()
-        if not self.writer.held():
-            # An orderly end: a reset could overtake the close frame. Not `loseConnection`, which waits until
-            # the kernel has room again.
-            self.transport.connectionLost(Failure(ConnectionDone()))
-        elif reads_on:
-            self._behind = latest, self.writer.acknowledged()
-            self.deadline = _soon(CLOSE_TIMEOUT)
-        else:
-            self.transport.abortConnection()
-
-    def ended(self, error: BaseException | None) -> None:
+    def application_ended(self, error: BaseException | None) -> None:
         """The application has returned, or raised `error`."""
         self.task = None
         if self.state is SocketState.HANDSHAKE and self._upgrade is not None:
@@ -236,76 +241,45 @@ class WebSocket:
         else:
             self.close(1011 if error else 1000)
 
-    def _close_with(self, frame: bytes) -> None:
-        self.state = SocketState.CLOSING
-        self.deadline = _soon(CLOSE_TIMEOUT)
-        self.writer.finish(frame)
-        if self.writer.held() and not self._secure:
-            self._behind = _soon(LATEST), self.writer.acknowledged()
+    # --- the transport --------------------------------------------------------------------------------
 
-    def _fail(self, error: FrameError) -> None:
-        """The peer broke the protocol: say so, read on without looking until it has gone."""
-        if self.state is SocketState.OPEN:
-            self._close_with(frames.build_close(error.code, error.reason))
-            self._inbox.end({"type": "websocket.disconnect", "code": error.code, "reason": error.reason})
-        # A close with unread bytes would be a TCP reset, which can overtake the close frame.
-        self.writer.notify_drained(self._half_close)
-
-    def _half_close(self) -> None:
-        if self.transport is not None and not self._secure:
-            self.transport.unregisterProducer()
-            self.transport.loseWriteConnection()
-
-    def _lose(self) -> None:
-        if self.transport is not None:
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
-
-    # --- Twisted --------------------------------------------------------------------------------------
-
-    def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
-        """Twisted: the transport is ours."""
-        self.transport = transport
-
-    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
-        """Twisted's; `makeConnection` has done it."""
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
-        """Twisted: bytes from the peer."""
-        self.heard = self._server.now
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer."""
+        self.received_at = self._host.now
         if not self._discarding:
             self._reader.feed(data)
             if not self._paused:
                 self._read()
 
-    def connectionLost(self, reason: Any = None) -> None:  # noqa: N802 - Twisted's name
-        """Twisted: the connection is gone. The application is told, and no reference to it is kept."""
+    def connection_lost(self) -> None:
+        """The connection is gone. The application is told, and no reference to the transport is kept."""
         if self.state >= SocketState.OPEN:
             self._log("disconnected")
         self.state = SocketState.CLOSED
         self.deadline = 0.0
-        self.transport = self._upgrade = None
+        self._transport = self._upgrade = None
         self._paused, self._discarding = False, True
         self._reader.clear()
         self.writer.lost()
-        self._inbox.end({"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""})
-        self._server.socket_lost(self)
-
-    # --- reading --------------------------------------------------------------------------------------
+        self._queue.end({"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""})
+        self._host.lost(self)
 
     def _read(self) -> None:
         """Handle whole frames until there are no more, or until the application is behind."""
-        inbox, reader = self._inbox, self._reader
+        queue, reader = self._queue, self._reader
         try:
-            while not inbox.full or self.state is not SocketState.OPEN:
+            # While closing, frames are read on although the queue is full: one of them is the peer's close.
+            while not queue.full or self.state is not SocketState.OPEN:
                 frame = reader.next()
                 if frame is None:
                     return
                 opcode, data = frame
-                if opcode >= frames.CLOSE:
-                    self._control(opcode, data)
-                elif self.state is SocketState.OPEN:
-                    inbox.put({"type": "websocket.receive", KEYS[opcode]: data}, len(data))
+                if opcode == frames.PING:
+                    self.writer.write(frames.build(frames.PONG, data))
+                elif opcode == frames.CLOSE:
+                    self._closed_by_peer(*data)
+                elif opcode != frames.PONG and self.state is SocketState.OPEN:
+                    queue.put({"type": "websocket.receive", KEYS[opcode]: data}, len(data))
         except FrameError as error:
             self._discarding = True
             reader.clear()
@@ -313,56 +287,125 @@ class WebSocket:
             asyncio.get_running_loop().call_soon(self._fail, error)
             return
         self._paused = True
-        self.transport.pauseProducing()
-
-    def _control(self, opcode: int, data: Any) -> None:
-        if opcode == frames.PING:
-            self.writer.write(frames.build(frames.PONG, data))
-        elif opcode == frames.CLOSE:
-            self._closed_by_peer(*data)
-
-    def _closed_by_peer(self, code: int, reason: str) -> None:
-        """A close frame: the peer's own, which is answered with its code, or its answer to ours."""
-        self._discarding = True
-        self._inbox.end({"type": "websocket.disconnect", "code": code, "reason": reason})
-        if self.state is SocketState.OPEN:
-            self._close_with(
-                frames.build(frames.CLOSE) if code == frames.NO_STATUS else frames.build_close(code, reason)
-            )
-        self._reader.clear()
-        self.writer.notify_drained(self._lose)
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def _resume(self) -> None:
         """The application has caught up: handle what was kept back, then read on."""
         self._paused = False
         self._read()
-        if not self._paused and self.transport is not None:
-            self.transport.resumeProducing()
+        if not self._paused and self._transport is not None:
+            self._transport.resume_reading()
 
-    def _unpause(self) -> None:
-        """Read again although the application is behind: only the answer to our close matters now."""
-        if self._paused and self.transport is not None:
-            self._resume()
+    # --- closing --------------------------------------------------------------------------------------
 
-    def _log(self, action: str) -> None:
-        if self._details is not None:
-            self._server.log_action("websocket", action, self._details)
+    def close(self, code: int, reason: str = "") -> None:
+        """Close from this side: 403 before accept, else the code. Raises ValueError for a wrong code."""
+        if self.state is SocketState.OPEN:
+            self._close_with(frames.build_close(code, reason))
+            # Only the answer to our close frame matters now, however far the application is behind.
+            if self._paused and self._transport is not None:
+                self._resume()
+        elif self.state is SocketState.HANDSHAKE and self._upgrade is not None and not self._denied:
+            self._upgrade.refuse(403, "Forbidden")
+            self._refused()
 
-    # --- heartbeat ------------------------------------------------------------------------------------
+    def abort(self) -> int:
+        """Drop the connection: at once, or soon where a close frame is on its way and the peer reads on.
 
-    def quiet(self, now: float, timeout: float) -> None:
-        """Nothing was heard for the ping interval: ask for a sign of life, give up when none comes.
+        Returns how many frames are thrown away.
+        """
+        thrown = self.writer.discard()
+        if self.state is not SocketState.CLOSING and self._transport is not None:
+            self.writer.open = False
+            self._transport.abort()
+        return thrown
+
+    def _close_with(self, frame: bytes) -> None:
+        self.state = SocketState.CLOSING
+        now = self._host.time()
+        self.deadline = now + CLOSE_TIMEOUT
+        self.writer.finish(frame)
+        if self.writer.held() and self._transport is not None:
+            self._behind = now + CLOSE_LIMIT, self._transport.acknowledged()
+
+    def _closed_by_peer(self, code: int, reason: str) -> None:
+        """Handle a close frame: the peer's own, which is answered with its code, or its answer to ours.
+
+        Both sides may send theirs at the same time. Each then takes the other's as the answer, and neither
+        sends a second one (RFC 6455, section 5.5.1).
+        """
+        self._discarding = True
+        self._queue.end({"type": "websocket.disconnect", "code": code, "reason": reason})
+        if self.state is SocketState.OPEN:
+            self._close_with(
+                frames.build(frames.CLOSE) if code == frames.NO_STATUS else frames.build_close(code, reason)
+            )
+        self._reader.clear()
+        self.writer.notify_drained(self._end)
+
+    def _end(self) -> None:
+        """Both close frames are on their way: the server closes first (section 7.1.1)."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _fail(self, error: FrameError) -> None:
+        """The peer broke the protocol: tell it the code, then read on and discard until it has gone."""
+        if self.state is SocketState.OPEN:
+            self._close_with(frames.build_close(error.code, error.reason))
+            self._queue.end({"type": "websocket.disconnect", "code": error.code, "reason": error.reason})
+        # A close with unread bytes would be a TCP reset, which can overtake the close frame.
+        self.writer.notify_drained(self._half_close)
+
+    def _half_close(self) -> None:
+        if self._transport is not None:
+            self._transport.half_close()
+
+    # --- the heartbeat --------------------------------------------------------------------------------
+
+    def check_alive(self, now: float, timeout: float) -> None:
+        """Ping a peer from which nothing has come for the ping interval; drop it when no answer comes.
 
         While reading is paused a pong cannot be seen; then only a failing write finds a dead peer.
         """
-        if self.pinged > self.heard and not self._paused:
-            if now - self.pinged >= timeout:
+        if self.pinged_at > self.received_at and not self._paused:
+            if now - self.pinged_at >= timeout and self._transport is not None:
                 self.writer.open = False
-                self.transport.abortConnection()
-        elif now - self.pinged >= timeout:
-            self.pinged = now
+                self._transport.abort()
+        elif now - self.pinged_at >= timeout:
+            self.pinged_at = now
             self.writer.write(PING)
 
+    def deadline_passed(self) -> None:
+        """No answer to the handshake, or to the close frame, has come in time."""
+        self.deadline = 0.0
+        if self.state is SocketState.HANDSHAKE:
+            logger.warning("an application took too long to accept a WebSocket")
+            if self._upgrade is not None and not self._denied:
+                self._upgrade.refuse(503, "No answer from the application", [(b"retry-after", b"5")])
+            self._refused()
+        elif self._transport is not None:
+            self._end_or_wait(self._transport)
 
-def _soon(seconds: float) -> float:
-    return asyncio.get_running_loop().time() + seconds
+    def _end_or_wait(self, transport: Transport) -> None:
+        """End in order once the kernel has the close frame; wait for a peer that reads on, up to a limit.
+
+        A reset throws away what the kernel has not sent, and can overtake the close frame. So a peer that
+        still acknowledges bytes gets more time: it is slow, and will come to the close frame.
+        """
+        latest, before = self._behind
+        now = self._host.time()
+        reads_on = transport.acknowledged() > before and now < latest
+        if reads_on:
+            self.writer.push()
+        if not self.writer.held():
+            transport.end()
+        elif reads_on:
+            self._behind = latest, transport.acknowledged()
+            self.deadline = now + CLOSE_TIMEOUT
+        else:
+            transport.abort()
+
+    def _log(self, action: str) -> None:
+        if self._details is not None:
+            self._host.log_action("websocket", action, self._details)

@@ -1,64 +1,57 @@
-"""The frame writer: whole frames straight to the kernel, what it does not take into a buffer that is counted.
+"""The frame writers: whole frames go to the kernel, and what it does not take into a buffer that is counted.
 
-Offered to applications as `scope["extensions"]["switchboard.writer"]`. Everything that leaves an accepted
-socket goes through its writer, so it knows what is held without reading Twisted's private buffers: while
-something is held it is the transport's producer, and the transport asks it for more when it has run dry.
+A writer is offered to applications as `scope["extensions"]["switchboard.writer"]`. Everything that leaves an
+accepted socket goes through its writer, so it knows what is held without reading a transport's private
+buffers: it hands the transport one chunk at a time, and the next one when the transport asks for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
-
-from twisted.internet.interfaces import IPullProducer, IPushProducer
-from zope.interface import implementer
+from typing import Final, Generic, Protocol, TypeVar
 
 from switchboard_server import frames
-
-if TYPE_CHECKING:
-    from switchboard_server.websocket import WebSocket
+from switchboard_server.transport import SocketTransport, Transport
 
 EXTENSION: Final = "switchboard.writer"
 CHUNK: Final = 64 * 1024
-"""Bytes handed to the transport at a time, or one larger write; the rest can still be thrown away."""
+"""Bytes handed to the transport at a time, or one larger write. A chunk that has
+been handed over can no longer be thrown away, so this bounds what a slow peer still gets after `abort`."""
 
-BYTES_ACKED: Final = 120
-"""Where `tcpi_bytes_acked`, 8 bytes, stands in `struct tcp_info` since Linux 4.1."""
+T = TypeVar("T", bound=Transport)
 
 
-@implementer(IPullProducer)
-class TransportWriter:
-    """TransportWriter of one socket over plain TCP or a Unix socket."""
+class Owner(Protocol):
+    """The WebSocket as its writer sees it."""
 
-    __slots__ = (
-        "_drained",
-        "_handed",
-        "_held",
-        "_last",
-        "_send",
-        "_socket",
-        "_transport",
-        "_waiting",
-        "open",
-    )
+    def close(self, code: int, reason: str = "") -> None:
+        """Close with a close frame. Raises ValueError for a code RFC 6455 does not allow."""
 
-    def __init__(self, owner: WebSocket) -> None:
+    def abort(self) -> int:
+        """Drop the connection; how many frames are thrown away."""
+
+
+class FrameWriter(Generic[T]):
+    """The writer of one WebSocket; subclasses differ in how bytes reach the kernel."""
+
+    __slots__ = ("_drained", "_handed", "_held", "_last", "_owner", "_transport", "_waiting", "open")
+
+    def __init__(self, owner: Owner) -> None:
         self.open = False
         """True between accept and the first close frame or the loss of the connection."""
-        self._socket: WebSocket | None = owner
-        self._transport: Any = None
-        self._send: Callable[[bytes], int] | None = None
+        self._owner: Owner | None = owner
+        self._transport: T | None = None
         self._waiting: deque[bytes] | None = None
+        """Frames not yet handed to the transport, each entry beginning and ending where a frame does."""
         self._held = 0
         self._handed = 0
+        """Part of `_held` that the transport has and may not have given to the kernel yet."""
         self._last: bytes | None = None
         self._drained: list[Callable[[], None]] | None = None
 
-    # --- what an application may call -----------------------------------------------------------------
+    # --- called by an application ---------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Send whole frames, one or many joined; nothing happens after the close frame or the loss."""
@@ -80,8 +73,8 @@ class TransportWriter:
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame behind what is held. Raises ValueError for a code RFC 6455 does not allow."""
-        if self._socket is not None:
-            self._socket.close(code, reason)
+        if self._owner is not None:
+            self._owner.close(code, reason)
 
     def abort(self) -> int:
         """Drop the connection of a peer that does not read; how many frames are thrown away.
@@ -89,16 +82,13 @@ class TransportWriter:
         After `close` the frames that have not been begun are thrown away, so that the close frame is next,
         and the connection is dropped shortly after, unless the peer reads on; else it is dropped now.
         """
-        return 0 if self._socket is None else self._socket.abort()
+        return 0 if self._owner is None else self._owner.abort()
 
-    # --- what the socket calls ------------------------------------------------------------------------
+    # --- called by the WebSocket ----------------------------------------------------------------------
 
-    def start(self, transport: Any, response: bytes) -> None:
+    def start(self, transport: T, response: bytes) -> None:
         """Take over the transport; `response` goes out behind what it may still hold, frames behind that."""
-        self._transport = transport
-        self._send = transport.getHandle().send
-        self.open = True
-        self._hold(response)
+        raise NotImplementedError
 
     def finish(self, frame: bytes) -> None:
         """Send the close frame, the last."""
@@ -117,73 +107,19 @@ class TransportWriter:
         return sum(map(frames.count, thrown)) - len(kept)
 
     def push(self) -> None:
-        """Offer what is held again. The kernel asks for more only when a third of its buffer is free."""
-        before = 0
-        while self._held and self._held != before:
-            before = self._held
-            self._transport.doWrite()
-
-    def acknowledged(self) -> int:
-        """Bytes that the peer's kernel has taken so far (`linux/tcp.h`); 0 where ours does not tell."""
-        if not hasattr(socket, "TCP_INFO"):
-            return 0
-        try:
-            info = self._transport.getHandle().getsockopt(
-                socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8
-            )
-        except OSError:
-            return 0
-        return int(struct.unpack_from("Q", info, BYTES_ACKED)[0]) if len(info) == BYTES_ACKED + 8 else 0
+        """Offer the kernel what is held once more, where that can be done."""
 
     def lost(self) -> None:
         """The connection is gone: forget everything."""
         self.open = False
-        self._socket = self._transport = self._send = self._waiting = self._last = None
+        self._owner = self._transport = self._waiting = self._last = None
         self._held = self._handed = 0
         self._call_drained()
-
-    # --- Twisted's pull producer ----------------------------------------------------------------------
-
-    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """The transport holds nothing: give it the next chunk, or go back to direct writes."""
-        self._held -= self._handed
-        self._handed = 0
-        if self._waiting:
-            chunk = self._next_chunk()
-            self._handed = len(chunk)
-            self._transport.write(chunk)
-        elif self._transport is not None:
-            self._waiting = None
-            self._transport.unregisterProducer()
-            self._call_drained()
-
-    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """The transport is gone; the socket is told by `connectionLost`."""
 
     # --------------------------------------------------------------------------------------------------
 
     def _put(self, data: bytes) -> None:
-        if self._waiting is not None:
-            self._held += len(data)
-            self._waiting.append(data)
-            return
-        assert self._send is not None
-        try:
-            sent = self._send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.open = False
-            self._transport.abortConnection()
-            return
-        if sent < len(data):
-            self._hold(data[sent:])
-
-    def _hold(self, data: bytes) -> None:
-        """Begin to hold. Registering has the transport ask for the first chunk at once."""
-        self._held = len(data)
-        self._waiting = deque([data])
-        self._transport.registerProducer(self, False)
+        raise NotImplementedError
 
     def _next_chunk(self) -> bytes:
         """About CHUNK bytes, ending where a frame ends."""
@@ -201,30 +137,101 @@ class TransportWriter:
             callback()
 
 
-@implementer(IPushProducer)
-class BufferedWriter(TransportWriter):
-    """TransportWriter over a transport without a socket of its own to write to: TLS.
+class SocketWriter(FrameWriter[SocketTransport]):
+    """The writer over plain TCP or a Unix socket: a write is one system call while nothing is held.
 
-    Bytes go through `transport.write` until it says that it is full. What its buffer holds below that
-    mark (64 KiB in Twisted) is not counted.
+    `_waiting` is None while nothing is held. Only then frames go to the kernel directly: at any other time
+    they would overtake what the transport has.
+    """
+
+    __slots__ = ("_send",)
+
+    def __init__(self, owner: Owner) -> None:
+        super().__init__(owner)
+        self._send: Callable[[bytes], int] | None = None
+
+    def start(self, transport: SocketTransport, response: bytes) -> None:
+        """Take over the transport and hold the response, since the transport may hold older bytes."""
+        self._transport = transport
+        self._send = transport.send
+        self.open = True
+        self._hold(response)
+
+    def push(self) -> None:
+        """Offer the kernel what is held again. It asks for more only when a third of its buffer is free."""
+        before = 0
+        while self._held and self._held != before and self._transport is not None:
+            before = self._held
+            self._transport.flush()
+
+    def lost(self) -> None:
+        """The connection is gone: forget everything."""
+        self._send = None
+        super().lost()
+
+    def _put(self, data: bytes) -> None:
+        if self._waiting is not None:
+            self._held += len(data)
+            self._waiting.append(data)
+            return
+        assert self._send is not None
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.open = False
+            assert self._transport is not None
+            self._transport.abort()
+            return
+        if sent < len(data):
+            self._hold(data[sent:])
+
+    def _hold(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._held = len(data)
+        self._waiting = deque([data])
+        self._transport.start_asking(self._hand_on)
+
+    def _hand_on(self) -> None:
+        """The transport has nothing left: give it the next chunk, or go back to direct writes."""
+        self._held -= self._handed
+        self._handed = 0
+        if self._transport is None:
+            return
+        if self._waiting:
+            chunk = self._next_chunk()
+            self._handed = len(chunk)
+            self._transport.write(chunk)
+        else:
+            self._waiting = None
+            self._transport.stop_asking()
+            self._call_drained()
+
+
+class BufferedWriter(FrameWriter[Transport]):
+    """The writer over a transport without a socket of its own to write to: TLS.
+
+    Bytes go through `transport.write` until it says that it is full. Its buffer below that mark (64 KiB in
+    Twisted) is not counted.
     """
 
     __slots__ = ("_paused",)
 
-    def start(self, transport: Any, response: bytes) -> None:
-        """Take over the transport and stay its producer."""
+    def start(self, transport: Transport, response: bytes) -> None:
+        """Take over the transport, and follow its `pause_writing` and `resume_writing` until the end."""
         self._transport = transport
         self._paused = False
         self.open = True
         self._waiting = deque()
-        transport.registerProducer(self, True)
+        transport.control_flow(self)
         self._put(response)
 
-    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+    def pause_writing(self) -> None:
         """The transport is full."""
         self._paused = True
 
-    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+    def resume_writing(self) -> None:
         """The transport has room again."""
         self._paused = False
         self._held -= self._handed
@@ -244,6 +251,7 @@ class BufferedWriter(TransportWriter):
 
     def _hand(self, data: bytes) -> None:
         """Give the transport bytes that are counted as held; they stay so while it is full."""
+        assert self._transport is not None
         self._transport.write(data)
         if self._paused:
             self._handed += len(data)

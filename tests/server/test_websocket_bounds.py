@@ -1,0 +1,179 @@
+"""Bounds of the WebSocket's state machine: what waits to be read or sent, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from switchboard_server.frames import BINARY, PING, PONG, TEXT
+from switchboard_server.receive_queue import MAX_BYTES, MAX_MESSAGES
+from switchboard_server.websocket import (
+    HIGH_WATER,
+    SocketLimits,
+)
+from tests.server.driven import LEFT, Driven, client_close, turn
+from tests.server.plain import client_frame
+
+pytestmark = pytest.mark.once
+
+
+# --- bounds -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "fits"), [(1, MAX_MESSAGES), (MAX_BYTES // 4, 4)])
+async def test_reading_pauses_while_the_application_is_behind(size: int, fits: int):
+    driven = Driven().opened()
+    frame = client_frame(BINARY, bytes(size))
+    driven.feed(frame * fits)
+    assert not driven.connection.reading()
+    driven.feed(frame)
+    assert driven.unread == len(frame)
+
+    for _ in range(fits // 2 - 1):
+        assert await driven.websocket.receive()
+    assert not driven.connection.reading(), "it goes on once half of the queue is free"
+    assert await driven.websocket.receive()
+    assert driven.connection.reading()
+    assert len(driven.received()) == fits // 2 + 1
+
+
+async def test_frames_behind_a_full_queue_are_kept_in_order():
+    driven = Driven().opened()
+    numbers = [str(number) for number in range(3 * MAX_MESSAGES)]
+    driven.feed(b"".join(client_frame(TEXT, number.encode()) for number in numbers))
+
+    assert driven.received() == numbers
+    assert driven.connection.reading()
+
+
+async def test_a_close_frame_behind_a_full_queue_is_seen_once_the_application_has_caught_up():
+    driven = Driven().opened()
+    driven.feed(client_frame(TEXT, b"x") * MAX_MESSAGES + client_close(1001))
+    assert driven.sent() == []
+
+    assert driven.received() == ["x"] * MAX_MESSAGES + [(1001, "")]
+    assert driven.close_codes() == [1001]
+
+
+async def test_a_close_from_this_side_reads_on_for_its_answer():
+    driven = Driven().opened()
+    driven.feed(client_frame(TEXT, b"x") * (MAX_MESSAGES + 5))
+    assert not driven.connection.reading()
+    driven.send(type="websocket.close", code=4000)
+    assert driven.connection.reading()
+
+    driven.feed(client_close(4000))
+    await turn()
+    assert driven.connection.calls == ["close"]
+    assert driven.received() == ["x"] * MAX_MESSAGES + [(4000, "")]
+
+
+async def test_what_was_received_is_kept_beyond_the_loss():
+    driven = Driven().opened()
+    driven.feed(client_frame(TEXT, b"x") * MAX_MESSAGES)
+    driven.websocket.connection_lost()
+
+    assert driven.received() == ["x"] * MAX_MESSAGES + [LEFT]
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("rescue", ["room", "loss"])
+async def test_a_send_waits_while_the_peer_is_far_behind(secure: bool, rescue: str):
+    driven = Driven(secure=secure).opened()
+    driven.connection.room = 0
+    sending = asyncio.create_task(
+        driven.websocket.send({"type": "websocket.send", "bytes": bytes(HIGH_WATER + 1)})
+    )
+    await turn()
+    assert not sending.done()
+
+    if rescue == "room":
+        driven.connection.make_room(2**20)
+    else:
+        driven.websocket.connection_lost()
+    await turn()
+    assert sending.done()
+    assert driven.websocket.writer.held() == 0
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_frames_keep_their_order_however_little_the_kernel_takes(secure: bool):
+    driven = Driven(secure=secure).opened()
+    driven.connection.room = 0
+    sent = [bytes([number]) * 700 for number in range(100)]
+    for data in sent:
+        driven.connection.make_room(number % 3 if (number := data[0]) else 1)
+        driven.send(type="websocket.send", bytes=data)
+    while driven.websocket.writer.held():
+        driven.connection.make_room(333)
+    driven.send(type="websocket.send", text="direct again")
+    driven.connection.make_room(2**20)
+
+    assert driven.sent() == [*((BINARY, data) for data in sent), (TEXT, b"direct again")]
+
+
+async def test_a_write_to_a_lost_connection_resets_it():
+    driven = Driven().opened()
+    driven.connection.broken = True
+    driven.send(type="websocket.send", text="x")
+    driven.send(type="websocket.send", text="y")
+
+    assert driven.connection.calls == ["abort"]
+
+
+# --- time -------------------------------------------------------------------------------------------------
+
+PINGED = SocketLimits(ping_interval=20, ping_timeout=30, lifetime=-1)
+
+
+async def test_a_silent_peer_is_pinged_and_its_pong_is_enough():
+    driven = Driven(PINGED).opened()
+    driven.pass_time(19.9)
+    assert driven.sent() == []
+    driven.pass_time(0.1)
+    assert driven.sent() == [(PING, b"")]
+
+    driven.now += 29.9
+    driven.feed(client_frame(PONG))
+    driven.pass_time(0.1)
+    assert driven.connection.calls == []
+    driven.pass_time(20)
+    assert driven.sent() == [(PING, b"")] * 2
+
+
+async def test_a_peer_that_does_not_answer_its_ping_is_dropped():
+    driven = Driven(PINGED).opened()
+    driven.pass_time(20)
+    driven.pass_time(29.9)
+    assert driven.connection.calls == []
+    driven.pass_time(0.1)
+
+    assert driven.connection.calls == ["abort"]
+    assert driven.sent() == [(PING, b"")]
+
+
+async def test_while_reading_is_paused_a_missing_pong_means_nothing():
+    driven = Driven(PINGED).opened()
+    driven.feed(client_frame(TEXT, b"x") * MAX_MESSAGES)
+    for _ in range(10):
+        driven.pass_time(30)
+
+    assert driven.connection.calls == []
+    assert driven.sent() == [(PING, b"")] * 10
+
+
+async def test_without_an_interval_nobody_is_pinged():
+    driven = Driven(SocketLimits(ping_interval=0, lifetime=-1)).opened()
+    driven.pass_time(10**6)
+
+    assert driven.sent() == []
+
+
+async def test_a_socket_that_is_too_old_is_closed_with_1000():
+    driven = Driven(SocketLimits(ping_interval=0, lifetime=100)).opened()
+    driven.pass_time(99)
+    assert driven.sent() == []
+    driven.pass_time(1)
+
+    assert driven.close_codes() == [1000]
