@@ -3,11 +3,13 @@
 | name | is |
 |---|---|
 | `publish`, `publish_sync` | send a message to addresses of any protocol |
-| `walker` | makes a function a walker of the events protocol |
+| `walker`, `RootId` | make a function a walker of the events protocol, and type a field that is a user |
+| `report`, `current`, `node` | inside a walker: answer, see who calls and where, find nodes |
 | `notify_users`, `notify_channels`, `notify_clients`, `notify_self` | send to its clients |
 | `on_message`, `on_request`, `Context`, `RequestDenied` | handlers of the requests protocol |
 | `connection` | a client of the requests protocol, on any worker |
-| `Protocol`, `Consumer`, `Refused` | make a protocol of your own |
+| `Protocol`, `Consumer`, `Refused`, `Refusal` | make a protocol of your own |
+| `Publication`, `MESSAGE` | encode a message for its clients |
 | `AddressKind`, `AddressError`, `make_address` | give it addresses |
 
 Names are imported when they are first used, so that this module can be imported before Django is set up.
@@ -22,26 +24,36 @@ if TYPE_CHECKING:
     from routing_app.core.access.admission import Refused
     from routing_app.core.address import AddressError, AddressKind
     from routing_app.core.address import make as make_address
+    from routing_app.core.codes import Refusal
     from routing_app.core.consumer import Consumer
+    from routing_app.core.delivery.publication import MESSAGE, Publication
     from routing_app.core.protocol import Protocol
     from routing_app.core.publishing import publish, publish_sync
+    from routing_app.events.nodes import node
     from routing_app.events.notifier import notify_channels, notify_clients, notify_self, notify_users
-    from routing_app.events.walkers import walker
+    from routing_app.events.walker_context import current, report
+    from routing_app.events.walkers import RootId, walker
     from routing_app.requests.context import Context
     from routing_app.requests.errors import RequestDenied
     from routing_app.requests.handlers import on_message, on_request
     from routing_app.requests.remote import connection
 
 __all__ = [
+    "MESSAGE",
     "AddressError",
     "AddressKind",
     "Consumer",
     "Context",
     "Protocol",
+    "Publication",
+    "Refusal",
     "Refused",
     "RequestDenied",
+    "RootId",
     "connection",
+    "current",
     "make_address",
+    "node",
     "notify_channels",
     "notify_clients",
     "notify_self",
@@ -50,20 +62,29 @@ __all__ = [
     "on_request",
     "publish",
     "publish_sync",
+    "report",
     "walker",
 ]
 
 _NOTIFIER: Final = "routing_app.events.notifier"
+_PUBLICATION: Final = "routing_app.core.delivery.publication"
+_CONTEXT: Final = "routing_app.events.walker_context"
 _HOMES: Final = {
+    "MESSAGE": (_PUBLICATION, "MESSAGE"),
     "AddressError": ("routing_app.core.address", "AddressError"),
     "AddressKind": ("routing_app.core.address", "AddressKind"),
     "Consumer": ("routing_app.core.consumer", "Consumer"),
     "Context": ("routing_app.requests.context", "Context"),
     "Protocol": ("routing_app.core.protocol", "Protocol"),
+    "Publication": (_PUBLICATION, "Publication"),
+    "Refusal": ("routing_app.core.codes", "Refusal"),
     "Refused": ("routing_app.core.access.admission", "Refused"),
     "RequestDenied": ("routing_app.requests.errors", "RequestDenied"),
+    "RootId": ("routing_app.events.walkers", "RootId"),
     "connection": ("routing_app.requests.remote", "connection"),
+    "current": (_CONTEXT, "current"),
     "make_address": ("routing_app.core.address", "make"),
+    "node": ("routing_app.events.nodes", "node"),
     "notify_channels": (_NOTIFIER, "notify_channels"),
     "notify_clients": (_NOTIFIER, "notify_clients"),
     "notify_self": (_NOTIFIER, "notify_self"),
@@ -72,6 +93,7 @@ _HOMES: Final = {
     "on_request": ("routing_app.requests.handlers", "on_request"),
     "publish": ("routing_app.core.publishing", "publish"),
     "publish_sync": ("routing_app.core.publishing", "publish_sync"),
+    "report": (_CONTEXT, "report"),
     "walker": ("routing_app.events.walkers", "walker"),
 }
 """Public name -> the module that has it, and its name there."""

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from routing_app.events.walkers import (
+from switchboard import (
     RootId,
     current,
     notify_channels,

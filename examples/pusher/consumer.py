@@ -7,9 +7,7 @@ from typing import Any, ClassVar, Final
 
 from examples.pusher import wire
 from examples.pusher.wire import PusherEvent
-from routing_app.core.codes import Refusal
-from routing_app.core.delivery.publication import MESSAGE, Publication
-from switchboard import Consumer, make_address
+from switchboard import MESSAGE, Consumer, Publication, Refusal, make_address
 
 ACTIVITY_SECONDS: Final = 120
 """Silence after which a client pings."""

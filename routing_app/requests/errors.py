@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from routing_app.requests.wire import Answer
+from .wire import Answer
 
 
 class RequestsFailure(Exception):
-    """Every error below; malformed frames have their own (`wire.RequestWireError`)."""
+    """The base of the errors of requests and answers; a malformed frame has its own (`wire`)."""
 
 
 class RequestError(RequestsFailure):

@@ -22,6 +22,7 @@ WIRE = "wire.py is pure"
 VALUES = "The core's own values are pure"
 NO_DJANGO = "The server needs no Django"
 NO_TWISTED = "A WebSocket needs no Twisted"
+PUBLIC = "An example imports the public names"
 NO_TESTS = "The server does not import its tests"
 
 # (contract, file that gets the import, the import)
@@ -49,6 +50,7 @@ VIOLATIONS = [
     (NO_DJANGO, "switchboard_server/oops.py", "from routing_app.core import codes"),
     (NO_TWISTED, "switchboard_server/websocket.py", "from switchboard_server import server"),
     (NO_TWISTED, "switchboard_server/writer.py", "from twisted.internet import reactor"),
+    (PUBLIC, "examples/oops.py", "from routing_app.core import codes"),
     (NO_TESTS, "broker_project/oops.py", "from tests.services import ports"),
 ]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from switchboard_client.wire import Answer
+from .wire import Answer
 
 
 class RequestsFailure(Exception):
-    """The base of the errors of requests and answers."""
+    """The base of the errors of requests and answers; a malformed frame has its own (`wire`)."""
 
 
 class RequestError(RequestsFailure):
