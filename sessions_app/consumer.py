@@ -25,7 +25,7 @@ from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
 from sessions_app import service, wire
 from sessions_app.commands import Unbind
-from sessions_app.coordinator import ALIVE, Coordinator
+from sessions_app.coordinator import Coordinator
 from sessions_app.heartbeat import PlayerHeartbeat
 from sessions_app.session_tokens import BadToken, SessionToken, read
 from sessions_app.store import AccountKey
@@ -115,7 +115,7 @@ class SessionConsumer(Consumer):
         elif action is Action.FINISHED:
             await self._finished()
         elif self.bound_to is not None:
-            self._pong()
+            self._pulse.pong()
 
     async def _requested(self) -> None:
         if self.bound_to is not None:
@@ -157,21 +157,12 @@ class SessionConsumer(Consumer):
 
     # --- liveness ----------------------------------------------------------------------------------------
 
-    def ping(self, asker: str = "") -> None:
+    def ping(self) -> asyncio.Future[None]:
         """Coordinator: somebody wants to know whether the player answers."""
-        if self._pulse.ask(asker) and asker:
-            self._board.tell(asker, ALIVE, self.connection.id)
-
-    def owes(self, asker: str) -> bool:
-        """Coordinator: the player has not answered that worker."""
-        return self._pulse.owes(asker)
+        return self._pulse.ask()
 
     def _send_ping(self) -> None:
         self.connection.send(wire.PING)
-
-    def _pong(self) -> None:
-        for asker in self._pulse.pong():
-            self._board.tell(asker, ALIVE, self.connection.id)
 
     def _player_is_dead(self) -> None:
         """PlayerHeartbeat: the player has not answered for long: its slot is free."""

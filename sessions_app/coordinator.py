@@ -1,45 +1,45 @@
-"""One process's part of session control: its sockets, its commands on their way, and news of others.
+"""One process's part of session control: its sockets, its commands on their way, and what others ask of it.
 
-Processes talk through the hub with three events of this line that never reach a player by themselves.
+Two events of the hub, which never reach a player by themselves, are for whatever worker has the socket. A
+probe at a limit is a call of the worker that has it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from django.conf import settings
 
+from routing_app.core.address import worker_of
+from routing_app.core.cluster.calls import CallError, Incoming
 from routing_app.core.codes import BY_CODE, UNAVAILABLE, Close
 from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker, current_worker
-from sessions_app.store import AccountKey, StoreCommand, StoreEntry, post
+from sessions_app.store import StoreCommand, StoreEntry, post
 from sessions_app.timers import TICK_SECONDS, Timers
 from sessions_app.wire import TERMINATE
 
 logger = logging.getLogger(__name__)
 
 PING: Final = "sessions.ping"
-"""To a customer's address: every bound socket asks its player. The message is the id of the worker that wants
-to know, "" when nobody waits."""
-ALIVE: Final = "sessions.alive"
-"""To `worker:<id>`, which wants to know: the message is the id of a connection whose player has answered."""
-SILENT: Final = "sessions.silent"
-"""To the same: the message is a list of connections whose players had SESSIONS_PROBE_SECONDS, and have
-neither answered nor left."""
+"""To a customer's address: every bound socket asks its player for a PONG. The message is None."""
+PROBE: Final = "sessions.probe"
+"""The call that asks a worker for silent players: connection ids -> those of them that are silent."""
 END: Final = "sessions.end"
 """To `connection:<id>`: send a last frame and close. The message is `[text, close code]`."""
 
 PATIENCE_SECONDS: Final = 5.0
 """Longest wait for the database, until an answer is that it is out."""
 ON_ITS_WAY_SECONDS: Final = 1.0
-"""How long the word of a worker may take to the one that wants to know."""
+"""How long a probe and its answer may be under way between two workers."""
 APART_SECONDS: Final = 0.025
 """From the start of one transaction to the next, at least: a create is cheap where a few share one."""
 
@@ -51,11 +51,8 @@ class PlayerSocket(Protocol):
     def bound_to(self) -> UUID | None:
         """The session it is bound to."""
 
-    def ping(self, asker: str = "") -> None:
-        """Ask the player for a PONG, and tell the worker `asker` when it has come."""
-
-    def owes(self, asker: str) -> bool:
-        """Whether the player was asked for that worker, and has not answered."""
+    def ping(self) -> asyncio.Future[None]:
+        """Ask the player for a PONG; done when it has come, or the socket is bound no longer."""
 
     def end(self, text: str, close: Close) -> None:
         """Say a last word and close."""
@@ -74,15 +71,11 @@ class Coordinator:
     """Times the PINGs of all sockets."""
     stopped: set[str] = field(default_factory=set)
     """Connections that were stopped because the lease was about to lapse: their rows are still to end."""
-    _questions: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
-    """Does the player of a connection live? False only on the word of the worker that has it."""
 
     def __post_init__(self) -> None:
-        hub = self.worker.hub
-        hub.on(PING, self._ping)
-        hub.on(ALIVE, self._alive)
-        hub.on(SILENT, self._silent)
-        hub.on(END, self._end)
+        self.worker.hub.on(PING, self._ping)
+        self.worker.hub.on(END, self._end)
+        self.worker.calls.serve(PROBE, self._serve_probe)
 
     async def run(self, command: StoreCommand) -> Any:
         """Apply a command; its outcome, after the commit.
@@ -124,68 +117,55 @@ class Coordinator:
         for socket in bound.values():
             socket.end(TERMINATE, UNAVAILABLE)
 
-    async def silent(self, key: AccountKey, connections: Collection[str]) -> set[str]:
-        """Ask a customer's players; those of `connections` whose worker says that they are silent.
+    async def probe(self, connections: Iterable[str]) -> set[str]:
+        """Ask the players of connections on any worker; those whose worker says that they are silent.
 
-        Whose worker says nothing is not: the worker, or the channel layer, may be out, or the connection has
-        ended and the session is in its grace, whether that is written yet or not.
+        A worker that does not answer in time, fails or is gone proves nothing: its players are not silent.
+        Raises LayerUnavailable.
         """
-        loop = asyncio.get_running_loop()
-        new = {id: loop.create_future() for id in connections if id not in self._questions}
-        self._questions.update(new)
-        questions = {id: self._questions[id] for id in connections}
-        if new:
-            await publish((key.address,), self.worker.id, event=PING)
+        by_worker = defaultdict(list)
+        for id in connections:
+            by_worker[worker_of(id)].append(id)
+        answers = await asyncio.gather(*[self._probe_on(worker, ids) for worker, ids in by_worker.items()])
+        return {id for answer in answers for id in answer}
+
+    async def _probe_on(self, worker_id: str, connections: list[str]) -> list[str]:
+        if worker_id == self.worker.id:
+            return await self._probe_here(connections)
         patience = settings.SESSIONS_PROBE_SECONDS + ON_ITS_WAY_SECONDS
-        await asyncio.wait(questions.values(), timeout=patience)
-        for id in new:
-            self._questions.pop(id, None)
-        return {id for id, alive in questions.items() if alive.done() and not alive.result()}
+        try:
+            silent: list[str] = await self.worker.calls.call(worker_id, PROBE, connections, patience)
+        except (CallError, TimeoutError):
+            return []
+        return silent
+
+    async def _serve_probe(self, call: Incoming) -> list[str]:
+        return await self._probe_here(call.payload)
+
+    async def _probe_here(self, connections: Iterable[str]) -> list[str]:
+        """Connections of this worker whose players had SESSIONS_PROBE_SECONDS, have not answered, and are
+        still bound; a connection that has ended, written yet or not, leaves its session in the grace."""
+        bound = {id: socket for id in connections if (socket := self.sockets.get(id)) and socket.bound_to}
+        answers = {id: socket.ping() for id, socket in bound.items()}
+        # The time is over after the first wait. Where this process was busy then, PONGs that have arrived in
+        # time are still unread; the event loop reads them during the second.
+        for seconds in (settings.SESSIONS_PROBE_SECONDS, TICK_SECONDS):
+            due = [answer for answer in answers.values() if not answer.done()]
+            if not due:
+                return []
+            await asyncio.wait(due, timeout=seconds)
+        here = [id for id, socket in bound.items() if self.sockets.get(id) is socket and socket.bound_to]
+        return [id for id in here if not answers[id].done()]
 
     def _ping(self, publication: Publication) -> int:
-        asker = publication.message
-        bound = [
-            (connection.id, socket)
-            for address in publication.addresses
-            for connection in self.worker.hub.members(address)
-            if (socket := self.sockets.get(connection.id)) and socket.bound_to
+        connections = [
+            connection for address in publication.addresses for connection in self.worker.hub.members(address)
         ]
-        for _, socket in bound:
-            socket.ping(asker)
-        asked = [id for id, socket in bound if asker and socket.owes(asker)]
-        if asked:
-            self.wheel.call_later(settings.SESSIONS_PROBE_SECONDS, lambda: self._judge(asked, asker))
+        sockets = [self.sockets.get(connection.id) for connection in connections]
+        bound = [socket for socket in sockets if socket is not None and socket.bound_to]
+        for socket in bound:
+            socket.ping()
         return len(bound)
-
-    def _judge(self, asked: Sequence[str], asker: str) -> None:
-        """Their time is over. What has come in meanwhile is read first, should this process have been
-        busy."""
-
-        def tell() -> None:
-            here = [(id, self.sockets.get(id)) for id in asked]
-            silent = [id for id, socket in here if socket and socket.bound_to and socket.owes(asker)]
-            if silent:
-                self.tell(asker, SILENT, silent)
-
-        self.wheel.call_later(TICK_SECONDS, tell)
-
-    def tell(self, worker_id: str, event: str, message: Any) -> None:
-        """Send an event to one worker."""
-        publication = Publication((f"worker:{worker_id}",), message, event=event)
-        self.worker.spawn(self.worker.hub.publish(publication))
-
-    def _alive(self, publication: Publication) -> int:
-        return self._answer([publication.message], True)
-
-    def _silent(self, publication: Publication) -> int:
-        return self._answer(publication.message, False)
-
-    def _answer(self, connections: Iterable[str], alive: bool) -> int:
-        answered = [self._questions.pop(id) for id in connections if id in self._questions]
-        for question in answered:
-            if not question.done():
-                question.set_result(alive)
-        return len(answered)
 
     def _end(self, publication: Publication) -> int:
         text, code = publication.message

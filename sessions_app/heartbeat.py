@@ -1,4 +1,4 @@
-"""The heartbeat of one bound player: PING now and then, and who wants to know about the PONG."""
+"""The heartbeat of one bound player: a PING now and then, and its PONG for those who wait for it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ APART_SECONDS: Final = 1.0
 class PlayerHeartbeat:
     """Times PINGs: one every SESSIONS_PING_SECONDS, each to be answered within SESSIONS_PONG_SECONDS."""
 
-    __slots__ = ("_askers", "_dead", "_misses", "_open", "_send", "_sent_at", "_timer", "_wheel")
+    __slots__ = ("_answer", "_dead", "_misses", "_open", "_send", "_sent_at", "_timer", "_wheel")
 
     def __init__(self, wheel: Timers, send: Callable[[], None], dead: Callable[[], None]) -> None:
         self._wheel = wheel
         self._send = send
         self._dead = dead
-        self._askers: set[str] = set()
+        self._answer: asyncio.Future[None] | None = None
         self._misses = 0
         self._open = False
         self._sent_at = float("-inf")
@@ -37,35 +37,38 @@ class PlayerHeartbeat:
         self._wait(settings.SESSIONS_PING_SECONDS * random.uniform(0.5, 1), self._beat)  # noqa: S311
 
     def stop(self) -> None:
-        """End."""
+        """End; nobody waits for a PONG any longer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._answered()
 
-    def ask(self, asker: str = "") -> bool:
+    def ask(self) -> asyncio.Future[None]:
         """PING outside the turn, unless the last one is young: then its PONG counts for this one, too.
 
-        True when that PONG has come already; else `asker` is in the answer of the next `pong`.
+        Done when that PONG has come, or the heartbeat has stopped.
         """
-        young = asyncio.get_running_loop().time() - self._sent_at < APART_SECONDS
+        loop = asyncio.get_running_loop()
+        answer = self._answer or loop.create_future()
+        young = loop.time() - self._sent_at < APART_SECONDS
         if young and not self._open:
-            return True
-        if asker:
-            self._askers.add(asker)
+            answer.set_result(None)
+            return answer
+        self._answer = answer
         if not young:
             self._ping()
-        return False
+        return answer
 
-    def pong(self) -> set[str]:
-        """The player lives; who has asked."""
+    def pong(self) -> None:
+        """The player lives."""
         self._misses = 0
         self._open = False
-        askers, self._askers = self._askers, set()
-        return askers
+        self._answered()
 
-    def owes(self, asker: str) -> bool:
-        """Whether a PONG is still to come that `asker` waits for."""
-        return asker in self._askers
+    def _answered(self) -> None:
+        if self._answer is not None:
+            self._answer.set_result(None)
+            self._answer = None
 
     def _beat(self) -> None:
         self._ping()

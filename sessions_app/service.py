@@ -61,7 +61,7 @@ async def create(key: AccountKey, wanted: wire.Wanted, victims: Sequence[UUID] |
     if ask_first and isinstance(outcome, LimitReached):
         asked = {listing.id: listing.connection for listing in outcome.counted if listing.connection}
         if asked:
-            silent = await board.silent(key, asked.values())
+            silent = await board.probe(asked.values())
             gone = {id: connection for id, connection in asked.items() if connection in silent}
             outcome = await board.run(Create(key, wanted, taken, silent=gone))
             await _stop(gone.values(), wire.TERMINATE, SILENT)
@@ -75,7 +75,7 @@ async def _announce(key: AccountKey, granted: Granted) -> None:
     displaced = [listing.connection for listing in granted.ended if listing.connection]
     await _stop(displaced, wire.take_over(granted.session.stream.display_name), TAKEN_OVER)
     if granted.others:
-        await publish((key.address,), "", event=PING)
+        await publish((key.address,), None, event=PING)
 
 
 async def _stop(connections: Iterable[str], text: str, close: Close) -> None:

@@ -18,7 +18,7 @@ from routing_app.core.models import LEASE_SECONDS, Worker
 from routing_app.core.worker import current_worker, drop_worker
 from sessions_app import service
 from sessions_app.commands import Bind, Bound, Create, Granted, LimitReached
-from sessions_app.coordinator import ALIVE, Coordinator, current_board
+from sessions_app.coordinator import Coordinator, current_board
 from sessions_app.fencing import _overslept
 from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
 from sessions_app.store import AccountKey
@@ -41,20 +41,17 @@ class Stand:
         self.board = board
         self.bound_to: UUID | None = session
         self.answers = answers
-        self.askers: set[str] = set()
+        self.asked: asyncio.Future[None] | None = None
         self.ended: list[tuple[str, Close]] = []
         self.connection = Connection(
             new_id(worker.id), "sessions", Recorder(), worker.flusher, PLAIN, limits=Limits()
         )
 
-    def ping(self, asker: str = "") -> None:
+    def ping(self) -> asyncio.Future[None]:
+        self.asked = asyncio.get_running_loop().create_future()
         if self.answers:
-            self.board.tell(asker, ALIVE, self.connection.id)
-        else:
-            self.askers.add(asker)
-
-    def owes(self, asker: str) -> bool:
-        return asker in self.askers
+            self.asked.set_result(None)
+        return self.asked
 
     def end(self, text: str, close: Close) -> None:
         self.bound_to = None
@@ -178,7 +175,7 @@ async def test_a_player_whose_socket_ended_while_it_was_asked_is_not_silent(
     """The server threw it out, the end is not written yet, and the player is about to be back."""
     thrown_out, living = await bound(board), await bound(board, answers=True)
     asked = asyncio.ensure_future(service.create(ALICE, WANTED))
-    await until(lambda: thrown_out.askers)
+    await until(lambda: thrown_out.asked is not None)
     thrown_out.leave()
 
     assert isinstance(await asked, LimitReached)
@@ -195,6 +192,32 @@ async def test_a_player_that_is_silent_all_the_time_loses_its_slot(
     assert isinstance(await service.create(ALICE, WANTED), Granted)
     await until(lambda: silent.ended)
     assert living.ended == []
+
+
+async def test_a_player_of_a_worker_that_says_nothing_is_not_silent(
+    board: Coordinator, quick_probe: None
+) -> None:
+    """That worker may be out, or cut off from the channel layer; its lease decides about its players."""
+    elsewhere = Worker(id="0" * 16, host="h", pid=1, leased_at=(await query(reach.read)).witnessed)
+    await query(elsewhere.save)
+    unknown = [new_id(elsewhere.id), new_id(elsewhere.id)]
+    for connection in unknown:
+        granted = await board.run(Create(ALICE, WANTED))
+        assert isinstance(granted, Granted)
+        assert await board.run(Bind(ALICE, granted.session.id, connection, elsewhere.id)) == Bound("")
+
+    assert isinstance(await service.create(ALICE, WANTED), LimitReached)
+    assert await board.probe(unknown) == set()
+
+
+async def test_a_probe_ends_when_nobody_owes_an_answer(
+    board: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for SESSIONS_PROBE_SECONDS, which here no test would live to see."""
+    monkeypatch.setattr(settings, "SESSIONS_PROBE_SECONDS", 3600)
+    players = [await bound(board, answers=True) for _ in range(2)]
+
+    assert await board.probe([player.connection.id for player in players]) == set()
 
 
 def session_of(stand: Stand) -> UUID:
