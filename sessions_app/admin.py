@@ -6,18 +6,14 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import F, QuerySet
-from django.db.models.functions import Coalesce, Greatest
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from routing_app.core.synchronous import from_sync
 from sessions_app import service
 from sessions_app.models import Account, Limit, Publisher, PublisherKey, Session, SessionEvent
 from sessions_app.store import AccountKey
-
-_kill = from_sync(service.kill)
 
 
 class KeyForm(forms.ModelForm[PublisherKey]):
@@ -114,11 +110,8 @@ class SessionAdmin(WrittenByServer):
     actions = ("end_selected",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
-        """Live sessions. A bound one was seen when its worker last renewed its lease."""
-        vouched = Coalesce(F("worker__renewed_at"), F("seen_at"), F("created_at"))
-        seen = Greatest(vouched, Coalesce(F("seen_at"), F("created_at")))
-        rows = Session.objects.live().select_related("account__publisher", "worker")
-        return rows.annotate(last_seen_at=seen)
+        """Live sessions."""
+        return service.operators_view()
 
     def has_end_permission(self, request: HttpRequest) -> bool:
         """The right to change sessions is the right to end them."""
@@ -164,7 +157,7 @@ class SessionAdmin(WrittenByServer):
         """Free the slots; players that are connected are told to stop."""
         rows = queryset.values_list("account__publisher__name", "account__customer", "pk")
         doomed = [(AccountKey(publisher, customer), id) for publisher, customer, id in rows]
-        killed = _kill(doomed, request.user.get_username())
+        killed = service.kill_sync(doomed, request.user.get_username())
         messages.success(request, f"{killed} sessions ended.")
 
 

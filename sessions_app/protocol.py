@@ -9,6 +9,7 @@ from django.conf import settings
 from routing_app.core.address import AddressKind
 from routing_app.core.protocol import Protocol
 from sessions_app import fencing, openapi, sweep
+from sessions_app.api import SessionViewSet
 from sessions_app.consumer import NoFreeMessages, SessionConsumer
 from sessions_app.coordinator import Coordinator
 from sessions_app.urls import urlpatterns
@@ -29,6 +30,7 @@ class Sessions(Protocol):
     addresses: ClassVar = dict.fromkeys(("customer", "session"), AddressKind(publish=False, subscribe=False))
     encoder = NoFreeMessages()
     keep_rows_seconds = settings.SESSIONS_GRACE_SECONDS
+    api: ClassVar = {"sessions": SessionViewSet}
     openapi_tag = openapi.TAG
     openapi = openapi.document
 

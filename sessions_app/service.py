@@ -10,10 +10,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
+from django.db.models import F, QuerySet
+from django.db.models.functions import Coalesce, Greatest
 
 from routing_app.core.codes import KICKED, SILENT, TAKEN_OVER, TERMINATED, Close
 from routing_app.core.database import Overloaded, query
 from routing_app.core.publishing import publish
+from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import LayerUnavailable
 from sessions_app import wire
 from sessions_app.commands import (
@@ -141,6 +144,19 @@ async def kill(sessions: Iterable[tuple[AccountKey, UUID]], operator: str) -> in
         connections = [listing.connection for listing in ended if listing.connection]
         await _stop(connections, wire.take_over(OPERATOR), KICKED)
     return killed
+
+
+kill_sync = from_sync(kill)
+"""`kill` for synchronous code: the admin and operators' REST."""
+
+
+def operators_view() -> QuerySet[Session]:
+    """Live sessions with publisher, customer and worker, oldest first, each with its `last_seen_at`: of a
+    bound one the last time at which its worker renewed its lease. Uses the ORM."""
+    vouched = Coalesce(F("worker__renewed_at"), F("seen_at"), F("created_at"))
+    seen = Greatest(vouched, Coalesce(F("seen_at"), F("created_at")))
+    rows = Session.objects.live().select_related("account__publisher", "worker")
+    return rows.annotate(last_seen_at=seen)
 
 
 async def beat(key: AccountKey, session: UUID) -> datetime | None:

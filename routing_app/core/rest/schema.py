@@ -50,12 +50,13 @@ def document_protocols(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 class Described(AutoSchema):
     """Describes errors too; a view whose errors are others sets `describes_own_errors`."""
 
-    def _get_filter_parameters(self) -> list[dict[str, Any]]:
-        """Those of REST Framework, whose search refuses NUL."""
-        parameters: list[dict[str, Any]] = super()._get_filter_parameters()  # type: ignore[no-untyped-call]
+    def _get_parameters(self) -> list[dict[str, Any]]:
+        """Those of the base; a free string in the query holds no NUL (`nul.py`)."""
+        parameters: list[dict[str, Any]] = super()._get_parameters()
         for parameter in parameters:
-            if parameter["name"] == "search":
-                parameter["schema"] |= {"pattern": "^[^\\u0000]*$"}
+            schema = parameter["schema"]
+            if parameter["in"] == "query" and schema.get("type") == "string" and "enum" not in schema:
+                parameter["schema"] = {"pattern": "^[^\\u0000]*$", **schema}
         return parameters
 
     def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> dict[str, Any]:
