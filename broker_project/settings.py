@@ -38,9 +38,9 @@ PING_INTERVAL = _env.integer(
 PING_TIMEOUT = _env.integer("PING_TIMEOUT", 20, "Seconds it has to answer before it is dropped.", 1)
 
 # --- where it keeps things -------------------------------------------------------------------------------
-VAR_DIR = Path(
-    _env.text("VAR_DIR", str(BASE_DIR / "var"), "Folder of the SQLite file and generated secrets.")
-)
+# An installed package may not write beside itself: there it is the folder that the command runs in.
+_home = BASE_DIR if (BASE_DIR / "manage.py").is_file() else Path.cwd()
+VAR_DIR = Path(_env.text("VAR_DIR", str(_home / "var"), "Folder of the SQLite file and generated secrets."))
 DATABASE_URL = _env.text(
     "DATABASE_URL",
     "",
