@@ -1,7 +1,8 @@
-"""The gate: who may connect, take a token and broadcast. What sockets ask the database goes through here.
+"""Permissions of sockets: to connect, to take a token, to broadcast.
 
-A socket asks when it shakes hands and when it changes its token. All that is asked while a query runs goes
-into the next one, so every answer is fresh, and a thousand handshakes a second cost a handful of queries.
+A socket asks the database when it shakes hands and when it changes its token. Questions that come while a
+query runs go into the next one, so every answer is fresh, and a thousand handshakes a second cost a handful
+of queries.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 3.0
 """How long a socket waits for an answer of the database; servers give a handshake 5 seconds."""
-LICENCE_SECONDS: Final = 1.0
+PERMISSION_SECONDS: Final = 1.0
 """How old an answer may be that lets a client broadcast."""
 WATCH_SECONDS: Final = 20.0
-"""How often the tokens of open connections are checked again while the gate is closed."""
-CLOSED: Final = replace(FORBIDDEN, reason="no registered token, and the gate is closed")
+"""How often the tokens of open connections are checked again while only registered ones may connect."""
+UNREGISTERED: Final = replace(FORBIDDEN, reason="only registered tokens may connect")
 
 
 class TokenUnknown(Exception):
@@ -45,7 +46,7 @@ class TokenLookup:
         self._first: asyncio.Task[None] | None = None
 
     def expect(self, first: asyncio.Task[None]) -> None:
-        """Answer nothing before this has ended: the first table is on its way."""
+        """Answer nothing before this has ended: the first import is under way."""
         self._first = first
 
     async def enabled(self, token: str) -> bool:
@@ -96,10 +97,10 @@ def _enabled_among(tokens: list[str]) -> set[str]:
     return known
 
 
-def register_of(worker: Worker) -> TokenLookup:
-    """The register of a worker."""
-    register: TokenLookup = worker.protocols["tokens"].register
-    return register
+def lookup_of(worker: Worker) -> TokenLookup:
+    """The lookup that the sockets of a worker share."""
+    lookup: TokenLookup = worker.protocols["tokens"].lookup
+    return lookup
 
 
 async def check(worker: Worker, token: str) -> None:
@@ -107,42 +108,42 @@ async def check(worker: Worker, token: str) -> None:
     if settings.TOKENS_ALLOW_UNREGISTERED:
         return
     try:
-        enabled = await register_of(worker).enabled(token)
+        enabled = await lookup_of(worker).enabled(token)
     except TokenUnknown:
         raise Refused(UNAVAILABLE, Refusal.UNAVAILABLE) from None
     if not enabled:
-        raise Refused(CLOSED, Refusal.GATE)
+        raise Refused(UNREGISTERED, Refusal.GATE)
 
 
 class BroadcastPermission:
-    """Whether the client of one token may broadcast (decision 25), asked again once a second at most.
+    """Permission of one token's client to broadcast (decision 25), asked again once a second at most.
 
     While the database is out, the last answer counts.
     """
 
     def __init__(self, worker: Worker, token: str) -> None:
-        self._register = register_of(worker)
+        self._lookup = lookup_of(worker)
         self._token = token
         self._answer = False
         self._good_until = 0.0
 
     async def holds(self) -> bool:
-        """Whether a broadcast may go out now."""
+        """May a broadcast go out now?"""
         if settings.TOKENS_BROADCAST != "registered":
             return bool(settings.TOKENS_BROADCAST == "everyone")
         if monotonic() >= self._good_until:
             try:
-                self._answer = await self._register.enabled(self._token)
-                self._good_until = monotonic() + LICENCE_SECONDS
+                self._answer = await self._lookup.enabled(self._token)
+                self._good_until = monotonic() + PERMISSION_SECONDS
             except TokenUnknown:
                 self._good_until = monotonic() + PATIENCE_SECONDS
         return self._answer
 
 
 async def watch(worker: Worker) -> None:
-    """While the gate is closed, end connections whose token is no longer valid, for ever.
+    """Where only registered tokens may connect, end the connections of others, until the worker stops.
 
-    Revoking tells every process at once. This finds what that has missed: a message lost with the channel
+    Revoking tells every process at once. This finds those that it has missed: a message lost with the channel
     layer, a row changed by a program that cannot reach this process.
     """
     while True:

@@ -123,7 +123,7 @@ class TokenAdmin(admin.ModelAdmin[RegisteredToken]):
 
     @admin.action(description="Disable selected tokens", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[RegisteredToken]) -> None:
-        """Keep them out, and while the gate is closed end their connections."""
+        """End their connections and keep them out, if only registered tokens may connect."""
         messages.success(request, f"{service.disable(_all(queryset), Source.ADMIN)} tokens disabled.")
 
     @admin.action(description="Disconnect the clients of selected tokens", permissions=["change"])

@@ -84,11 +84,11 @@ class TokenSearch(SearchFilter):
     partial_update=extend_schema(summary="Enable, disable or annotate a token"),
     destroy=extend_schema(
         summary="Delete a token",
-        description="Its clients are disconnected while the gate is closed. An import may add it again.",
+        description="Clients that need a registered token are disconnected. An import may add it again.",
     ),
 )
 class TokenViewSet(ModelViewSet[RegisteredToken]):
-    """Tokens that may connect while the gate is closed. Reading needs the scope read, the rest manage."""
+    """Registered tokens. Reading needs the scope read, the rest manage."""
 
     serializer_class = TokenSerializer
     queryset = RegisteredToken.objects.all()

@@ -44,7 +44,7 @@ def load(path: str | Path, warn: Warn = lambda text: sys.stderr.write(f"{text}\n
     """Our environment variables for what the file says.
 
     `warn` is told, a line each, about keys that are unknown or have no effect here. Without
-    AllowUnregisteredClients the gate is closed, as in the original. Raises ConfigError.
+    AllowUnregisteredClients only registered tokens may connect, as in the original. Raises ConfigError.
     """
     name = Path(path).name
     found = {"TOKENS_ALLOW_UNREGISTERED": "no"}
@@ -132,9 +132,9 @@ def _origin(value: str, warn: Warn) -> dict[str, str]:
     return {"TOKENS_ORIGINS": ",".join(origins)}
 
 
-def _gate(value: str, warn: Warn) -> dict[str, str]:
+def _allow_unregistered(value: str, warn: Warn) -> dict[str, str]:
     if value not in {"yes", "no"}:
-        warn(f'only "yes" opens the gate; it is closed by {value[:60]!r}')
+        warn(f'only "yes" lets unregistered tokens in; {value[:60]!r} does not')
     return {"TOKENS_ALLOW_UNREGISTERED": "yes" if value == "yes" else "no"}
 
 
@@ -165,7 +165,7 @@ KEYS: Final[dict[str, Callable[[str, Warn], dict[str, str]]]] = {
     "Port": _port,
     "Origin": _origin,
     "Responseheaders": _without_effect,
-    "AllowUnregisteredClients": _gate,
+    "AllowUnregisteredClients": _allow_unregistered,
     "AllowUnregisteredHttpClients": _http_clients,
     "RegisteredTokensUrl": _tokens_url,
     "Crtfile": lambda value, warn: {"TLS_CERT": value},

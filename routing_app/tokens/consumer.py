@@ -19,12 +19,12 @@ logger = logging.getLogger(__name__)
 
 
 class TextEncoder:
-    """A publication as this protocol's clients understand it: text, or the original's JSON string."""
+    """A publication as this protocol's clients understand it: plain, or as the original's JSON string."""
 
     per_address = False
 
     def __call__(self, publication: Publication, address: str) -> str | None:
-        """The text of the frame."""
+        """The string of the frame."""
         return wire.encode(wire.payload_of(publication.message), settings.TOKENS_WIRE_COMPAT)
 
 
@@ -36,7 +36,7 @@ class TokenConsumer(Consumer):
     _record_again = False
 
     async def admit(self) -> str | None:
-        """Read the token of the query string and ask the gate."""
+        """Read the token of the query string and check it."""
         try:
             self._wanted = wire.query_token(self.scope["query_string"])
         except wire.TokenWireError as error:
@@ -47,7 +47,7 @@ class TokenConsumer(Consumer):
     async def opened(self) -> None:
         """Be known by the token."""
         await self._become(self._wanted)
-        # Asked again: whoever revoked the token since `admit` could not reach this connection yet.
+        # Asked again: a revocation since `admit` could not reach this connection yet.
         await access.check(self.worker, self._wanted)
         self._recorded = self.worker.presence.arrive(self.connection)
 
@@ -80,7 +80,7 @@ class TokenConsumer(Consumer):
         await self.received(text)
 
     async def _broadcast(self, receivers: tuple[str, ...], payload: str) -> None:
-        if not await self._licence.holds():
+        if not await self._permission.holds():
             self.refuse(Refusal.FORBIDDEN)
             return
         if receivers:
@@ -88,7 +88,7 @@ class TokenConsumer(Consumer):
             await self.worker.hub.publish(Publication(addresses, payload))
 
     async def _register(self, token: str) -> None:
-        """Change the token if the gate lets it (decision 12); there is no reply either way (decision 10)."""
+        """Change the token if it may connect (decision 12); there is no reply either way (decision 10)."""
         if token == self.connection.identity:
             return
         try:
@@ -101,16 +101,16 @@ class TokenConsumer(Consumer):
         await self._close_if_revoked(token)
 
     async def _become(self, token: str) -> None:
-        """Hear the addresses of a token, and only then no longer those of the one before."""
+        """Subscribe to the addresses of a token, and only then unsubscribe from those of the one before."""
         hub, connection = self.worker.hub, self.connection
         addresses = wire.addresses_of(token)
         await hub.subscribe(connection, *addresses)
         hub.unsubscribe(connection, *(connection.addresses.keys() - set(addresses)))
         connection.identity = token
-        self._licence = access.BroadcastPermission(self.worker, token)
+        self._permission = access.BroadcastPermission(self.worker, token)
 
     def _record(self) -> None:
-        """Bring presence up to date. What changes while a write waits is one write after it, however much."""
+        """Bring presence up to date. All changes while a write waits are one write after it."""
         if self._recorded.done():
             self._recorded = self.worker.presence.change(self.connection)
         elif not self._record_again:

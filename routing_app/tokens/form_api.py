@@ -70,7 +70,7 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class FormAnswer:
-    """A body for our clients, and the original's text for those of `TOKENS_WIRE_COMPAT`."""
+    """A body for our clients, and the original's string for those of `TOKENS_WIRE_COMPAT`."""
 
     body: Mapping[str, Any]
     original: str = ""

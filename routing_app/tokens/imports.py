@@ -1,6 +1,6 @@
 """Tables of tokens from elsewhere: `{"abc1": true, "group/item1": false}` from a URL or a file.
 
-An import adds and updates, and never deletes. Whatever fails before a whole table has been read changes
+An import adds and updates, and never deletes. A failure before a whole table has been read changes
 nothing, so the last good table stays (decision 24).
 """
 
@@ -96,7 +96,7 @@ def _download(url: str) -> bytes:
 
 
 def _get(url: str) -> bytes | TableError:
-    """The body of the answer, or why there is none. Redirects lead to http and https only."""
+    """The body of the answer, or the reason why there is none. Redirects lead to http and https only."""
     try:
         with _opener().open(_request(url), timeout=TIMEOUT_SECONDS) as response:
             return _bounded(response)
@@ -168,8 +168,8 @@ def _decode(data: bytes) -> dict[str, Any]:
 def store(table: Mapping[str, Any]) -> Imported:
     """Add what is new and update what is known; several processes may do so at once.
 
-    `false` disables whatever an operator has said. `true` enables what an import has disabled, and not what
-    an operator has.
+    `false` disables even a token that an operator has enabled. `true` enables one that an import has
+    disabled, and not one that an operator has.
     """
     outcome = Imported()
     values = _checked(table, outcome)
@@ -181,14 +181,14 @@ def store(table: Mapping[str, Any]) -> Imported:
 
 def _checked(table: Mapping[str, Any], outcome: Imported) -> dict[str, bool]:
     values: dict[str, bool] = {}
-    for entry, (text, value) in enumerate(table.items(), 1):
+    for number, (key, value) in enumerate(table.items(), 1):
         try:
-            token = wire.check_registrable(text)
+            token = wire.check_registrable(key)
             if not isinstance(value, bool):
                 raise wire.TokenWireError("expected true or false")
             values[token] = value
         except wire.TokenWireError as error:
-            outcome.skipped.append(Skipped(entry, mask(text.strip()), str(error)))
+            outcome.skipped.append(Skipped(number, mask(key.strip()), str(error)))
     return values
 
 

@@ -21,7 +21,7 @@ class Source(models.TextChoices):
 
 
 class RegisteredToken(models.Model):
-    """A token that may connect while the gate is closed; `enabled` false is the original's `false` entry.
+    """A token that may connect where not all may; `enabled` false is the original's `false` entry.
 
     `disabled_by` tells a token that an operator has disabled from one that the imported table has: an import
     may enable only the latter again.

@@ -1,4 +1,4 @@
-"""The token protocol: clients with tokens, and what is sent to a token or to all below a prefix."""
+"""The tokens protocol: clients with tokens; a message goes to a token or to all below a prefix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Tokens(Protocol):
-    """sai's message broker."""
+    """The protocol of sai's message broker."""
 
     name = "tokens"
     label = "Tokens"
@@ -33,13 +33,13 @@ class Tokens(Protocol):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self.register = access.TokenLookup()
+        self.lookup = access.TokenLookup()
 
     async def start(self) -> None:
         """Import, refresh and watch. Nobody gets in before the first import has ended."""
         worker = self.worker
         worker.spawn(access.watch(worker))
         if settings.TOKENS_URL:
-            self.register.expect(worker.spawn(tasks.refresh(worker)))
+            self.lookup.expect(worker.spawn(tasks.refresh(worker)))
             if settings.TOKENS_REFRESH_SECONDS:
-                worker.spawn(tasks.refresh_for_ever(worker))
+                worker.spawn(tasks.keep_refreshing(worker))

@@ -1,7 +1,7 @@
 """The rules of the tokens protocol: registering, revoking, listing and broadcasting.
 
-Everything here uses the ORM or publishes, and is called from synchronous code: views, the admin, commands.
-What sockets ask is in `gate.py`, what is imported in `table.py`.
+Everything here uses the ORM or publishes, for views, the admin and commands; all but `broadcast` is called
+from synchronous code. Questions of sockets are in `access.py`, imports in `imports.py`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Registered:
 
 
 def add(text: str, by: Source, enabled: bool = True, note: str = "") -> RegisteredToken:
-    """A row for a new token. Raises WireError and AlreadyRegistered."""
+    """A row for a new token. Raises TokenWireError and AlreadyRegistered."""
     token = wire.check_registrable(text)
     disabled_by = "" if enabled else by
     try:
@@ -85,7 +85,7 @@ def add(text: str, by: Source, enabled: bool = True, note: str = "") -> Register
 
 
 def register(text: str, by: Source) -> TokenChange:
-    """Make sure that a token is registered and enabled. Raises WireError."""
+    """Make sure that a token is registered and enabled. Raises TokenWireError."""
     token = wire.check_registrable(text)
     _, created = RegisteredToken.objects.get_or_create(token=token, defaults={"source": by})
     if created:
@@ -93,15 +93,15 @@ def register(text: str, by: Source) -> TokenChange:
     return TokenChange.ENABLED if enable(RegisteredToken.objects.filter(token=token)) else TokenChange.NOTHING
 
 
-def register_many(texts: Iterable[str], by: Source, note: str = "") -> Registered:
+def register_many(entries: Iterable[str], by: Source, note: str = "") -> Registered:
     """Make sure that tokens are registered and enabled; those that break a rule are skipped and told."""
     outcome = Registered()
     tokens: dict[str, None] = {}
-    for entry, text in enumerate(texts, 1):
+    for number, entry in enumerate(entries, 1):
         try:
-            tokens[wire.check_registrable(text)] = None
+            tokens[wire.check_registrable(entry)] = None
         except wire.TokenWireError as error:
-            outcome.skipped.append(Skipped(entry, mask(text.strip()), str(error)))
+            outcome.skipped.append(Skipped(number, mask(entry.strip()), str(error)))
     with transaction.atomic():
         for chunk in chunks(sorted(tokens)):
             known = RegisteredToken.objects.filter(token__in=chunk)
@@ -141,7 +141,7 @@ def enable(rows: Rows) -> int:
 def unregister(text: str, by: Source) -> bool:
     """Disable one token and keep its row (decision 22); False when it is unknown or disabled already.
 
-    Raises WireError.
+    Raises TokenWireError.
     """
     return bool(disable(RegisteredToken.objects.filter(token=wire.check_token(text)), by))
 
@@ -157,7 +157,7 @@ def disable(rows: Rows, by: Source) -> int:
         rows.filter(Q(enabled=True) | Q(disabled_by=Source.IMPORT)).update(
             enabled=False, disabled_by=by, changed_at=Now()
         )
-        close_revoked(revoked)
+        close_after_commit(revoked)
     return len(revoked)
 
 
@@ -166,7 +166,7 @@ def remove(rows: Rows) -> int:
     with transaction.atomic():
         revoked = list(rows.values_list("token", flat=True))
         rows.delete()
-        close_revoked(revoked)
+        close_after_commit(revoked)
     return len(revoked)
 
 
@@ -177,8 +177,8 @@ def disconnect(rows: Rows) -> int:
     return len(tokens)
 
 
-def close_revoked(tokens: Sequence[str]) -> None:
-    """While the gate is closed, end the connections of tokens that are no longer valid, after the commit."""
+def close_after_commit(tokens: Sequence[str]) -> None:
+    """After the commit, end the connections of revoked tokens, where only registered ones may connect."""
     if tokens and not settings.TOKENS_ALLOW_UNREGISTERED:
         transaction.on_commit(partial(_close, tokens, TOKEN_UNREGISTERED))
 
@@ -217,7 +217,7 @@ def clients(access: SecretAccess) -> dict[str, str]:
 
 
 async def broadcast(text: str) -> Outcome:
-    """Publish `<receivers>|<payload>`. Raises WireError."""
+    """Publish `<receivers>|<payload>`. Raises TokenWireError."""
     return await publish(*_addressed(text))
 
 

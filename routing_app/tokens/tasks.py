@@ -20,8 +20,8 @@ MAX_LINES: Final = 20
 """Skipped entries of one import that are logged each; the others are counted."""
 
 
-async def refresh_for_ever(worker: Worker) -> None:
-    """Import again and again. Workers differ by up to a fifth, so that they do not all ask at once."""
+async def keep_refreshing(worker: Worker) -> None:
+    """Import until the worker stops. Workers differ by up to a fifth, so that they do not all ask at once."""
     while True:
         await asyncio.sleep(settings.TOKENS_REFRESH_SECONDS * uniform(0.9, 1.1))  # noqa: S311 - jitter
         await refresh(worker)

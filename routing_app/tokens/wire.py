@@ -1,4 +1,4 @@
-"""The tokens protocol's texts: what a client sends, what it gets, and which addresses a token stands for.
+"""The frames of the tokens protocol, in and out, and the addresses that a token stands for.
 
 The rules are numbered as in this folder's README.md ("Decisions"). Only `TokenWireError` is raised here.
 """
@@ -26,11 +26,11 @@ QUERY_FIELD: Final = "RegisterToken"
 
 
 class TokenWireError(ValueError):
-    """A text breaks a rule; the message is a sentence about the rule and never holds the text."""
+    """A frame breaks a rule; the message is a sentence about the rule and never holds the frame."""
 
 
 class LimitExceeded(TokenWireError):
-    """A text is longer, or names more receivers, than is allowed (decision 29)."""
+    """A frame is longer, or names more receivers, than is allowed (decision 29)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class BroadcastFrame:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredFrame:
-    """A text that gets no answer and has no effect; `reason` is for the debug log."""
+    """A frame that gets no answer and has no effect; `reason` is for the debug log."""
 
     reason: str
 
@@ -98,7 +98,7 @@ def parse_receivers(text: str, max_receivers: int) -> tuple[str, ...]:
 
 
 def check_token(text: str) -> str:
-    """The token that a text means, stripped (decision 11). Raises TokenWireError."""
+    """The token that a string means, stripped (decision 11). Raises TokenWireError."""
     token = text.strip()
     if not token:
         raise TokenWireError("a token is not empty")
@@ -133,7 +133,7 @@ def query_token(query: bytes) -> str:
 
 
 def address_of(receiver: str) -> Address:
-    """Where a message to a receiver goes; one that ends in `/` is a prefix (decision 3)."""
+    """The address of a receiver; one that ends in `/` is a prefix (decision 3)."""
     return make("token", receiver)
 
 
@@ -147,7 +147,7 @@ def own_address(token: str) -> Address:
 
 
 def addresses_of(token: str) -> tuple[Address, ...]:
-    """All that a client with this token hears: its own address, and each prefix up to a `/` (decision 5)."""
+    """The addresses of a token's client: its own, and each prefix up to a `/` (decision 5)."""
     prefixes = [token[: index + 1] for index, character in enumerate(token) if character == "/"]
     return (own_address(token), *(make("token", prefix) for prefix in prefixes))
 
@@ -160,7 +160,7 @@ def payload_of(message: Any) -> str:
 
 
 def encode(payload: str, compat: bool) -> str:
-    """The text of an outbound frame (decision 1): the payload, or the original's JSON string and newline."""
+    """An outbound frame (decision 1): the payload, or the original's JSON string and newline."""
     return go_json(payload) + "\n" if compat else payload
 
 

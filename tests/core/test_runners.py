@@ -69,7 +69,7 @@ class Client:
     async def send(self, text: str | bytes) -> None:
         await self.socket.send(text)
 
-    async def hears(self) -> str:
+    async def received(self) -> str:
         text = await asyncio.wait_for(self.socket.recv(), 10)
         assert isinstance(text, str)
         return text
@@ -84,7 +84,7 @@ class Client:
 
     async def stats(self) -> Any:
         await self.send("stats")
-        return json.loads(await self.hears())
+        return json.loads(await self.received())
 
 
 Open = Callable[..., Any]
@@ -129,15 +129,15 @@ async def test_frames_come_back_in_order(watcher: Client):
     for number in range(300):
         await watcher.send(f"echo {number} ü €")
 
-    assert [await watcher.hears() for _ in range(300)] == [f"{number} ü €" for number in range(300)]
+    assert [await watcher.received() for _ in range(300)] == [f"{number} ü €" for number in range(300)]
 
 
 async def test_what_has_no_utf_8_is_sent_with_a_question_mark(watcher: Client):
     await watcher.send("surrogate")
 
-    assert await watcher.hears() == "a?b"
+    assert await watcher.received() == "a?b"
     await watcher.send("echo on")
-    assert await watcher.hears() == "on"
+    assert await watcher.received() == "on"
 
 
 async def test_a_handler_that_fails_ends_its_connection_and_leaves_nothing(
@@ -192,7 +192,7 @@ async def test_the_largest_frame_is_taken(watcher: Client):
     text = "x" * (65536 - len("echo "))
     await watcher.send(f"echo {text}")
 
-    assert await watcher.hears() == text
+    assert await watcher.received() == text
 
 
 async def test_an_operator_ends_a_connection_by_its_id(probe: ProbeServer, watcher: Client, enter: Open):
@@ -255,7 +255,7 @@ async def test_one_message_reaches_everybody_once(watcher: Client, enter: Open):
         await watcher.send(f"publish {number}")
 
     for client in crowd:
-        assert [await client.hears() for _ in range(20)] == [str(number) for number in range(20)]
+        assert [await client.received() for _ in range(20)] == [str(number) for number in range(20)]
 
 
 async def test_a_reader_that_stops_slows_nobody_and_is_ended(
@@ -266,7 +266,7 @@ async def test_a_reader_that_stops_slows_nobody_and_is_ended(
     await watcher.send(f"flood {slow.id} 2000")
     await watcher.send("echo still served")
 
-    assert await watcher.hears() == "still served"
+    assert await watcher.received() == "still served"
     # Stock Daphne takes whatever it is given and shows nobody what it holds: there nothing is noticed.
     if probe.runner != "daphne":
         await alone(watcher)

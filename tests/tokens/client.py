@@ -41,7 +41,7 @@ class Client:
         """Send one frame, text or binary."""
         self.socket.send(message)
 
-    def hears(self) -> list[str | bytes]:
+    def received(self) -> list[str | bytes]:
         """All frames until the server has answered an echo, hence has handled all that was sent here."""
         marker = f"marker {next(_markers)}"
         self.send(f"Echo:{marker}")
@@ -51,7 +51,7 @@ class Client:
             frames.append(frame)
         return frames
 
-    def hears_next(self) -> str | bytes:
+    def next_frame(self) -> str | bytes:
         """The next frame, waiting for it."""
         return self.socket.recv(timeout=20)
 

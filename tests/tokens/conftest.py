@@ -1,6 +1,6 @@
 """Servers that the tests of the tokens protocol share, and clients that leave with their test.
 
-Tests on a shared server use tokens of their own (`name`), so that none hears another.
+Tests on a shared server use tokens of their own (`name`), so that none receives another's messages.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def serving(databases: Databases, paths: pytest.TempPathFactory, **options: str)
 
 @pytest.fixture(scope="session")
 def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server as it comes: the gate is open."""
+    """A server as it comes: every token may connect."""
     with serving(databases, tmp_path_factory) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def gated(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose gate is closed."""
+def registered_only(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server to which only registered tokens may connect."""
     with serving(databases, tmp_path_factory, TOKENS_ALLOW_UNREGISTERED="no") as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""What no client should send: each gets its close code or the documented silence, and nobody else suffers."""
+"""Frames that no client should send: each gets its close code or the documented silence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bystander(broker: Server, connect: Connect, name: str) -> Any:
     client = connect(broker, f"{name}/bystander")
     yield client
     assert form(broker, "broadcast", message=f"{name}/bystander|still here").status == 200
-    assert client.hears_next() == "still here"
+    assert client.next_frame() == "still here"
 
 
 def refused(server: Server, reason: str) -> float:
@@ -48,7 +48,7 @@ def test_frame_of_the_greatest_size_is_taken(broker: Server, connect: Connect, n
 
     client.send(f"{name}|".ljust(65536, "x"))
 
-    assert client.hears() == ["x" * (65535 - len(name))]
+    assert client.received() == ["x" * (65535 - len(name))]
 
 
 @pytest.mark.usefixtures("bystander")
@@ -68,7 +68,7 @@ def test_a_thousand_receivers_are_taken(broker: Server, connect: Connect, name: 
 
     clients[0].send(",".join(f"{name}/{number}" for number in range(1000)) + "|x")
 
-    assert [client.hears() for client in clients] == [["x"]] * 3
+    assert [client.received() for client in clients] == [["x"]] * 3
 
 
 @pytest.mark.usefixtures("bystander")
@@ -87,7 +87,7 @@ def test_token_with_as_many_prefixes_as_possible(broker: Server, connect: Connec
 
     client.send(f"{token},a/,a/a/|x")
 
-    assert client.hears() == ["x"]
+    assert client.received() == ["x"]
 
 
 @pytest.mark.usefixtures("bystander")
@@ -97,7 +97,7 @@ def test_decision_28_binary_text(broker: Server, connect: Connect, name: str) ->
     client.send(f"RegisterToken:{name}ż".encode())
     client.send(f"{name}ż|ż".encode())
 
-    assert client.hears() == ["ż"]
+    assert client.received() == ["ż"]
 
 
 @pytest.mark.usefixtures("bystander")
@@ -143,4 +143,4 @@ def test_query_string_that_is_not_utf_8(broker: Server) -> None:
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
 def test_decision_31_foreign_origin_is_refused(broker: Server, connect: Connect, origin: str) -> None:
     assert refusal(broker, "abc", origin=origin) == 403
-    assert connect(broker, "abc", origin=broker.url).hears() == []
+    assert connect(broker, "abc", origin=broker.url).received() == []

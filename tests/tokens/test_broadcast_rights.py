@@ -16,8 +16,8 @@ def test_decision_25_everyone_may_by_default(broker: Server, connect: Connect, n
 
     sender.send(f"{name}|x")
 
-    sender.hears()
-    assert receiver.hears() == ["x"]
+    sender.received()
+    assert receiver.received() == ["x"]
 
 
 @pytest.mark.once
@@ -32,21 +32,21 @@ def test_decision_25_registered_tokens_only(server: ServerFactory, connect: Conn
     for token, sender in senders.items():
         sender.send(f"receiver|{token}")
         sender.send("Echo:echo stays")
-        assert sender.hears() == ["echo stays"]
+        assert sender.received() == ["echo stays"]
 
-    assert receiver.hears() == ["known"]
+    assert receiver.received() == ["known"]
 
     senders[None].send("RegisterToken:known")
     senders[None].send("receiver|now known")
-    senders[None].hears()
-    assert receiver.hears() == ["now known"]
+    senders[None].received()
+    assert receiver.received() == ["now known"]
 
     form(broker, "unregisterToken", token="known")
 
     def is_refused() -> bool:
         senders["known"].send("receiver|after")
-        senders["known"].hears()
-        return receiver.hears() == []
+        senders["known"].received()
+        return receiver.received() == []
 
     wait_until(is_refused, 5)
 
@@ -57,7 +57,7 @@ def test_decision_25_nobody(server: ServerFactory, connect: Connect) -> None:
     client = connect(broker, "abc1")
 
     client.send("abc1|by socket")
-    assert client.hears() == []
+    assert client.received() == []
 
     assert form(broker, "broadcast", message="abc1|by API").status == 200
-    assert client.hears_next() == "by API"
+    assert client.next_frame() == "by API"

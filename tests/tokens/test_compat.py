@@ -27,8 +27,8 @@ def test_vectors_of_the_original(compatible: Server, connect: Connect) -> None:
 
     for text, expected in VECTORS:
         sender.send(text)
-        sender_frames = sender.hears()
-        frames = [sender_frames if client is sender else client.hears() for client in clients]
+        sender_frames = sender.received()
+        frames = [sender_frames if client is sender else client.received() for client in clients]
         assert frames == [[expected[token]] if token in expected else [] for token in tokens], text
 
 
@@ -39,7 +39,7 @@ def test_echo_is_a_json_string(compatible: Server, connect: Connect) -> None:
     client.send("Echo:")
     client.send("Echo:a|b")
 
-    assert client.hears() == ['"message"\n', '""\n', '"a|b"\n']
+    assert client.received() == ['"message"\n', '""\n', '"a|b"\n']
 
 
 def test_decision_9_compat_echo_keeps_colons_all_the_same(compatible: Server, connect: Connect) -> None:
@@ -47,7 +47,7 @@ def test_decision_9_compat_echo_keeps_colons_all_the_same(compatible: Server, co
 
     client.send("Echo:a:b:c")
 
-    assert client.hears() == ['"a:b:c"\n']
+    assert client.received() == ['"a:b:c"\n']
 
 
 def test_published_json_comes_as_clients_of_the_original_parse_it(
@@ -57,7 +57,7 @@ def test_published_json_comes_as_clients_of_the_original_parse_it(
 
     call(compatible, "POST", "/api/publish", {"addresses": [f"token:{name}"], "message": {"a": "<ż>"}})
 
-    frame = client.hears_next()
+    frame = client.next_frame()
     assert frame == '"{\\"a\\":\\"\\u003cż\\u003e\\"}"\n'
     assert json.loads(json.loads(frame)) == {"a": "<ż>"}
 
@@ -79,7 +79,7 @@ def test_decision_19_bodies_are_the_originals(compatible: Server, connect: Conne
     assert listed.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert listed.text == f'{{"{name}/a":false,"{name}/b\\u003c":true}}'
 
-    assert client.hears_next() == '"x"\n'
+    assert client.next_frame() == '"x"\n'
     clients = form(compatible, "get_clients").json()
     assert clients[client.peer] == name
     assert clients[without.peer] == "unregstered"

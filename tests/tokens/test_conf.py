@@ -131,7 +131,7 @@ def test_only_yes_opens_the_gate(tmp_path: Path, value: str, setting: str) -> No
         (
             "{AllowUnregisteredClients: Yes}",
             "websockets.conf line 1: AllowUnregisteredClients: "
-            "only \"yes\" opens the gate; it is closed by 'Yes'",
+            "only \"yes\" lets unregistered tokens in; 'Yes' does not",
         ),
         (
             '{AllowUnregisteredHttpClients: "yes"}',
@@ -232,7 +232,7 @@ def test_serve_takes_the_file_unmodified(server: ServerFactory, connect: Connect
     assert [refusal(broker, token) for token in (None, "abc2", "abc3")] == [403] * 3
     client = connect(broker, "group/item1", origin="https://any.example")
     client.send("group/|x")
-    assert client.hears() == ["x"]
+    assert client.received() == ["x"]
     assert "websockets.conf line 5: Responseheaders: has no effect here" in broker.log_text()
 
 
@@ -248,7 +248,7 @@ def test_decision_32_crtfile_and_keyfile_speak_tls(
     client = connect(broker, "abc1", ssl=ssl.create_default_context(cafile=str(cert)))
     client.send("abc1|x")
 
-    assert client.hears() == ["x"]
+    assert client.received() == ["x"]
 
 
 def test_serve_tells_a_bad_value_in_one_line(server: ServerFactory, tmp_path: Path) -> None:

@@ -43,26 +43,26 @@ def test_database_out_and_back(server: ServerFactory, connect: Connect, postgres
 
     postgres.kill()
 
-    # Who is connected goes on; with the gate open newcomers do so as well, with the gate closed they wait.
+    # Connected clients go on, and so do newcomers where every token may connect; else newcomers wait.
     client.send("abc1|still")
-    assert client.hears() == ["still"]
+    assert client.received() == ["still"]
     newcomer = connect(opened, "abc9", open_timeout=20)
     newcomer.send("abc1|hello")
     newcomer.send("RegisterToken:abc8")
     newcomer.send("abc8|moved")
-    assert newcomer.hears() == ["moved"]
-    assert free.hears() == ["hello"]
+    assert newcomer.received() == ["moved"]
+    assert free.received() == ["hello"]
     assert refusal(closed, "abc1", open_timeout=20) == 503
     client.send("RegisterToken:abc2")
     client.send("abc1|kept")
-    assert client.hears() == ["kept"]
+    assert client.received() == ["kept"]
 
     postgres.serve()
 
     wait_until(lambda: refusal(closed, "abc2") == 101, 30)
     client.send("RegisterToken:abc2")
     client.send("abc2|moved")
-    assert client.hears() == ["moved"]
+    assert client.received() == ["moved"]
     wait_until(lambda: form(opened, "get_clients").json().get(newcomer.peer) == "abc8", 30)
 
 
@@ -75,10 +75,10 @@ def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redi
     redis.kill()
 
     here.send("abc1|near")
-    assert here.hears() == also_here.hears() == ["near"]
+    assert here.received() == also_here.received() == ["near"]
     assert refusal(one, "token that needs a subscription") == 503
     assert form(one, "registerToken", token="abc2").status == 200
-    # A token new to this process cannot be had now: better a close than a client that hears nothing.
+    # A token new to this process cannot be had now: better a close than a client that receives nothing.
     moving.send("RegisterToken:abc4")
     assert moving.close_code() == 4103
 
@@ -86,7 +86,7 @@ def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redi
 
     def arrives() -> bool:
         here.send("abc1|far")
-        return "far" in there.hears()
+        return "far" in there.received()
 
     wait_until(arrives, 30)
     wait_until(lambda: refusal(one, "token that needs a subscription") == 101)

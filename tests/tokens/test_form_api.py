@@ -50,7 +50,7 @@ def test_curl_of_the_original_documentation_works_with_a_key(broker: Server, con
     reply = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     assert json.loads(reply)["ok"] is True
-    assert client.hears_next() == "themessage"
+    assert client.next_frame() == "themessage"
 
 
 def test_decision_16_get_with_a_bare_bar_and_json_without_a_body(
@@ -66,7 +66,7 @@ def test_decision_16_get_with_a_bare_bar_and_json_without_a_body(
         raw.sendall(request.encode())
         assert raw.recv(4096).startswith(b"HTTP/1.1 200")
 
-    assert client.hears_next() == "text"
+    assert client.next_frame() == "text"
 
 
 # --- fields -----------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_decision_16_form_query_and_json(broker: Server, connect: Connect, name:
     ]
 
     assert [reply.status for reply in replies] == [200] * 7
-    assert [client.hears_next() for _ in replies] == ["ż&=+"] * 7
+    assert [client.next_frame() for _ in replies] == ["ż&=+"] * 7
 
 
 def test_decision_18_token_or_message_names_the_token(broker: Server, name: str) -> None:
@@ -140,7 +140,7 @@ def test_broadcast_says_how_many_where_it_can_be_known(broker: Server, connect: 
 
     alone = not broker.env["REDIS_URL"]
     assert reply == ({"ok": True, "delivered_to": 3} if alone else {"ok": True, "accepted": True})
-    assert [client.hears_next() for client in clients] == ["x"] * 3
+    assert [client.next_frame() for client in clients] == ["x"] * 3
 
 
 def test_decision_26_broadcast_to_nobody_is_fine(broker: Server) -> None:

@@ -1,4 +1,4 @@
-"""Who may use the form API: keys by scope, staff sessions with CSRF tokens, everybody where it is open."""
+"""Access to the form API: keys by scope, staff sessions with CSRF tokens, everybody where it is open."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ CALLERS: dict[str, tuple[bool, bool]] = {
     "staff that may change tokens": (False, True),
     "staff that may not": (False, False),
 }
-"""Whether it is a key, and whether it sees tokens."""
+"""Is it a key, and does it see tokens?"""
 
 
 def caller(key: bool, sees: bool) -> Client:
@@ -110,7 +110,7 @@ def test_an_identity_that_is_no_secret_is_not_masked(connected: Any) -> None:
     assert [row["identity"] for row in rows] == ["user-of-events"]
 
 
-def test_whoever_may_use_an_open_form_api_sees_tokens(connected: Any, settings: Any) -> None:
+def test_every_user_of_an_open_form_api_sees_tokens(connected: Any, settings: Any) -> None:
     settings.TOKENS_API_OPEN = True
     assert form_tokens(Client()) == form_tokens(caller(key=True, sees=False)) == {SECRET, ALIKE}
 

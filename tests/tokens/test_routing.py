@@ -1,4 +1,4 @@
-"""Who gets a broadcast: exact tokens, prefixes, once per connection, the sender too, in order."""
+"""Receivers of a broadcast: exact tokens, prefixes, once per connection, the sender too, in order."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from tests.tokens.client import Client, call, form
 from tests.tokens.conftest import Connect
 
 
-def heard(sender: Client, *others: Client) -> list[list[str | bytes]]:
-    """What each client has heard, the sender first, once the server has handled all that it sent."""
-    return [client.hears() for client in (sender, *others)]
+def received(sender: Client, *others: Client) -> list[list[str | bytes]]:
+    """The frames of each client, the sender first, once the server has handled all that it sent."""
+    return [client.received() for client in (sender, *others)]
 
 
 def test_example_of_the_original_reaches_exactly_whom_it_names(broker: Server, connect: Connect) -> None:
@@ -19,8 +19,8 @@ def test_example_of_the_original_reaches_exactly_whom_it_names(broker: Server, c
 
     sender.send("abc1,group/,abc3|Hello")
 
-    sender.hears()
-    assert [client.hears() for client in clients] == [["Hello"]] * 4 + [[]] * 6
+    sender.received()
+    assert [client.received() for client in clients] == [["Hello"]] * 4 + [[]] * 6
 
 
 def test_decision_3_prefix_ends_in_a_slash(broker: Server, connect: Connect, name: str) -> None:
@@ -31,9 +31,9 @@ def test_decision_3_prefix_ends_in_a_slash(broker: Server, connect: Connect, nam
     for receiver in (f"{name}/", f"{name}/a/", f"{name}/a", name):
         sender.send(f"{receiver}|{receiver}")
 
-    sender.hears()
+    sender.received()
     everything = f"{name}/"
-    assert [client.hears() for client in clients] == [
+    assert [client.received() for client in clients] == [
         [everything],
         [everything, f"{name}/a"],
         [everything, f"{name}/a/"],
@@ -48,7 +48,7 @@ def test_decision_4_connection_hears_a_message_once(broker: Server, connect: Con
 
     client.send(f"{name}/,{name}/a/b,{name}/a/,{name}/a/b|once")
 
-    assert heard(client, other) == [["once"], ["once"]]
+    assert received(client, other) == [["once"], ["once"]]
 
 
 def test_decision_27_sender_hears_itself_when_it_matches(broker: Server, connect: Connect, name: str) -> None:
@@ -57,7 +57,7 @@ def test_decision_27_sender_hears_itself_when_it_matches(broker: Server, connect
     client.send(f"{name},{name}2|both")
     client.send(f"{name}2|other")
 
-    assert heard(client, other) == [["both"], ["both", "other"]]
+    assert received(client, other) == [["both"], ["both", "other"]]
 
 
 def test_decision_2_spaces_and_empty_entries(broker: Server, connect: Connect, name: str) -> None:
@@ -65,7 +65,7 @@ def test_decision_2_spaces_and_empty_entries(broker: Server, connect: Connect, n
 
     client.send(f" , {name} ,,|x")
 
-    assert client.hears() == ["x"]
+    assert client.received() == ["x"]
 
 
 def test_decision_26_empty_list_reaches_nobody(broker: Server, connect: Connect, name: str) -> None:
@@ -74,7 +74,7 @@ def test_decision_26_empty_list_reaches_nobody(broker: Server, connect: Connect,
     for frame in ("|x", " , |x", "|"):
         client.send(frame)
 
-    assert heard(client, without) == [[], []]
+    assert received(client, without) == [[], []]
 
 
 def test_decision_6_clients_without_a_token(broker: Server, connect: Connect, name: str) -> None:
@@ -84,7 +84,7 @@ def test_decision_6_clients_without_a_token(broker: Server, connect: Connect, na
     sender.send("unregstered|b")
     sender.send("unregistered,unregstered|c")
 
-    assert heard(sender, without) == [[], ["a", "b", "c"]]
+    assert received(sender, without) == [[], ["a", "b", "c"]]
 
 
 def test_decision_7_text_that_is_no_message_is_ignored(broker: Server, connect: Connect, name: str) -> None:
@@ -93,7 +93,7 @@ def test_decision_7_text_that_is_no_message_is_ignored(broker: Server, connect: 
     for frame in ("hello", f"hi {name} there", name, "", " ", "echo:x"):
         client.send(frame)
 
-    assert client.hears() == []
+    assert client.received() == []
 
 
 def test_decision_9_echo(broker: Server, connect: Connect, name: str) -> None:
@@ -102,7 +102,7 @@ def test_decision_9_echo(broker: Server, connect: Connect, name: str) -> None:
     for text in ("message", "", "a:b:c", f"{name}|b", " ż😀\n"):
         client.send(f"Echo:{text}")
 
-    assert client.hears() == ["message", "", "a:b:c", f"{name}|b", " ż😀\n"]
+    assert client.received() == ["message", "", "a:b:c", f"{name}|b", " ż😀\n"]
 
 
 def test_decision_30_messages_of_one_sender_keep_their_order(
@@ -115,7 +115,7 @@ def test_decision_30_messages_of_one_sender_keep_their_order(
     for number in range(300):
         sender.send(f"{lists[number % 3]}|{number}")
 
-    assert heard(sender, receiver)[1] == [str(number) for number in range(300)]
+    assert received(sender, receiver)[1] == [str(number) for number in range(300)]
 
 
 def test_decision_10_register_token_has_no_reply_and_holds_for_what_follows(
@@ -131,7 +131,7 @@ def test_decision_10_register_token_has_no_reply_and_holds_for_what_follows(
         client.send("unregistered|gone")
         own.append(str(number))
 
-    assert client.hears() == own
+    assert client.received() == own
 
 
 def test_register_token_never_loses_a_message_to_a_prefix_of_both(
@@ -143,9 +143,9 @@ def test_register_token_never_loses_a_message_to_a_prefix_of_both(
         moving.send(f"RegisterToken:{name}/{number % 7}")
         sender.send(f"{name}/|{number}")
 
-    frames = moving.hears()
-    sender.hears()
-    assert frames + moving.hears() == [str(number) for number in range(200)]
+    frames = moving.received()
+    sender.received()
+    assert frames + moving.received() == [str(number) for number in range(200)]
 
 
 def test_decision_11_impossible_token_keeps_the_old_one(broker: Server, connect: Connect, name: str) -> None:
@@ -155,7 +155,7 @@ def test_decision_11_impossible_token_keeps_the_old_one(broker: Server, connect:
         client.send(f"RegisterToken:{value}")
     client.send(f"{name}|still")
 
-    assert client.hears() == ["still"]
+    assert client.received() == ["still"]
 
 
 def test_in_band_token_may_hold_colons(broker: Server, connect: Connect, name: str) -> None:
@@ -165,7 +165,7 @@ def test_in_band_token_may_hold_colons(broker: Server, connect: Connect, name: s
     client.send(f"{name}:a:b|x")
     client.send(f"{name}|y")
 
-    assert client.hears() == ["x"]
+    assert client.received() == ["x"]
 
 
 def test_payload_stays_as_it_is(broker: Server, connect: Connect, name: str) -> None:
@@ -175,7 +175,7 @@ def test_payload_stays_as_it_is(broker: Server, connect: Connect, name: str) -> 
     for payload in payloads:
         client.send(f"{name}|{payload}")
 
-    assert client.hears() == payloads
+    assert client.received() == payloads
 
 
 def test_publish_of_the_core_reaches_tokens_and_prefixes(broker: Server, connect: Connect, name: str) -> None:
@@ -191,8 +191,8 @@ def test_publish_of_the_core_reaches_tokens_and_prefixes(broker: Server, connect
     }
 
     assert statuses == {200}
-    assert [one.hears_next(), two.hears_next(), two.hears_next()] == ["text", "text", '{"json":["ż"]}']
-    assert [one.hears(), two.hears()] == [[], []]
+    assert [one.next_frame(), two.next_frame(), two.next_frame()] == ["text", "text", '{"json":["ż"]}']
+    assert [one.received(), two.received()] == [[], []]
 
 
 def test_decision_18_form_api_and_sockets_reach_the_same(broker: Server, connect: Connect, name: str) -> None:
@@ -200,5 +200,5 @@ def test_decision_18_form_api_and_sockets_reach_the_same(broker: Server, connect
 
     assert form(broker, "broadcast", message=f"{name}/,{name}/1|a|b").status == 200
 
-    assert client.hears_next() == "a|b"
-    assert client.hears() == []
+    assert client.next_frame() == "a|b"
+    assert client.received() == []

@@ -23,8 +23,8 @@ def test_plain_asgi_server_speaks_the_line(server: ServerFactory, connect: Conne
     one.send("abc1,group/|Hello")
     one.send(b"\xff")
 
-    assert two.hears_next() == "Hello"
-    assert one.hears_next() == "Hello"
+    assert two.next_frame() == "Hello"
+    assert one.next_frame() == "Hello"
     # Plain Daphne refuses 1003 from an application, so everywhere but on our server its stand-in goes out.
     assert one.close_code() == 4020
     assert refusal(broker, "unknown") == 403

@@ -1,4 +1,4 @@
-"""Random clients, token changes and broadcasts on a real server, against a model of who must hear what."""
+"""Random clients, token changes and broadcasts on a real server, against a model of each client's frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.services.server import Server
 from tests.tokens.client import Client, call, form
 
 TOKENS = ["a", "ab", "a/", "a/b", "a/b/c", "a/bc", "/", "unregistered", "ż"]
-GATE_TOKENS = [token for token in TOKENS if token != "unregistered"]
+REGISTRABLE = [token for token in TOKENS if token != "unregistered"]
 tokens = st.sampled_from(TOKENS)
 receivers = st.lists(st.sampled_from([*TOKENS, "a/b/", "", " a ", "unregstered", "nobody"]), max_size=4)
 payloads = st.sampled_from(["", "x", "a|b", "ż", "1"])
@@ -32,8 +32,8 @@ def reaches(entries: list[str], token: str) -> bool:
     return any(name and (name == token or (name.endswith("/") and token.startswith(name))) for name in names)
 
 
-class Line(RuleBasedStateMachine):
-    """At most ten clients of one server whose gate is open."""
+class AnyToken(RuleBasedStateMachine):
+    """At most ten clients of one server to which every token may connect."""
 
     server: Server
 
@@ -104,12 +104,12 @@ class Line(RuleBasedStateMachine):
         self.expect(names, payload)
 
     def check(self, number: int) -> None:
-        """The client has heard what it must have heard, in order, and nothing else."""
+        """The client has received the model's frames, in order, and nothing else."""
         expected, self.expected[number] = self.expected[number], []
-        assert self.clients[number].hears() == expected
+        assert self.clients[number].received() == expected
 
     @invariant()
-    def everybody_heard_what_was_for_them(self) -> None:
+    def every_client_has_its_frames(self) -> None:
         for number in range(len(self.clients)):
             self.check(number)
 
@@ -118,8 +118,8 @@ class Line(RuleBasedStateMachine):
             client.close()
 
 
-class Gate(Line):
-    """The same while the gate is closed: only registered tokens, and revoking closes."""
+class RegisteredOnly(AnyToken):
+    """The same where only registered tokens may connect, and revoking closes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,12 +133,12 @@ class Gate(Line):
         for token in form(self.server, "registeredTokenList").json():
             form(self.server, "unregisterToken", token=token)
 
-    @rule(token=st.sampled_from(GATE_TOKENS))
+    @rule(token=st.sampled_from(REGISTRABLE))
     def register(self, token: str) -> None:
         assert form(self.server, "registerToken", token=token).status == 200
         self.registered.add(token)
 
-    @rule(token=st.sampled_from(GATE_TOKENS))
+    @rule(token=st.sampled_from(REGISTRABLE))
     def unregister(self, token: str) -> None:
         assert form(self.server, "unregisterToken", token=token).status == 200
         self.registered.discard(token)
@@ -148,7 +148,7 @@ class Gate(Line):
             del self.tokens[number], self.expected[number]
 
 
-def run(machine: type[Line], server: Server) -> None:
+def run(machine: type[AnyToken], server: Server) -> None:
     examples = 12 if hypothesis.settings().max_examples <= 100 else 300
     settings = hypothesis.settings(
         max_examples=examples, stateful_step_count=30, suppress_health_check=list(hypothesis.HealthCheck)
@@ -157,9 +157,9 @@ def run(machine: type[Line], server: Server) -> None:
     run_state_machine_as_test(on_server, settings=settings)
 
 
-def test_everybody_hears_exactly_what_is_for_them(broker: Server) -> None:
-    run(Line, broker)
+def test_every_client_receives_exactly_its_frames(broker: Server) -> None:
+    run(AnyToken, broker)
 
 
-def test_closed_gate_keeps_its_promises_whatever_happens(gated: Server) -> None:
-    run(Gate, gated)
+def test_the_same_where_only_registered_tokens_may_connect(registered_only: Server) -> None:
+    run(RegisteredOnly, registered_only)

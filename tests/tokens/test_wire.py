@@ -1,4 +1,4 @@
-"""wire.py: the texts of the tokens protocol, and which address a token hears."""
+"""wire.py: the frames of the tokens protocol, and the addresses of a token."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from routing_app.tokens import imports
-from routing_app.tokens.service import close_revoked
+from routing_app.tokens.service import close_after_commit
 
 
 class Command(BaseCommand):
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = 'Import tokens from a JSON object such as {"abc1": true, "group/item1": false}.'
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Where the table is."""
+        """The argument: the place of the table."""
         parser.add_argument("source", metavar="URL|FILE", help="http:, https: or file: URL, or a path")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         except imports.TableError as error:
             raise CommandError(f"{imports.location(options['source'])}: {error}") from None
         outcome = imports.store(rows)
-        close_revoked(outcome.revoked)
+        close_after_commit(outcome.revoked)
         for skipped in outcome.skipped:
             self.stdout.write(f"skipped {skipped}")
         self.stdout.write(str(outcome))

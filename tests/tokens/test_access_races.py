@@ -1,4 +1,4 @@
-"""Revoking while a client is between the gate's question and its subscription; and the watch behind it."""
+"""Revoking while a client is between the check of its token and its subscription; and the watch behind it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def closed_gate(settings: Any) -> None:
+def only_registered_tokens(settings: Any) -> None:
     settings.TOKENS_ALLOW_UNREGISTERED = False
 
 
@@ -37,7 +37,7 @@ async def register(token: str) -> None:
 
 
 def revoke_before_subscribing(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
-    """Revoke the token after the gate was asked, and before the hub knows the client by it."""
+    """Revoke the token after it was checked, and before the hub knows the client by it."""
     subscribe = Hub.subscribe
 
     async def late(hub: Hub, connection: Any, *addresses: str) -> None:
@@ -101,9 +101,9 @@ async def test_many_questions_are_few_queries(worker: Worker, monkeypatch: pytes
         return answer(tokens)
 
     monkeypatch.setattr(access, "_enabled_among", counted)
-    register_of_worker = access.register_of(worker)
+    lookup = access.lookup_of(worker)
 
-    answers = await gather(*(register_of_worker.enabled(f"abc{number % 3}") for number in range(1000)))
+    answers = await gather(*(lookup.enabled(f"abc{number % 3}") for number in range(1000)))
 
     assert answers == [number % 3 == 1 for number in range(1000)]
     assert len(asked) == 1

@@ -10,7 +10,7 @@ from tests.conftest import ServerFactory
 from tests.services.waiting import wait_until
 from tests.tokens.client import call, form, refusal
 from tests.tokens.conftest import Connect
-from tests.tokens.test_import import reply, website
+from tests.tokens.test_imports import reply, website
 
 
 def test_decision_24_table_is_imported_refreshed_and_kept_when_the_site_fails(
@@ -31,7 +31,7 @@ def test_decision_24_table_is_imported_refreshed_and_kept_when_the_site_fails(
         answers.append(reply(200, b'{"abc2": false, "abc3": true}'))
         assert revoked.close_code() == 4403
         connect(broker, "abc3")
-        assert kept.hears() == []
+        assert kept.received() == []
 
         answers.append(reply(500))
         wait_until(lambda: "the answer was 500" in broker.log_text())
@@ -66,7 +66,7 @@ def test_site_that_is_down_at_start_does_not_stop_the_server(server: ServerFacto
         pass
     broker = server(TOKENS_URL=url)
 
-    assert connect(broker, "abc1").hears() == []
+    assert connect(broker, "abc1").received() == []
     assert call(broker, "GET", "/api/tokens/").json()["count"] == 0
     wait_until(lambda: "the last table stays" in broker.log_text())
 
