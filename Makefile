@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 PYTHON_BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench soak clean venv venv-dev
+.PHONY: help run test lint format bench soak lock clean venv venv-dev
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -31,13 +31,16 @@ bench: venv-dev ## Measure speed and memory; ARGS goes to bench/run.py
 soak: venv-dev ## The long tests, and 10,000 examples for each property
 	@HYPOTHESIS_PROFILE=soak exec $(PYTHON_BIN)/python -m tests --timeout=3600 -m "soak or hypothesis" $(ARGS)
 
+lock: venv ## Write the locks again after a change of requirements.txt or requirements-dev.txt
+	@scripts/lock.sh
+
 clean: ## Remove .venv and caches; var/, with the database, stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name node_modules -type d -prune -exec rm -rf {} +
 
 venv:
-	@scripts/venv.sh requirements.txt
+	@scripts/venv.sh requirements.lock
 
 venv-dev:
-	@scripts/venv.sh requirements-dev.txt
+	@scripts/venv.sh requirements-dev.lock

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Makes .venv and installs a requirements file into it, once, and again only when the file has changed.
+# Makes .venv and installs what a lock names into it, once, and again only when the lock has changed. A file whose
+# hash is not in the lock is not installed.
 #
-#   scripts/venv.sh requirements.txt
+#   scripts/venv.sh requirements.lock
 #
 # PYTHON names the interpreter to use; without it the first of python3, python3.13, python3.12 and python3.11
 # that is new enough. On Debian and Ubuntu, as root, a missing venv module is installed through apt.
 set -eu
 cd "$(dirname "$0")/.."
 
-requirements=$1
-installed=.venv/installed-$requirements
+lock=$1
 
 new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -46,15 +46,16 @@ make_venv() {
 }
 
 up_to_date() {
-    for file in requirements.txt "$requirements"; do
-        cmp -s "$file" ".venv/installed-$file" || return 1
+    for file in requirements.lock "$lock"; do
+        cmp -s "$file" ".venv/$file" || return 1
     done
 }
 
 .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || make_venv
 if ! up_to_date; then
-    echo "Installing $requirements"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement "$requirements" </dev/null
-    cp requirements.txt .venv/installed-requirements.txt
-    cp "$requirements" "$installed"
+    echo "Installing $lock"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$lock" </dev/null
+    # requirements-dev.lock names all that requirements.lock does.
+    cp requirements.lock .venv/
+    cp "$lock" .venv/
 fi

@@ -28,6 +28,19 @@ def pins(file: str) -> dict[str, Requirement]:
     return {canonicalize_name(pin.name): pin for pin in found if pin.marker is None or pin.marker.evaluate()}
 
 
+def locked(file: str) -> dict[str, Requirement]:
+    """The requirements of a lock, by canonical name, without the systems that all of it is for."""
+    entries = re.split(r"\n(?=\S)", re.sub(r"(?m)^#.*\n", "", (REPOSITORY / file).read_text()).strip())
+    found = {}
+    for entry in entries:
+        requirement, *hashes = entry.replace("\\\n", "").split(" --hash=")
+        assert hashes, f"{requirement} has no hash"
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one.strip()) for one in hashes)
+        wanted = Requirement(requirement)
+        found[canonicalize_name(wanted.name)] = wanted
+    return found
+
+
 RUNTIME = pins("requirements.txt")
 EVERYTHING = RUNTIME | pins("requirements-dev.txt")
 
@@ -106,8 +119,19 @@ def test_daphne_is_past_its_two_advisories() -> None:
     assert tuple(map(int, version("daphne").split("."))) >= (4, 2, 3)
 
 
-def test_no_file_names_a_package_index() -> None:
-    files = [*REPOSITORY.glob("requirements*.txt"), REPOSITORY / "Makefile", *REPOSITORY.glob("scripts/*")]
+@pytest.mark.parametrize(
+    ("file", "known"), [("requirements.lock", RUNTIME), ("requirements-dev.lock", EVERYTHING)]
+)
+def test_a_lock_holds_what_is_pinned_and_no_more(file: str, known: dict[str, Requirement]) -> None:
+    entries = {name: pin for name, pin in locked(file).items() if pin.marker is None or pin.marker.evaluate()}
 
-    assert len(files) >= 4
+    assert {name: str(pin.specifier) for name, pin in entries.items()} == {
+        name: str(pin.specifier) for name, pin in known.items()
+    }, "run: make lock"
+
+
+def test_no_file_names_a_package_index() -> None:
+    files = [*REPOSITORY.glob("requirements*"), REPOSITORY / "Makefile", *REPOSITORY.glob("scripts/*")]
+
+    assert len(files) >= 7
     assert not [file for file in files if re.search(r"index-url|find-links|https?://", file.read_text())]

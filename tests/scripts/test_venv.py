@@ -23,7 +23,7 @@ def tree(tmp_path: Path) -> Path:
     """A project with nothing to install, so that no test asks the network."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(REPOSITORY / "scripts/venv.sh", tmp_path / "scripts")
-    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    (tmp_path / "requirements.lock").write_text("# nothing\n")
     return tmp_path
 
 
@@ -41,7 +41,7 @@ def machine(tmp_path: Path) -> Path:
 
 def run(tree: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the script the way make does."""
-    command = ["sh", "scripts/venv.sh", "requirements.txt"]
+    command = ["sh", "scripts/venv.sh", "requirements.lock"]
     return subprocess.run(
         command, cwd=tree, env=os.environ | env, capture_output=True, text=True, check=False, timeout=50
     )
@@ -56,32 +56,34 @@ def add_python(machine: Path, script: str) -> None:
 def test_it_installs_once_and_again_only_after_a_change(tree: Path) -> None:
     first = run(tree, PYTHON=sys.executable)
     second = run(tree, PYTHON=sys.executable)
-    (tree / "requirements.txt").write_text("# still nothing\n")
+    (tree / "requirements.lock").write_text("# still nothing\n")
     third = run(tree, PYTHON=sys.executable)
 
     assert "Making .venv" in first.stdout
-    assert "Installing requirements.txt" in first.stdout
+    assert "Installing requirements.lock" in first.stdout
     assert (tree / ".venv/bin/python").exists()
     assert second.stdout == ""
-    assert third.stdout == "Installing requirements.txt\n"
+    assert third.stdout == "Installing requirements.lock\n"
     assert [first.returncode, second.returncode, third.returncode] == [0, 0, 0]
 
 
 def test_what_failed_to_install_is_tried_again(tree: Path) -> None:
+    (tree / "no_hash").mkdir()
+    (tree / "no_hash/pyproject.toml").write_text("[project]\nname = 'no_hash'\nversion = '1'\n")
     run(tree, PYTHON=sys.executable)
-    (tree / "requirements.txt").write_text("./no-such-package\n")
+    (tree / "requirements.lock").write_text("./no_hash\n")
     failed = run(tree)
-    (tree / "requirements.txt").write_text("# nothing\n\n")
+    (tree / "requirements.lock").write_text("# nothing\n\n")
 
     assert failed.returncode != 0
-    assert "no-such-package" in failed.stderr
-    assert run(tree).stdout == "Installing requirements.txt\n"
+    assert "hash" in failed.stderr
+    assert run(tree).stdout == "Installing requirements.lock\n"
 
 
 def test_a_broken_environment_is_made_anew(tree: Path, machine: Path) -> None:
     (tree / ".venv/bin").mkdir(parents=True)
     (tree / ".venv/bin/python").symlink_to("/nowhere/python3")
-    shutil.copy(tree / "requirements.txt", tree / ".venv/installed-requirements.txt")
+    shutil.copy(tree / "requirements.lock", tree / ".venv/requirements.lock")
     add_python(machine, f'echo "$@" >> {tree}/asked')
 
     run(tree, PATH=str(machine))
