@@ -2,7 +2,7 @@
 
 The token says which publisher's keys to try and, with `kid`, which of them first. Everything else is the key
 row's: its algorithm, and where a JWKS is fetched from. PyJWT checks the signature; the claims are checked
-here, because it takes text for a time (RFC 7519 does not) and refuses an `iat` to come (RFC 7519 does not).
+here, because it takes a string for a time and refuses an `iat` in the future, and RFC 7519 does neither.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ import orjson
 
 from sessions_app.jwks import KeysUnavailable, key_set
 from sessions_app.keys import KeyKind
-from sessions_app.publishers import Known, publisher
-from sessions_app.wire import MAX_TEXT, is_clean
+from sessions_app.publishers import KnownPublisher, publisher
+from sessions_app.wire import MAX_STRING, is_clean
 
 MAX_TOKEN: Final = 8192
 LEEWAY_SECONDS: Final = 5
-"""How far the publisher's clock may be off."""
+"""The publisher's clock may be off by so much."""
 UNCHECKED: Final[Any] = {
     f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
 }
 """Claims that PyJWT leaves to us."""
 
-Find = Callable[[str], Awaitable[Known | None]]
+Find = Callable[[str], Awaitable[KnownPublisher | None]]
 
 
 class CustomerRefused(Exception):
-    """A token is not accepted. `claim` is the part that is wrong; the text is for the operator."""
+    """A token is not accepted. `claim` is the part that is wrong; the message is for the operator."""
 
     def __init__(self, claim: str, why: str) -> None:
         super().__init__(f"{claim}: {why}")
@@ -53,7 +53,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Unverified:
-    """The header and claims of a token, before its signature is checked."""
+    """The header and claims of a token whose signature is not checked."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
@@ -95,7 +95,7 @@ async def examine(token: str, find: Find) -> AsyncIterator[tuple[str, str]]:
 
 
 def read(token: str) -> Unverified:
-    """The two readable parts of a token, believed in nothing. Raises CustomerRefused."""
+    """The two readable parts of a token, none of which is verified. Raises CustomerRefused."""
     if len(token) > MAX_TOKEN:
         raise CustomerRefused("token", f"longer than {MAX_TOKEN} characters")
     parts = token.split(".")
@@ -112,7 +112,7 @@ def identity(unverified: Unverified) -> tuple[str, str]:
 # --- the signature ----------------------------------------------------------------------------------------
 
 
-async def check_signature(token: str, unverified: Unverified, known: Known) -> None:
+async def check_signature(token: str, unverified: Unverified, known: KnownPublisher) -> None:
     """One of the publisher's keys fits: its own before those that have to be fetched. Raises
     CustomerRefused, and KeysUnavailable when none fits but some could not be tried."""
     algorithm, kid = unverified.header.get("alg"), unverified.header.get("kid")
@@ -157,7 +157,7 @@ class _Attempt:
 # --- the claims -------------------------------------------------------------------------------------------
 
 
-def check_claims(claims: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
+def check_claims(claims: dict[str, Any], known: KnownPublisher) -> Iterator[tuple[str, str]]:
     """Every claim that matters here and what is wrong with it, "" for nothing."""
     now = time()
     yield "exp", _time_problem(claims, "exp") or _expired(claims, now)
@@ -184,14 +184,14 @@ def _not_yet(claims: dict[str, Any], now: float) -> str:
     return "not valid yet" if claims.get("nbf", 0) > now + LEEWAY_SECONDS else ""
 
 
-def _audience_problem(audience: Any, known: Known) -> str:
+def _audience_problem(audience: Any, known: KnownPublisher) -> str:
     if not audience and not known.audiences:
         return ""
     named = audience if isinstance(audience, list) else [audience]
     return "" if any(one in known.audiences for one in named) else "none that the publisher lists"
 
 
-def _issuer_problem(issuer: Any, known: Known) -> str:
+def _issuer_problem(issuer: Any, known: KnownPublisher) -> str:
     if issuer is None and not known.issuers:
         return ""
     return "" if issuer in known.issuers else "not an issuer that the publisher lists"
@@ -214,6 +214,6 @@ def _id(claims: dict[str, Any], name: str) -> str:
     value = claims.get(name)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not is_clean(value):
-        raise CustomerRefused(name, f"not a text of 1 to {MAX_TEXT} characters, nor a number")
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_STRING or not is_clean(value):
+        raise CustomerRefused(name, f"expected a string of 1 to {MAX_STRING} characters, or a number")
     return value

@@ -119,12 +119,12 @@ class SessionAdmin(WrittenByServer):
 
     @admin.display(description="customer", ordering="account__customer")
     def customer(self, row: Session) -> str:
-        """Whose it is."""
+        """The customer that plays."""
         return row.account.customer
 
     @admin.display(description="publisher", ordering="account__publisher__name")
     def publisher(self, row: Session) -> str:
-        """Whose customer."""
+        """The publisher of that customer."""
         return row.account.publisher.name
 
     @admin.display(description="name", ordering="name")
@@ -156,8 +156,8 @@ class SessionAdmin(WrittenByServer):
     def end_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         """Free the slots; players that are connected are told to stop."""
         rows = queryset.values_list("account__publisher__name", "account__customer", "pk")
-        doomed = [(AccountKey(publisher, customer), id) for publisher, customer, id in rows]
-        killed = service.kill_sync(doomed, request.user.get_username())
+        selected = [(AccountKey(publisher, customer), id) for publisher, customer, id in rows]
+        killed = service.kill_sync(selected, request.user.get_username())
         messages.success(request, f"{killed} sessions ended.")
 
 

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from sessions_app.limits import Decision, Full, Policy, decide, takeover_allowed
 from sessions_app.models import Kind, Session
-from sessions_app.store import SERVER, AccountKey, Book
+from sessions_app.store import SERVER, LockedAccount, StoreCommand
 from sessions_app.wire import FIELDS, Wanted
 
 
@@ -52,7 +52,7 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class NoSuchSession:
-    """A session that was named does not live, or is somebody else's."""
+    """A session that was named does not live, or is another customer's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,98 +62,95 @@ class TakeoverOff:
 
 @dataclass(frozen=True, slots=True)
 class NoSuchPublisher:
-    """The publisher was deleted meanwhile."""
+    """The publisher was deleted after its token was checked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
+class Create(StoreCommand):
     """Take a slot, in place of `victims` if there are any (then it is a takeover).
 
-    `silent` names sessions, by the connection, that did not answer a probe: they end first. With `ask_first`
-    a refusal is not final, and not written down, as long as somebody who counts could be probed.
+    `silent` names sessions, each with its connection, that did not answer a probe: they end first, unless
+    they are bound to another connection by now. With `probe_first` a refusal is not final, and not written
+    down, as long as a session that counts could be probed.
     """
 
-    key: AccountKey
     wanted: Wanted
     victims: tuple[UUID, ...] | None = None
     silent: Mapping[UUID, str] = field(default_factory=dict)
-    ask_first: bool = False
+    probe_first: bool = False
 
-    def apply(self, book: Book) -> Granted | LimitReached | NoSuchSession | TakeoverOff:
+    def apply(self, account: LockedAccount) -> Granted | LimitReached | NoSuchSession | TakeoverOff:
         """Decide, and take the slot."""
-        self._end_silent(book)
-        if self.victims is not None and not takeover_allowed(book.rules, self.wanted, self.key.customer):
+        for id, connection in self.silent.items():
+            session = account.sessions.get(id)
+            if session is not None and session.connection_id == connection:
+                account.end(session, Kind.EXPIRED, SERVER, "no answer to a probe at the limit")
+        if self.victims is not None and not takeover_allowed(account.rules, self.wanted, self.key.customer):
             return TakeoverOff()
-        victims = [book.sessions.get(id) for id in dict.fromkeys(self.victims or ())]
+        victims = [account.sessions.get(id) for id in dict.fromkeys(self.victims or ())]
         if None in victims:
             return NoSuchSession()
-        own = self._of_this_device(book, victims)
-        held = [s for s in book.sessions.values() if s is not own and s not in victims]
-        decision = decide(book.rules, self.wanted, self.key.customer, held)
+        own = self._of_this_device(account, victims)
+        held = [s for s in account.sessions.values() if s is not own and s not in victims]
+        decision = decide(account.rules, self.wanted, self.key.customer, held)
         if decision.full is not None:
-            return self._deny(book, decision.full)
-        return self._grant(book, decision, own, [victim for victim in victims if victim is not None])
+            return self._deny(account, decision.full)
+        return self._grant(account, decision, own, [victim for victim in victims if victim is not None])
 
     def without_account(self) -> NoSuchPublisher:
-        """Nobody to grant it to."""
+        """There is no account to grant it to."""
         return NoSuchPublisher()
 
-    def _end_silent(self, book: Book) -> None:
-        for id, connection in self.silent.items():
-            session = book.sessions.get(id)
-            if session is not None and session.connection_id == connection:
-                book.end(session, Kind.EXPIRED, SERVER, "no answer to a probe at the limit")
-
-    def _of_this_device(self, book: Book, victims: list[Session | None]) -> Session | None:
+    def _of_this_device(self, account: LockedAccount, victims: list[Session | None]) -> Session | None:
         """The slot that this device holds for the same offer or tag: it gets that one again."""
         wanted = self.wanted
         if not wanted.device_id:
             return None
         place = (wanted.device_id, wanted.offer_id, wanted.tag)
-        for session in book.sessions.values():
+        for session in account.sessions.values():
             if (session.device_id, session.offer_id, session.tag) == place and session not in victims:
                 return session
         return None
 
-    def _deny(self, book: Book, full: Full[Session]) -> LimitReached:
+    def _deny(self, account: LockedAccount, full: Full[Session]) -> LimitReached:
         counted = tuple(Listing.of(session) for session in full.counted)
-        if not (self.ask_first and any(listing.connection for listing in counted)):
-            book.record(Kind.DENIED, self.wanted, "customer", str(full))
+        if not (self.probe_first and any(listing.connection for listing in counted)):
+            account.record(Kind.DENIED, self.wanted, "customer", str(full))
         return LimitReached(str(full), full.rule.maximum, full.rule.policy is Policy.ASK, counted)
 
     def _grant(
-        self, book: Book, decision: Decision[Session], own: Session | None, victims: list[Session]
+        self, account: LockedAccount, decision: Decision[Session], own: Session | None, victims: list[Session]
     ) -> Granted:
         ended = tuple(Listing.of(session) for session in (*victims, *decision.evicted))
         name = self.wanted.display_name
         for victim in victims:
-            book.end(victim, Kind.TAKEN_OVER, "customer", f"by {name}")
+            account.end(victim, Kind.TAKEN_OVER, "customer", f"by {name}")
         for session in decision.evicted:
-            book.end(session, Kind.EVICTED, "customer", f"by {name}")
+            account.end(session, Kind.EVICTED, "customer", f"by {name}")
         for full in decision.observed:
-            book.record(Kind.DENIED, self.wanted, "customer", str(full), observed=True)
-        session = self._take(book) if own is None else self._take_again(book, own)
-        others = any(one.connection_id for one in book.sessions.values() if one is not session)
+            account.record(Kind.DENIED, self.wanted, "customer", str(full), observed=True)
+        session = self._take(account) if own is None else self._take_again(account, own)
+        others = any(one.connection_id for one in account.sessions.values() if one is not session)
         return Granted(Listing.of(session), ended, others)
 
-    def _take(self, book: Book) -> Session:
+    def _take(self, account: LockedAccount) -> Session:
         session = Session(
             id=uuid4(),
-            account=book.account,
-            created_at=book.birth(),
-            expires_at=book.after(settings.SESSIONS_BIND_SECONDS),
+            account=account.row,
+            created_at=account.next_created_at(),
+            expires_at=account.after(settings.SESSIONS_BIND_SECONDS),
             **{name: getattr(self.wanted, name) for name, _ in FIELDS.values()},
         )
-        book.put(session)
-        book.record(Kind.CREATED, session, "customer", session_id=session.id)
+        account.put(session)
+        account.record(Kind.CREATED, session, "customer", session_id=session.id)
         return session
 
-    def _take_again(self, book: Book, own: Session) -> Session:
+    def _take_again(self, account: LockedAccount, own: Session) -> Session:
         for name in ("name", "content_id", "device_name", "device_type"):
             setattr(own, name, getattr(self.wanted, name))
         if not own.connection_id:
-            own.expires_at = book.after(settings.SESSIONS_BIND_SECONDS)
-        book.put(own)
+            own.expires_at = account.after(settings.SESSIONS_BIND_SECONDS)
+        account.put(own)
         return own
 
 
@@ -166,24 +163,23 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Lapsed:
-    """The worker has to renew its lease first: nobody could rely on what it binds."""
+    """The worker has to renew its lease first: until then its sessions may be given away."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(StoreCommand):
     """REQUESTED: tie a session to a connection, whichever it had before."""
 
-    key: AccountKey
     session: UUID
     connection: str
     worker: str
 
-    def apply(self, book: Book) -> Bound | Lapsed | None:
-        """None when the session does not live."""
-        session = book.sessions.get(self.session)
+    def apply(self, account: LockedAccount) -> Bound | Lapsed | None:
+        """Bind, and say so; None when the session does not live."""
+        session = account.sessions.get(self.session)
         if session is None:
             return None
-        if not book.vouches(self.worker):
+        if not account.lease_holds(self.worker):
             return Lapsed()
         replaced, before = session.connection_id, session.bound_at
         if replaced == self.connection:
@@ -191,93 +187,73 @@ class Bind:
         session.connection_id = self.connection
         session.worker_id = self.worker
         session.expires_at = None
-        session.bound_at = session.seen_at = book.now
-        book.put(session)
-        book.record(Kind.REBOUND if before else Kind.BOUND, session, "player", session_id=session.id)
+        session.bound_at = session.seen_at = account.now
+        account.put(session)
+        account.record(Kind.REBOUND if before else Kind.BOUND, session, "player", session_id=session.id)
         return Bound(replaced)
-
-    def without_account(self) -> None:
-        """Does not live."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unbind:
+class Unbind(StoreCommand):
     """A connection is gone; the session keeps its slot for the grace. Of another connection: nothing."""
 
-    key: AccountKey
     session: UUID
     connection: str
 
-    def apply(self, book: Book) -> None:
+    def apply(self, account: LockedAccount) -> None:
         """Start the grace."""
-        session = book.sessions.get(self.session)
+        session = account.sessions.get(self.session)
         if session is not None and session.connection_id == self.connection:
-            book.unbind(session)
-
-    def without_account(self) -> None:
-        """Nothing to do."""
+            account.unbind(session)
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class End(StoreCommand):
     """Free a slot; with `connection` only if the session is still bound to it."""
 
-    key: AccountKey
     session: UUID
     kind: Kind
     by: str
     why: str = ""
     connection: str = ""
 
-    def apply(self, book: Book) -> Listing | None:
+    def apply(self, account: LockedAccount) -> Listing | None:
         """The session that ended; None when it does not live, or is bound elsewhere."""
-        session = book.sessions.get(self.session)
+        session = account.sessions.get(self.session)
         if session is None or (self.connection and session.connection_id != self.connection):
             return None
         ended = Listing.of(session)
-        book.end(session, self.kind, self.by, self.why)
+        account.end(session, self.kind, self.by, self.why)
         return ended
-
-    def without_account(self) -> None:
-        """Does not live."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat(StoreCommand):
     """A heartbeat over HTTP, of a device that has no socket."""
 
-    key: AccountKey
     session: UUID
 
-    def apply(self, book: Book) -> datetime | None:
+    def apply(self, account: LockedAccount) -> datetime | None:
         """When the next one is due at the latest; None when the session does not live."""
-        session = book.sessions.get(self.session)
+        session = account.sessions.get(self.session)
         if session is None:
             return None
         seconds = settings.SESSIONS_HEARTBEAT_SECONDS * 2 + settings.SESSIONS_PONG_SECONDS
-        deadline = book.now + timedelta(seconds=seconds)
+        deadline = account.now + timedelta(seconds=seconds)
         if session.connection_id:
             return deadline
         if session.bound_at is None:
-            session.bound_at = book.now
-            book.record(Kind.BOUND, session, "customer", "by heartbeat", session_id=session.id)
-        session.seen_at = book.now
-        session.expires_at = book.after(seconds)
-        book.put(session)
+            session.bound_at = account.now
+            account.record(Kind.BOUND, session, "customer", "by heartbeat", session_id=session.id)
+        session.seen_at = account.now
+        session.expires_at = account.after(seconds)
+        account.put(session)
         return deadline
-
-    def without_account(self) -> None:
-        """Does not live."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
-    """End what is over; opening the book has done it."""
+class Sweep(StoreCommand):
+    """End the sessions whose time is over, as loading the account has done."""
 
-    key: AccountKey
-
-    def apply(self, book: Book) -> None:
-        """Nothing more."""
-
-    def without_account(self) -> None:
-        """Nothing at all."""
+    def apply(self, account: LockedAccount) -> None:
+        """Change nothing more."""

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STRIKES: Final = 10
-"""Frames that make no sense, until the connection is closed as abusive."""
+MAX_MALFORMED_FRAMES: Final = 10
+"""Malformed frames, until the connection is closed as abusive."""
 
 
-class NoFreeMessages:
-    """Players hear the five actions only, so what anybody publishes is left out."""
+class NoMessages:
+    """Players receive the five actions only: a message that is published to them is left out."""
 
     per_address = False
 
@@ -54,68 +54,65 @@ class SessionConsumer(Consumer):
     """One connection of a player."""
 
     protocol: Sessions
-    _ticket: SessionToken
+    _token: SessionToken
     _key: AccountKey
-    _board: Coordinator
-    _pulse: PlayerHeartbeat
+    _coordinator: Coordinator
+    _heartbeat: PlayerHeartbeat
     bound_to: UUID | None = None
     _gone = False
     """The session does not live any more, and its id never comes back."""
     _asked_for = False
-    """A bind was sent to the database, so the end of this connection has to be told, too."""
-    _strikes = 0
+    """A bind was sent to the database, so the end of this connection has to be written, too."""
+    _malformed_frames = 0
     _idle: asyncio.TimerHandle | None = None
 
     async def admit(self) -> str | None:
         """The token must be ours. One whose time is over gets in, to be told EXPIRED: a stock player that is
-        refused here would try the same endpoint for ever."""
+        refused here would try the same endpoint again and again."""
         query = parse_qs(self.scope["query_string"].decode("latin-1"))
         try:
-            self._ticket = read((query.get("token") or [""])[-1])
+            self._token = read((query.get("token") or [""])[-1])
         except BadToken:
             raise Refused(UNAUTHENTICATED) from None
         return None
 
     async def opened(self) -> None:
-        """Hear what concerns the session and its customer."""
-        self._key = AccountKey(self._ticket.publisher, self._ticket.customer)
-        self._gone = self._ticket.expired
-        self._board = self.protocol.board
-        self._board.sockets[self.connection.id] = self
-        self._pulse = PlayerHeartbeat(self._board.wheel, self._send_ping, self._player_is_dead)
-        self.connection.identity = self._ticket.customer
-        await self.worker.hub.subscribe(self.connection, f"session:{self._ticket.session}", self._key.address)
+        """Subscribe to the addresses of the session and its customer."""
+        self._key = AccountKey(self._token.publisher, self._token.customer)
+        self._gone = self._token.expired
+        self._coordinator = self.protocol.coordinator
+        self._coordinator.sockets[self.connection.id] = self
+        self._heartbeat = PlayerHeartbeat(self._coordinator.timers, self._send_ping, self._player_is_dead)
+        self.connection.identity = self._token.customer
+        await self.worker.hub.subscribe(self.connection, f"session:{self._token.session}", self._key.address)
         self.worker.presence.arrive(self.connection)
         self._wait_for_session()
 
     async def received(self, text: str) -> None:
         """One of the three actions; anything else is ignored, ten times."""
-        self._board.stop_unless_vouched()
+        self._coordinator.stop_if_lease_lapsed()
         if self.connection.state is not ConnectionState.OPEN:
             return
         try:
             action = wire.parse(text)
         except Malformed:
-            self._strike(Refusal.MALFORMED)
+            self._malformed(Refusal.MALFORMED)
             return
         try:
-            await self._act(action)
+            if action is Action.REQUESTED:
+                await self._requested()
+            elif action is Action.FINISHED:
+                await self._finished()
+            elif self.bound_to is not None:
+                self._heartbeat.pong()
         except service.OUTAGE as error:
             logger.warning("sessions: %s on %s: %s", action, self.connection.id, type(error).__name__)
             self.refuse(Refusal.UNAVAILABLE)
             self.connection.close(UNAVAILABLE)
 
     async def received_bytes(self, data: bytes) -> None:
-        """Binary frames are ignored like others that make no sense."""
-        self._strike(Refusal.BINARY)
-
-    async def _act(self, action: Action) -> None:
-        if action is Action.REQUESTED:
-            await self._requested()
-        elif action is Action.FINISHED:
-            await self._finished()
-        elif self.bound_to is not None:
-            self._pulse.pong()
+        """Binary frames are ignored, and counted, like others that are malformed."""
+        self._malformed(Refusal.BINARY)
 
     async def _requested(self) -> None:
         if self.bound_to is not None:
@@ -124,7 +121,7 @@ class SessionConsumer(Consumer):
         if not self._gone:
             self._asked_for = True
             id, worker = self.connection.id, self.worker.id
-            bound = await service.bind(self._key, self._ticket.session, id, worker)
+            bound = await service.bind(self._key, self._token.session, id, worker)
             if bound is not None:
                 try:
                     self._start()
@@ -136,12 +133,12 @@ class SessionConsumer(Consumer):
         self.connection.send(wire.EXPIRED)
 
     def _start(self) -> None:
-        if not self._board.vouched():  # this worker has slept since the commit
+        if not self._coordinator.lease_holds():  # this process was asleep after the commit
             raise service.LeaseLapsed
         if not self.connection.send(wire.OK):
             return
-        self.bound_to = self._ticket.session
-        self._pulse.start()
+        self.bound_to = self._token.session
+        self._heartbeat.start()
         if self._idle is not None:
             self._idle.cancel()
 
@@ -151,22 +148,22 @@ class SessionConsumer(Consumer):
         bound = self.bound_to is not None
         self._gone = True
         self.bound_to = None
-        self._pulse.stop()
+        self._heartbeat.stop()
         self._wait_for_session()
-        await service.finish(self._key, self._ticket.session, self.connection.id, bound)
+        await service.finish(self._key, self._token.session, self.connection.id, bound)
 
     # --- liveness ----------------------------------------------------------------------------------------
 
     def ping(self) -> asyncio.Future[None]:
-        """Coordinator: somebody wants to know whether the player answers."""
-        return self._pulse.ask()
+        """Coordinator: ask the player for a PONG; done when it has come."""
+        return self._heartbeat.ask()
 
     def _send_ping(self) -> None:
         self.connection.send(wire.PING)
 
     def _player_is_dead(self) -> None:
-        """PlayerHeartbeat: the player has not answered for long: its slot is free."""
-        self._board.leave(service.give_up(self._key, self._ticket.session, self.connection.id))
+        """PlayerHeartbeat: the player has answered no PING for long, so its slot is free."""
+        self._coordinator.submit_nowait(service.give_up(self._key, self._token.session, self.connection.id))
         self.end(wire.TERMINATE, SILENT)
 
     # --- ending ------------------------------------------------------------------------------------------
@@ -175,27 +172,27 @@ class SessionConsumer(Consumer):
         """Coordinator: the session is over for this connection."""
         self._gone = True
         self.bound_to = None
-        self._pulse.stop()
+        self._heartbeat.stop()
         self.connection.send(text)
         self.connection.close(close)
 
     def closed(self) -> None:
         """Start the grace of the session, if it is still bound to this connection."""
-        self._board.sockets.pop(self.connection.id, None)
-        self._pulse.stop()
+        self._coordinator.sockets.pop(self.connection.id, None)
+        self._heartbeat.stop()
         if self._idle is not None:
             self._idle.cancel()
         if self._asked_for and not self._gone:
-            self._board.leave(Unbind(self._key, self._ticket.session, self.connection.id))
+            self._coordinator.submit_nowait(Unbind(self._key, self._token.session, self.connection.id))
 
-    def _strike(self, reason: Refusal) -> None:
+    def _malformed(self, reason: Refusal) -> None:
         self.refuse(reason)
-        self._strikes += 1
-        if self._strikes >= STRIKES:
+        self._malformed_frames += 1
+        if self._malformed_frames >= MAX_MALFORMED_FRAMES:
             self.connection.close(POLICY)
 
     def _wait_for_session(self) -> None:
-        """Without a session a connection is of no use, and ends after a while."""
+        """Close after SESSIONS_IDLE_SECONDS without a session."""
         if self._idle is not None:
             self._idle.cancel()
         loop = asyncio.get_running_loop()

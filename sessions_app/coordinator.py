@@ -1,7 +1,7 @@
-"""One process's part of session control: its sockets, its commands on their way, and what others ask of it.
+"""A worker's part of session control: its sockets, its commands, and the requests of other workers.
 
-Two events of the hub, which never reach a player by themselves, are for whatever worker has the socket. A
-probe at a limit is a call of the worker that has it.
+A worker reaches players of others by two events of the hub, which never reach a player by themselves, and by
+a call that probes players at a limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker, current_worker
-from sessions_app.store import StoreCommand, StoreEntry, post
+from sessions_app.store import StoreCommand, StoreEntry, apply_all
 from sessions_app.timers import TICK_SECONDS, Timers
 from sessions_app.wire import TERMINATE
 
@@ -36,16 +36,16 @@ PROBE: Final = "sessions.probe"
 END: Final = "sessions.end"
 """To `connection:<id>`: send a last frame and close. The message is `[text, close code]`."""
 
-PATIENCE_SECONDS: Final = 5.0
+DATABASE_TIMEOUT_SECONDS: Final = 5.0
 """Longest wait for the database, until an answer is that it is out."""
-ON_ITS_WAY_SECONDS: Final = 1.0
-"""How long a probe and its answer may be under way between two workers."""
-APART_SECONDS: Final = 0.025
+TRANSIT_SECONDS: Final = 1.0
+"""A probe and its answer may be under way between two workers for so long."""
+TRANSACTION_INTERVAL_SECONDS: Final = 0.025
 """From the start of one transaction to the next, at least: a create is cheap where a few share one."""
 
 
 class PlayerSocket(Protocol):
-    """A player's socket, as the board knows it."""
+    """A player's socket, as the coordinator knows it."""
 
     @property
     def bound_to(self) -> UUID | None:
@@ -55,19 +55,19 @@ class PlayerSocket(Protocol):
         """Ask the player for a PONG; done when it has come, or the socket is bound no longer."""
 
     def end(self, text: str, close: Close) -> None:
-        """Say a last word and close."""
+        """Send a last frame and close."""
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Coordinator:
-    """One process's part of session control."""
+    """A worker's part of session control; `worker.protocols["sessions"].coordinator`."""
 
     worker: Worker
     sockets: dict[str, PlayerSocket] = field(default_factory=dict)
     """By connection id."""
-    writes: GroupedWrites = field(default_factory=lambda: GroupedWrites(APART_SECONDS))
+    writes: GroupedWrites = field(default_factory=lambda: GroupedWrites(TRANSACTION_INTERVAL_SECONDS))
     """Its own, so that all commands of a batch are applied together and lock accounts in one order."""
-    wheel: Timers = field(default_factory=Timers)
+    timers: Timers = field(default_factory=Timers)
     """Times the PINGs of all sockets."""
     stopped: set[str] = field(default_factory=set)
     """Connections that were stopped because the lease was about to lapse: their rows are still to end."""
@@ -77,7 +77,7 @@ class Coordinator:
         self.worker.hub.on(END, self._end)
         self.worker.calls.serve(PROBE, self._serve_probe)
 
-    async def run(self, command: StoreCommand) -> Any:
+    async def submit(self, command: StoreCommand) -> Any:
         """Apply a command; its outcome, after the commit.
 
         Raises Overloaded, TimeoutError (then it is not applied any more, unless it was just then) and what
@@ -85,31 +85,32 @@ class Coordinator:
         """
         entry = StoreEntry(command)
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await self.writes.submit_item(post, entry)
+            async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
+                await self.writes.submit_item(apply_all, entry)
         except BaseException:
             entry.abandoned = True
             raise
         return entry.outcome
 
-    def leave(self, command: StoreCommand) -> None:
-        """Apply a command that nobody waits for. What fails here is mended by the sweep."""
+    def submit_nowait(self, command: StoreCommand) -> None:
+        """Apply a command without waiting for its outcome. The sweep repairs what fails here."""
         try:
-            self.writes.submit_item(post, StoreEntry(command))
+            self.writes.submit_item(apply_all, StoreEntry(command))
         except Overloaded:
-            logger.warning("sessions: the database is behind, the sweep has to mend it")
+            logger.warning("sessions: the database is behind; the sweep repairs it later")
 
-    def vouched(self) -> bool:
-        """Whether this worker may count on it that nobody has given away the slots of its players."""
+    def lease_holds(self) -> bool:
+        """Whether the slots of this worker's players cannot have been given away yet, by its own clock."""
         return self.worker.presence.lease.holds(settings.SESSIONS_GRACE_SECONDS)
 
-    def stop_unless_vouched(self) -> None:
-        """To be called before a player is served: who has slept may have lost everything meanwhile."""
-        if not self.vouched():
+    def stop_if_lease_lapsed(self) -> None:
+        """To be called before a player is served: while this process was asleep its slots may have been given
+        away."""
+        if not self.lease_holds():
             self.stop_all()
 
     def stop_all(self) -> None:
-        """Stop every player, because its slot may be given away any moment."""
+        """Stop every player of this worker, because their slots may be given away any moment."""
         bound = {id: socket for id, socket in self.sockets.items() if socket.bound_to is not None}
         if bound:
             logger.warning("sessions: the lease cannot be renewed, %d players are stopped", len(bound))
@@ -132,7 +133,7 @@ class Coordinator:
     async def _probe_on(self, worker_id: str, connections: list[str]) -> list[str]:
         if worker_id == self.worker.id:
             return await self._probe_here(connections)
-        patience = settings.SESSIONS_PROBE_SECONDS + ON_ITS_WAY_SECONDS
+        patience = settings.SESSIONS_PROBE_SECONDS + TRANSIT_SECONDS
         try:
             silent: list[str] = await self.worker.calls.call(worker_id, PROBE, connections, patience)
         except (CallError, TimeoutError):
@@ -181,7 +182,7 @@ async def end_connection(id: str, text: str, close: Close) -> None:
     await publish((f"connection:{id}",), [text, close.code], event=END)
 
 
-def current_board() -> Coordinator:
-    """The board of the running event loop's worker."""
-    board: Coordinator = current_worker().protocols["sessions"].board
-    return board
+def current_coordinator() -> Coordinator:
+    """The coordinator of the running event loop's worker."""
+    coordinator: Coordinator = current_worker().protocols["sessions"].coordinator
+    return coordinator

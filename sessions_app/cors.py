@@ -1,4 +1,4 @@
-"""Which pages may call REST: those of SESSIONS_ORIGINS, as for the socket. No cookie gives power here."""
+"""CORS of players' REST: pages of SESSIONS_ORIGINS may call, as for the socket. No cookie is read."""
 
 from __future__ import annotations
 

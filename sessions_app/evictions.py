@@ -28,23 +28,23 @@ def fewest(needs: Sequence[int], counts_in: Sequence[Pattern]) -> list[int]:
     """Which sessions end: of the smallest choices the one with the oldest, then the next oldest, and so on.
 
     `needs` says how many have to leave each limit; `counts_in` is of the sessions, oldest first. No need is
-    above the number of sessions that count there. Beside limits in which everybody counts (the account's)
-    there are at most four others. The answer is positions in `counts_in`, ascending.
+    above the number of sessions that count there. Beside limits in which every session counts (the
+    account's) there are at most four others. The answer is positions in `counts_in`, ascending.
 
     The size of the smallest choice comes from lower bounds, not from a search, so thousands of sessions cost
     hardly more than reading them. Give each limit a weight of 0 to 1; a session carries the weights of its
-    limits, but what it carries above 1 is its excess. Those who end carry sum(weight * need) at least, so
+    limits, but what it carries above 1 is its excess. Those that end carry sum(weight * need) at least, so
     their number is at least that sum less the excess of all sessions. For four limits or fewer the best of
     these bounds over weights in SHARES is exact, which the tests compare with a search. A session belongs to
     a smallest choice if with its end the best bound becomes smaller by one.
     """
-    crowds = Counter(counts_in)
-    shared = [limit for limit in range(len(needs)) if all(pattern[limit] for pattern in crowds)]
+    counts = Counter(counts_in)
+    shared = [limit for limit in range(len(needs)) if all(pattern[limit] for pattern in counts)]
     others = [limit for limit in range(len(needs)) if limit not in shared]
     most = max((needs[limit] for limit in shared), default=0)
-    bounds = [SizeBound(most * WHOLE, dict.fromkeys(crowds, WHOLE))]
+    bounds = [SizeBound(most * WHOLE, dict.fromkeys(counts, WHOLE))]
     bounds += [
-        _bound(dict(zip(others, weights, strict=True)), needs, crowds)
+        _bound(dict(zip(others, weights, strict=True)), needs, counts)
         for weights in product(SHARES, repeat=len(others))
     ]
     choice = _Choice(counts_in, bounds)
@@ -52,15 +52,15 @@ def fewest(needs: Sequence[int], counts_in: Sequence[Pattern]) -> list[int]:
     return choice.chosen
 
 
-def _bound(weights: Mapping[int, int], needs: Sequence[int], crowds: Mapping[Pattern, int]) -> SizeBound:
-    load = {pattern: sum(weights[limit] for limit in weights if pattern[limit]) for pattern in crowds}
-    excess = sum(max(0, load[pattern] - WHOLE) * crowd for pattern, crowd in crowds.items())
+def _bound(weights: Mapping[int, int], needs: Sequence[int], counts: Mapping[Pattern, int]) -> SizeBound:
+    load = {pattern: sum(weights[limit] for limit in weights if pattern[limit]) for pattern in counts}
+    excess = sum(max(0, load[pattern] - WHOLE) * count for pattern, count in counts.items())
     needed = sum(weight * needs[limit] for limit, weight in weights.items())
     return SizeBound(needed - excess, {pattern: min(WHOLE, carried) for pattern, carried in load.items()})
 
 
 class _Choice:
-    """A smallest choice, while it is made: who is `chosen`, how many are `left` to choose."""
+    """A smallest choice, while it is made: the positions `chosen`, and the number `left` to choose."""
 
     def __init__(self, counts_in: Sequence[Pattern], bounds: Sequence[SizeBound]) -> None:
         self.chosen: list[int] = []
@@ -78,7 +78,7 @@ class _Choice:
             self.chosen += run
             self._left -= len(run)
         elif len(run) == 1:
-            # No smallest choice with those chosen so far has one more of this pattern, whoever comes after.
+            # No smallest choice with those chosen so far has one more of this pattern, whichever follow.
             self._passed.add(self._counts_in[run[0]])
         else:
             self.consider(run[: len(run) // 2])
@@ -89,9 +89,9 @@ class _Choice:
         left = self._left - len(run)
         if left < 0:
             return False
-        crowds = Counter(self._counts_in[position] for position in run)
+        counts = Counter(self._counts_in[position] for position in run)
         dues = [
-            bound.due - sum(bound.carried[pattern] * crowd for pattern, crowd in crowds.items())
+            bound.due - sum(bound.carried[pattern] * count for pattern, count in counts.items())
             for bound in self._bounds
         ]
         if max(dues) > left * WHOLE:

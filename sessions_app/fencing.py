@@ -14,22 +14,23 @@ from django.conf import settings
 from routing_app.core.models import LEASE_SECONDS
 from sessions_app.coordinator import Coordinator
 
-LOOK_SECONDS: Final = 0.5
+CHECK_SECONDS: Final = 0.5
 
 
-def guard(board: Coordinator) -> None:
-    """Watch the lease of a process until the process ends."""
-    board.worker.presence.on_lapse.append(lambda gap: _overslept(board, gap))
-    board.worker.spawn(_watch(board))
+def start(coordinator: Coordinator) -> None:
+    """Check the lease of a worker until the worker stops."""
+    coordinator.worker.presence.on_lapse.append(lambda gap: _renewed_late(coordinator, gap))
+    coordinator.worker.spawn(_check(coordinator))
 
 
-async def _watch(board: Coordinator) -> None:
+async def _check(coordinator: Coordinator) -> None:
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        board.stop_unless_vouched()
+        await asyncio.sleep(CHECK_SECONDS)
+        coordinator.stop_if_lease_lapsed()
 
 
-def _overslept(board: Coordinator, gap: timedelta) -> None:
-    """The lease was renewed when it and the grace were over: our clock had stood still."""
+def _renewed_late(coordinator: Coordinator, gap: timedelta) -> None:
+    """Stop the players if lease and grace were over before the lease was renewed, after `gap`: the clock of
+    this machine had stood still, and their slots may be given away."""
     if gap >= timedelta(seconds=LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS):
-        board.stop_all()
+        coordinator.stop_all()

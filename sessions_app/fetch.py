@@ -1,4 +1,4 @@
-"""A publisher's keys over HTTPS, bounded in time, size and redirects. It blocks its thread."""
+"""A publisher's keys over HTTPS, bounded in time, size and redirects. A fetch blocks its thread."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from sessions_app.keys import check_url
 
-TIMEOUT_SECONDS: Final = 3.0
+STEP_SECONDS: Final = 3.0
 """For each step: to connect, and for every part of the answer."""
-PATIENCE_SECONDS: Final = 5.0
+TOTAL_SECONDS: Final = 5.0
 """For all of them."""
 MAX_BYTES: Final = 512 * 1024
 MAX_REDIRECTS: Final = 3
@@ -24,7 +24,7 @@ HEADERS: Final = {"User-Agent": "Switchboard", "Accept": "application/jwk-set+js
 
 
 class Reason(StrEnum):
-    """Why there is no document: the `outcome` label of `switchboard_jwks_fetches_total`."""
+    """The reason why there is no document: the `outcome` label of `switchboard_jwks_fetches_total`."""
 
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
@@ -35,7 +35,7 @@ class Reason(StrEnum):
 
 
 class FetchFailed(Exception):
-    """There is no document; the text is for the log."""
+    """There is no document; the message is for the log."""
 
     def __init__(self, reason: Reason, why: str) -> None:
         super().__init__(why)
@@ -54,7 +54,7 @@ _opener = build_opener(_NoRedirects)
 
 def fetch(url: str) -> bytes:
     """The body of the answer. Raises FetchFailed."""
-    deadline = monotonic() + PATIENCE_SECONDS
+    deadline = monotonic() + TOTAL_SECONDS
     try:
         for _ in range(MAX_REDIRECTS + 1):
             answer = _asked(url, deadline)
@@ -71,9 +71,9 @@ def fetch(url: str) -> bytes:
 
 
 def _asked(url: str, deadline: float) -> bytes | str:
-    """The body, or where else to ask."""
+    """The body, or the URL of a redirect."""
     try:
-        with _opener.open(Request(url, headers=HEADERS), timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - `check_url`
+        with _opener.open(Request(url, headers=HEADERS), timeout=STEP_SECONDS) as response:  # noqa: S310 - `check_url`
             return _body(response, deadline)
     except HTTPError as error:
         with error:
@@ -95,12 +95,12 @@ def _body(response: HTTPResponse, deadline: float) -> bytes:
 
 
 def redirected(url: str, location: str) -> str:
-    """Where a redirect leads. Raises FetchFailed when that is less safe than what it comes from."""
+    """The URL of a redirect. Raises FetchFailed when it is less safe than the one before."""
     try:
         target = urljoin(url, location)
         check_url(target)
     except ValueError:
-        raise FetchFailed(Reason.REDIRECT, "redirected to what is not https") from None
+        raise FetchFailed(Reason.REDIRECT, "redirected to a URL that is not https") from None
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
         raise FetchFailed(Reason.REDIRECT, "redirected from https to http")
     return target

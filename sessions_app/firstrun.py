@@ -11,8 +11,8 @@ MAXIMUM = 2
 
 
 def prepare() -> list[str]:
-    """Make the publisher `demo`, with 2 sessions per offer, where there is no publisher at all; the lines to
-    print."""
+    """Make the publisher `demo`, with 2 sessions per offer, where there is not one publisher; returns the
+    lines to print."""
     if Publisher.objects.exists():
         return []
     publisher, secret = create_publisher(NAME)

@@ -1,4 +1,4 @@
-"""The heartbeat of one bound player: a PING now and then, and its PONG for those who wait for it."""
+"""The heartbeat of one bound player: a PING now and then, and its PONG for the probes that wait for it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sessions_app.timers import Timer, Timers
 
 MISSES: Final = 2
 """PINGs in a row without a PONG, until a player counts as dead."""
-APART_SECONDS: Final = 1.0
-"""A PING that is younger serves everybody who asks: a player at a limit is not flooded."""
+YOUNG_SECONDS: Final = 1.0
+"""A PING that is younger serves all probes: a player at a limit is not flooded."""
 
 
 class PlayerHeartbeat:
     """Times PINGs: one every SESSIONS_PING_SECONDS, each to be answered within SESSIONS_PONG_SECONDS."""
 
-    __slots__ = ("_answer", "_dead", "_misses", "_open", "_send", "_sent_at", "_timer", "_wheel")
+    __slots__ = ("_answer", "_dead", "_misses", "_open", "_send", "_sent_at", "_timer", "_timers")
 
-    def __init__(self, wheel: Timers, send: Callable[[], None], dead: Callable[[], None]) -> None:
-        self._wheel = wheel
+    def __init__(self, timers: Timers, send: Callable[[], None], dead: Callable[[], None]) -> None:
+        self._timers = timers
         self._send = send
         self._dead = dead
         self._answer: asyncio.Future[None] | None = None
@@ -37,7 +37,7 @@ class PlayerHeartbeat:
         self._wait(settings.SESSIONS_PING_SECONDS * random.uniform(0.5, 1), self._beat)  # noqa: S311
 
     def stop(self) -> None:
-        """End; nobody waits for a PONG any longer."""
+        """End; all that wait for a PONG wait no longer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -50,7 +50,7 @@ class PlayerHeartbeat:
         """
         loop = asyncio.get_running_loop()
         answer = self._answer or loop.create_future()
-        young = loop.time() - self._sent_at < APART_SECONDS
+        young = loop.time() - self._sent_at < YOUNG_SECONDS
         if young and not self._open:
             answer.set_result(None)
             return answer
@@ -88,4 +88,4 @@ class PlayerHeartbeat:
         self._send()
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        self._timer = self._wheel.call_later(seconds, then)
+        self._timer = self._timers.call_later(seconds, then)

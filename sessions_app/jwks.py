@@ -1,8 +1,9 @@
-"""Publishers' keys that are fetched from a URL: when to ask, and what to go by meanwhile.
+"""Publishers' keys that are fetched from a URL: when to fetch, and which keys count until then.
 
-One fetch at a time for a URL, in a thread of its own, so that nobody else's keys wait for it. Keys are kept
+One fetch at a time for a URL, in a thread of its own, so that no other URL's keys wait for it. Keys are kept
 for KEPT_SECONDS, and longer while the URL fails. After any fetch the URL is left alone for RETRY_SECONDS;
-a token that no key fits asks early, but only every EARLY_SECONDS, since anybody can make such a token.
+a token that no key fits has them fetched early, but only every EARLY_SECONDS, since anybody can make such
+a token.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ import jwt
 import orjson
 
 from routing_app.core import metrics
-from sessions_app.fetch import PATIENCE_SECONDS, FetchFailed, Reason, fetch
+from sessions_app.fetch import TOTAL_SECONDS, FetchFailed, Reason, fetch
 
 logger = logging.getLogger(__name__)
 
 KEPT_SECONDS: Final = 300.0
 STALE_SECONDS: Final = 86_400.0
-"""How long keys are good for while their URL fails."""
+"""Keys are good for so long while their URL fails."""
 RETRY_SECONDS: Final = 5.0
 EARLY_SECONDS: Final = 30.0
 
 
 class KeysUnavailable(Exception):
-    """The publisher's JWKS cannot be fetched, so this token cannot be checked now; the text says why."""
+    """The publisher's JWKS cannot be fetched, so this token cannot be checked now; the message says why."""
 
 
 class KeySet:
@@ -47,24 +48,24 @@ class KeySet:
         self._fetched_at = -inf
         self._not_before = -inf
         self._early_not_before = -inf
-        self._why = "not asked yet"
-        self._flight: Future[bool] | None = None
+        self._why = "not fetched yet"
+        self._fetching: Future[bool] | None = None
         self._overdue_at = inf
 
     async def keys(self, kid: Any) -> list[Any]:
         """The keys that a token with this `kid`, or None, may be signed with: those of the `kid` before those
         that have none. Raises KeysUnavailable."""
         if self._age() >= KEPT_SECONDS:
-            await self._ask()
+            await self._refresh()
         if self._age() >= STALE_SECONDS:
             raise self._unavailable()
         fitting = [one for one in self._keys if kid is None or one.key_id == kid or not one.key_id]
         return [one.key for one in sorted(fitting, key=lambda one: not one.key_id)]
 
     async def newer_keys(self, kid: Any) -> list[Any]:
-        """The same after asking early, for a token that none of the keys fits; none where it is too early.
+        """The same after fetching early, for a token that none of the keys fits; none where it is too early.
         Raises KeysUnavailable when those at hand are too old to refuse a token by."""
-        if await self._ask(early=True):
+        if await self._refresh(early=True):
             return await self.keys(kid)
         if self._age() >= KEPT_SECONDS:
             raise self._unavailable()
@@ -76,35 +77,37 @@ class KeySet:
     def _unavailable(self) -> KeysUnavailable:
         return KeysUnavailable(f"{_shown(self._url)}: {self._why}")
 
-    async def _ask(self, early: bool = False) -> bool:
+    async def _refresh(self, early: bool = False) -> bool:
         """Fetch, or wait for the fetch that is under way; whether it brought keys."""
-        flight = self._boarded(early)
-        if flight is None:
+        fetch = self._current_fetch(early)
+        if fetch is None:
             return False
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                return await asyncio.wrap_future(flight)
+            async with asyncio.timeout(TOTAL_SECONDS):
+                return await asyncio.wrap_future(fetch)
         except TimeoutError:
             self._why = "no answer in time"
             return False
 
-    def _boarded(self, early: bool) -> Future[bool] | None:
-        """The fetch to wait for, which is started if there is none; None where nobody should wait."""
+    def _current_fetch(self, early: bool) -> Future[bool] | None:
+        """The fetch to wait for, which is started if there is none; None where it is too early for one,
+        or the one that runs is overdue."""
         with self._lock:
             now = monotonic()
-            if self._flight is not None:
-                return self._flight if now < self._overdue_at else None
+            if self._fetching is not None:
+                return self._fetching if now < self._overdue_at else None
             if now < max(self._not_before, self._early_not_before if early else -inf):
                 return None
             if early:
                 self._early_not_before = now + EARLY_SECONDS
-            flight: Future[bool] = Future()
-            flight.set_running_or_notify_cancel()  # who leaves does not cancel it for the others
-            Thread(target=self._fly, args=(flight,), name="jwks", daemon=True).start()
-            self._flight, self._overdue_at = flight, now + PATIENCE_SECONDS
-            return flight
+            fetching: Future[bool] = Future()
+            # As running it cannot be cancelled: a caller that stops waiting does not end it for the others.
+            fetching.set_running_or_notify_cancel()
+            Thread(target=self._fetch, args=(fetching,), name="jwks", daemon=True).start()
+            self._fetching, self._overdue_at = fetching, now + TOTAL_SECONDS
+            return fetching
 
-    def _fly(self, flight: Future[bool]) -> None:
+    def _fetch(self, fetching: Future[bool]) -> None:
         keys: tuple[jwt.PyJWK, ...] = ()
         outcome, why = "fetched", ""
         try:
@@ -115,14 +118,14 @@ class KeySet:
             outcome, why = Reason.EXCEPTION, type(error).__name__
         metrics.KEY_FETCHES.labels(outcome).inc()
         with self._lock:
-            self._flight = None
+            self._fetching = None
             self._not_before = monotonic() + RETRY_SECONDS
             if keys:
                 self._keys, self._fetched_at = keys, monotonic()
             self._why = why
         if why:
             logger.warning("sessions: keys cannot be fetched from %s: %s", _shown(self._url), why)
-        flight.set_result(bool(keys))
+        fetching.set_result(bool(keys))
 
 
 def signing_keys(document: bytes) -> tuple[jwt.PyJWK, ...]:

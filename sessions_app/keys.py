@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 
 class KeyKind(StrEnum):
-    """Where the key is."""
+    """The form in which a key is kept."""
 
     SECRET = "secret"  # noqa: S105 - a kind of key
     PEM = "pem"
@@ -66,9 +66,9 @@ def _check_pem(algorithm: str, material: str) -> None:
     try:
         key = load_pem_public_key(material.encode())
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("This is no public key in PEM form.") from None
+        raise ValueError("This is not a public key in PEM form.") from None
     if not isinstance(key, PUBLIC[algorithm]):
-        raise ValueError(f"This key does not go with {algorithm}.")  # noqa: TRY004 - wrong text, not type
+        raise ValueError(f"This key does not go with {algorithm}.")  # noqa: TRY004 - wrong value, not type
     if isinstance(key, EllipticCurvePublicKey) and key.curve.name != CURVES[algorithm]:
         raise ValueError(f"{algorithm} needs a key on {CURVES[algorithm]}.")
     if isinstance(key, RSAPublicKey) and key.key_size < RSA_BITS:

@@ -38,7 +38,7 @@ FIELD: Final = {
 
 S = TypeVar("S")
 """A stream: a session, or the wish for one. Limits look at its `offer_id`, `tag`, `content_id` and
-`device_type`, texts that may be empty."""
+`device_type`, strings that may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def applicable(
 
 
 def decide(rules: Collection[LimitRule], wanted: object, customer: str, held: Sequence[S]) -> Decision[S]:
-    """May `wanted` start beside `held`, the customer's sessions, oldest first?"""
+    """Decide whether `wanted` may start beside `held`, the customer's sessions, oldest first."""
     enforced = applicable(rules, wanted, customer)
     observed = [_full(rule, wanted, held) for rule in applicable(rules, wanted, customer, observe_only=True)]
     would_refuse = tuple(full for full in observed if full is not None)
@@ -105,7 +105,7 @@ def decide(rules: Collection[LimitRule], wanted: object, customer: str, held: Se
     kept = [stream for position, stream in enumerate(held) if position not in evicted]
     for rule in enforced:
         if _full(rule, wanted, kept) is not None:
-            # Refused, so nobody ends, and all who are there count.
+            # Refused, so no session ends, and all that are held count.
             return Decision(_full(rule, wanted, held), observed=would_refuse)
     return Decision(None, tuple(held[position] for position in sorted(evicted)), would_refuse)
 
@@ -139,7 +139,7 @@ def _full(rule: LimitRule, wanted: object, held: Iterable[S]) -> Full[S] | None:
 
 def _evictions(rules: Iterable[LimitRule], wanted: object, held: Sequence[S]) -> set[int]:
     """Positions of the fewest that make room for one in every limit that evicts, the oldest where there is a
-    choice. Other limits have no say in whom it is."""
+    choice. Other limits do not influence which."""
     full = [
         one
         for rule in rules
@@ -153,5 +153,5 @@ def _evictions(rules: Iterable[LimitRule], wanted: object, held: Sequence[S]) ->
 
 
 def _excess(full: Full[S]) -> int:
-    """How many have to end so that one may start; for a maximum of none, more than there are."""
+    """The number that has to end so that one may start; for a maximum of none, more than there are."""
     return len(full.counted) - full.rule.maximum + 1

@@ -22,7 +22,7 @@ from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, Worker
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
 from sessions_app.limits import LimitRule, LimitScope, Policy
-from sessions_app.wire import MAX_NAME, MAX_TEXT, is_clean
+from sessions_app.wire import MAX_NAME, MAX_STRING, is_clean
 
 
 def seconds_ago(seconds: float) -> models.Expression | models.Func:
@@ -30,9 +30,9 @@ def seconds_ago(seconds: float) -> models.Expression | models.Func:
     return Now() - timedelta(seconds=seconds)
 
 
-def check_clean(text: str) -> None:
+def check_clean(string: str) -> None:
     """Refuse what no token and no body may hold either. Raises ValidationError."""
-    if not is_clean(text):
+    if not is_clean(string):
         raise ValidationError("No control characters.")
 
 
@@ -74,7 +74,7 @@ class PublisherKey(models.Model):
         help_text="The only algorithm that tokens of this key may use.",
     )
     kid = models.CharField(
-        max_length=MAX_TEXT, blank=True, help_text="The `kid` of its tokens. A JWKS has its own."
+        max_length=MAX_STRING, blank=True, help_text="The `kid` of its tokens. A JWKS has its own."
     )
     material = models.TextField(help_text="The shared secret, the public key in PEM form, or the JWKS URL.")
     active = models.BooleanField(default=True)
@@ -96,21 +96,21 @@ class PublisherKey(models.Model):
 
 
 class Limit(models.Model):
-    """How many sessions of one customer may live at once, by one scope. Several apply at once."""
+    """A maximum of sessions of one customer at once, by one scope. Several limits apply at once."""
 
     publisher = models.ForeignKey(Publisher, models.CASCADE, related_name="limits")
     scope = models.CharField(
         max_length=16, choices=[(s.value, s.value.replace("_", " ")) for s in LimitScope]
     )
     value = models.CharField(
-        max_length=MAX_TEXT, blank=True, validators=[check_clean], help_text="Empty: default of its scope."
+        max_length=MAX_STRING, blank=True, validators=[check_clean], help_text="Empty: default of its scope."
     )
     maximum = models.PositiveIntegerField()
     policy = models.CharField(
         max_length=16, choices=[(p.value, p.value.replace("_", " ")) for p in Policy], default=Policy.ASK
     )
     customer = models.CharField(
-        max_length=MAX_TEXT, blank=True, validators=[check_clean], help_text="Empty: every customer."
+        max_length=MAX_STRING, blank=True, validators=[check_clean], help_text="Empty: every customer."
     )
     observe_only = models.BooleanField(default=False, help_text="Refuses nothing, but notes what it would.")
 
@@ -145,7 +145,7 @@ class Account(models.Model):
     """One customer of one publisher: the row that is locked while its sessions come and go."""
 
     publisher = models.ForeignKey(Publisher, models.CASCADE, related_name="accounts")
-    customer = models.CharField(max_length=MAX_TEXT)
+    customer = models.CharField(max_length=MAX_STRING)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -159,14 +159,14 @@ class Account(models.Model):
         return self.customer
 
 
-def vouched_from(times: Times) -> datetime:
-    """A worker whose lease is of this time or earlier vouches for nothing any more: lease and grace are
-    over."""
+def last_lapsed_lease(times: Times) -> datetime:
+    """The latest time of a lease that is over together with its grace: sessions that such a worker has bound
+    are over, too."""
     return times.witnessed - timedelta(seconds=LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS)
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
-    """Sessions by life. To ask takes the times of the database, which are read at once."""
+    """Sessions by life. Each method reads the times of the database when it is called."""
 
     def live(self) -> SessionQuerySet:
         """Sessions that hold their slot now, by the database's clocks and the workers' leases.
@@ -174,13 +174,13 @@ class SessionQuerySet(models.QuerySet["Session"]):
         A session whose worker's row is gone is live until the next sweep gives it a deadline.
         """
         times = reach.read()
-        vouched = Q(worker__leased_at__gt=vouched_from(times)) | Q(worker__leased_at__isnull=True)
-        return self.filter(Q(expires_at__gt=times.reached) | Q(expires_at=None) & vouched)
+        leased = Q(worker__leased_at__gt=last_lapsed_lease(times)) | Q(worker__leased_at__isnull=True)
+        return self.filter(Q(expires_at__gt=times.reached) | Q(expires_at=None) & leased)
 
     def lapsed(self) -> SessionQuerySet:
-        """Sessions that a sweep has to look at: past their deadline, or without a worker that vouches."""
+        """Sessions that a sweep has to look at: past their deadline, or without a worker that holds them."""
         times = reach.read()
-        doubtful = Q(worker__leased_at__isnull=True) | Q(worker__leased_at__lte=vouched_from(times))
+        doubtful = Q(worker__leased_at__isnull=True) | Q(worker__leased_at__lte=last_lapsed_lease(times))
         return self.filter(Q(expires_at__lte=times.reached) | Q(expires_at=None) & doubtful)
 
 
@@ -194,12 +194,12 @@ class Session(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(Account, models.CASCADE, related_name="sessions")
     name = models.CharField(max_length=MAX_NAME, blank=True)
-    offer_id = models.CharField(max_length=MAX_TEXT, blank=True)
-    tag = models.CharField(max_length=MAX_TEXT, blank=True)
-    content_id = models.CharField(max_length=MAX_TEXT, blank=True)
-    device_id = models.CharField(max_length=MAX_TEXT, blank=True)
-    device_name = models.CharField(max_length=MAX_TEXT, blank=True)
-    device_type = models.CharField(max_length=MAX_TEXT, blank=True)
+    offer_id = models.CharField(max_length=MAX_STRING, blank=True)
+    tag = models.CharField(max_length=MAX_STRING, blank=True)
+    content_id = models.CharField(max_length=MAX_STRING, blank=True)
+    device_id = models.CharField(max_length=MAX_STRING, blank=True)
+    device_name = models.CharField(max_length=MAX_STRING, blank=True)
+    device_type = models.CharField(max_length=MAX_STRING, blank=True)
     created_at = models.DateTimeField(db_index=True)
     connection_id = models.CharField(max_length=32, blank=True)
     worker = models.ForeignKey(
@@ -207,7 +207,7 @@ class Session(models.Model):
     )
     bound_at = models.DateTimeField(null=True, blank=True)
     seen_at = models.DateTimeField(null=True, blank=True)
-    """When it was last heard of, while it is unbound; a bound one is vouched for by its worker's lease."""
+    """The last sign of life while it is unbound; a bound one lives by its worker's lease."""
     expires_at = models.DateTimeField(null=True, blank=True, db_index=True)
     """A time of the clock `reached` (`routing_app/core/leases/reach.py`), which stands still in outages."""
 
@@ -251,17 +251,17 @@ ENDINGS = frozenset({Kind.TAKEN_OVER, Kind.EVICTED, Kind.EXPIRED, Kind.FINISHED,
 
 
 class SessionEvent(models.Model):
-    """One line of history, written in the transaction of what it tells, and never changed."""
+    """One event of the history, written in the transaction that it tells of, and never changed."""
 
     at = models.DateTimeField(db_index=True)
     kind = models.CharField(max_length=16, choices=Kind, db_index=True)
     account = models.ForeignKey(Account, models.CASCADE, related_name="events")
     session_id = models.UUIDField(null=True, blank=True, db_index=True)
     """The session; none when it was denied."""
-    name = models.CharField(max_length=MAX_TEXT, blank=True)
-    offer_id = models.CharField(max_length=MAX_TEXT, blank=True)
-    tag = models.CharField(max_length=MAX_TEXT, blank=True)
-    by = models.CharField(max_length=MAX_TEXT, help_text="player, customer, server, or an operator's name.")
+    name = models.CharField(max_length=MAX_STRING, blank=True)
+    offer_id = models.CharField(max_length=MAX_STRING, blank=True)
+    tag = models.CharField(max_length=MAX_STRING, blank=True)
+    by = models.CharField(max_length=MAX_STRING, help_text="player, customer, server, or an operator's name.")
     why = models.CharField(max_length=600, blank=True)
     observed = models.BooleanField(
         default=False, help_text="Denied by a limit that only observes: nobody noticed."

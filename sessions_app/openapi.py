@@ -10,11 +10,11 @@ from sessions_app.wire import DISABLED, FIELDS, MAX_VICTIMS
 TAG: Final = "sessions"
 
 
-def _text(longest: int) -> dict[str, Any]:
+def _string(longest: int) -> dict[str, Any]:
     return {"type": "string", "maxLength": longest}
 
 
-WANTED: Final = {name: _text(longest) for name, (_, longest) in FIELDS.items()}
+WANTED: Final = {name: _string(longest) for name, (_, longest) in FIELDS.items()}
 UUID: Final = {"type": "string", "format": "uuid"}
 TIME: Final = {"type": "string", "format": "date-time"}
 SESSION: Final = {
@@ -69,7 +69,7 @@ PROBLEMS: Final = {
     400: "The body makes no sense.",
     401: "The customer token is missing or not valid.",
     403: "Takeover is not offered here.",
-    404: "No such session, or somebody else's.",
+    404: "No such session, or another customer's.",
     413: "The body is too large.",
     429: "Too many requests; Retry-After says when to come back.",
     503: "The database is out, or the publisher's JWKS; Retry-After says when to come back.",
@@ -123,7 +123,7 @@ _OWN: Final = _operation(
 _END: Final = _operation(
     "endSession", "End a session of one's own", _responses({"204": {"description": "It is over."}}, 404)
 )
-_BEAT: Final = _operation(
+_HEARTBEAT: Final = _operation(
     "heartbeat",
     "Keep a session alive without a WebSocket",
     _responses({"200": _json(HEARTBEAT, "It lives on.")}, 404),
@@ -131,7 +131,7 @@ _BEAT: Final = _operation(
 PATHS: Final = {
     "/sessions": {"get": _OWN, "post": _CREATE},
     "/sessions/{id}": {"delete": _END | {"parameters": _ID}},
-    "/sessions/{id}/heartbeat": {"post": _BEAT | {"parameters": _ID}},
+    "/sessions/{id}/heartbeat": {"post": _HEARTBEAT | {"parameters": _ID}},
     "/takeover": {"post": _TAKE_OVER},
 }
 

@@ -35,11 +35,11 @@ RETRY_SECONDS: Final = 5
 """Seconds that a player is told to wait while the database is out."""
 
 View = Callable[..., Any]
-"""A coroutine function; Django's stubs know only views that are none."""
+"""A coroutine function; Django's stubs know synchronous views only."""
 
 
 class PlayerProblem(Exception):
-    """An answer that is no success: its status, its body, and headers."""
+    """An answer that is not a success: its status, its body, and headers."""
 
     def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -109,7 +109,7 @@ async def heartbeat(request: HttpRequest, id: str) -> HttpResponse:
     """Keep a session alive from a device without WebSockets."""
     customer = await _customer(request)
     session = _uuid(id)
-    deadline = await service.beat(_key(customer), session)
+    deadline = await service.heartbeat(_key(customer), session)
     if deadline is None:
         raise _no_such_session()
     seconds = settings.SESSIONS_HEARTBEAT_SECONDS
@@ -232,7 +232,7 @@ def _too_large() -> PlayerProblem:
 
 
 def _outage(error: Exception) -> HttpResponse:
-    """The database or the channel layer is out: SESSIONS_FAIL_MODE says who suffers."""
+    """The database or the channel layer is out: SESSIONS_FAIL_MODE says whether players play."""
     logger.warning("sessions: a backing service is out: %s", type(error).__name__)
     metrics.REFUSED.labels("sessions", Refusal.UNAVAILABLE).inc()
     if settings.SESSIONS_FAIL_MODE == "open":

@@ -10,7 +10,7 @@ from routing_app.core.address import AddressKind
 from routing_app.core.protocol import Protocol
 from sessions_app import fencing, openapi, sweep
 from sessions_app.api import SessionViewSet
-from sessions_app.consumer import NoFreeMessages, SessionConsumer
+from sessions_app.consumer import NoMessages, SessionConsumer
 from sessions_app.coordinator import Coordinator
 from sessions_app.urls import urlpatterns
 
@@ -28,7 +28,7 @@ class Sessions(Protocol):
     urls = tuple(urlpatterns)
     fast_urls = tuple(urlpatterns)
     addresses: ClassVar = dict.fromkeys(("customer", "session"), AddressKind(publish=False, subscribe=False))
-    encoder = NoFreeMessages()
+    encoder = NoMessages()
     keep_rows_seconds = settings.SESSIONS_GRACE_SECONDS
     api: ClassVar = {"sessions": SessionViewSet}
     openapi_tag = openapi.TAG
@@ -36,9 +36,9 @@ class Sessions(Protocol):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self.board = Coordinator(worker)
+        self.coordinator = Coordinator(worker)
 
     async def start(self) -> None:
-        """End what is over, mend what a crash left, and stop players before lease and grace are over."""
-        self.worker.spawn(sweep.sweep_for_ever(self.board))
-        fencing.guard(self.board)
+        """Run the sweep, and the check that stops players before lease and grace are over."""
+        self.worker.spawn(sweep.run_periodically(self.coordinator))
+        fencing.start(self.coordinator)

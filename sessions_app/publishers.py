@@ -9,19 +9,19 @@ from time import monotonic
 from typing import Final
 
 from routing_app.core.database import query
-from sessions_app.coordinator import PATIENCE_SECONDS
+from sessions_app.coordinator import DATABASE_TIMEOUT_SECONDS
 from sessions_app.keys import KeyKind
 from sessions_app.models import Publisher
 
 KEPT_SECONDS: Final = 5.0
-"""How long a revoked key, or a switch of tracking, may go unnoticed by a worker."""
+"""A revoked key, or a switch of tracking, may go unnoticed by a worker for so long."""
 KEPT: Final = 1024
-"""Names kept, known or not: they come from tokens that nobody has checked yet."""
+"""Names kept, known or not: they come from tokens that are not checked yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """An active key; see `KnownKey`."""
+    """An active key; see `PublisherKey`."""
 
     kind: KeyKind
     algorithm: str
@@ -30,7 +30,7 @@ class KnownKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownPublisher:
     """A publisher; see `Publisher`."""
 
     name: str
@@ -40,15 +40,15 @@ class Known:
     keys: tuple[KnownKey, ...]
 
 
-_kept: OrderedDict[str, tuple[float, Known | None]] = OrderedDict()
+_kept: OrderedDict[str, tuple[float, KnownPublisher | None]] = OrderedDict()
 
 
-async def publisher(name: str) -> Known | None:
+async def publisher(name: str) -> KnownPublisher | None:
     """The publisher of that name, as it was at most KEPT_SECONDS ago. Raises what the database raises, and
     TimeoutError."""
     kept = _kept.get(name)
     if kept is None or kept[0] < monotonic():
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
             found = await query(load, name)
         kept = (monotonic() + KEPT_SECONDS, found)
         _kept[name] = kept
@@ -57,7 +57,7 @@ async def publisher(name: str) -> Known | None:
     return kept[1]
 
 
-def load(name: str) -> Known | None:
+def load(name: str) -> KnownPublisher | None:
     """The publisher of that name, as the database has it now."""
     row = Publisher.objects.prefetch_related("keys").filter(name=name).first()
     if row is None:
@@ -67,7 +67,9 @@ def load(name: str) -> Known | None:
         for key in row.keys.all()
         if key.active
     ]
-    return Known(row.name, row.tracking_enabled, _lines(row.audiences), _lines(row.issuers), tuple(keys))
+    return KnownPublisher(
+        row.name, row.tracking_enabled, _lines(row.audiences), _lines(row.issuers), tuple(keys)
+    )
 
 
 def _lines(text: str) -> tuple[str, ...]:

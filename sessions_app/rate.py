@@ -1,4 +1,4 @@
-"""How often one customer may ask, in one worker."""
+"""The rate of creates and takeovers that one customer may reach, in one worker."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from math import ceil
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
+from routing_app.core.access.limits import TokenBucket
+
 K = TypeVar("K", bound=Hashable)
 
 KNOWN: Final = 100_000
-"""Customers remembered; who was forgotten starts with a full burst."""
+"""Customers remembered, those who asked last; a forgotten one starts with a full burst."""
 
 
 class CustomerRates(Generic[K]):
@@ -19,20 +21,18 @@ class CustomerRates(Generic[K]):
 
     def __init__(self, per_second: float, burst: int, clock: Callable[[], float] = monotonic) -> None:
         self._per_second = per_second
-        self._burst = float(burst)
+        self._burst = burst
         self._clock = clock
-        self._buckets: OrderedDict[K, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[K, TokenBucket] = OrderedDict()
 
     def wait(self, key: K) -> int:
-        """0 when `key` may go on, else whole seconds until it may. Without a rate everybody may."""
+        """0 when `key` may go on, else whole seconds until it may. A rate of 0 allows everything."""
         if not self._per_second:
             return 0
-        now = self._clock()
-        tokens, last = self._buckets.get(key, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - last) * self._per_second)
-        allowed = tokens >= 1
-        self._buckets[key] = (tokens - 1 if allowed else tokens, now)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = TokenBucket(self._per_second, self._burst, self._clock)
+            if len(self._buckets) > KNOWN:
+                self._buckets.popitem(last=False)
         self._buckets.move_to_end(key)
-        if len(self._buckets) > KNOWN:
-            self._buckets.popitem(last=False)
-        return 0 if allowed else ceil((1 - tokens) / self._per_second)
+        return ceil(bucket.try_take())

@@ -20,12 +20,12 @@ from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import LayerUnavailable
 from sessions_app import wire
 from sessions_app.commands import (
-    Beat,
     Bind,
     Bound,
     Create,
     End,
     Granted,
+    Heartbeat,
     Lapsed,
     LimitReached,
     Listing,
@@ -33,7 +33,7 @@ from sessions_app.commands import (
     NoSuchSession,
     TakeoverOff,
 )
-from sessions_app.coordinator import PATIENCE_SECONDS, PING, current_board, end_connection
+from sessions_app.coordinator import DATABASE_TIMEOUT_SECONDS, PING, current_coordinator, end_connection
 from sessions_app.models import Kind, Session
 from sessions_app.store import SERVER, AccountKey
 
@@ -55,18 +55,20 @@ Outcome = Granted | LimitReached | NoSuchSession | TakeoverOff | NoSuchPublisher
 async def create(key: AccountKey, wanted: wire.Wanted, victims: Sequence[UUID] | None = None) -> Outcome:
     """Take a slot for `wanted`, in place of `victims` if it is a takeover. Raises OUTAGE.
 
-    At a limit those who count are asked for a sign of life first, and the silent ones end.
+    At a limit the players that count are probed first, and the silent ones end.
     """
-    board = current_board()
+    coordinator = current_coordinator()
     taken = None if victims is None else tuple(victims)
-    ask_first = settings.SESSIONS_PROBE_SECONDS > 0
-    outcome: Outcome = await board.run(Create(key, wanted, taken, ask_first=ask_first))
-    if ask_first and isinstance(outcome, LimitReached):
+    probe_first = settings.SESSIONS_PROBE_SECONDS > 0
+    outcome: Outcome = await coordinator.submit(Create(key, wanted, taken, probe_first=probe_first))
+    if probe_first and isinstance(outcome, LimitReached):
         asked = {listing.id: listing.connection for listing in outcome.counted if listing.connection}
         if asked:
-            silent = await board.probe(asked.values())
+            silent = await coordinator.probe(asked.values())
+            # Anything may have changed since the first decision. The second ends a silent session only if it
+            # is still bound to the connection that was probed.
             gone = {id: connection for id, connection in asked.items() if connection in silent}
-            outcome = await board.run(Create(key, wanted, taken, silent=gone))
+            outcome = await coordinator.submit(Create(key, wanted, taken, silent=gone))
             await _stop(gone.values(), wire.TERMINATE, SILENT)
     if isinstance(outcome, Granted):
         await _announce(key, outcome)
@@ -74,7 +76,7 @@ async def create(key: AccountKey, wanted: wire.Wanted, victims: Sequence[UUID] |
 
 
 async def _announce(key: AccountKey, granted: Granted) -> None:
-    """Tell those who had to make room; ask all others for a PONG ("Server Side Messages", PING)."""
+    """Tell the players that had to make room; ask all others for a PONG ("Server Side Messages", PING)."""
     displaced = [listing.connection for listing in granted.ended if listing.connection]
     await _stop(displaced, wire.take_over(granted.session.stream.display_name), TAKEN_OVER)
     if granted.others:
@@ -91,11 +93,11 @@ async def bind(key: AccountKey, session: UUID, connection: str, worker: str) -> 
 
     A worker whose lease has lapsed, because it could not reach the database for a while, renews it first.
     """
-    board = current_board()
+    coordinator = current_coordinator()
     bind = Bind(key, session, connection, worker)
-    bound: Bound | Lapsed | None = await board.run(bind)
-    if isinstance(bound, Lapsed) and await board.worker.presence.renew():
-        bound = await board.run(bind)
+    bound: Bound | Lapsed | None = await coordinator.submit(bind)
+    if isinstance(bound, Lapsed) and await coordinator.worker.presence.renew():
+        bound = await coordinator.submit(bind)
     if isinstance(bound, Lapsed):
         raise LeaseLapsed
     return bound
@@ -108,11 +110,11 @@ async def terminate(connection: str) -> None:
 
 async def finish(key: AccountKey, session: UUID, connection: str, bound: bool) -> bool:
     """FINISHED from `connection`: the slot is free. False when the session does not live, or when a
-    connection that was `bound` to it has lost it to another meanwhile. Raises OUTAGE.
+    connection that was `bound` to it has lost it to another. Raises OUTAGE.
     """
     only_if_bound_to = connection if bound else ""
     command = End(key, session, Kind.FINISHED, "player", connection=only_if_bound_to)
-    ended: Listing | None = await current_board().run(command)
+    ended: Listing | None = await current_coordinator().submit(command)
     if ended is not None and ended.connection not in ("", connection):
         await terminate(ended.connection)
     return ended is not None
@@ -125,7 +127,7 @@ def give_up(key: AccountKey, session: UUID, connection: str) -> End:
 
 async def end_own(key: AccountKey, session: UUID) -> bool:
     """A customer ends a session of its own. False when there is no such session. Raises OUTAGE."""
-    ended: Listing | None = await current_board().run(End(key, session, Kind.FINISHED, "customer"))
+    ended: Listing | None = await current_coordinator().submit(End(key, session, Kind.FINISHED, "customer"))
     if ended is not None and ended.connection:
         await terminate(ended.connection)
     return ended is not None
@@ -133,12 +135,12 @@ async def end_own(key: AccountKey, session: UUID) -> bool:
 
 async def kill(sessions: Iterable[tuple[AccountKey, UUID]], operator: str) -> int:
     """An operator ends sessions, many in a transaction; how many lived. Raises OUTAGE."""
-    board = current_board()
+    coordinator = current_coordinator()
     commands = [End(key, session, Kind.KILLED, operator) for key, session in sessions]
     killed = 0
     for start in range(0, len(commands), KILLED_AT_ONCE):
         some = commands[start : start + KILLED_AT_ONCE]
-        outcomes: list[Listing | None] = await asyncio.gather(*map(board.run, some))
+        outcomes: list[Listing | None] = await asyncio.gather(*map(coordinator.submit, some))
         ended = [listing for listing in outcomes if listing is not None]
         killed += len(ended)
         connections = [listing.connection for listing in ended if listing.connection]
@@ -153,21 +155,21 @@ kill_sync = from_sync(kill)
 def operators_view() -> QuerySet[Session]:
     """Live sessions with publisher, customer and worker, oldest first, each with its `last_seen_at`: of a
     bound one the last time at which its worker renewed its lease. Uses the ORM."""
-    vouched = Coalesce(F("worker__renewed_at"), F("seen_at"), F("created_at"))
-    seen = Greatest(vouched, Coalesce(F("seen_at"), F("created_at")))
+    renewed = Coalesce(F("worker__renewed_at"), F("seen_at"), F("created_at"))
+    seen = Greatest(renewed, Coalesce(F("seen_at"), F("created_at")))
     rows = Session.objects.live().select_related("account__publisher", "worker")
     return rows.annotate(last_seen_at=seen)
 
 
-async def beat(key: AccountKey, session: UUID) -> datetime | None:
+async def heartbeat(key: AccountKey, session: UUID) -> datetime | None:
     """A heartbeat over HTTP; when the next is due at the latest, None without such a session."""
-    deadline: datetime | None = await current_board().run(Beat(key, session))
+    deadline: datetime | None = await current_coordinator().submit(Heartbeat(key, session))
     return deadline
 
 
 async def live_sessions(key: AccountKey) -> list[Listing]:
     """A customer's sessions, oldest first. Raises OUTAGE."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
         return await query(_live_sessions, key)
 
 

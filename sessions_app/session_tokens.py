@@ -1,7 +1,7 @@
 """The endpoint that a player connects to: where it is, and the session token in it.
 
 The token is ours: HS256, signed with a key derived from SECRET_KEY. SECRET_KEY_FALLBACKS verify as well, so
-that a change of the secret strands nobody.
+that a player keeps its endpoint when the secret changes.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ class SessionToken:
     expired: bool = False
 
 
-def url(base: str, ticket: SessionToken) -> str:
+def url(base: str, token: SessionToken) -> str:
     """The endpoint of a session; `base` is the server's own `ws://host` where no setting names another."""
-    return f"{settings.SESSIONS_PUBLIC_URL or base}/?token={sign(ticket)}"
+    return f"{settings.SESSIONS_PUBLIC_URL or base}/?token={sign(token)}"
 
 
-def sign(ticket: SessionToken) -> str:
+def sign(token: SessionToken) -> str:
     """A session token, good for SESSIONS_TOKEN_SECONDS."""
     now = int(time())
     claims = {
-        "sid": str(ticket.session),
-        "cid": ticket.customer,
-        "pid": ticket.publisher,
+        "sid": str(token.session),
+        "cid": token.customer,
+        "pid": token.publisher,
         "iat": now,
         "exp": now + int(settings.SESSIONS_TOKEN_SECONDS),
         "aud": AUDIENCE,

@@ -12,6 +12,7 @@ reached, and a worker whose lease has lapsed binds nothing until it has renewed 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, Worker
 from sessions_app.limits import LimitRule
-from sessions_app.models import Account, Kind, Limit, Publisher, Session, SessionEvent, vouched_from
+from sessions_app.models import Account, Kind, Limit, Publisher, Session, SessionEvent, last_lapsed_lease
 
 CHUNK: Final = 500
 """Rows in one statement."""
@@ -59,23 +60,24 @@ class AccountKey(NamedTuple):
         return f"customer:{self.publisher}/{self.customer}"
 
 
-class StoreCommand(Protocol):
+@dataclass(frozen=True, slots=True)
+class StoreCommand(ABC):
     """A change of one account; it decides when it is applied, inside the transaction."""
 
-    @property
-    def key(self) -> AccountKey:
-        """The account."""
+    key: AccountKey
 
-    def apply(self, book: Book) -> Any:
-        """Change the book, return the outcome."""
+    @abstractmethod
+    def apply(self, account: LockedAccount) -> Any:
+        """Change the account, return the outcome."""
 
     def without_account(self) -> Any:
-        """The outcome when there is no such publisher."""
+        """The outcome where there is no such publisher, and so no account."""
+        return None
 
 
 @runtime_checkable
 class Binding(Protocol):
-    """A command of a worker that wants to vouch for a session."""
+    """A command for a worker that binds a session, which takes a lease."""
 
     @property
     def worker(self) -> str:
@@ -84,26 +86,26 @@ class Binding(Protocol):
 
 @dataclass(slots=True)
 class StoreEntry:
-    """A command on its way, and its outcome once the transaction has committed."""
+    """A command that waits for a transaction, and its outcome once that has committed."""
 
     command: StoreCommand
     outcome: Any = None
     abandoned: bool = False
-    """Nobody waits for it any more, so it is left out if it was not applied before."""
+    """Its caller does not wait any longer, so it is left out if it was not applied before."""
 
 
-class Book:
-    """One locked account: its live sessions, oldest first, and what a transaction does to them."""
+class LockedAccount:
+    """An account while its row is locked: its live sessions, oldest first, and their changes."""
 
     def __init__(
         self,
-        account: Account,
+        row: Account,
         key: AccountKey,
         times: Times,
         rules: Sequence[LimitRule],
         leases: Mapping[str, datetime],
     ) -> None:
-        self.account = account
+        self.row = row
         self.key = key
         self.now = times.now
         self.rules = rules
@@ -113,7 +115,7 @@ class Book:
         self.stored: set[UUID] = set()
         self.changed: dict[UUID, Session] = {}
         self.events: list[SessionEvent] = []
-        self._births = 0
+        self._created = 0
 
     @property
     def removed(self) -> set[UUID]:
@@ -126,10 +128,11 @@ class Book:
         self.sessions[session.id] = session
         if session.expires_at is not None:
             if session.expires_at <= self._times.reached:
-                self.end(session, Kind.EXPIRED, SERVER, _why_expired(session))
+                why = "no sign of life in time" if session.bound_at else "never bound"
+                self.end(session, Kind.EXPIRED, SERVER, why)
         elif leased_at is None:
             self.unbind(session)
-        elif leased_at <= vouched_from(self._times):
+        elif leased_at <= last_lapsed_lease(self._times):
             self.end(session, Kind.EXPIRED, SERVER, "its worker is gone")
 
     def put(self, session: Session) -> None:
@@ -160,12 +163,12 @@ class Book:
         session_id: UUID | None = None,
         observed: bool = False,
     ) -> None:
-        """Write a line of history; `stream` is a session or what was wanted."""
+        """Write an event of the history; `stream` is a session, or the one that was wanted."""
         self.events.append(
             SessionEvent(
                 at=self.now,
                 kind=kind,
-                account=self.account,
+                account=self.row,
                 session_id=session_id,
                 name=stream.display_name,
                 offer_id=stream.offer_id,
@@ -176,62 +179,61 @@ class Book:
             )
         )
 
-    def birth(self) -> datetime:
-        """The time of a new session: those of one transaction are a microsecond apart, so that it is always
-        clear which is the oldest."""
-        self._births += 1
-        return self.now + timedelta(microseconds=self._births)
+    def next_created_at(self) -> datetime:
+        """The time of a new session. Those of one transaction are a microsecond apart, so that one of any two
+        is the older."""
+        self._created += 1
+        return self.now + timedelta(microseconds=self._created)
 
     def after(self, seconds: float) -> datetime:
         """The deadline so many seconds from now, as it is stored."""
         return self._times.reached + timedelta(seconds=seconds)
 
-    def vouches(self, worker: str) -> bool:
+    def lease_holds(self, worker: str) -> bool:
         """Whether a worker may bind: its lease holds."""
         leased_at = self._leases.get(worker)
         return leased_at is not None and self._times.witnessed - leased_at < timedelta(seconds=LEASE_SECONDS)
 
 
-def _why_expired(session: Session) -> str:
-    return "not heard of again" if session.bound_at else "never bound"
-
-
-def post(entries: Sequence[StoreEntry]) -> None:
+def apply_all(entries: Sequence[StoreEntry]) -> None:
     """Apply commands in order, in the transaction that is open; `GroupedWrites` runs it in one."""
     wanted = [entry for entry in entries if not entry.abandoned]
     workers = {entry.command.worker for entry in wanted if isinstance(entry.command, Binding)}
-    books = _open({entry.command.key for entry in wanted}, workers)
+    accounts = _load({entry.command.key for entry in wanted}, workers)
     for entry in wanted:
         command = entry.command
-        book = books.get(command.key)
-        entry.outcome = command.without_account() if book is None else command.apply(book)
-    _write(books.values())
+        account = accounts.get(command.key)
+        entry.outcome = command.without_account() if account is None else command.apply(account)
+    _write(accounts.values())
 
 
-def _open(keys: Collection[AccountKey], workers: Collection[str]) -> dict[AccountKey, Book]:
+def _load(keys: Collection[AccountKey], workers: Collection[str]) -> dict[AccountKey, LockedAccount]:
     """Lock the accounts of all keys, read their sessions and the leases of workers that bind; a key of an
     unknown publisher is left out."""
-    accounts = _lock(keys) if keys else []
-    if not accounts:
+    rows = _lock(keys) if keys else []
+    if not rows:
         return {}
-    rules = _rules(accounts)
+    rules = _rules(rows)
     times = reach.read()
     leases = _leases(workers) if workers else {}
-    books = {}
-    for account in accounts:
-        key = _key_of(account)
-        mine = [rule for rule in rules[account.publisher_id] if rule.customer in ("", account.customer)]
-        books[account.pk] = Book(account, key, times, mine, leases)
+    accounts = {}
+    for row in rows:
+        mine = [rule for rule in rules[row.publisher_id] if rule.customer in ("", row.customer)]
+        accounts[row.pk] = LockedAccount(row, _key_of(row), times, mine, leases)
     # Read after the lock was granted, by a statement of its own: it sees what the last holder committed.
-    stored: Any = Session.objects.filter(account__in=books).annotate(leased_at=F("worker__leased_at"))
+    stored: Any = Session.objects.filter(account__in=accounts).annotate(leased_at=F("worker__leased_at"))
     for session in stored.order_by("created_at", "id"):
-        books[session.account_id].load(session, session.leased_at)
-    return {book.key: book for book in books.values()}
+        accounts[session.account_id].load(session, session.leased_at)
+    return {account.key: account for account in accounts.values()}
 
 
 def _lock(keys: Collection[AccountKey]) -> list[Account]:
-    """The accounts, locked in the order of their ids. New ones are made first, in the order of their keys,
-    while no lock is held; so whoever waits here never holds what somebody else in here waits for."""
+    """The accounts of keys; those of unknown publishers are left out.
+
+    Two transactions cannot wait for each other. New rows are made before any row is locked, and in the order
+    of their keys: an insert waits for another transaction's insert of the same key, which then waits, if at
+    all, for a later key. All rows are then locked in the order of their ids, and nothing is inserted after.
+    """
     _make([key for key in keys if key not in _known])
     accounts = _locked(keys)
     if len(accounts) < len(keys):
@@ -240,7 +242,7 @@ def _lock(keys: Collection[AccountKey]) -> list[Account]:
 
 
 _known: set[AccountKey] = set()
-"""Accounts that have been seen in the database, so that nobody has to look before locking."""
+"""Accounts that have been seen in the database, and are locked without looking whether they exist."""
 
 
 def _locked(keys: Collection[AccountKey]) -> list[Account]:
@@ -249,7 +251,11 @@ def _locked(keys: Collection[AccountKey]) -> list[Account]:
 
 
 def _made_again(missing: Collection[AccountKey]) -> list[Account]:
-    """Accounts that were deleted with their publisher, which was then made anew under the same name."""
+    """Accounts that were deleted with their publisher, where one of the same name was made since.
+
+    This insert alone happens under locks. PostgreSQL may end it as a deadlock with a process that makes the
+    same accounts just then; the callers of that transaction are told of an outage.
+    """
     forgotten = [key for key in missing if key in _known]
     _known.difference_update(forgotten)
     _make(forgotten)
@@ -310,13 +316,13 @@ def _leases(workers: Collection[str]) -> dict[str, datetime]:
     return {id: leased_at for id, leased_at in rows.values_list("pk", "leased_at") if leased_at is not None}
 
 
-def _write(books: Collection[Book]) -> None:
-    if removed := [id for book in books for id in book.removed]:
+def _write(accounts: Collection[LockedAccount]) -> None:
+    if removed := [id for account in accounts for id in account.removed]:
         for start in range(0, len(removed), CHUNK):
             Session.objects.filter(pk__in=removed[start : start + CHUNK]).delete()
-    if changed := [session for book in books for session in book.changed.values()]:
+    if changed := [session for account in accounts for session in account.changed.values()]:
         Session.objects.bulk_create(
             changed, CHUNK, update_conflicts=True, unique_fields=["id"], update_fields=CHANGEABLE
         )
-    if events := [event for book in books for event in book.events]:
+    if events := [event for account in accounts for event in account.events]:
         SessionEvent.objects.bulk_create(events, CHUNK)

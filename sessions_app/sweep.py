@@ -1,4 +1,4 @@
-"""Periodic work of every serving process: end what is over, and mend what a crash or outage left.
+"""Periodic work of every serving process: end what is over, and repair what a crash or outage left.
 
 Slots do not wait for it: a create ends what is over by itself. The sweep makes endings visible in time.
 """
@@ -30,12 +30,12 @@ PURGE_SECONDS: Final = 3600.0
 ACCOUNTS: Final = 1000
 """Accounts of one sweep."""
 ACCOUNTS_AT_ONCE: Final = 50
-"""Accounts in one transaction: whoever creates meanwhile waits for no more than that."""
+"""Accounts in one transaction: a create in between waits for no more than that."""
 EVENTS_AT_ONCE: Final = 10_000
 
 
-async def sweep_for_ever(board: Coordinator) -> None:
-    """Do all of it, each at its time, until the process ends."""
+async def run_periodically(coordinator: Coordinator) -> None:
+    """Run each job at its interval, until the process ends."""
     due: dict[Callable[[Coordinator], Awaitable[None]], tuple[float, float]] = {
         end_lapsed: (SWEEP_SECONDS, 0.0),
         reconcile: (RECONCILE_SECONDS, 0.0),
@@ -47,23 +47,25 @@ async def sweep_for_ever(board: Coordinator) -> None:
             for job, (every, last) in due.items():
                 if monotonic() - last >= every:
                     due[job] = (every, monotonic())
-                    await _try(job, board)
+                    await _try(job, coordinator)
     finally:
-        await board.writes.settled()
+        await coordinator.writes.settled()
 
 
-async def _try(job: Callable[[Coordinator], Awaitable[None]], board: Coordinator) -> None:
+async def _try(job: Callable[[Coordinator], Awaitable[None]], coordinator: Coordinator) -> None:
     try:
-        await job(board)
+        await job(coordinator)
     except Exception as error:
         logger.warning("sessions: %s failed and is tried again: %s", job.__name__, type(error).__name__)
 
 
-async def end_lapsed(board: Coordinator) -> None:
+async def end_lapsed(coordinator: Coordinator) -> None:
     """End sessions whose deadline has passed, or whose worker no longer vouches for them."""
     keys = await query(_lapsed_accounts)
     for start in range(0, len(keys), ACCOUNTS_AT_ONCE):
-        await asyncio.gather(*[board.run(Sweep(key)) for key in keys[start : start + ACCOUNTS_AT_ONCE]])
+        await asyncio.gather(
+            *[coordinator.submit(Sweep(key)) for key in keys[start : start + ACCOUNTS_AT_ONCE]]
+        )
 
 
 def _lapsed_accounts() -> list[AccountKey]:
@@ -71,43 +73,43 @@ def _lapsed_accounts() -> list[AccountKey]:
     return [AccountKey(*row) for row in rows[:ACCOUNTS]]
 
 
-async def reconcile(board: Coordinator) -> None:
+async def reconcile(coordinator: Coordinator) -> None:
     """Make sockets and rows agree, whatever message or write was lost.
 
     A row bound to a connection that this process does not have is unbound, or ends if its player was stopped.
     A socket whose session is gone, or bound elsewhere, is told to stop: its slot may have been given away.
     """
-    bound = {id: socket for id, socket in board.sockets.items() if socket.bound_to is not None}
-    stored = await query(_bound_to, board.worker.id)
+    bound = {id: socket for id, socket in coordinator.sockets.items() if socket.bound_to is not None}
+    stored = await query(_bound_to, coordinator.worker.id)
     for id, socket in bound.items():
         if id not in stored and socket.bound_to is not None:
             socket.end(TERMINATE, TERMINATED)
-    strays = [stray for id, stray in stored.items() if id not in board.sockets]
-    if strays:
-        commands = await query(_mended, strays, frozenset(board.stopped))
-        await asyncio.gather(*[board.run(command) for command in commands])
-    board.stopped &= stored.keys()
+    lost = [session for id, session in stored.items() if id not in coordinator.sockets]
+    if lost:
+        commands = await query(_repairs, lost, frozenset(coordinator.stopped))
+        await asyncio.gather(*[coordinator.submit(command) for command in commands])
+    coordinator.stopped &= stored.keys()
 
 
 def _bound_to(worker_id: str) -> dict[str, UUID]:
     return dict(Session.objects.filter(worker=worker_id).values_list("connection_id", "pk"))
 
 
-def _mended(sessions: list[UUID], stopped: Collection[str]) -> list[Unbind | End]:
+def _repairs(sessions: list[UUID], stopped: Collection[str]) -> list[Unbind | End]:
     rows = (
         Session.objects.filter(pk__in=sessions).exclude(connection_id="").select_related("account__publisher")
     )
-    return [_mend(row, row.connection_id in stopped) for row in rows]
+    return [_repair(row, row.connection_id in stopped) for row in rows]
 
 
-def _mend(row: Session, stopped: bool) -> Unbind | End:
+def _repair(row: Session, stopped: bool) -> Unbind | End:
     key = AccountKey(row.account.publisher.name, row.account.customer)
     if stopped:
         return End(key, row.pk, Kind.EXPIRED, SERVER, "its worker lost the database", row.connection_id)
     return Unbind(key, row.pk, row.connection_id)
 
 
-async def purge(board: Coordinator) -> None:
+async def purge(coordinator: Coordinator) -> None:
     """Forget history that is older than SESSIONS_HISTORY_DAYS; 0 keeps it."""
     if settings.SESSIONS_HISTORY_DAYS:
         while await query(_purge_some) == EVENTS_AT_ONCE:

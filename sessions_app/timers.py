@@ -12,7 +12,7 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS: Final = 0.1
-"""How much later than asked for a timer may run."""
+"""A timer may run later than asked for by so much."""
 
 
 @dataclass(eq=False, slots=True)

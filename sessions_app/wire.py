@@ -1,7 +1,7 @@
 """DRISC on the wire: the three actions of a player, the five of the server, and the bodies of the REST side.
 
 Sources: the protocol's page "Client Side Messages" for the actions of a player, "Server Side Messages" for
-those of the server. A stock player shows an error on any other action, so there is no sixth.
+those of the server. A stock player shows an error on any other action, so there is not a sixth.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from routing_app.core.json import NotJSON, loads
 
 MAX_NAME: Final = 100
 """Characters of a session's name ("Initiate Session")."""
-MAX_TEXT: Final = 255
+MAX_STRING: Final = 255
 MAX_VICTIMS: Final = 100
 
 
@@ -27,7 +27,7 @@ class Malformed(ValueError):
 
 
 class BadRequest(ValueError):
-    """A body cannot be understood; the text is for the caller."""
+    """A body cannot be understood; the message is for the caller."""
 
 
 class Action(StrEnum):
@@ -64,7 +64,7 @@ def parse(text: str) -> Action:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The session a player asks for; every text may be empty, but one of `offer_id` and `tag` is not."""
+    """The session a player asks for; every string may be empty, but one of `offer_id` and `tag` is not."""
 
     name: str = ""
     offer_id: str = ""
@@ -82,12 +82,12 @@ class Wanted:
 
 FIELDS: Final = {
     "sessionName": ("name", MAX_NAME),
-    "offerId": ("offer_id", MAX_TEXT),
-    "tag": ("tag", MAX_TEXT),
-    "contentId": ("content_id", MAX_TEXT),
-    "deviceId": ("device_id", MAX_TEXT),
-    "deviceName": ("device_name", MAX_TEXT),
-    "deviceType": ("device_type", MAX_TEXT),
+    "offerId": ("offer_id", MAX_STRING),
+    "tag": ("tag", MAX_STRING),
+    "contentId": ("content_id", MAX_STRING),
+    "deviceId": ("device_id", MAX_STRING),
+    "deviceName": ("device_name", MAX_STRING),
+    "deviceType": ("device_type", MAX_STRING),
 }
 """Members of the body of `POST /sessions`: the field each one fills, and its longest value."""
 
@@ -114,19 +114,19 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _wanted(members: Mapping[str, Any]) -> Wanted:
-    texts = {field: _text(members, name, longest) for name, (field, longest) in FIELDS.items()}
-    wanted = Wanted(**texts)
+    strings = {field: _string(members, name, longest) for name, (field, longest) in FIELDS.items()}
+    wanted = Wanted(**strings)
     if bool(wanted.offer_id) == bool(wanted.tag):
         raise BadRequest("Exactly one of offerId and tag is needed.")
     return wanted
 
 
-def _text(members: Mapping[str, Any], name: str, longest: int) -> str:
+def _string(members: Mapping[str, Any], name: str, longest: int) -> str:
     value = members.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise BadRequest(f"{name} is not a text.")
+        raise BadRequest(f"{name} must be a string.")
     if len(value) > longest:
         raise BadRequest(f"{name} has more than {longest} characters.")
     if not is_clean(value):
@@ -134,11 +134,11 @@ def _text(members: Mapping[str, Any], name: str, longest: int) -> str:
     return value
 
 
-def is_clean(text: str) -> bool:
-    """Whether a text can be stored and shown: no control characters, no half of a surrogate pair."""
+def is_clean(string: str) -> bool:
+    """Whether a string can be stored and shown: no control characters, no half of a surrogate pair."""
     return not any(
         character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
-        for character in text
+        for character in string
     )
 
 
@@ -148,7 +148,7 @@ def _victims(members: Mapping[str, Any]) -> tuple[str, ...]:
         raise BadRequest("Exactly one of sessionId and sessionIds is needed.")
     ids = [one] if many is None else many
     if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
-        raise BadRequest("sessionId is a text, sessionIds a list of texts.")
+        raise BadRequest("sessionId must be a string, sessionIds a list of strings.")
     if not 0 < len(ids) <= MAX_VICTIMS:
         raise BadRequest(f"sessionIds names 1 to {MAX_VICTIMS} sessions.")
     return tuple(dict.fromkeys(ids))
@@ -184,5 +184,5 @@ def limit_exceeded(
 
 
 def error(code: str, message: str) -> dict[str, Any]:
-    """Every other refusal; without `details`, which players take for a limit."""
+    """Every other refusal; without `details`, which players read as those of a limit."""
     return {"code": code, "message": message}

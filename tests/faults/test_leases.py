@@ -60,8 +60,8 @@ async def test_who_is_cut_off_stops_and_an_outage_for_all_stops_nobody(
     while (await here.create()).status == 409:
         assert here.most_at_once() == 2
         await asyncio.sleep(0.5)
-    assert doomed.heard.get_nowait() == TERMINATE, "it was stopped before its slot was given away"
-    assert await doomed.hears() == ("closed", 4103)
+    assert doomed.received.get_nowait() == TERMINATE, "it was stopped before its slot was given away"
+    assert await doomed.receives() == ("closed", 4103)
     assert await kept.requested() == OK
     assert here.events("expired") == ["expired"]
     pair.heal()

@@ -33,7 +33,7 @@ SOCKETS: Final = {
     "trigger": "/trigger",
     "socket.io 3 and 4": SOCKET_IO,
     "socket.io 1 and 2": "/socket.io/?EIO=3&transport=websocket",
-    "sessions": "/?token={ticket}",
+    "sessions": "/?token={token}",
 }
 
 
@@ -77,11 +77,11 @@ def small(launch: Open) -> Server:
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A socket path; that of sessions with a token that servers of these tests have made."""
     template: str = request.param
-    if "{ticket}" not in template:
+    if "{token}" not in template:
         return template
     server: Server = request.getfixturevalue("small" if "small" in request.fixturenames else "named")
     monkeypatch.setattr(settings, "SECRET_KEY", server.env["SECRET_KEY"])
-    return template.format(ticket=session_tokens.sign(session_tokens.SessionToken(uuid4(), "demo", "alice")))
+    return template.format(token=session_tokens.sign(session_tokens.SessionToken(uuid4(), "demo", "alice")))
 
 
 every_socket = pytest.mark.parametrize("path", SOCKETS.values(), ids=SOCKETS, indirect=True)

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from sessions_app.commands import Create, Granted, LimitReached
 from sessions_app.models import Limit, Publisher
-from sessions_app.store import AccountKey, StoreEntry, post
+from sessions_app.store import AccountKey, StoreEntry, apply_all
 from sessions_app.wire import Wanted
 
 KEY = AccountKey("pub", "alice")
@@ -104,7 +104,7 @@ def test_takeover_is_offered_of_all_who_count() -> None:
 def outcome(command: Create) -> object:
     entry = StoreEntry(command)
     with transaction.atomic():
-        post([entry])
+        apply_all([entry])
     return entry.outcome
 
 

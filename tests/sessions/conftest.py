@@ -129,7 +129,7 @@ class Broker:
 BrokerFactory = Callable[..., Broker]
 
 
-def _stubborn(url: str) -> str:
+def _repeatable_read(url: str) -> str:
     """Have a PostgreSQL database show its transactions what was there when they began, unless they ask for
     more: a lock alone does not help them to see what its last holder did."""
     if url.startswith("postgres"):
@@ -145,7 +145,7 @@ def start_broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory)
     started: list[Server] = []
 
     def start(*arguments: str, **options: str) -> Broker:
-        options.setdefault("DATABASE_URL", _stubborn(databases.create()))
+        options.setdefault("DATABASE_URL", _repeatable_read(databases.create()))
         options.setdefault("REDIS_URL", settings.REDIS_URL)
         options.setdefault("WORKERS", "2" if settings.REDIS_URL else "1")
         server = Server(tmp_path_factory.mktemp("sessions"), options, "serve", *arguments)
@@ -197,7 +197,7 @@ async def hasty_http(hasty_broker: Broker) -> AsyncIterator[Http]:
 
 @pytest.fixture
 def customer(broker: Broker, http: Http) -> Customer:
-    """A customer nobody has heard of."""
+    """A new customer."""
     return Customer(broker, http)
 
 
@@ -231,7 +231,7 @@ class Player:
         self.socket = socket
         self.answers = answers
         self.pings = 0
-        self.heard: asyncio.Queue[Any] = asyncio.Queue()
+        self.received: asyncio.Queue[Any] = asyncio.Queue()
         self._reader = asyncio.ensure_future(self._read())
 
     async def _read(self) -> None:
@@ -239,27 +239,27 @@ class Player:
             async for text in self.socket:
                 message = json.loads(text)
                 if message != PING:
-                    self.heard.put_nowait(message)
+                    self.received.put_nowait(message)
                     continue
                 self.pings += 1
                 if self.answers:
-                    await self.say("PONG")
+                    await self.send("PONG")
         finally:
-            self.heard.put_nowait(("closed", self.socket.close_code))
+            self.received.put_nowait(("closed", self.socket.close_code))
 
-    async def say(self, action: str) -> None:
+    async def send(self, action: str) -> None:
         """Send an action."""
         await self.socket.send(json.dumps({"action": action}))
 
-    async def hears(self) -> Any:
-        """The next message that is no PING, or `("closed", code)`."""
+    async def receives(self) -> Any:
+        """The next message that is not a PING, or `("closed", code)`."""
         async with asyncio.timeout(20):
-            return await self.heard.get()
+            return await self.received.get()
 
     async def requested(self) -> Any:
         """REQUESTED, and the answer."""
-        await self.say("REQUESTED")
-        return await self.hears()
+        await self.send("REQUESTED")
+        return await self.receives()
 
     async def leave(self) -> None:
         """Close the socket."""
@@ -267,7 +267,7 @@ class Player:
         await asyncio.gather(self._reader, return_exceptions=True)
 
     def vanish(self) -> None:
-        """Be gone without a word, as when the network is."""
+        """Abort the connection, as when the network is gone."""
         self.socket.transport.abort()
 
 

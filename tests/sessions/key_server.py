@@ -44,11 +44,11 @@ class KeyServer:
 
     @property
     def document(self) -> bytes:
-        """What it serves."""
+        """The answers that it gives."""
         return json.dumps({"keys": self.keys}).encode()
 
     def stop(self) -> None:
-        """End it, and whoever is held."""
+        """End it, and the requests that it holds."""
         self.released.set()
         self._server.shutdown()
         self._server.server_close()
@@ -112,7 +112,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def key_servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], KeyServer]]:
     """As many as a test wants; a busy machine is waited for."""
-    for name in ("fetch.TIMEOUT_SECONDS", "fetch.PATIENCE_SECONDS", "jwks.PATIENCE_SECONDS"):
+    for name in ("fetch.STEP_SECONDS", "fetch.TOTAL_SECONDS", "jwks.TOTAL_SECONDS"):
         monkeypatch.setattr(f"sessions_app.{name}", 60.0)
     started: list[KeyServer] = []
 
@@ -177,7 +177,7 @@ def no_keys(server: KeyServer, request: Handler) -> None:
 
 
 def nonsense(server: KeyServer, request: Handler) -> None:
-    """A JWKS of what are no keys."""
+    """A JWKS with entries that are not keys."""
     request.answer(
         200, b'{"keys":[null,{},{"kty":["RSA"]},{"kty":"RSA","alg":[]},{"kty":"RSA","n":1,"e":{}}]}'
     )

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sessions_app.access import authenticate
-from sessions_app.publishers import Known, KnownKey
+from sessions_app.publishers import KnownKey, KnownPublisher
 
 SECRET = "s" * 32
 RSA = rsa.generate_private_key(65537, 2048)
@@ -30,14 +30,14 @@ def claims(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def known(*keys: KnownKey, audiences: tuple[str, ...] = (), issuers: tuple[str, ...] = ()) -> Known:
-    return Known("demo", True, audiences, issuers, keys)
+def known(*keys: KnownKey, audiences: tuple[str, ...] = (), issuers: tuple[str, ...] = ()) -> KnownPublisher:
+    return KnownPublisher("demo", True, audiences, issuers, keys)
 
 
-async def check(token: str, publisher: Known) -> str:
+async def check(token: str, publisher: KnownPublisher) -> str:
     """The customer of a token. Raises what `authenticate` does."""
 
-    async def find(name: str) -> Known | None:
+    async def find(name: str) -> KnownPublisher | None:
         return publisher if name == "demo" else None
 
     return (await authenticate(token, find)).id

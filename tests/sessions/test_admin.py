@@ -1,4 +1,4 @@
-"""What operators do: the admin, the commands, and what they see of it."""
+"""The admin and the commands of session control."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Operator:
 
 
 class Form(HTMLParser):
-    """What a browser would send of a page's form, as it was filled in by the server."""
+    """The fields that a browser would send of a page's form, as the server has filled it in."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -93,8 +93,8 @@ async def test_ending_selected_sessions_stops_their_players(
     )
 
     assert "1 sessions ended" in page
-    assert await player.hears() == {"action": "TAKE_OVER", "sessionName": "operator"}
-    assert await player.hears() == ("closed", 4003)
+    assert await player.receives() == {"action": "TAKE_OVER", "sessionName": "operator"}
+    assert await player.receives() == ("closed", 4003)
     assert await spared.requested() == {"action": "OK"}
     assert customer.events("killed") == ["killed"]
     assert customer.rows() == 1

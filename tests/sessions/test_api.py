@@ -15,7 +15,7 @@ from routing_app.core.models import Scope
 from sessions_app import service
 from sessions_app.commands import Create, Granted
 from sessions_app.models import Publisher, Session
-from sessions_app.store import AccountKey, StoreEntry, post
+from sessions_app.store import AccountKey, StoreEntry, apply_all
 from sessions_app.wire import Wanted
 from tests.sessions.conftest import OK, Customer, Play
 from tests.sessions.http import Reply
@@ -62,8 +62,8 @@ async def test_an_operator_ends_a_session_and_its_player_is_told(customer: Custo
     ended = await ask(customer, "POST", f"{path}end/")
 
     assert (ended.status, ended.body) == (204, b"")
-    assert await player.hears() == {"action": "TAKE_OVER", "sessionName": "operator"}
-    assert await player.hears() == ("closed", 4003)
+    assert await player.receives() == {"action": "TAKE_OVER", "sessionName": "operator"}
+    assert await player.receives() == ("closed", 4003)
     assert await spared.requested() == OK
     assert customer.events("killed") == ["killed"]
     assert (await ask(customer, "GET", path)).status == 404
@@ -102,7 +102,7 @@ def sessions(transactional_db: None) -> dict[str, str]:
     for name, one in wanted.items():
         entry = StoreEntry(Create(*one))
         with transaction.atomic():
-            post([entry])
+            apply_all([entry])
         assert isinstance(entry.outcome, Granted)
         ids[name] = str(entry.outcome.session.id)
     Session.objects.filter(pk=ids["over"]).update(expires_at="2020-01-01T00:00:00Z")

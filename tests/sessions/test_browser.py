@@ -72,7 +72,7 @@ class Page:
         await self.tab.run("void player.start()")
 
     async def summary(self) -> dict[str, Any]:
-        """What the player knows."""
+        """The player's own summary."""
         summary: dict[str, Any] = await self.tab.run("player.summary()")
         return summary
 

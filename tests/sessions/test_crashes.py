@@ -1,4 +1,4 @@
-"""A worker, the database or the whole server goes: what is counted, what comes back, what players hear."""
+"""A worker, the database or the whole server goes: slots that count, players that come back."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_players_of_a_crashed_server_come_back_to_their_slot(
 
     broker.server.kill()
     broker.server.close()
-    assert (await player.hears())[0] == "closed"
+    assert (await player.receives())[0] == "closed"
     broker.server.start()
 
     await play(created)
@@ -102,7 +102,7 @@ async def test_players_of_a_stopped_server_keep_their_slot_for_the_grace(
 
     assert broker.server.stop() == 0
 
-    assert await player.hears() == ("closed", 1012)
+    assert await player.receives() == ("closed", 1012)
     rows = broker.sql("SELECT connection_id, worker_id FROM sessions_app_session")
     assert [tuple(row) for row in rows] == [("", None)], "unbound before the server ended"
     broker.server.start()
@@ -133,7 +133,7 @@ async def test_paused_worker_does_not_go_on_playing_what_was_given_away(
     finally:
         os.kill(pid, signal.SIGCONT)
 
-    assert await player.hears() == {"action": "TERMINATE"}
+    assert await player.receives() == {"action": "TERMINATE"}
     assert customer.most_at_once() == 1
 
 
@@ -152,7 +152,7 @@ async def test_without_a_database_the_fail_mode_says_who_suffers(
         await open_.create()
         postgres.stop()
 
-        refused, granted, _ = await asyncio.gather(closed.create(), open_.create(), late.say("REQUESTED"))
+        refused, granted, _ = await asyncio.gather(closed.create(), open_.create(), late.send("REQUESTED"))
 
         assert (refused.status, refused.json["code"]) == (503, "Unavailable")
         assert "details" not in refused.json
@@ -160,7 +160,7 @@ async def test_without_a_database_the_fail_mode_says_who_suffers(
         assert granted.status == 200
         message = "Session tracking disabled."
         assert granted.json == {"status": "disabled", "message": message, "enabled": False}
-        assert await late.hears() == ("closed", 4103), "no OK without a row"
+        assert await late.receives() == ("closed", 4103), "no OK without a row"
         postgres.serve()
         await until(lambda: _answers(postgres))
         assert await player.requested() == {"action": "OK"}, "who played plays on"

@@ -205,13 +205,13 @@ async def test_answer_that_does_not_end_is_waited_for_once(
     key_server: KeyServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then it is known to be late: nobody waits for it, and nobody asks again beside it."""
-    monkeypatch.setattr("sessions_app.jwks.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("sessions_app.jwks.TOTAL_SECONDS", 0.1)
     key_server.publish(RSA, "k1")
     key_server.behave = silent
 
     assert await verdict(key_server, token(RSA, "k1")) == "unavailable"
     clock.passes(1)
-    monkeypatch.setattr("sessions_app.jwks.PATIENCE_SECONDS", 1000)
+    monkeypatch.setattr("sessions_app.jwks.TOTAL_SECONDS", 1000)
     for _ in range(10):
         assert await verdict(key_server, token(RSA, "k1")) == "unavailable"
     await until(key_server.entered.is_set)

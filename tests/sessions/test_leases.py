@@ -1,4 +1,4 @@
-"""Leases and outages: a worker that cannot vouch binds nothing, and an outage for all ends nobody."""
+"""Leases and outages: a worker whose lease has lapsed binds nothing, and an outage for all ends nobody."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from django.db.models.functions import Now
 
 from routing_app.core.leases import reach
 from routing_app.core.models import LEASE_SECONDS, Reach, Worker
-from sessions_app.commands import Beat, Bind, Bound, Create, Granted, Lapsed, LimitReached, Sweep, Unbind
+from sessions_app.commands import Bind, Bound, Create, Granted, Heartbeat, Lapsed, LimitReached, Sweep, Unbind
 from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
 from sessions_app.store import AccountKey, StoreCommand
 from sessions_app.wire import Wanted
-from tests.sessions.test_ledger import apply
+from tests.sessions.test_store import apply
 
 ALICE = AccountKey("pub", "alice")
 WANTED = Wanted(offer_id="film")
@@ -104,7 +104,7 @@ def test_an_outage_for_all_ends_nobody_who_lived_through_it() -> None:
 
     assert Session.objects.live().count() == 2
     assert Session.objects.lapsed().count() == 0
-    assert isinstance(one(Create(ALICE, WANTED)), LimitReached), "whoever comes first ends nobody"
+    assert isinstance(one(Create(ALICE, WANTED)), LimitReached), "the first to come ends nobody"
     renew("one")
     assert isinstance(one(Create(ALICE, WANTED)), LimitReached), "nor when one is back before the other"
     assert Kind.EXPIRED not in kinds()
@@ -122,11 +122,11 @@ def test_who_was_to_come_back_when_the_outage_began_has_its_grace_left() -> None
 def test_a_device_that_could_not_beat_in_the_outage_keeps_its_slot() -> None:
     granted = one(Create(ALICE, WANTED))
     assert isinstance(granted, Granted)
-    one(Beat(ALICE, granted.session.id))
+    one(Heartbeat(ALICE, granted.session.id))
     out_for_all(OUTAGE_SECONDS)
     renew("one")
 
-    assert one(Beat(ALICE, granted.session.id)) is not None
+    assert one(Heartbeat(ALICE, granted.session.id)) is not None
 
 
 def test_what_is_told_of_a_heartbeat_is_a_time_of_the_clock_on_the_wall() -> None:
@@ -134,7 +134,7 @@ def test_what_is_told_of_a_heartbeat_is_a_time_of_the_clock_on_the_wall() -> Non
     renew("one")
     granted = one(Create(ALICE, WANTED))
     assert isinstance(granted, Granted)
-    due = one(Beat(ALICE, granted.session.id))
+    due = one(Heartbeat(ALICE, granted.session.id))
     seconds = settings.SESSIONS_HEARTBEAT_SECONDS * 2 + settings.SESSIONS_PONG_SECONDS
 
     assert due == SessionEvent.objects.latest("id").at + timedelta(seconds=seconds)

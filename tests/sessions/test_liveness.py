@@ -1,4 +1,4 @@
-"""Who is gone frees the slot, who lives keeps it: deadlines, graces, PINGs, probes, heartbeats."""
+"""A player that is gone frees its slot, one that lives keeps it: deadlines, graces, PINGs, probes."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ async def test_player_that_answers_every_ping_keeps_its_session(hasty_customer: 
 async def test_player_that_answers_no_ping_is_stopped_after_two(hasty_customer: Customer, play: Play) -> None:
     player = await play(await hasty_customer.create(), answers=False)
 
-    assert await player.hears() == TERMINATE
-    assert await player.hears() == ("closed", 4104)
+    assert await player.receives() == TERMINATE
+    assert await player.receives() == ("closed", 4104)
     assert player.pings == 2
     await until(lambda: hasty_customer.events("expired"))
     assert hasty_customer.rows() == 0
@@ -51,10 +51,10 @@ async def test_player_that_answers_no_ping_is_stopped_after_two(hasty_customer: 
 async def test_socket_without_a_session_is_closed_after_a_while(hasty_customer: Customer, play: Play) -> None:
     never = await play(await hasty_customer.create(), bind=False)
     finished = await play(await hasty_customer.create())
-    await finished.say("FINISHED")
+    await finished.send("FINISHED")
 
-    assert await never.hears() == ("closed", 1000)
-    assert await finished.hears() == ("closed", 1000)
+    assert await never.receives() == ("closed", 1000)
+    assert await finished.receives() == ("closed", 1000)
 
 
 async def test_others_are_pinged_when_a_session_is_created(customer: Customer, play: Play) -> None:
@@ -77,8 +77,8 @@ async def test_at_the_limit_those_who_do_not_answer_lose_their_slot(
     replies = await asyncio.gather(*[hasty_customer.create() for _ in range(5)])
 
     assert sorted(reply.status for reply in replies) == [200, 409, 409, 409, 409]
-    assert await silent.hears() == TERMINATE
-    assert await silent.hears() == ("closed", 4104)
+    assert await silent.receives() == TERMINATE
+    assert await silent.receives() == ("closed", 4104)
     assert await living.requested() == OK
     assert sorted(hasty_customer.events("expired", "denied")) == ["denied"] * 4 + ["expired"]
 
@@ -170,5 +170,5 @@ async def test_socket_whose_session_was_given_away_is_stopped(
         hasty_customer.id,
     )
 
-    assert await player.hears() == TERMINATE
-    assert await player.hears() == ("closed", 4001)
+    assert await player.receives() == TERMINATE
+    assert await player.receives() == ("closed", 4001)

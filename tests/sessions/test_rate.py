@@ -1,4 +1,4 @@
-"""How often one customer may ask."""
+"""The rate of one customer's requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames and bodies: what is understood, what is refused, and the exact text of what is sent."""
+"""Frames and bodies that are understood or refused, and the exact frames that are sent."""
 
 from __future__ import annotations
 

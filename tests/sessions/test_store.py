@@ -1,4 +1,4 @@
-"""The ledger against a model in plain Python: the same grants, endings and counts, for any sequence."""
+"""The store against a model in plain Python: the same grants, endings and counts, for any sequence."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from routing_app.core.leases import reach
 from routing_app.core.models import Worker
 from sessions_app.commands import (
-    Beat,
     Bind,
     Bound,
     Create,
     End,
     Granted,
+    Heartbeat,
     LimitReached,
     NoSuchPublisher,
     NoSuchSession,
@@ -31,7 +31,7 @@ from sessions_app.commands import (
     Unbind,
 )
 from sessions_app.models import ENDINGS, Kind, Limit, Publisher, Session, SessionEvent
-from sessions_app.store import AccountKey, StoreCommand, StoreEntry, post
+from sessions_app.store import AccountKey, StoreCommand, StoreEntry, apply_all
 from sessions_app.wire import Wanted
 
 ALICE, BOB = AccountKey("pub", "alice"), AccountKey("pub", "bob")
@@ -43,7 +43,7 @@ def apply(*commands: StoreCommand) -> list[object]:
     """One batch, as the writing thread would run it."""
     entries = [StoreEntry(command) for command in commands]
     with transaction.atomic():
-        post(entries)
+        apply_all(entries)
     return [entry.outcome for entry in entries]
 
 
@@ -59,7 +59,7 @@ class Modelled:
 
 @dataclass
 class Model:
-    """What should be: sessions of one customer, the limits, and how many endings there were."""
+    """The expected state: sessions of one customer, the limits, and the number of endings."""
 
     per_account: int
     per_offer: int
@@ -76,7 +76,8 @@ class Model:
     def expect(
         self, offer: str, victims: frozenset[uuid.UUID], own: uuid.UUID | None = None
     ) -> tuple[bool, frozenset[uuid.UUID]]:
-        """Whether one more may start, and who ends for it; `own` is the slot that is asked for again."""
+        """The decision whether one more may start, and the sessions that end for it; `own` is a slot
+        that is asked for again."""
         spared = frozenset({own} if own else ())
         evicting = [pool for pool in self._pools(offer) if pool[2] == "evict_oldest"]
         held = self.pool(None, victims | spared)
@@ -94,7 +95,7 @@ class Model:
         return [(None, self.per_account, self.account_policy), (offer, self.per_offer, self.offer_policy)]
 
     def counts(self, offer: str) -> list[tuple[int, int]]:
-        """How many there are and how many there may be, in each pool that an offer is in."""
+        """The number of sessions and the maximum, in each pool that an offer is in."""
         return [(len(self.pool(subject, frozenset())), maximum) for subject, maximum, _ in self._pools(offer)]
 
     def end(self, id: uuid.UUID) -> None:
@@ -102,7 +103,7 @@ class Model:
         self.ended += 1
 
 
-class LedgerMachine(RuleBasedStateMachine):
+class StoreMachine(RuleBasedStateMachine):
     """Every command, in any order, one at a time or several in a batch."""
 
     model: Model
@@ -215,7 +216,7 @@ class LedgerMachine(RuleBasedStateMachine):
         outcomes = apply(
             End(BOB, id, Kind.FINISHED, "bob"),
             Bind(BOB, id, "stolen", "w"),
-            Beat(BOB, id),
+            Heartbeat(BOB, id),
             Create(BOB, Wanted(offer_id="film"), (id,)),
         )
         assert outcomes[:3] == [None, None, None]
@@ -254,10 +255,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(1800)
-def test_ledger_does_what_the_model_says() -> None:
+def test_the_store_does_what_the_model_says() -> None:
     soak = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
     run_state_machine_as_test(
-        LedgerMachine,
+        StoreMachine,
         settings=settings(
             max_examples=1000 if soak else 25,
             stateful_step_count=25,
@@ -272,7 +273,7 @@ def test_nobody_has_sessions_with_an_unknown_publisher() -> None:
     nobody = AccountKey("nobody", "alice")
     id = uuid.uuid4()
 
-    outcomes = apply(Create(nobody, Wanted(tag="live")), Bind(nobody, id, "c", "w"), Beat(nobody, id))
+    outcomes = apply(Create(nobody, Wanted(tag="live")), Bind(nobody, id, "c", "w"), Heartbeat(nobody, id))
 
     assert outcomes == [NoSuchPublisher(), None, None]
 

@@ -95,8 +95,8 @@ async def test_oldest_is_evicted_where_the_policy_says_so(customer: Customer, pl
     await customer.create()
 
     assert (await customer.create(sessionName="new")).status == 200
-    assert await oldest.hears() == {"action": "TAKE_OVER", "sessionName": "new"}
-    assert await oldest.hears() == ("closed", 4002)
+    assert await oldest.receives() == {"action": "TAKE_OVER", "sessionName": "new"}
+    assert await oldest.receives() == ("closed", 4002)
     assert customer.rows() == 2
     assert customer.events("evicted", "denied") == ["evicted"]
 
@@ -130,8 +130,8 @@ async def test_takeover_ends_the_victim_and_names_the_winner(customer: Customer,
     won = await customer.take_over(sessionName="Phone", sessionId=created.json["sessionId"])
 
     assert won.status == 200
-    assert await victim.hears() == {"action": "TAKE_OVER", "sessionName": "Phone"}
-    assert await victim.hears() == ("closed", 4002)
+    assert await victim.receives() == {"action": "TAKE_OVER", "sessionName": "Phone"}
+    assert await victim.receives() == ("closed", 4002)
     await play(won)
     assert await (await play(created, bind=False)).requested() == EXPIRED
     assert customer.events("taken_over") == ["taken_over"]
@@ -206,7 +206,7 @@ async def test_same_device_gets_its_slot_again(customer: Customer, play: Play) -
     assert (await customer.create(deviceId="d2")).status == 409
     await play(again)
 
-    assert await old.hears() == TERMINATE
+    assert await old.receives() == TERMINATE
     assert [listed["name"] for listed in await customer.listed()] == ["after"]
     assert customer.events("created", "finished", "expired") == ["created"]
 
@@ -236,7 +236,7 @@ async def test_own_sessions_are_listed_with_their_devices_and_can_be_ended(
     assert await other.listed() == []
     assert (await customer.http.request("DELETE", f"/sessions/{id}", token=other.token)).status == 404
     assert (await customer.http.request("DELETE", f"/sessions/{id}", token=customer.token)).status == 204
-    assert await player.hears() == TERMINATE
+    assert await player.receives() == TERMINATE
     assert (await customer.http.request("DELETE", f"/sessions/{id}", token=customer.token)).status == 404
     assert await customer.listed() == []
     assert customer.events("finished") == ["finished"]

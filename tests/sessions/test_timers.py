@@ -12,29 +12,29 @@ pytestmark = pytest.mark.once
 
 
 async def test_timers_of_one_tick_share_one_timer_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop, wheel = asyncio.get_running_loop(), Timers()
+    loop, timers = asyncio.get_running_loop(), Timers()
     now = loop.time()
     armed: list[float] = []
     with monkeypatch.context() as patched:
         patched.setattr(loop, "time", lambda: now)
         patched.setattr(loop, "call_at", lambda when, *call: armed.append(when))
         for number in range(1000):
-            wheel.call_later(30 + number / 100_000, lambda: None)
+            timers.call_later(30 + number / 100_000, lambda: None)
 
     assert len(armed) <= 2
     assert all(0 <= when - now - 30 <= 2 * TICK_SECONDS for when in armed)
 
 
 async def test_cancelled_timer_is_not_called_and_one_that_fails_stops_no_other() -> None:
-    wheel, called = Timers(), asyncio.Event()
+    timers, called = Timers(), asyncio.Event()
     wrong: list[str] = []
 
     def fail() -> None:
         raise RuntimeError("broken")
 
-    wheel.call_later(0, lambda: wrong.append("was cancelled")).cancel()
-    wheel.call_later(0, fail)
-    wheel.call_later(0, called.set)
+    timers.call_later(0, lambda: wrong.append("was cancelled")).cancel()
+    timers.call_later(0, fail)
+    timers.call_later(0, called.set)
 
     async with asyncio.timeout(20):
         await called.wait()

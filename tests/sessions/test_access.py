@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from sessions_app.access import CustomerRefused, examine
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
-from sessions_app.publishers import Known, KnownKey
+from sessions_app.publishers import KnownKey, KnownPublisher
 from tests.sessions.conftest import Broker
 from tests.sessions.http import Http
 from tests.sessions.signing import EC, ED, OTHER_RSA, RSA, SECRET, check, claims, known, pem
@@ -97,7 +97,7 @@ def refused_tokens(secret: str) -> dict[str, tuple[str, str]]:
     return {
         "expired": ("exp", jwt.encode(claims(exp=now - 60), secret, "HS256")),
         "without exp": ("exp", jwt.encode(claims(exp=None), secret, "HS256")),
-        "exp is a text": ("exp", jwt.encode(claims(exp="soon"), secret, "HS256")),
+        "exp is a string": ("exp", jwt.encode(claims(exp="soon"), secret, "HS256")),
         "exp is infinite": ("token", jwt.encode(claims(exp=float("inf")), secret, "HS256")),
         "not yet valid": ("nbf", jwt.encode(claims(nbf=now + 600), secret, "HS256")),
         "exp is a number in a string": ("exp", jwt.encode(claims(exp=str(now + 900)), secret, "HS256")),
@@ -154,7 +154,7 @@ async def test_missing_audience_or_issuer_is_refused_where_the_publisher_lists_t
 
 
 async def test_public_key_is_no_shared_secret() -> None:
-    """The classic: HS256 with the text of the public key as secret."""
+    """The classic: HS256 with the public key, as it is written, as secret."""
     public = pem(RSA)
     forged = f"{encoded({'alg': 'HS256', 'typ': 'JWT'})}.{encoded(claims())}"
     mac = hmac.new(public.encode(), forged.encode(), hashlib.sha256).digest()
@@ -179,7 +179,7 @@ def test_no_text_breaks_the_check(token: str) -> None:
     async def findings() -> list[tuple[str, str]]:
         return [finding async for finding in examine(token, find)]
 
-    async def find(name: str) -> Known:
+    async def find(name: str) -> KnownPublisher:
         return known(HS)
 
     assert any(problem for _, problem in asyncio.run(findings()))

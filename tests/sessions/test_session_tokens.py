@@ -16,12 +16,12 @@ from sessions_app.session_tokens import BadToken, SessionToken, read, sign
 
 pytestmark = pytest.mark.once
 
-TICKET = SessionToken(uuid4(), "demo", "alice")
+TOKEN = SessionToken(uuid4(), "demo", "alice")
 
 
 def forged(key: Any = None, algorithm: str = "HS256", kid: Any = None, **changes: Any) -> str:
     """A token like ours, with something changed."""
-    good = sign(TICKET)
+    good = sign(TOKEN)
     claims = jwt.decode(good, options={"verify_signature": False}) | changes
     claims = {name: value for name, value in claims.items() if value is not None}
     own_kid, own_key = next(iter(session_tokens._keys().items()))
@@ -29,7 +29,7 @@ def forged(key: Any = None, algorithm: str = "HS256", kid: Any = None, **changes
 
 
 def test_what_was_signed_is_read() -> None:
-    assert read(sign(TICKET)) == TICKET
+    assert read(sign(TOKEN)) == TOKEN
 
 
 def test_token_whose_time_is_over_is_read_as_expired() -> None:
@@ -37,10 +37,10 @@ def test_token_whose_time_is_over_is_read_as_expired() -> None:
 
 
 def test_tokens_of_a_former_secret_still_count(settings: Any) -> None:
-    token = sign(TICKET)
+    token = sign(TOKEN)
 
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "a new secret", [settings.SECRET_KEY]
-    assert read(token) == TICKET
+    assert read(token) == TOKEN
     settings.SECRET_KEY_FALLBACKS = []
     with pytest.raises(BadToken):
         read(token)
@@ -70,12 +70,12 @@ def test_token_that_is_not_ours_is_refused(change: dict[str, Any]) -> None:
 
 
 @given(st.text() | st.tuples(st.text(), st.text(), st.text()).map(".".join))
-def test_no_text_breaks_it(text: str) -> None:
+def test_no_string_breaks_it(text: str) -> None:
     with pytest.raises(BadToken):
         read(text)
 
 
 def test_endpoint_is_where_the_setting_says(settings: Any) -> None:
-    assert session_tokens.url("ws://here:1", TICKET).startswith("ws://here:1/?token=")
+    assert session_tokens.url("ws://here:1", TOKEN).startswith("ws://here:1/?token=")
     settings.SESSIONS_PUBLIC_URL = "wss://play.example"
-    assert session_tokens.url("ws://here:1", TICKET).startswith("wss://play.example/?token=")
+    assert session_tokens.url("ws://here:1", TOKEN).startswith("wss://play.example/?token=")

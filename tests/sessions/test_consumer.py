@@ -1,4 +1,4 @@
-"""A player's socket: the three actions it sends, the five it hears, and how a session changes hands."""
+"""A player's socket: the three actions it sends, the five it receives, and how a session moves to another."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_finished_frees_the_slot_at_once_and_leaves_the_socket_open(
     player = await play(await customer.create())
     assert (await customer.create()).status == 409
 
-    await player.say("FINISHED")
+    await player.send("FINISHED")
 
     assert await player.requested() == EXPIRED
     assert (await customer.create()).status == 200
@@ -46,10 +46,10 @@ async def test_finished_before_requested_ends_the_session_and_stops_whoever_play
     playing = await play(reply)
     other = await play(reply, bind=False)
 
-    await other.say("FINISHED")
+    await other.send("FINISHED")
 
-    assert await playing.hears() == TERMINATE
-    assert await playing.hears() == ("closed", 4001)
+    assert await playing.receives() == TERMINATE
+    assert await playing.receives() == ("closed", 4001)
     assert await other.requested() == EXPIRED
     assert customer.events("finished") == ["finished"]
 
@@ -65,7 +65,7 @@ async def test_finished_of_a_connection_that_has_lost_its_session_frees_nothing(
         customer.id,
     )
 
-    await stale.say("FINISHED")
+    await stale.send("FINISHED")
 
     assert await stale.requested() == EXPIRED
     assert customer.rows() == 1
@@ -78,8 +78,8 @@ async def test_second_connection_is_bound_and_the_first_terminated(customer: Cus
 
     second = await play(reply)
 
-    assert await first.hears() == TERMINATE
-    assert await first.hears() == ("closed", 4001)
+    assert await first.receives() == TERMINATE
+    assert await first.receives() == ("closed", 4001)
     assert await second.requested() == OK
     assert customer.events() == ["created", "bound", "rebound"]
     assert customer.rows() == 1
@@ -89,9 +89,9 @@ async def test_many_connections_of_one_session_leave_exactly_one(customer: Custo
     reply = await customer.create()
     players = [await play(reply, bind=False) for _ in range(12)]
     for player in players:
-        await player.say("REQUESTED")
+        await player.send("REQUESTED")
     for player in players:
-        assert await player.hears() == OK
+        assert await player.receives() == OK
 
     await until(lambda: sum(player.socket.close_code == 4001 for player in players) == 11)
     [left] = [player for player in players if player.socket.close_code is None]
@@ -152,14 +152,14 @@ async def test_frames_without_sense_are_ignored_ten_times(customer: Customer, pl
     assert await player.requested() == OK
     await player.socket.send("{" * 100)
 
-    assert await player.hears() == ("closed", 1008)
+    assert await player.receives() == ("closed", 1008)
 
 
 async def test_pong_before_requested_is_ignored(customer: Customer, play: Play) -> None:
     player = await play(await customer.create(), bind=False)
 
     for _ in range(100):
-        await player.say("PONG")
+        await player.send("PONG")
 
     assert await player.requested() == OK
 
@@ -169,10 +169,10 @@ async def test_flood_of_one_player_is_answered_and_troubles_no_other(customer: C
     player = await play(await customer.create())
 
     for _ in range(1000):
-        await player.say("PONG")
-        await player.say("REQUESTED")
+        await player.send("PONG")
+        await player.send("REQUESTED")
 
-    assert [await player.hears() for _ in range(1000)] == [OK] * 1000
+    assert [await player.receives() for _ in range(1000)] == [OK] * 1000
     assert await other.requested() == OK
     assert customer.events() == ["created", "bound"]
 
