@@ -41,6 +41,8 @@ class Stack:
 
 def main(arguments: Sequence[str]) -> int:
     """Prepare, run both passes, tell the result; 0 when both have passed, 2 when something is missing."""
+    # Servers start by the hundred, and each would compile the whole tree for itself.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     # A shell starts what runs in the background deaf to SIGINT, and pytest would inherit that.
@@ -89,8 +91,9 @@ def _run(stacks: Sequence[Stack], arguments: Sequence[str]) -> int:
 def _pytest(stack: Stack, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """One pass in a session of its own; interrupted when we are, with time to end its servers."""
     colour = "--color=yes" if sys.stdout.isatty() else "--color=no"
-    spread = ["-p", "tests.services.share", "-n", str(stack.processes), "--dist", "loadfile"]
-    command = [sys.executable, "-m", "pytest", colour, "-p", "no:cacheprovider", *spread, *arguments]
+    spread = ["-n", str(stack.processes), "--dist", "loadfile", "--no-loadscope-reorder"]
+    plugins = ["-p", "no:cacheprovider", "-p", "tests.services.share"]
+    command = [sys.executable, "-m", "pytest", colour, *plugins, *spread, *arguments]
     with open(stack.output or sys.stdout.fileno(), "wb", closefd=stack.output is not None) as output:
         process = subprocess.Popen(
             command,

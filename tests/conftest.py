@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -16,7 +17,6 @@ from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
 from pytest_django import DjangoDbBlocker
 
-from tests.requests.serving import serving
 from tests.services.browser import Browser, Chromium, find_chromium
 from tests.services.databases import Databases, PostgresDatabases, SQLiteDatabases
 from tests.services.postgres import OLDEST as OLDEST_POSTGRES
@@ -38,12 +38,24 @@ SCALED_OUT = bool(settings.REDIS_URL)
 ServerFactory = Callable[..., Server]
 
 
+LONGEST = ("faults", "project", "clients", "interop", "sessions", "compliance")
+"""Folders that come first, because single files of theirs take minutes; the others fill what is left."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests that are marked `once` to the first pass; what is left out is counted as deselected."""
+    """Leave the tests that are marked `once` to the first pass; what is left out is counted as deselected.
+
+    The tests of a folder stay together, so that the servers that they share end with the folder: a hundred
+    that idle take more of a machine than those that are tested.
+    """
     if SCALED_OUT:
         once = [item for item in items if item.get_closest_marker("once")]
         config.hook.pytest_deselected(items=once)
         items[:] = [item for item in items if item not in once]
+    order: dict[Path, tuple[bool, int]] = {}
+    for item in items:
+        order.setdefault(item.path.parent, (item.path.parent.name not in LONGEST, len(order)))
+    items.sort(key=lambda item: order[item.path.parent])
 
 
 @pytest.fixture(scope="session")
@@ -131,13 +143,6 @@ def server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
         one.close()
     for url in created:
         databases.drop(url)
-
-
-@pytest.fixture(scope="session")
-def asked_server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server with the handlers of `tests.requests.app`, for the requests protocol and its clients."""
-    with serving(databases, tmp_path_factory) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,13 @@ from tests.services.server import Server
 Launch = Callable[..., Server]
 
 
-@pytest.fixture(scope="session")
-def one_worker(asked_server: Server) -> Server:
-    return asked_server
+@pytest.fixture(scope="package")
+def one_worker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(databases, tmp_path_factory) as server:
+        yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def two_workers(
     databases: Databases, tmp_path_factory: pytest.TempPathFactory, redis_url: str
 ) -> Iterator[Server]:

@@ -155,6 +155,7 @@ COMES_BACK = """
       sockets.add(socket);
       const behind = dial(server.port, server.hostname);
       behind.on("error", () => {});
+      socket.on("close", () => behind.destroy());
       socket.pipe(behind).pipe(socket);
     });
     await new Promise((listening) => proxy.listen(0, "127.0.0.1", listening));

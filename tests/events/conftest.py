@@ -18,7 +18,7 @@ Launch = Callable[..., AbstractContextManager[Server]]
 NewUser = Callable[[], User]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Launch:
     """Start a server with the tests' walkers and the example's, on the stack of this run."""
 
@@ -42,7 +42,7 @@ def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> La
     return start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def events(launch: Launch) -> Iterator[Server]:
     """As open as the original; walkers may run for a second and notify 100 times."""
     bounds = {"EVENTS_WALKER_SECONDS": "1", "EVENTS_WALKER_NOTIFICATIONS": "100"}
@@ -55,7 +55,7 @@ def database_of(redis_url: str, number: int) -> str:
     return redis_url and f"{redis_url.rpartition('/')[0]}/{number}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def strict(launch: Launch) -> Iterator[Server]:
     """As closed as settings make it."""
     with launch(
@@ -73,14 +73,14 @@ def strict(launch: Launch) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pair(launch: Launch, redis_url: str) -> Iterator[Server]:
     """Two workers."""
     with launch(WORKERS="2", REDIS_URL=database_of(redis_url, 2), EVENTS_LOGIN_RATE="5") as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _people(events: Server) -> list[User]:
     return people(events, 30)
 
@@ -97,11 +97,11 @@ def new_user(events: Server, _people: list[User]) -> NewUser:
     return take
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ann(_people: list[User]) -> User:
     return _people.pop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bob(_people: list[User]) -> User:
     return _people.pop()

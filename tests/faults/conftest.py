@@ -14,7 +14,7 @@ from tests.services.redis import Redis, find_redis
 from tests.services.server import Server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     if find_redis() is None:
         pytest.skip("redis-server is not installed (make test installs it)")
@@ -22,7 +22,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
         yield redis
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgres() -> Iterator[Postgres]:
     if find_postgres() is None:
         pytest.skip("PostgreSQL is not installed (make test installs it)")
@@ -30,13 +30,13 @@ def postgres() -> Iterator[Postgres]:
         yield postgres
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fresh(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> PostgresDatabases:
     """Migrated databases in the cluster of these tests."""
     return PostgresDatabases(postgres.url(), tmp_path_factory.mktemp("databases"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(redis: Redis, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     def server(options: dict[str, str]) -> Server:
         return Server(tmp_path_factory.mktemp("faults"), options)
@@ -45,7 +45,7 @@ def cluster(redis: Redis, postgres: Postgres, tmp_path_factory: pytest.TempPathF
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_pair(cluster: Cluster, fresh: PostgresDatabases) -> Pair:
     return cluster.pair(fresh.create())
 

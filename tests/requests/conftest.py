@@ -14,13 +14,14 @@ from tests.services.server import Server
 Connect = Callable[..., Peer]
 
 
-@pytest.fixture(scope="session")
-def broker(asked_server: Server) -> Server:
+@pytest.fixture(scope="package")
+def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server as it comes, with the tests' handlers."""
-    return asked_server
+    with serving(databases, tmp_path_factory) as server:
+        yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def strict(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with small bounds."""
     with serving(
@@ -35,7 +36,7 @@ def strict(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def two(
     databases: Databases, tmp_path_factory: pytest.TempPathFactory, redis_url: str
 ) -> Iterator[tuple[Server, Server]]:

@@ -51,7 +51,7 @@ print("PREPARED", json.dumps([keys, sessions]))
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def prepared(broker: Server) -> tuple[dict[str, str], dict[str, str]]:
     """API keys by what they are for, and the session cookies of users who have logged in."""
     output = broker.manage("shell", "-v0", "-c", PREPARE)

@@ -49,7 +49,7 @@ ENDINGS: Final = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def people(broker: Server) -> dict[str, str]:
     """Session keys of members of staff, one for each way in which a session ends, and of one who logs out."""
     names = [f"{secrets.token_hex(4)}-{number}" for number in range(len(ENDINGS) + 1)]

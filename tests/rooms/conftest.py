@@ -33,14 +33,14 @@ def running(databases: Databases, folder: Path, **options: str) -> Iterator[Serv
         databases.drop(url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server as it comes."""
     with running(databases, tmp_path_factory.mktemp("rooms")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Two processes that share a database and a Redis; a client that does not read is slow soon."""
     bounds = {"MAX_OUTBOX_BYTES": "65536", "ROOMS_MAX_PAYLOAD": str(LARGEST)}

@@ -9,7 +9,7 @@ import pytest
 from tests.server.plain import Plain, PlainFactory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def plain_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainFactory]:
     """Start servers that live until all tests are done."""
     yield from _starting(tmp_path_factory)
@@ -21,7 +21,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainFactory]:
     yield from _starting(tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared(plain_session: PlainFactory) -> Plain:
     """One server for tests that do not end it: frames up to 64 KiB."""
     return plain_session("--websocket-max-message-size", "65536", "--websocket-max-frame-size", "65536")

@@ -116,8 +116,9 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
     """What every server gets: the tests' environment without settings of Switchboard, and the basics."""
     from broker_project.settings import ENVIRONMENT
 
-    # PYTHONUNBUFFERED would hide output that is written late.
-    dropped = {option.name for option in ENVIRONMENT.options} | {"PYTHONUNBUFFERED"}
+    # PYTHONUNBUFFERED would hide output that is written late; without bytecode each start compiles the tree.
+    python = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
+    dropped = {option.name for option in ENVIRONMENT.options} | python
     inherited = {
         name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in dropped
     }

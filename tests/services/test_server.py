@@ -10,6 +10,7 @@ from django.conf import settings
 from tests.conftest import ServerFactory
 from tests.services.ports import answers
 from tests.services.process import StartError
+from tests.tokens.client import call
 
 
 @pytest.mark.parametrize("runner", ["serve", "daphne", "uvicorn"])
@@ -30,16 +31,10 @@ def test_serve_ends_with_code_0_when_it_is_stopped(server: ServerFactory) -> Non
 def test_databases_are_apart_unless_they_are_shared(server: ServerFactory) -> None:
     one, other = server(), server()
     beside = server(DATABASE_URL=one.database_url)
-    add = "from django.contrib.auth.models import User; User.objects.create(username='anna')"
-    count = "from django.contrib.auth.models import User; print(User.objects.filter(username='anna').count())"
 
-    one.manage("shell", "-v0", "-c", add)
-
-    assert [broker.manage("shell", "-v0", "-c", count).strip() for broker in (one, other, beside)] == [
-        "1",
-        "0",
-        "1",
-    ]
+    assert call(one, "POST", "/api/tokens/", {"token": "anna"}).status == 201
+    counts = [call(broker, "GET", "/api/tokens/").json()["count"] for broker in (one, other, beside)]
+    assert counts == [1, 0, 1]
 
 
 def test_it_runs_on_the_stack_of_this_pass(server: ServerFactory) -> None:

@@ -139,7 +139,7 @@ def _repeatable_read(url: str) -> str:
     return url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def start_broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerFactory]:
     """Start brokers for the rest of the run: two workers where the stack allows, one on SQLite."""
     started: list[Server] = []
@@ -159,13 +159,13 @@ def start_broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory)
         databases.drop(server.database_url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def broker(start_broker: BrokerFactory) -> Broker:
     """One broker with the times of the protocol's page."""
     return start_broker()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hasty_broker(start_broker: BrokerFactory) -> Broker:
     """One broker whose times are short."""
     return start_broker(

@@ -260,7 +260,7 @@ def test_the_store_does_what_the_model_says() -> None:
     run_state_machine_as_test(
         StoreMachine,
         settings=settings(
-            max_examples=1000 if soak else 25,
+            max_examples=1000 if soak else 15,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

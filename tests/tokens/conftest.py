@@ -33,21 +33,21 @@ def serving(databases: Databases, paths: pytest.TempPathFactory, **options: str)
         databases.drop(url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server as it comes: every token may connect."""
     with serving(databases, tmp_path_factory) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def registered_only(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server to which only registered tokens may connect."""
     with serving(databases, tmp_path_factory, TOKENS_ALLOW_UNREGISTERED="no") as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def compatible(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that speaks as the original."""
     with serving(databases, tmp_path_factory, TOKENS_WIRE_COMPAT="yes") as server:

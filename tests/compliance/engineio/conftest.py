@@ -13,7 +13,7 @@ from tests.services.ports import answers, free_port
 from tests.services.process import Process
 
 
-@pytest.fixture(scope="session", params=["serve", "uvicorn"])
+@pytest.fixture(scope="package", params=["serve", "uvicorn"])
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Where the application listens. The public suites want 300/200 ms; a busy machine needs longer."""
     number = free_port()
