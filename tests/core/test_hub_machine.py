@@ -198,7 +198,7 @@ class Subscriptions(RuleBasedStateMachine):
 
 async def _equal(processes: Cluster, node: Node) -> None:
     wanted = {group_name(address) for address in node.hub.addresses()}
-    await until(lambda: processes.subscriptions() == wanted, 5)
+    await until(lambda: processes.subscriptions() == wanted)
 
 
 async def _everything_arrives(here: Node, there: Node, connections: list[Connection]) -> None:
@@ -209,7 +209,7 @@ async def _everything_arrives(here: Node, there: Node, connections: list[Connect
 
 
 async def _hears(connection: Connection, addresses: list[str]) -> None:
-    await until(lambda: [message for message in received(connection) if message != "noise"] == addresses, 5)
+    await until(lambda: [message for message in received(connection) if message != "noise"] == addresses)
 
 
 @pytest.mark.parametrize(

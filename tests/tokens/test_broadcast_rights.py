@@ -48,7 +48,7 @@ def test_decision_25_registered_tokens_only(server: ServerFactory, connect: Conn
         senders["known"].received()
         return receiver.received() == []
 
-    wait_until(is_refused, 5)
+    wait_until(is_refused)
 
 
 @pytest.mark.once
