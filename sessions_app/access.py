@@ -160,8 +160,10 @@ class _Attempt:
 def check_claims(claims: dict[str, Any], known: KnownPublisher) -> Iterator[tuple[str, str]]:
     """Every claim that matters here and what is wrong with it, "" for nothing."""
     now = time()
-    yield "exp", _time_problem(claims, "exp") or _expired(claims, now)
-    yield "nbf", _time_problem(claims, "nbf") or _not_yet(claims, now)
+    exp = _time_problem(claims, "exp")
+    yield "exp", exp or ("expired" if claims["exp"] <= now - LEEWAY_SECONDS else "")
+    nbf = _time_problem(claims, "nbf")
+    yield "nbf", nbf or ("not valid yet" if claims.get("nbf", 0) > now + LEEWAY_SECONDS else "")
     yield "iat", _time_problem(claims, "iat")
     yield "aud", _audience_problem(claims.get("aud"), known)
     yield "iss", _issuer_problem(claims.get("iss"), known)
@@ -174,14 +176,6 @@ def _time_problem(claims: dict[str, Any], name: str) -> str:
     value = claims[name]
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
     return "" if is_number else "not a number"
-
-
-def _expired(claims: dict[str, Any], now: float) -> str:
-    return "expired" if claims["exp"] <= now - LEEWAY_SECONDS else ""
-
-
-def _not_yet(claims: dict[str, Any], now: float) -> str:
-    return "not valid yet" if claims.get("nbf", 0) > now + LEEWAY_SECONDS else ""
 
 
 def _audience_problem(audience: Any, known: KnownPublisher) -> str:

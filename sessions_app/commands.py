@@ -1,4 +1,4 @@
-"""Commands on an account's sessions; each decides inside the transaction of `store.post`."""
+"""Commands on an account's sessions; each decides inside the transaction of `store.apply_all`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 
-from sessions_app.limits import Decision, Full, Policy, decide, takeover_allowed
+from sessions_app.limits import Decision, Policy, decide, takeover_allowed
 from sessions_app.models import Kind, Session
 from sessions_app.store import SERVER, LockedAccount, StoreCommand
 from sessions_app.wire import FIELDS, Wanted
@@ -93,8 +93,11 @@ class Create(StoreCommand):
         own = self._of_this_device(account, victims)
         held = [s for s in account.sessions.values() if s is not own and s not in victims]
         decision = decide(account.rules, self.wanted, self.key.customer, held)
-        if decision.full is not None:
-            return self._deny(account, decision.full)
+        if (full := decision.full) is not None:
+            counted = tuple(Listing.of(session) for session in full.counted)
+            if not (self.probe_first and any(listing.connection for listing in counted)):
+                account.record(Kind.DENIED, self.wanted, "customer", str(full))
+            return LimitReached(str(full), full.rule.maximum, full.rule.policy is Policy.ASK, counted)
         return self._grant(account, decision, own, [victim for victim in victims if victim is not None])
 
     def without_account(self) -> NoSuchPublisher:
@@ -111,12 +114,6 @@ class Create(StoreCommand):
             if (session.device_id, session.offer_id, session.tag) == place and session not in victims:
                 return session
         return None
-
-    def _deny(self, account: LockedAccount, full: Full[Session]) -> LimitReached:
-        counted = tuple(Listing.of(session) for session in full.counted)
-        if not (self.probe_first and any(listing.connection for listing in counted)):
-            account.record(Kind.DENIED, self.wanted, "customer", str(full))
-        return LimitReached(str(full), full.rule.maximum, full.rule.policy is Policy.ASK, counted)
 
     def _grant(
         self, account: LockedAccount, decision: Decision[Session], own: Session | None, victims: list[Session]

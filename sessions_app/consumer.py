@@ -126,6 +126,7 @@ class SessionConsumer(Consumer):
                 try:
                     self._start()
                 finally:
+                    # The former connection has lost the session, whether this one can be told OK or not.
                     if bound.replaced:
                         await service.terminate(bound.replaced)
                 return

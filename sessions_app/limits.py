@@ -1,4 +1,4 @@
-"""Which limits apply to a session, who counts in them, and whether one more may start. Pure."""
+"""The limits that apply to a session, the sessions that count in them, and the decision on one more. Pure."""
 
 from __future__ import annotations
 
@@ -125,16 +125,10 @@ def _specificity(rule: LimitRule) -> tuple[bool, bool]:
     return bool(rule.customer), bool(rule.value)
 
 
-def _counted(rule: LimitRule, wanted: object, held: Iterable[S]) -> list[S]:
-    subject = subject_of(rule.scope, wanted)
-    return [stream for stream in held if subject_of(rule.scope, stream) == subject]
-
-
 def _full(rule: LimitRule, wanted: object, held: Iterable[S]) -> Full[S] | None:
-    counted = _counted(rule, wanted, held)
-    if len(counted) < rule.maximum:
-        return None
-    return Full(rule, subject_of(rule.scope, wanted) or "", tuple(counted))
+    subject = subject_of(rule.scope, wanted)
+    counted = tuple(stream for stream in held if subject_of(rule.scope, stream) == subject)
+    return Full(rule, subject or "", counted) if len(counted) >= rule.maximum else None
 
 
 def _evictions(rules: Iterable[LimitRule], wanted: object, held: Sequence[S]) -> set[int]:
@@ -149,9 +143,6 @@ def _evictions(rules: Iterable[LimitRule], wanted: object, held: Sequence[S]) ->
         return set()
     places = [(one.rule.scope, subject_of(one.rule.scope, wanted)) for one in full]
     counts_in = [tuple(subject_of(scope, stream) == it for scope, it in places) for stream in held]
-    return set(fewest([min(len(one.counted), _excess(one)) for one in full], counts_in))
-
-
-def _excess(full: Full[S]) -> int:
-    """The number that has to end so that one may start; for a maximum of none, more than there are."""
-    return len(full.counted) - full.rule.maximum + 1
+    # One more than there is room for has to end; of a maximum of none, not more than there are.
+    needs = [min(len(one.counted), len(one.counted) - one.rule.maximum + 1) for one in full]
+    return set(fewest(needs, counts_in))

@@ -23,7 +23,7 @@ from routing_app.core.rest.bodies import limited
 from routing_app.core.worker import current_worker
 from sessions_app import cors, service, session_tokens, wire
 from sessions_app.access import Customer, CustomerRefused, authenticate
-from sessions_app.commands import Granted, LimitReached, Listing, NoSuchPublisher, NoSuchSession, TakeoverOff
+from sessions_app.commands import Granted, LimitReached, Listing, NoSuchSession, TakeoverOff
 from sessions_app.jwks import KeysUnavailable
 from sessions_app.rate import CustomerRates
 from sessions_app.store import AccountKey
@@ -173,7 +173,11 @@ async def _create(
         return JsonResponse(_granted(request, key, outcome.session))
     if isinstance(outcome, LimitReached):
         return JsonResponse(_limit_exceeded(outcome), status=409)
-    raise _refusal(outcome)
+    if isinstance(outcome, NoSuchSession):
+        raise _no_such_session()
+    if isinstance(outcome, TakeoverOff):
+        raise PlayerProblem(403, "TakeoverDisabled", "Takeover is not offered here.")
+    raise _unauthorized()  # its publisher was deleted after the token was checked
 
 
 _rates: CustomerRates[AccountKey] = CustomerRates(settings.SESSIONS_RATE / 60, settings.SESSIONS_BURST)
@@ -207,14 +211,6 @@ def _limit_exceeded(denied: LimitReached) -> dict[str, Any]:
 
 def _active_session(listing: Listing) -> dict[str, Any]:
     return wire.active_session(str(listing.id), listing.stream, listing.started_at)
-
-
-def _refusal(outcome: NoSuchSession | TakeoverOff | NoSuchPublisher) -> PlayerProblem:
-    if isinstance(outcome, NoSuchSession):
-        return _no_such_session()
-    if isinstance(outcome, TakeoverOff):
-        return PlayerProblem(403, "TakeoverDisabled", "Takeover is not offered here.")
-    return _unauthorized()
 
 
 def _unauthorized() -> PlayerProblem:

@@ -55,7 +55,8 @@ Outcome = Granted | LimitReached | NoSuchSession | TakeoverOff | NoSuchPublisher
 async def create(key: AccountKey, wanted: wire.Wanted, victims: Sequence[UUID] | None = None) -> Outcome:
     """Take a slot for `wanted`, in place of `victims` if it is a takeover. Raises OUTAGE.
 
-    At a limit the players that count are probed first, and the silent ones end.
+    At a limit the players that count are probed first, and the silent ones end. Once it is granted, players
+    that had to make room are told, and all others are asked for a PONG ("Server Side Messages", PING).
     """
     coordinator = current_coordinator()
     taken = None if victims is None else tuple(victims)
@@ -71,16 +72,11 @@ async def create(key: AccountKey, wanted: wire.Wanted, victims: Sequence[UUID] |
             outcome = await coordinator.submit(Create(key, wanted, taken, silent=gone))
             await _stop(gone.values(), wire.TERMINATE, SILENT)
     if isinstance(outcome, Granted):
-        await _announce(key, outcome)
+        displaced = [listing.connection for listing in outcome.ended if listing.connection]
+        await _stop(displaced, wire.take_over(outcome.session.stream.display_name), TAKEN_OVER)
+        if outcome.others:
+            await publish((key.address,), None, event=PING)
     return outcome
-
-
-async def _announce(key: AccountKey, granted: Granted) -> None:
-    """Tell the players that had to make room; ask all others for a PONG ("Server Side Messages", PING)."""
-    displaced = [listing.connection for listing in granted.ended if listing.connection]
-    await _stop(displaced, wire.take_over(granted.session.stream.display_name), TAKEN_OVER)
-    if granted.others:
-        await publish((key.address,), None, event=PING)
 
 
 async def _stop(connections: Iterable[str], text: str, close: Close) -> None:

@@ -246,7 +246,13 @@ _known: set[AccountKey] = set()
 
 
 def _locked(keys: Collection[AccountKey]) -> list[Account]:
-    rows = _named(keys).select_for_update(of=("self",), no_key=True)
+    by_publisher = defaultdict(list)
+    for key in keys:
+        by_publisher[key.publisher].append(key.customer)
+    named = Q()
+    for publisher, customers in by_publisher.items():
+        named |= Q(publisher__name=publisher, customer__in=customers)
+    rows = Account.objects.filter(named).select_for_update(of=("self",), no_key=True)
     return list(rows.select_related("publisher").order_by("pk"))
 
 
@@ -288,16 +294,6 @@ def _remember(keys: Iterable[AccountKey]) -> None:
     if len(_known) > KNOWN:
         _known.clear()
     _known.update(keys)
-
-
-def _named(keys: Collection[AccountKey]) -> Any:
-    by_publisher = defaultdict(list)
-    for key in keys:
-        by_publisher[key.publisher].append(key.customer)
-    condition = Q()
-    for publisher, customers in by_publisher.items():
-        condition |= Q(publisher__name=publisher, customer__in=customers)
-    return Account.objects.filter(condition)
 
 
 def _rules(accounts: Iterable[Account]) -> dict[int, list[LimitRule]]:

@@ -60,7 +60,7 @@ async def _try(job: Callable[[Coordinator], Awaitable[None]], coordinator: Coord
 
 
 async def end_lapsed(coordinator: Coordinator) -> None:
-    """End sessions whose deadline has passed, or whose worker no longer vouches for them."""
+    """End sessions whose deadline has passed, or whose worker's lease and grace are over."""
     keys = await query(_lapsed_accounts)
     for start in range(0, len(keys), ACCOUNTS_AT_ONCE):
         await asyncio.gather(
@@ -79,6 +79,8 @@ async def reconcile(coordinator: Coordinator) -> None:
     A row bound to a connection that this process does not have is unbound, or ends if its player was stopped.
     A socket whose session is gone, or bound elsewhere, is told to stop: its slot may have been given away.
     """
+    # Sockets first, rows second: a socket is bound after its row is committed. One that was bound before the
+    # read and has no row in it has lost the row.
     bound = {id: socket for id, socket in coordinator.sockets.items() if socket.bound_to is not None}
     stored = await query(_bound_to, coordinator.worker.id)
     for id, socket in bound.items():
@@ -96,17 +98,17 @@ def _bound_to(worker_id: str) -> dict[str, UUID]:
 
 
 def _repairs(sessions: list[UUID], stopped: Collection[str]) -> list[Unbind | End]:
-    rows = (
-        Session.objects.filter(pk__in=sessions).exclude(connection_id="").select_related("account__publisher")
-    )
-    return [_repair(row, row.connection_id in stopped) for row in rows]
-
-
-def _repair(row: Session, stopped: bool) -> Unbind | End:
-    key = AccountKey(row.account.publisher.name, row.account.customer)
-    if stopped:
-        return End(key, row.pk, Kind.EXPIRED, SERVER, "its worker lost the database", row.connection_id)
-    return Unbind(key, row.pk, row.connection_id)
+    """A command for each session that is still bound: it ends if its connection is one of `stopped`."""
+    rows = Session.objects.filter(pk__in=sessions).exclude(connection_id="")
+    commands: list[Unbind | End] = []
+    for row in rows.select_related("account__publisher"):
+        key, connection = AccountKey(row.account.publisher.name, row.account.customer), row.connection_id
+        if connection in stopped:
+            why = "its worker lost the database"
+            commands.append(End(key, row.pk, Kind.EXPIRED, SERVER, why, connection))
+        else:
+            commands.append(Unbind(key, row.pk, connection))
+    return commands
 
 
 async def purge(coordinator: Coordinator) -> None:
