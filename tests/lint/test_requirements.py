@@ -31,7 +31,7 @@ def pins(file: str) -> dict[str, Requirement]:
 def locked(file: str) -> dict[str, Requirement]:
     """The requirements of a lock, by canonical name, without the systems that all of it is for."""
     entries = re.split(r"\n(?=\S)", re.sub(r"(?m)^#.*\n", "", (REPOSITORY / file).read_text()).strip())
-    found = {}
+    found: dict[str, Requirement] = {}
     for entry in entries:
         requirement, *hashes = entry.replace("\\\n", "").split(" --hash=")
         assert hashes, f"{requirement} has no hash"

@@ -27,7 +27,7 @@ def workers(server: Server) -> int:
 async def test_a_signal_tells_the_clients_and_gives_the_lease_back(server: ServerFactory, runner: str):
     broker = await asyncio.to_thread(server, runner)
     async with connect(f"{broker.ws_url}/ws?RegisterToken=a", proxy=None) as client:
-        assert await asyncio.to_thread(workers, broker) == 1
+        await until_equal(1, lambda: asyncio.to_thread(workers, broker))
 
         stopping = asyncio.create_task(asyncio.to_thread(broker.stop))
         with pytest.raises(ConnectionClosed) as closed:
