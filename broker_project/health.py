@@ -50,7 +50,7 @@ class Probe:
         if self._asking is None or self._asking.done():
             self._asking = loop.create_task(self._asked())
         try:
-            # Whoever gives up here leaves the question open, so that a service that hangs is asked once.
+            # A caller that gives up leaves the question open, so that a service that hangs is asked once.
             return await asyncio.wait_for(asyncio.shield(self._asking), PROBE_SECONDS)
         except TimeoutError:
             return "no answer"

@@ -125,7 +125,7 @@ def _below_root(scope: Scope) -> str:
 
 
 def _is_handshake(scope: Scope) -> bool:
-    """Whether an HTTP request has what only the client of a WebSocket sends (RFC 6455, 4.1)."""
+    """True for an HTTP request with a header that only the client of a WebSocket sends (RFC 6455, 4.1)."""
     return any(name == b"sec-websocket-key" for name, _ in scope["headers"])
 
 

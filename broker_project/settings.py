@@ -110,7 +110,7 @@ MAX_RECEIVERS = _env.integer("MAX_RECEIVERS", 1000, "Addresses one message may n
 EXTRA_APPS = _env.words(
     "EXTRA_APPS",
     "",
-    "Django apps of your own to install, with `walkers.py` or `requests.py`; `examples.chat` is one.",
+    "Django apps of your own, with `walkers.py`, `requests.py` or `protocol.py`; `examples.chat` is one.",
     is_importable,
     "names of Python modules that are installed",
 )
@@ -129,7 +129,7 @@ TOKENS_WIRE_COMPAT = _env.boolean(
 TOKENS_BROADCAST = _env.text(
     "TOKENS_BROADCAST",
     "everyone",
-    "Who may broadcast over a socket: everyone, registered tokens, none.",
+    "Clients that may broadcast over a socket: everyone, registered tokens, none.",
     ("everyone", "registered", "none"),
 )
 TOKENS_URL = _env.text(
@@ -180,7 +180,7 @@ SESSIONS_FAIL_MODE = _env.text(
     ("closed", "open"),
 )
 SESSIONS_HISTORY_DAYS = _env.integer(
-    "SESSIONS_HISTORY_DAYS", 90, "Days that the history of sessions is kept; 0: for ever."
+    "SESSIONS_HISTORY_DAYS", 90, "Days that the history of sessions is kept; 0: without end."
 )
 
 # --- the rooms protocol -----------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ EVENTS_TOKEN_SECONDS = _env.integer("EVENTS_TOKEN_SECONDS", 43200, "Lifetime of 
 EVENTS_EXPIRED_SOCKETS = _env.text(
     "EVENTS_EXPIRED_SOCKETS",
     "close",
-    "What becomes of sockets whose token expires or is revoked: `close`, or `public`.",
+    "Sockets whose token expires or is revoked: `close` them, or go on as the `public`.",
     ("close", "public"),
 )
 EVENTS_RECHECK_SECONDS = _env.seconds(
@@ -241,25 +241,25 @@ EVENTS_LOGIN_RATE = _env.integer(
 EVENTS_SEND_TO_USERS = _env.text(
     "EVENTS_SEND_TO_USERS",
     "everyone",
-    "Who may send `user` events: everyone, authenticated, nobody.",
+    "Sockets that may send `user` events: everyone, authenticated, nobody.",
     ("everyone", "authenticated", "nobody"),
 )
 EVENTS_SEND_TO_CLIENTS = _env.text(
     "EVENTS_SEND_TO_CLIENTS",
     "everyone",
-    "Who may send `client` events: everyone, authenticated, nobody.",
+    "Sockets that may send `client` events: everyone, authenticated, nobody.",
     ("everyone", "authenticated", "nobody"),
 )
 EVENTS_SEND_TO_CHANNELS = _env.text(
     "EVENTS_SEND_TO_CHANNELS",
     "everyone",
-    "Who may send to a channel whose row does not say: everyone, authenticated, members, nobody.",
+    "Sockets that may send to a channel whose row does not say: everyone, authenticated, members, nobody.",
     ("everyone", "authenticated", "members", "nobody"),
 )
 EVENTS_PUBLIC_WALKERS = _env.text(
     "EVENTS_PUBLIC_WALKERS",
     "public",
-    "Which sockets may run walkers with auth=False: `public` ones, as the original; or `everyone`.",
+    "Sockets that may run walkers with auth=False: `public` ones, as the original; or `everyone`.",
     ("public", "everyone"),
 )
 EVENTS_RATE = _env.integer("EVENTS_RATE", 0, "Events a second one socket may send; 0: any number.")

@@ -1,4 +1,4 @@
-"""Where things are kept: Django's settings for the database, the channel layer and the cache.
+"""Stores: Django's settings for the database, the channel layer and the cache.
 
 A URL that cannot be understood is an `ImproperlyConfigured` of one line, which never holds a password.
 """
@@ -98,7 +98,7 @@ def _postgresql(config: dict[str, Any], threads: int, seconds: float) -> dict[st
     # transaction.
     limit = f"{seconds * 1000:.0f}"
     server = f"-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit}"
-    # Who gets a lock has to see what the holder before it has committed, whatever the database's default is.
+    # The holder of a lock has to see the commit of the holder before it, whatever the database's default is.
     isolation = {"isolation_level": IsolationLevel.READ_COMMITTED}
     config["OPTIONS"] = {"options": server, **silence, **config.get("OPTIONS", {}), **isolation, "pool": pool}
     config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails nobody afterwards

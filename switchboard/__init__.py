@@ -7,6 +7,7 @@
 | `report`, `current`, `node` | inside a walker: answer, see who calls and where, find nodes |
 | `notify_users`, `notify_channels`, `notify_clients`, `notify_self` | send to its clients |
 | `on_message`, `on_request`, `Context`, `RequestDenied` | handlers of the requests protocol |
+| `on_connection`, `on_close`, `on_error` | the same for connections and failures |
 | `connection` | a client of the requests protocol, on any worker |
 | `Protocol`, `Consumer`, `Refused`, `Refusal` | make a protocol of your own |
 | `Publication`, `MESSAGE` | encode a message for its clients |
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from routing_app.events.walkers import RootId, walker
     from routing_app.requests.context import Context
     from routing_app.requests.errors import RequestDenied
-    from routing_app.requests.handlers import on_message, on_request
+    from routing_app.requests.handlers import on_close, on_connection, on_error, on_message, on_request
     from routing_app.requests.remote import connection
 
 __all__ = [
@@ -58,6 +59,9 @@ __all__ = [
     "notify_clients",
     "notify_self",
     "notify_users",
+    "on_close",
+    "on_connection",
+    "on_error",
     "on_message",
     "on_request",
     "publish",
@@ -69,6 +73,7 @@ __all__ = [
 _NOTIFIER: Final = "routing_app.events.notifier"
 _PUBLICATION: Final = "routing_app.core.delivery.publication"
 _CONTEXT: Final = "routing_app.events.walker_context"
+_HANDLERS: Final = "routing_app.requests.handlers"
 _HOMES: Final = {
     "MESSAGE": (_PUBLICATION, "MESSAGE"),
     "AddressError": ("routing_app.core.address", "AddressError"),
@@ -89,8 +94,11 @@ _HOMES: Final = {
     "notify_clients": (_NOTIFIER, "notify_clients"),
     "notify_self": (_NOTIFIER, "notify_self"),
     "notify_users": (_NOTIFIER, "notify_users"),
-    "on_message": ("routing_app.requests.handlers", "on_message"),
-    "on_request": ("routing_app.requests.handlers", "on_request"),
+    "on_close": (_HANDLERS, "on_close"),
+    "on_connection": (_HANDLERS, "on_connection"),
+    "on_error": (_HANDLERS, "on_error"),
+    "on_message": (_HANDLERS, "on_message"),
+    "on_request": (_HANDLERS, "on_request"),
     "publish": ("routing_app.core.publishing", "publish"),
     "publish_sync": ("routing_app.core.publishing", "publish_sync"),
     "report": (_CONTEXT, "report"),

@@ -138,7 +138,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def database_name() -> str:
-    """Where the database is, without its password."""
+    """The place of the database, without its password."""
     database: dict[str, Any] = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         return f"sqlite:///{database['NAME']}"

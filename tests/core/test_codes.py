@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from django.core.management import call_command
 from websockets.frames import Close as CloseFrame
 
 from routing_app.core import codes
-from routing_app.core.codes import BY_CODE, CLOSES, Advice, Close
+from routing_app.core.codes import BY_CODE, CLOSES, Advice, Close, Loss, Refusal
 
 pytestmark = pytest.mark.once
 
@@ -38,12 +39,30 @@ def test_every_close_is_used_somewhere():
 
 def _imported() -> set[str]:
     """Names that the product imports from the module of codes."""
+    imports = [
+        node for node in _nodes() if isinstance(node, ast.ImportFrom) and node.module == codes.__name__
+    ]
+    return {alias.name for node in imports for alias in node.names}
+
+
+@pytest.mark.parametrize("reasons", [Loss, Refusal], ids=lambda reasons: reasons.__name__)
+def test_every_reason_that_is_listed_is_counted_somewhere(reasons: type[StrEnum]):
+    used = {
+        node.attr
+        for node in _nodes()
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == reasons.__name__
+    }
+    assert {reason.name for reason in reasons} - used == set()
+
+
+def _nodes() -> list[ast.AST]:
+    """Syntax trees of the product's modules, flat."""
     files = [
         file for app in ("routing_app", "sessions_app", "broker_project") for file in Path(app).rglob("*.py")
     ]
-    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
-    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == codes.__name__]
-    return {alias.name for node in imports for alias in node.names}
+    return [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
 
 
 def test_a_refusal_before_the_accept_is_listed_by_its_status(capsys: pytest.CaptureFixture[str]):

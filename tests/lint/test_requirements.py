@@ -1,4 +1,4 @@
-"""What is installed is what the requirements pin, all of it, and nothing that nobody needs."""
+"""The requirements pin every package that is installed, and none that nobody needs."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def test_all_that_a_package_brings_is_pinned_too(file: str, known: dict[str, Req
 
 
 def applies(needed: Requirement, extras: set[str]) -> bool:
-    """Whether a dependency is wanted here with these extras of the package that names it."""
+    """Is a dependency wanted here with these extras of the package that names it?"""
     return needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras | {""})
 
 
 def asked() -> set[str]:
-    """What requirements.txt asks for by name, not what comes along."""
+    """Packages that requirements.txt asks for by name, without those that come along."""
     head = (REPOSITORY / "requirements.txt").read_text().partition(BROUGHT)[0]
     return {
         name for name, pin in RUNTIME.items() if re.search(rf"^{re.escape(pin.name)}\b", head, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,21 @@ from django.conf import settings
 from broker_project.management.commands import codes, options
 
 ROOT = Path(settings.BASE_DIR)
-FOLDERS = ("", "docs", "deploy", "routing_app/*", "sessions_app", "clients/*", "tests/compliance")
+FOLDERS = (
+    "",
+    "docs",
+    "deploy",
+    "routing_app/*",
+    "sessions_app",
+    "clients/*",
+    "examples/*",
+    "tests/compliance",
+)
 DOCUMENTS = [file for folder in FOLDERS for file in ROOT.glob(f"{folder}/*.md".lstrip("/"))]
+
+SUFFIXES = ("py", "js", "c", "md")
+ELSEWHERE = {"socket.io.js", "dist/switchboard.js", "CONTRIBUTING.md", "CHANGELOG.md"}
+"""Files of a client, of a build, and at the root."""
 
 pytestmark = pytest.mark.once
 
@@ -42,3 +56,24 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
     files = [link for link in links if link and not link.startswith("http")]
 
     assert [file for file in files if not (document.parent / file).exists()] == []
+
+
+def source_files() -> set[str]:
+    """Every Python, JavaScript and C file of the tree, and every document, as `/path/from/the/root`."""
+    found = {f"/{file.relative_to(ROOT)}" for suffix in SUFFIXES for file in ROOT.rglob(f"[!.]*/*.{suffix}")}
+    return {file for file in found if not re.search(r"/(\.venv|node_modules)/", file)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_source_file_that_a_document_names_exists(document: Path) -> None:
+    if document.name == "CHANGELOG.md":  # it tells of files that are gone
+        return
+    text = document.read_text(encoding="utf-8")
+    named = re.findall(rf"`([\w./]+\.(?:{'|'.join(SUFFIXES)}))`", text)
+    known = source_files()
+
+    assert [name for name in named if name not in ELSEWHERE and not _ends(known, name)] == []
+
+
+def _ends(files: set[str], name: str) -> bool:
+    return any(file.endswith(f"/{name}") for file in files)

@@ -16,7 +16,7 @@ from tests.services.browser import Browser, Tab
 from tests.services.databases import REPOSITORY, Databases
 from tests.services.server import Server
 
-# What the README speaks of is the server that `make run` starts, which has a stack of its own.
+# The README speaks of the server that `make run` starts, which has a stack of its own.
 # A browser and some processes have to start, which takes a busy machine its time.
 pytestmark = [pytest.mark.once, pytest.mark.timeout(150)]
 
