@@ -1,7 +1,7 @@
 """Pusher Channels, protocol 7: JSON text frames with an `event`, and often a `channel` and `data`.
 
 The documentation is at https://pusher.com/docs/channels/library_auth_reference/pusher-websockets-protocol.
-What the server sends has `data` as a string of JSON; what clients send has it as a value.
+Events of the server have `data` as a string of JSON, events of clients as a value.
 """
 
 from __future__ import annotations

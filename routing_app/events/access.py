@@ -49,7 +49,7 @@ class NotAllowed(Exception):
 
 
 def has_user_for(walker: Walker, visitor: Visitor) -> bool:
-    """Whether the visitor is a user, or the walker needs none: the rule of a socket and of HTTP."""
+    """Is the visitor a user, or does the walker need none? The rule of a socket and of HTTP."""
     return visitor.authenticated or not walker.auth
 
 

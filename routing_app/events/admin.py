@@ -31,7 +31,7 @@ class SendForm(forms.Form):
 
 
 class Verbatim(forms.CharField):
-    """A text whose blanks count."""
+    """A string whose blanks count."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs | {"strip": False})
@@ -67,7 +67,7 @@ class OfUser(ReadOnly):
     """Rows that belong to a user: they go when the user is deleted, and not before."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """On the pages that delete a user, whoever may do that."""
+        """On the pages that delete a user, for staff that may do that."""
         user = get_user_model()._meta
         here = request.resolver_match.url_name if request.resolver_match else None
         pages = {f"{user.app_label}_{user.model_name}_{page}" for page in ("delete", "changelist")}
@@ -76,7 +76,7 @@ class OfUser(ReadOnly):
 
 @admin.register(Root)
 class RootAdmin(OfUser):
-    """Users with their roots, what they hear now, and what can be done about them."""
+    """Users with their roots, their channels now, and actions on them."""
 
     list_display = ("user", "email", "reference", "sockets", "valid_tokens")
     search_fields = ("hex_id", "user__username", "user__email")
@@ -102,7 +102,7 @@ class RootAdmin(OfUser):
 
     @admin.display(description="live channels")
     def channel_list(self, row: Root) -> str:
-        """Channels that the user's sockets hear."""
+        """Channels that the user's sockets subscribe to."""
         return ", ".join(presence.channels_of(row.reference)) or "-"
 
     @admin.display(description="valid login tokens")

@@ -40,7 +40,7 @@ class RootField(serializers.RelatedField[Root, str, Any]):
 
 
 class ChannelSerializer(StrictModelSerializer[Channel]):
-    """Rules of a channel, and how many sockets hear it."""
+    """Rules of a channel, and the number of sockets on it."""
 
     members = RootField(many=True, queryset=Root.objects.all(), required=False)
     sockets = serializers.SerializerMethodField()
@@ -61,7 +61,7 @@ class ChannelSerializer(StrictModelSerializer[Channel]):
         return {**values, "members": [], "note": ""}
 
     def get_sockets(self, row: Channel) -> int:
-        """Sockets on any worker that hear the channel now."""
+        """Sockets on any worker that subscribe to the channel now."""
         counts: dict[str, int] | None = self.context.get("counts")
         if counts is None:
             counts = presence.count_by_channel([row.channel_id])
@@ -78,7 +78,7 @@ CHANNEL_ID = OpenApiParameter("channel_id", str, OpenApiParameter.PATH, descript
     }
 )
 class ChannelViewSet(ModelViewSet[Channel]):
-    """Channels: those with rules, and those that somebody hears."""
+    """Channels: those with rules, and those with a subscriber."""
 
     serializer_class = ChannelSerializer
     queryset = Channel.objects.prefetch_related("members")
@@ -86,7 +86,7 @@ class ChannelViewSet(ModelViewSet[Channel]):
     lookup_value_regex = ".+?"
 
     def get_object(self) -> Channel:
-        """The row; a channel that is only heard has none, but can be read."""
+        """The row; a channel that only has subscribers has none, but can be read."""
         channel_id = self.kwargs["channel_id"]
         if not acceptable_channel_id(channel_id):
             raise NotFound
@@ -97,7 +97,7 @@ class ChannelViewSet(ModelViewSet[Channel]):
         raise NotFound
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Every channel that has rules or is heard now, by id."""
+        """Every channel that has rules or a subscriber now, by id."""
         configured = Channel.objects.order_by().values("channel_id")
         ids = configured.union(presence.channel_ids()).order_by("channel_id")
         page = [found["channel_id"] for found in self.paginate_queryset(ids) or []]

@@ -25,9 +25,9 @@ from routing_app.events.access import NotAllowed, check_walker
 from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
 from routing_app.events.nodes import NoAccess
 from routing_app.events.rates import EventRates
-from routing_app.events.walker_context import PUBLIC, Visit, Visitor, largest_message
+from routing_app.events.walker_context import PUBLIC, Visitor, WalkerCall, largest_message
 from routing_app.events.walker_runner import WalkerFailed, run
-from routing_app.events.walkers import WALKERS, Walker
+from routing_app.events.walkers import WALKERS
 
 if TYPE_CHECKING:
     from routing_app.events.protocol import Events
@@ -139,13 +139,10 @@ class EventConsumer(Consumer):
             walker = check_walker(WALKERS.get(event.walker), event.walker, self.visitor)
         except NotAllowed as no:
             self._refuse_walker(str(no), event)
-        else:
-            await self._walk(walker, event)
-
-    async def _walk(self, walker: Walker, event: wire.WalkerEvent) -> None:
-        visit = Visit(self.visitor, self.client_id, self.channel_id, event.node or "")
+            return
+        call = WalkerCall(self.visitor, self.client_id, self.channel_id, event.node or "")
         try:
-            reports = await run(walker, event.context, visit)
+            reports = await run(walker, event.context, call)
         except ValidationError as error:
             self.refuse(Refusal.MALFORMED)
             self._fail(wire.items(error), event.id)

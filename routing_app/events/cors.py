@@ -1,4 +1,4 @@
-"""Which pages may call REST: those that may open a socket, EVENTS_ORIGINS. A page logs in there first.
+"""Pages that may call REST: those that may open a socket, EVENTS_ORIGINS. A page logs in there first.
 
 No cookie gives power here, so none is allowed to travel.
 """

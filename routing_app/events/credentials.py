@@ -1,6 +1,6 @@
 """Login tokens: JWT signed with HS256, each with a row by its `jti` so that it can be revoked.
 
-A token is opaque to clients. What it says counts only while its
+A token is opaque to clients. Its claims count only while its
 row is not revoked and its user is active, so a copy of the signing key alone opens nothing that was closed.
 """
 

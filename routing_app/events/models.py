@@ -26,7 +26,7 @@ def validate_channel_id(text: str) -> None:
 
 
 def acceptable_channel_id(text: str) -> bool:
-    """Whether a socket may listen to a channel with this id: not endless, nothing unprintable."""
+    """May a socket listen to a channel with this id? It is not endless and holds nothing unprintable."""
     return 0 < len(text) <= CHANNEL_ID_LENGTH and text.isprintable()
 
 
@@ -104,7 +104,7 @@ class Who(models.TextChoices):
 
 
 class Channel(models.Model):
-    """Rules of one channel. A channel needs no row: whoever connects with its id is on it."""
+    """Rules of one channel. A channel needs no row: a socket that connects with its id is on it."""
 
     channel_id = models.CharField(
         max_length=CHANNEL_ID_LENGTH,

@@ -1,4 +1,4 @@
-"""Where a walker enters: the caller's own root, or a node that an app knows how to find.
+"""Entry nodes of walkers: the caller's own root, or a node that an app knows how to find.
 
 An app makes rows of its own reachable as nodes, `n:Task:<24 hex digits>`, in its `walkers.py`:
 
@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 
 from routing_app.events.models import Root
-from routing_app.events.walker_context import Visit, running
+from routing_app.events.walker_context import WalkerCall, running
 from routing_app.events.wire import NO_ACCESS, BadReference, reference, root_reference
 
 Finder = Callable[[str], Any]
@@ -46,30 +46,30 @@ def node(name: str) -> Callable[[F], F]:
     return register
 
 
-def enter(visit: Visit) -> None:
-    """Fill in `visit.here` for the node that `visit` names. Uses the ORM.
+def enter(call: WalkerCall) -> None:
+    """Fill in `call.here` for the node that `call` names. Uses the ORM.
 
     Raises BadReference for a node that is malformed or does not exist, NoAccess for one of others.
     """
-    kind, name, hex_id = reference(visit.node)
-    if root_reference(hex_id) == visit.visitor.root_id and kind == "n":
+    kind, name, hex_id = reference(call.node)
+    if root_reference(hex_id) == call.visitor.root_id and kind == "n":
         return
     if kind == "n" and name in FINDERS:
-        visit.here = _find(FINDERS[name], hex_id, visit)
+        call.here = _find(FINDERS[name], hex_id, call)
     elif kind == "n" and Root.objects.filter(hex_id=hex_id).exists():
         raise NoAccess(root_reference(hex_id))
     else:
-        raise BadReference(visit.node)
+        raise BadReference(call.node)
 
 
-def _find(finder: Finder, hex_id: str, visit: Visit) -> Any:
-    token = running.set(visit)
+def _find(finder: Finder, hex_id: str, call: WalkerCall) -> Any:
+    token = running.set(call)
     try:
         found = finder(hex_id)
     except PermissionDenied:
-        raise NoAccess(visit.node) from None
+        raise NoAccess(call.node) from None
     finally:
         running.reset(token)
     if found is None:
-        raise BadReference(visit.node)
+        raise BadReference(call.node)
     return found

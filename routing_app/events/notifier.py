@@ -1,7 +1,7 @@
 """Notify sockets of the events protocol: from a walker, view, command, signal or shell, in any process.
 
 Each function takes ids and any value with a JSON form, which the sockets get as it is, unwrapped. Unknown ids
-are skipped; a repeated id is notified repeatedly. What has no JSON form raises TypeError, too large a one
+are skipped; a repeated id is notified repeatedly. One without a JSON form raises TypeError, too large a one
 TooLarge, and nobody is notified. In a process without sockets (a command, a shell, a task queue) REDIS_URL
 must be set, as for several workers. On a running loop outside the server, call these through
 `asgiref.sync.sync_to_async`.
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 def notify_self(data: Any) -> None:
     """Notify the socket whose event runs this walker; nothing anywhere else."""
-    visit = running.get()
-    if visit is not None and visit.client_id:
-        notify_clients([visit.client_id], data)
+    call = running.get()
+    if call is not None and call.client_id:
+        notify_clients([call.client_id], data)
 
 
 def notify_users(root_ids: Iterable[str], data: Any) -> None:
@@ -48,8 +48,8 @@ def notify_clients(client_ids: Iterable[str], data: Any) -> None:
 
 def _notify(addresses: Sequence[str], data: Any) -> None:
     message = plain(data, largest_message())
-    if (visit := running.get()) is not None:
-        visit.count_notifications(len(addresses))
+    if (call := running.get()) is not None:
+        call.count_notifications(len(addresses))
     if on_a_loop():
         hub = current_worker().hub
         for address in addresses:

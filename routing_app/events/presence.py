@@ -24,24 +24,24 @@ def sockets_of(root_id: str) -> QuerySet[ConnectionRecord]:
 
 
 def channel_ids() -> QuerySet[Subscription, Any]:
-    """The ids of channels that somebody hears, as `{"channel_id": …}`, repeated for each socket."""
-    return _heard().values(channel_id=_channel_id())
+    """The ids of channels with a subscriber, as `{"channel_id": …}`, repeated for each socket."""
+    return _subscribed().values(channel_id=_channel_id())
 
 
 def channels_of(root_id: str) -> list[str]:
-    """The channels that a user's sockets hear."""
-    heard = _heard().filter(connection__identity=root_id).values_list(_channel_id(), flat=True)
-    return sorted(set(heard))
+    """The channels that a user's sockets subscribe to."""
+    found = _subscribed().filter(connection__identity=root_id).values_list(_channel_id(), flat=True)
+    return sorted(set(found))
 
 
 def count_by_channel(ids: Iterable[str]) -> dict[str, int]:
-    """How many sockets hear each of these channels; those without any are left out."""
-    rows = _heard().filter(address__in=[PREFIX + id for id in ids])
+    """The number of sockets on each of these channels; those without any are left out."""
+    rows = _subscribed().filter(address__in=[PREFIX + id for id in ids])
     counted = rows.values("address").annotate(sockets=Count("connection")).values_list("address", "sockets")
     return {address.removeprefix(PREFIX): number for address, number in counted}
 
 
-def _heard() -> QuerySet[Subscription]:
+def _subscribed() -> QuerySet[Subscription]:
     return Subscription.objects.filter(connection__in=sockets(), address__startswith=PREFIX)
 
 

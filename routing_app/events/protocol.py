@@ -46,4 +46,4 @@ class Events(Protocol):
         """Know the rules of channels, and end sockets whose login has ended."""
         self.worker.hub.on(credentials.REVOKED_EVENT, lambda publication: tasks.revoke(self, publication))
         await tasks.follow_rules(self)
-        self.worker.spawn(tasks.recheck_for_ever(self))
+        self.worker.spawn(tasks.keep_rechecking(self))

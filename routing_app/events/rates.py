@@ -45,7 +45,7 @@ _spent: Final = Spent()
 class EventRates:
     """The bounds of one socket: its own, and those that it shares with others.
 
-    The public is no user: its sockets share a bound with those from the same network address.
+    The public is not a user: its sockets share a bound with those from the same network address.
     """
 
     def __init__(self, visitor: Visitor, host: str) -> None:
@@ -63,9 +63,8 @@ class EventRates:
 
     def take(self) -> float:
         """Count one event; seconds after which it may be tried again, 0.0 when it may go on now."""
-        return self._own.try_take() or self._take_shared()
-
-    def _take_shared(self) -> float:
+        if wait := self._own.try_take():
+            return wait
         if settings.EVENTS_USER_RATE:
             _spent.keep(self._name, self._shared)
         return self._shared.try_take()

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 async def follow_rules(events: Events) -> None:
-    """Know the rows of channels from the start of a worker on, and anew whenever one has changed."""
+    """Know the rows of channels from the start of a worker on, and again whenever one has changed."""
 
     def on_change(publication: Publication) -> int:
         events.reading = events.worker.spawn(read_rules(events))
@@ -32,14 +32,14 @@ async def follow_rules(events: Events) -> None:
 
 
 async def read_rules(events: Events) -> None:
-    """Know the rows of channels anew, and have every socket obey them."""
+    """Read the rows of channels again, and have every socket obey them."""
     await events.rules.read()
     for socket in list(events.sockets_here.values()):
         await socket.obey_rules()
 
 
-async def recheck_for_ever(events: Events) -> None:
-    """See now and then what no message has told: it was lost, or the row was changed behind our back."""
+async def keep_rechecking(events: Events) -> None:
+    """Find changes that no message has told: it was lost, or a program changed the row without a word."""
     while True:
         await asyncio.sleep(settings.EVENTS_RECHECK_SECONDS)
         await read_rules(events)

@@ -58,7 +58,7 @@ PUBLIC = Visitor()
 
 
 @dataclass(slots=True)
-class Visit:
+class WalkerCall:
     """One run of a walker. `client_id` and `channel_id` are empty when it did not come over a socket."""
 
     visitor: Visitor
@@ -82,29 +82,29 @@ class Visit:
             raise TooManyNotifications(f"more than {settings.EVENTS_WALKER_NOTIFICATIONS} notifications")
 
 
-running: ContextVar[Visit | None] = ContextVar("running", default=None)
+running: ContextVar[WalkerCall | None] = ContextVar("running", default=None)
 
 
-def current() -> Visit:
-    """The visit of the walker that runs now. Raises NoWalker."""
-    visit = running.get()
-    if visit is None:
+def current() -> WalkerCall:
+    """The call that runs now. Raises NoWalker."""
+    call = running.get()
+    if call is None:
         raise NoWalker("no walker runs here")
-    return visit
+    return call
 
 
 def report(value: Any) -> None:
-    """Add a value to the answer. It is copied now; what JSON does not know is written as DRF writes it.
+    """Add a value to the answer. It is copied now; types that JSON does not know are written as DRF does.
 
-    Raises NoWalker, and TypeError for what has no JSON form.
+    Raises NoWalker, and TypeError for a value without a JSON form.
     """
     current().reports.append(plain(value))
 
 
 def plain(value: Any, largest: int | None = None) -> Any:
-    """A value as JSON holds it: dates and UUIDs become text, Decimals numbers, dataclasses objects.
+    """A value as JSON holds it: dates and UUIDs become strings, Decimals numbers, dataclasses objects.
 
-    Raises TypeError for what has no JSON form, TooLarge for what has one of more than `largest` bytes.
+    Raises TypeError for a value without a JSON form, TooLarge for one of more than `largest` bytes.
     """
     encoded = orjson.dumps(value, default=_encode_other, option=orjson.OPT_NON_STR_KEYS)
     if largest is not None and len(encoded) > largest:
@@ -113,5 +113,5 @@ def plain(value: Any, largest: int | None = None) -> Any:
 
 
 def largest_message() -> int:
-    """Bytes of one message; more would fill an outbox, and whoever has a full one counts as a slow reader."""
+    """Bytes of one message; more would fill an outbox, and its client would count as a slow reader."""
     return int(settings.MAX_OUTBOX_BYTES) // 2

@@ -1,4 +1,4 @@
-"""Runs a walker: where it may wait, how long it may take, and what its caller is told when it fails."""
+"""Runs a walker: on the loop or in a thread, within its time, with an answer when it fails."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from routing_app.core.database import query
 from routing_app.core.worker import current_worker
 from routing_app.events import metrics
 from routing_app.events.nodes import enter
-from routing_app.events.walker_context import TooLarge, TooManyNotifications, Visit, running
+from routing_app.events.walker_context import TooLarge, TooManyNotifications, WalkerCall, running
 from routing_app.events.walkers import Walker
 from routing_app.events.wire import INTERNAL_ERROR
 
 logger = logging.getLogger(__name__)
 
 SPARE_THREADS: Final = 2
-"""Threads of the query executor that walkers leave to everybody else, however many of them hang."""
+"""Threads of the query executor that walkers leave to all others, however many of them hang."""
 
 
 class WalkerFailed(Exception):
-    """A walker ended with an exception or ran too long; `lines` is what its caller may know."""
+    """A walker ended with an exception or ran too long; `lines` may be shown to its caller."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__(lines[-1].strip())
@@ -36,32 +36,32 @@ class WalkerFailed(Exception):
 
 
 class WalkerLeft(RuntimeError):
-    """A walker ended with what neither a future nor an event loop can carry: an exit, a cancellation."""
+    """A walker ended with an exit or a cancellation, which neither a future nor an event loop can carry."""
 
 
-async def run(walker: Walker, context: Mapping[str, Any], visit: Visit) -> list[Any]:
-    """Run a walker with unchecked fields, and return what it reported.
+async def run(walker: Walker, context: Mapping[str, Any], call: WalkerCall) -> list[Any]:
+    """Run a walker with unchecked fields, and return its reports.
 
     Raises pydantic's ValidationError for the fields, BadReference and NoAccess for the node, WalkerFailed.
     """
     values = walker.values(context)
-    if visit.node and visit.node != visit.visitor.root_id:
-        await query(enter, visit)
-    visit.node = visit.node or visit.visitor.root_id
+    if call.node and call.node != call.visitor.root_id:
+        await query(enter, call)
+    call.node = call.node or call.visitor.root_id
     limit = asyncio.timeout(settings.EVENTS_WALKER_SECONDS or None)
     try:
         async with limit:
-            await (_on_the_loop if walker.is_async else _in_a_thread)(walker, values, visit)
+            await (_on_the_loop if walker.is_async else _in_a_thread)(walker, values, call)
     except Exception as error:
-        visit.late = limit.expired()
+        call.late = limit.expired()
         metrics.WALKERS.labels("late" if limit.expired() else "failed").inc()
         raise WalkerFailed(_late(walker) if limit.expired() else _lines(walker, error)) from None
     metrics.WALKERS.labels("done").inc()
-    return visit.reports
+    return call.reports
 
 
-async def _on_the_loop(walker: Walker, values: dict[str, Any], visit: Visit) -> None:
-    token = running.set(visit)
+async def _on_the_loop(walker: Walker, values: dict[str, Any], call: WalkerCall) -> None:
+    token = running.set(call)
     try:
         await walker.function(**values)
     except DatabaseError:
@@ -77,23 +77,23 @@ async def _on_the_loop(walker: Walker, values: dict[str, Any], visit: Visit) -> 
 
 
 def _is_cancelled() -> bool:
-    """Whether this task is to end, by the time limit or with its socket; else the walker did it itself."""
+    """True when the time limit or the end of its socket cancels this task; else the walker did it itself."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-async def _in_a_thread(walker: Walker, values: dict[str, Any], visit: Visit) -> None:
-    """Run in the query executor. A thread cannot be stopped: after the time limit it goes on, unheard."""
+async def _in_a_thread(walker: Walker, values: dict[str, Any], call: WalkerCall) -> None:
+    """Run in the query executor. A thread cannot be stopped: after the time limit it goes on for nobody."""
     slots: asyncio.Semaphore = current_worker().protocols["events"].walker_slots
     await slots.acquire()
-    task = asyncio.ensure_future(query(_call, walker.function, values, visit))
+    task = asyncio.ensure_future(query(_call, walker.function, values, call))
     task.add_done_callback(lambda done: _ended(slots, done))
     await asyncio.shield(task)
 
 
-def _call(function: Callable[..., Any], values: dict[str, Any], visit: Visit) -> None:
+def _call(function: Callable[..., Any], values: dict[str, Any], call: WalkerCall) -> None:
     context = contextvars.copy_context()
-    context.run(running.set, visit)
+    context.run(running.set, call)
     try:
         context.run(function, **values)
     except (StopIteration, SystemExit) as end:

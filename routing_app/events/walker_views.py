@@ -30,7 +30,7 @@ from routing_app.events.rest import (
     items,
     read_fields,
 )
-from routing_app.events.walker_context import PUBLIC, Visit, Visitor
+from routing_app.events.walker_context import PUBLIC, Visitor, WalkerCall
 from routing_app.events.walker_runner import WalkerFailed, run
 from routing_app.events.walkers import METHODS_WITH_BODY, WALKERS, Walker
 from routing_app.events.wire import BadReference
@@ -82,7 +82,7 @@ class WalkerView(EventsView):
         walker, method = self.walker, (request.method or "").lower()
         context = _context(walker, method, request, variables)
         try:
-            reports = _run(walker, context, Visit(_visitor(request), node=node))
+            reports = _run(walker, context, WalkerCall(_visitor(request), node=node))
         except ValidationError as error:
             raise RestProblem.invalid(items(error, lambda name: walker.place_of(name, method))) from None
         except BadReference:
@@ -104,7 +104,8 @@ def _context(walker: Walker, method: str, request: Request, variables: Mapping[s
     query: dict[str, Any] = {}
     for name in _in(walker, "query", method):
         if values := request.query_params.getlist(name):
-            query[name] = values if _is_many(walker, name) else values[-1]
+            many = _takes_many(walker.fields.model_fields[name].annotation)
+            query[name] = values if many else values[-1]
     known = set(_in(walker, "body", method))
     fields = bounded({name: value for name, value in body.items() if name in known})
     return {**fields, **query, **variables}
@@ -114,12 +115,8 @@ def _in(walker: Walker, place: str, method: str) -> list[str]:
     return [name for name in walker.fields.model_fields if walker.place_of(name, method) == place]
 
 
-def _is_many(walker: Walker, name: str) -> bool:
-    return _takes_many(walker.fields.model_fields[name].annotation)
-
-
 def _takes_many(annotation: Any) -> bool:
-    """Whether a type is a list or the like, or may be one."""
+    """Is a type a list or the like, or may it be one?"""
     origin = get_origin(annotation)
     if origin in {Union, UnionType}:
         return any(map(_takes_many, get_args(annotation)))

@@ -1,6 +1,6 @@
-"""Imports for an app's `walkers.py`: the decorator, the visit, and the notifier.
+"""Imports for an app's `walkers.py`: the decorator, the call and its answer, the notifier.
 
-    from routing_app.events.walkers import notify_channels, report, walker
+    from switchboard import notify_channels, report, walker
 
     @walker(methods=["websocket", "post"])
     def say(channel_id: str, text: str, loud: bool = False) -> None:
@@ -82,7 +82,7 @@ class Walker:
         return [method for method in self.methods if method != WEBSOCKET]
 
     def place_of(self, field: str, method: str) -> Literal["path", "query", "body"]:
-        """Where a field stands in a request of an HTTP method."""
+        """The place of a field in a request of an HTTP method."""
         if field in _VARIABLE.findall(self.path):
             return "path"
         return "body" if field not in self.as_query and method in METHODS_WITH_BODY else "query"

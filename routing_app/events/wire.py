@@ -48,7 +48,7 @@ class BadEvent(Exception):
 
 
 class BadReference(ValueError):
-    """A text is no reference; the message is the original's."""
+    """A string is not a reference; the message is the original's."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f"[{text}] is not a valid reference!")
@@ -168,7 +168,7 @@ def excess(value: Any) -> str:
 
 
 def _holds_huge_integer(value: Any) -> bool:
-    """Whether orjson and the channel layer would have no form for a number. The depth is bounded already."""
+    """True for a number that orjson and the channel layer have no form for. The depth is bounded already."""
     if isinstance(value, int):
         return not -(2**63) <= value < 2**64
     return any(map(_holds_huge_integer, children(value)))

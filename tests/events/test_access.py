@@ -1,4 +1,4 @@
-"""Who may send to whom, who may listen, and how much."""
+"""Permissions to send and to listen, and rates."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_members_alone_may_send_and_listen_where_the_row_says_so(events: Server,
         assert other.pending() == []
 
 
-def test_a_socket_hears_its_channel_as_soon_as_its_user_may(events: Server, ann: User):
+def test_a_socket_is_on_its_channel_as_soon_as_its_user_may(events: Server, ann: User):
     room = secrets.token_hex(4)
     allow(events, room, who_may_listen="authenticated")
     with Socket(events, room) as socket, Socket(events) as sender:
@@ -125,7 +125,7 @@ def test_a_change_of_rules_holds_on_every_worker(pair: Server):
         socket.close()
 
 
-def test_who_may_no_longer_listen_hears_no_more_on_every_worker_and_again_when_it_may(pair: Server):
+def test_a_socket_that_may_not_listen_is_off_its_channel_on_every_worker_until_it_may(pair: Server):
     room = secrets.token_hex(4)
     denied = {"type": "channel", "error": f"You don't have access on target channel {room}!"}
     sockets = [Socket(pair, room) for _ in range(8)]

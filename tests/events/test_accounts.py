@@ -19,7 +19,7 @@ from tests.services.server import Server
 
 
 def locations(answer: Any) -> list[list[Any]]:
-    """Where the validation items of a 422 point."""
+    """The places that the validation items of a 422 name."""
     assert answer.status == 422, answer
     return [item["loc"] for item in answer.body["detail"]]
 
@@ -165,7 +165,7 @@ def test_tries_to_log_in_are_bounded_also_at_once_and_over_workers(
         return call(bounded, "POST", "/user/login", body, headers={"X-Forwarded-For": f"10.0.0.{number}"})
 
     # Five a minute, by address and by user; two tries at once may each be the sixth of one of the counts.
-    # Should the clock begin a new minute meanwhile, twice as many pass.
+    # Should the clock begin a new minute in between, twice as many pass.
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(try_, range(24)))
 
@@ -186,5 +186,5 @@ def test_tries_to_change_a_password_are_bounded_for_the_user_wherever_they_come_
         request.auth = visitor
         return LoginThrottle().allow_request(request, APIView())
 
-    # Should the clock begin a new minute meanwhile, twice as many pass.
+    # Should the clock begin a new minute in between, twice as many pass.
     assert 3 <= sum(may_try(number) for number in range(8)) <= 6

@@ -117,7 +117,7 @@ def test_no_socket_outlives_a_logout_that_came_while_it_connected(events: Server
 
 
 def end_of_socket(server: Server, token: str) -> str | int | None:
-    """How a socket with a token ends that is revoked meanwhile."""
+    """The end of a socket with a token that is revoked while it is open."""
     try:
         socket = Socket(server, token=token)
     except (InvalidStatus, ConnectionClosedError):
@@ -153,9 +153,9 @@ def test_every_worker_ends_its_sockets(pair: Server):
     assert [socket.close_code() for socket in sockets] == [REVOKED.code] * 12
 
 
-def test_whoever_logs_in_while_the_password_changes_holds_no_old_login(events: Server, new_user: NewUser):
+def test_a_login_while_the_password_changes_is_not_an_old_one(events: Server, new_user: NewUser):
     """A login that saw the old password ends up before the change, and is void; or after it, and fails."""
-    # The first login brings the hash up to date; Django does that without regard to a change meanwhile.
+    # The first login brings the hash up to date; Django does that without regard to a change in between.
     first = log_in(events, new_user().email)
     body = {"email": first.email, "password": PASSWORD}
     with ThreadPoolExecutor(6) as pool:

@@ -23,7 +23,7 @@ from routing_app.events.walker_context import (
     NoWalker,
     TooLate,
     TooManyNotifications,
-    Visit,
+    WalkerCall,
     current,
     plain,
     report,
@@ -36,7 +36,7 @@ from routing_app.events.wire import BadReference
 
 @pytest.fixture(autouse=True)
 def _registry(monkeypatch: pytest.MonkeyPatch):
-    """What a test registers is gone after it."""
+    """Walkers of a test are gone after it."""
     monkeypatch.setattr(walkers, "WALKERS", WALKERS)
     known, finders = dict(WALKERS), dict(FINDERS)
     yield
@@ -46,8 +46,8 @@ def _registry(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def visit():
-    token = running.set(Visit(PUBLIC))
+def call():
+    token = running.set(WalkerCall(PUBLIC))
     yield current()
     running.reset(token)
 
@@ -59,24 +59,24 @@ def test_outside_of_a_walker_there_is_no_visit_and_no_report():
         report(1)
 
 
-def test_notify_self_outside_of_a_socket_does_nothing(visit: Visit):
+def test_notify_self_outside_of_a_socket_does_nothing(call: WalkerCall):
     notify_self({"x": 1})
 
-    assert visit.notifications == 0
+    assert call.notifications == 0
 
 
-def test_a_report_is_a_copy_in_json(visit: Visit):
+def test_a_report_is_a_copy_in_json(call: WalkerCall):
     value: dict[Any, Any] = {1: date(2026, 11, 20), "uuid": UUID(int=0), "price": Decimal("1.50"), "set": {1}}
     report(value)
     value.clear()
 
-    assert visit.reports == [
+    assert call.reports == [
         {"1": "2026-11-20", "uuid": "00000000-0000-0000-0000-000000000000", "price": 1.5, "set": [1]}
     ]
 
 
 @pytest.mark.parametrize("value", [object(), 2**70, lambda: None, {"x": "\ud800"}])
-def test_what_has_no_json_form_is_refused_where_it_is_given(visit: Visit, value: Any):
+def test_what_has_no_json_form_is_refused_where_it_is_given(call: WalkerCall, value: Any):
     with pytest.raises(TypeError):
         report(value)
     with pytest.raises(TypeError):
@@ -92,7 +92,7 @@ def test_a_wrong_root_notifies_nobody():
         notify_users(["n::" + "0" * 24, "bogus"], {})
 
 
-def test_notifications_of_one_run_are_counted_by_receiver(visit: Visit, settings):
+def test_notifications_of_one_run_are_counted_by_receiver(call: WalkerCall, settings):
     settings.EVENTS_WALKER_NOTIFICATIONS = 3
     notify_channels(["a", "b", "c"], {})
 
@@ -237,7 +237,7 @@ async def test_a_walker_that_goes_on_after_its_time_limit_notifies_nobody(settin
         has_ended.set()
 
     with pytest.raises(WalkerFailed, match="TimeoutError"):
-        await run(WALKERS["dawdle"], {}, Visit(PUBLIC))
+        await run(WALKERS["dawdle"], {}, WalkerCall(PUBLIC))
     may_go_on.set()
     await asyncio.to_thread(has_ended.wait, 20)
 

@@ -1,4 +1,4 @@
-"""The whole OpenAPI document, every line's part of it, against a server: schemathesis finds no failure.
+"""The whole OpenAPI document, every protocol's part of it, against a server: schemathesis finds no failure.
 
 Requests are made up from the document, valid ones and broken ones. A failure is a server error, or an answer
 that the document does not describe.

@@ -12,7 +12,7 @@ from tests.services.server import Server
 
 
 @pytest.mark.parametrize("runner", ["daphne", "uvicorn"])
-def test_plain_asgi_servers_serve_the_line(launch: Launch, runner: str):
+def test_plain_asgi_servers_serve_the_protocol(launch: Launch, runner: str):
     with launch(runner, EVENTS_EXPIRED_SOCKETS="close") as server:
         (user,) = people(server, 1)
         with Socket(server, "tea", user.token) as socket, Socket(server, "tea") as other:

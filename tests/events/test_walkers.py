@@ -79,7 +79,7 @@ def test_walkers_know_the_public_from_users(events: Server, ann: User):
         assert public.walk("public") == {"status": 200, "reports": [{"root_id": PUBLIC}]}
 
 
-def test_the_visit_says_who_called(events: Server, ann: User):
+def test_the_call_names_its_caller(events: Server, ann: User):
     with Socket(events, "here", ann.token) as socket:
         assert socket.walk("whoami")["reports"] == [
             {

@@ -1,4 +1,4 @@
-"""The wire by itself: the page's validation items, ids and frames, and texts that nobody thought of."""
+"""The wire by itself: the page's validation items, ids and frames, and strings that nobody thought of."""
 
 from __future__ import annotations
 

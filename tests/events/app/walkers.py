@@ -125,18 +125,18 @@ async def narrate_async(number: int) -> None:
 @walker(methods=SOCKET)
 async def wait_for(channel_id: str) -> None:
     """Say on a channel that it waits, and wait until `release` is called with it."""
-    gate = GATES.setdefault(channel_id, asyncio.Event())
+    going = GOING.setdefault(channel_id, asyncio.Event())
     notify_channels([channel_id], {"waits": channel_id})
-    await gate.wait()
+    await going.wait()
     report("released")
 
 
-GATES: dict[str, asyncio.Event] = {}
+GOING: dict[str, asyncio.Event] = {}
 
 
 @walker(methods=SOCKET)
 async def release(channel_id: str) -> None:
-    GATES.setdefault(channel_id, asyncio.Event()).set()
+    GOING.setdefault(channel_id, asyncio.Event()).set()
 
 
 @walker(methods=SOCKET)
@@ -175,14 +175,14 @@ def group_saved(instance: Group, **kwargs: Any) -> None:
 
 @walker(methods=SOCKET)
 def whoami() -> None:
-    visit = current()
+    call = current()
     report(
         {
-            "root_id": visit.visitor.root_id,
-            "client_id": visit.client_id,
-            "channel_id": visit.channel_id,
-            "node": visit.node,
-            "here": visit.here,
+            "root_id": call.visitor.root_id,
+            "client_id": call.client_id,
+            "channel_id": call.channel_id,
+            "node": call.node,
+            "here": call.here,
         }
     )
 
