@@ -129,7 +129,7 @@ class ConnectionAdmin(ReadOnly):
         ids = list(queryset.values_list("id", flat=True))
         for id in ids:
             disconnect_sync(make("connection", id))
-        messages.success(request, f"{len(ids)} clients told to go.")
+        messages.success(request, f"{len(ids)} clients are being disconnected.")
 
 
 def _hidden(request: HttpRequest) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rights of a client: an API key or a staff session, as in the REST API, and whether they still hold."""
+"""Rights of a client, as in the REST API: those of an API key or a staff session, as long as they hold."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class AnswerSerializer(serializers.Serializer[Any]):
 
 
 class FailureSerializer(serializers.Serializer[Any]):
-    """Why there is no reply; `error` is what the client answered, where it did."""
+    """The reason why there is no reply; `error` is the client's answer, where there is one."""
 
     detail = serializers.CharField()
     error = serializers.DictField(required=False)

@@ -60,7 +60,7 @@ class Connection:
     async def send(self, message: Mapping[str, Any], *, timeout: float | None = None) -> None:
         """Send a message; with receipts, returns when the client has it, else when it is with the server.
 
-        Raises ConnectionClosed, TimeoutError, and TypeError or ValueError for what cannot be sent.
+        Raises ConnectionClosed, TimeoutError, and TypeError or ValueError for a message that cannot be sent.
         """
         if not self.receipts:
             async with asyncio.timeout(timeout):

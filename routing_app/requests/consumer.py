@@ -34,12 +34,12 @@ GAP: Final = wire.dumps({"type": "gap"})
 
 
 class DeliveryEncoder:
-    """A publication as a MESSAGE of type `delivery`; `event` is there when it is no ordinary message."""
+    """A publication as a MESSAGE of type `delivery`; `event` is there when it is not an ordinary message."""
 
     per_address = True
 
     def __call__(self, publication: Publication, address: str) -> str | None:
-        """The text of the frame."""
+        """The string of the frame."""
         delivery = {"type": "delivery", "address": address, "message": publication.message}
         if publication.event != MESSAGE:
             delivery["event"] = publication.event
@@ -51,7 +51,7 @@ class RequestsConsumer(Consumer):
 
     protocol: Requests
     codec: ClassVar[Codec] = Codec()
-    """Names of the control fields and the text they are written in; a subclass may bring another."""
+    """Names of the control fields, and the format; a subclass may bring another."""
 
     async def admit(self) -> str | None:
         """Take the rights that the handshake brings, and agree on receipts."""
@@ -96,7 +96,7 @@ class RequestsConsumer(Consumer):
         await self.received(text)
 
     def closed(self) -> None:
-        """Fail what waits for this client; its handlers may go on for a while."""
+        """Fail the requests that wait for this client; its handlers may go on for GRACE_SECONDS."""
         close = self.connection.close_sent
         code, reason = (close.code, close.reason) if close else self.left
         self.protocol.connections.pop(self.client.id, None)
@@ -116,21 +116,17 @@ class RequestsConsumer(Consumer):
         handler = handlers.find(inbound.direction, inbound.type)
         context = Context(self.client, inbound)
         if handler is None:
-            await self._unhandled(context)
+            logger.debug("%s: no handler takes a %s", self.client.id, inbound.direction.lower())
+            if context.is_request:
+                await _fail(context, "unhandled", "no handler takes this type of request")
         elif handler.in_order:
             await self._run(handler, context)
         else:
             self._spawn(self._run(handler, context))
             await self._wait_for_room()
 
-    async def _unhandled(self, context: Context) -> None:
-        if context.is_request:
-            await _fail(context, "unhandled", "no handler takes this type of request")
-        else:
-            logger.debug("%s: no handler takes a message", self.client.id)
-
     async def _run(self, handler: Handler, context: Context) -> None:
-        """Run a handler; whoever asks is answered, whatever becomes of it."""
+        """Run a handler; a request is answered, also when the handler fails."""
         try:
             await handler.function(context)
             if not context.answered:

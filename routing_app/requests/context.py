@@ -34,7 +34,7 @@ class Context:
         return self._inbound.type
 
     async def reply(self, message: Mapping[str, Any] | None = None) -> None:
-        """Send the reply. Raises Answered; TypeError or ValueError for what JSON cannot hold."""
+        """Send the reply. Raises Answered; TypeError or ValueError for a value that JSON cannot hold."""
         await self._answer(message, Direction.REPLY)
 
     async def error(self, message: Mapping[str, Any] | None = None) -> None:

@@ -165,10 +165,6 @@ async def recheck(worker: Worker) -> None:
             client.inner.close(EXPIRED)
         elif now != client.rights:
             client.rights = now
-            _silence_unless_reader(worker, client)
-
-
-def _silence_unless_reader(worker: Worker, client: Connection) -> None:
-    if Scope.READ not in client.rights.scopes and client.inner.state is ConnectionState.OPEN:
-        worker.hub.unsubscribe(client.inner, *tuple(client.inner.addresses))
-        client.record()
+            if Scope.READ not in now.scopes and client.inner.state is ConnectionState.OPEN:
+                worker.hub.unsubscribe(client.inner, *tuple(client.inner.addresses))
+                client.record()

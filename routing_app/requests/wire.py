@@ -81,11 +81,11 @@ class Codec:
         return loads(text)
 
     def dumps(self, message: Mapping[str, Any]) -> str:
-        """A frame that holds an object. Raises TypeError or ValueError for what JSON cannot hold."""
+        """A frame that holds an object. Raises TypeError or ValueError for a value that JSON cannot hold."""
         return dumps(message)
 
     def decode(self, text: str) -> Inbound:
-        """Read one frame. Raises RequestWireError for what gets no answer (README, "Malformed frames")."""
+        """Read one frame. Raises RequestWireError for a malformed one (README, "Behaviours")."""
         try:
             message = self.loads(text)
         except (ValueError, RecursionError):
@@ -100,7 +100,12 @@ class Codec:
 
         Raises TypeError or ValueError.
         """
-        return self.dumps(self._controlled(message, direction, key))
+        controlled = dict(message)
+        controlled.pop(self.key, None)
+        if key is not ABSENT:
+            controlled[self.key] = key
+        controlled[self.direction] = direction.value
+        return self.dumps(controlled)
 
     def message(self, message: Mapping[str, Any]) -> str:
         """A plain MESSAGE, which carries no control fields. Raises TypeError or ValueError."""
@@ -111,14 +116,6 @@ class Codec:
     def receipt(self, key: Any) -> str:
         """The frame that tells the sender of a MESSAGE that it has arrived."""
         return self.encode({RECEIPT: True}, Direction.REPLY, key)
-
-    def _controlled(self, message: Mapping[str, Any], direction: Direction, key: Any) -> dict[str, Any]:
-        controlled = dict(message)
-        controlled.pop(self.key, None)
-        if key is not ABSENT:
-            controlled[self.key] = key
-        controlled[self.direction] = direction.value
-        return controlled
 
 
 def dumps(value: Any) -> str:

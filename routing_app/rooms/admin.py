@@ -94,7 +94,7 @@ class RoomAdmin(admin.ModelAdmin[Room]):
         """End their connections, on whatever worker they are."""
         rooms = _plain(queryset)
         operations.disconnect(rooms)
-        messages.success(request, f"Members of {len(rooms)} rooms told to go.")
+        messages.success(request, f"Members of {len(rooms)} rooms are being disconnected.")
 
     @admin.action(description="Send a message to selected rooms", permissions=["change"])
     def send_message(self, request: HttpRequest, queryset: QuerySet[Room]) -> HttpResponse | None:

@@ -129,7 +129,9 @@ class TokenAdmin(admin.ModelAdmin[RegisteredToken]):
     @admin.action(description="Disconnect the clients of selected tokens", permissions=["change"])
     def disconnect(self, request: HttpRequest, queryset: QuerySet[RegisteredToken]) -> None:
         """End their connections now; they may come back."""
-        messages.success(request, f"Clients of {service.disconnect(_all(queryset))} tokens told to go.")
+        messages.success(
+            request, f"Clients of {service.disconnect(_all(queryset))} tokens are being disconnected."
+        )
 
     # --- many at once -------------------------------------------------------------------------------------
 

@@ -98,7 +98,12 @@ class TokenConsumer(Consumer):
             return
         await self._become(token)
         self._record()
-        await self._close_if_revoked(token)
+        try:
+            await access.check(self.worker, token)
+        except Refused as refused:
+            # A revocation since the first check could not reach this connection yet.
+            if refused.reason is Refusal.GATE:
+                self.connection.close(TOKEN_UNREGISTERED)
 
     async def _become(self, token: str) -> None:
         """Subscribe to the addresses of a token, and only then unsubscribe from those of the one before."""
@@ -121,11 +126,3 @@ class TokenConsumer(Consumer):
         self._record_again = False
         if self.connection.state is ConnectionState.OPEN:
             self._record()
-
-    async def _close_if_revoked(self, token: str) -> None:
-        """A revocation since the lookup could not reach this connection yet."""
-        try:
-            await access.check(self.worker, token)
-        except Refused as refused:
-            if refused.reason is Refusal.GATE:
-                self.connection.close(TOKEN_UNREGISTERED)

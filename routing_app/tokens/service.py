@@ -218,14 +218,10 @@ def clients(access: SecretAccess) -> dict[str, str]:
 
 async def broadcast(text: str) -> Outcome:
     """Publish `<receivers>|<payload>`. Raises TokenWireError."""
-    return await publish(*_addressed(text))
-
-
-def _addressed(text: str) -> tuple[list[str], str]:
     if len(text.encode()) > settings.MAX_FRAME_BYTES:
         raise wire.LimitExceeded(f"a message has at most {settings.MAX_FRAME_BYTES} bytes")
     message = wire.parse_message(text, settings.MAX_RECEIVERS)
-    return [wire.address_of(receiver) for receiver in message.receivers], message.payload
+    return await publish([wire.address_of(receiver) for receiver in message.receivers], message.payload)
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:

@@ -1,6 +1,6 @@
 """One table of cases for both clients: what is done, and what comes of it.
 
-An operation is `request`, `send`, `close` or `hear`; the drivers of both clients know them. What comes is
+An operation is `request`, `send`, `close` or `receive`; the drivers of both clients know them. The outcome is
 compared without the control fields `key` and `direction`. Clients have handlers of requests: `double` answers
 `{"n": 1}` as a partial and twice `x` as the reply, `refuse` answers with an error, `break` fails.
 """
@@ -56,6 +56,6 @@ CASES = [
     Case("a close with code and reason", "close", {"code": 4999, "reason": "done"}, "closed"),
     Case("a close with a reserved code", "close", {"code": 1006, "reason": ""}, "refused"),
     Case("a close with a long reason", "close", {"code": 4000, "reason": "é" * 62}, "refused"),
-    Case("a delivery", "hear", {"message": {"n": [1, "ö"]}}, {"message": {"n": [1, "ö"]}}),
-    Case("a delivery of a text", "hear", {"message": "text"}, {"message": "text"}),
+    Case("a delivery", "receive", {"message": {"n": [1, "ö"]}}, {"message": {"n": [1, "ö"]}}),
+    Case("a delivery of a string", "receive", {"message": "text"}, {"message": "text"}),
 ]  # fmt: skip

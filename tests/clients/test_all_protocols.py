@@ -1,4 +1,4 @@
-"""Every line at once: a client of the requests protocol reaches clients of the others, and hears them.
+"""All protocols at once: a client of the requests protocol publishes to the others and subscribes to them.
 
 The others speak their own protocols: tokens, events and plain rooms by raw frames, Socket.IO's rooms by the
 reference implementation's clients, the newest and the oldest that is known to be in use.
@@ -54,9 +54,9 @@ async def neighbours(broker: Server, stack: AsyncExitStack) -> Neighbours:
     name = secrets.token_hex(4)
     token = await stack.enter_async_context(websocket(f"{broker.ws_url}/ws?RegisterToken={name}"))
     await token.send("Echo:ready")
-    assert await hear(token) == "ready"
+    assert await receive(token) == "ready"
     events = await stack.enter_async_context(websocket(f"{broker.ws_url}/websocket?channel_id={name}"))
-    hello = json.loads(await hear(events))["data"]
+    hello = json.loads(await receive(events))["data"]
     room = await plain(stack, broker, "bus")
     await room.join(name, "plain")
     puppet = await stack.enter_async_context(node())
@@ -74,14 +74,14 @@ async def ours(broker: Server, stack: AsyncExitStack) -> Connection:
     return await stack.enter_async_context(await connect(url_of(broker), key=broker.api_key))
 
 
-async def hear(socket: ClientConnection) -> str:
+async def receive(socket: ClientConnection) -> str:
     """The next frame, which is text."""
     text = await asyncio.wait_for(socket.recv(), SECONDS)
     assert isinstance(text, str)
     return text
 
 
-async def test_one_publish_reaches_each_line_in_its_own_shape(
+async def test_one_publish_reaches_each_protocol_in_its_own_shape(
     neighbours: Neighbours, ours: Connection
 ) -> None:
     name = neighbours.name
@@ -91,60 +91,60 @@ async def test_one_publish_reaches_each_line_in_its_own_shape(
 
     await ours.publish([f"token:{name}", f"channel:{name}", f"room:bus/{name}"], message)
 
-    assert json.loads(await hear(neighbours.token)) == message
-    assert json.loads(await hear(neighbours.events)) == message
+    assert json.loads(await receive(neighbours.token)) == message
+    assert json.loads(await receive(neighbours.events)) == message
     assert await neighbours.plain.hear() == ["EVENT", event]
     for client in neighbours.socketio:
         assert await client.heard("EVENT") == [event]
 
 
-async def test_the_addresses_of_a_user_and_of_a_client_reach_the_events_line(
+async def test_the_addresses_of_a_user_and_of_a_client_reach_the_events_protocol(
     neighbours: Neighbours, ours: Connection
 ) -> None:
     for n, address in enumerate(
         (f"client:{neighbours.hello['client_id']}", f"user:{neighbours.hello['root_id']}")
     ):
         await ours.publish([address], {"n": n})
-        assert json.loads(await hear(neighbours.events)) == {"n": n}
+        assert json.loads(await receive(neighbours.events)) == {"n": n}
 
 
-async def test_what_each_line_sends_is_heard_as_a_delivery(neighbours: Neighbours, ours: Connection) -> None:
+async def test_messages_of_all_protocols_are_deliveries(neighbours: Neighbours, ours: Connection) -> None:
     name = neighbours.name
-    heard: asyncio.Queue[Delivery] = asyncio.Queue()
-    ours.on("delivery", heard.put_nowait)
+    received: asyncio.Queue[Delivery] = asyncio.Queue()
+    ours.on("delivery", received.put_nowait)
     await ours.subscribe(f"token:{name}", f"channel:{name}", f"room:bus/{name}")
 
     await neighbours.token.send(f"{name}|from tokens")
-    assert await asyncio.wait_for(heard.get(), SECONDS) == Delivery(f"token:{name}", "from tokens")
+    assert await asyncio.wait_for(received.get(), SECONDS) == Delivery(f"token:{name}", "from tokens")
 
     chat = {"type": "chat", "data": {"text": "from events"}}
     await neighbours.events.send(json.dumps({"type": "channel", "channel_ids": [name], "data": chat}))
-    assert await asyncio.wait_for(heard.get(), SECONDS) == Delivery(f"channel:{name}", chat)
+    assert await asyncio.wait_for(received.get(), SECONDS) == Delivery(f"channel:{name}", chat)
 
     await neighbours.plain.say("NOTIFY", {"room": name, "message": {"from": "a plain room"}})
     expected = Delivery(f"room:bus/{name}", {"from": "a plain room"})
-    assert await asyncio.wait_for(heard.get(), SECONDS) == expected
+    assert await asyncio.wait_for(received.get(), SECONDS) == expected
 
     for client in neighbours.socketio:
         client.emit("NOTIFY", json.dumps({"room": name, "message": [client.name]}))
         expected = Delivery(f"room:bus/{name}", [client.name])
-        assert await asyncio.wait_for(heard.get(), SECONDS) == expected
+        assert await asyncio.wait_for(received.get(), SECONDS) == expected
 
 
-async def test_what_happens_in_a_room_is_heard_as_an_event(
+async def test_events_of_a_room_arrive_as_events(
     broker: Server, stack: AsyncExitStack, ours: Connection
 ) -> None:
     name = secrets.token_hex(4)
-    heard: asyncio.Queue[Delivery] = asyncio.Queue()
-    ours.on("delivery", heard.put_nowait)
+    received: asyncio.Queue[Delivery] = asyncio.Queue()
+    ours.on("delivery", received.put_nowait)
     await ours.subscribe(f"room:lobby/{name}", f"room:trigger/{name}")
 
     await plain(stack, broker, f"lobby?lobbyId={name}")
-    joined = await asyncio.wait_for(heard.get(), SECONDS)
+    joined = await asyncio.wait_for(received.get(), SECONDS)
     assert (joined.address, joined.event) == (f"room:lobby/{name}", "JOINED")
 
     trigger = await plain(stack, broker, "trigger")
     await trigger.say("JOIN", name)
     await trigger.say("BROADCAST_EVENTS", name, {"x": 1})
     expected = Delivery(f"room:trigger/{name}", [{"x": 1}], "EVENTS")
-    assert await asyncio.wait_for(heard.get(), SECONDS) == expected
+    assert await asyncio.wait_for(received.get(), SECONDS) == expected

@@ -62,13 +62,13 @@ def test_its_types() -> None:
 
 
 async def test_the_two_clients_talk_to_each_other(two_workers: Server) -> None:
-    """Through an address that both hear, whichever worker has them."""
+    """Through an address that both subscribe to, on any worker."""
     script = """
         import { connect } from "switchboard-client";
         const connection = await connect(process.env.URL, { key: process.env.KEY });
         connection.on("delivery", async ({ message }) => {
           if (message.from === "js") return;
-          await connection.publish(["channel:both"], { from: "js", heard: message });
+          await connection.publish(["channel:both"], { from: "js", received: message });
           await connection.close();
         });
         await connection.subscribe("channel:both");
@@ -80,18 +80,18 @@ async def test_the_two_clients_talk_to_each_other(two_workers: Server) -> None:
         "node", "--input-type=module", "-e", script, cwd=CLIENT, env=env, stdout=subprocess.PIPE
     )
     assert node.stdout is not None
-    heard: asyncio.Queue[Any] = asyncio.Queue()
+    received: asyncio.Queue[Any] = asyncio.Queue()
     async with await connect(url_of(two_workers), key=two_workers.api_key) as connection:
-        await _listen(connection, heard)
+        await _listen(connection, received)
         assert await node.stdout.readline() == b"ready\n"
         await connection.publish(["channel:both"], {"from": "python"})
-        assert await asyncio.wait_for(heard.get(), 20) == {"from": "js", "heard": {"from": "python"}}
+        assert await asyncio.wait_for(received.get(), 20) == {"from": "js", "received": {"from": "python"}}
     assert await node.wait() == 0
 
 
-async def _listen(connection: Connection, heard: asyncio.Queue[Any]) -> None:
+async def _listen(connection: Connection, received: asyncio.Queue[Any]) -> None:
     connection.on(
         "delivery",
-        lambda delivery: heard.put_nowait(delivery.message) if delivery.message["from"] == "js" else None,
+        lambda delivery: received.put_nowait(delivery.message) if delivery.message["from"] == "js" else None,
     )
     await connection.subscribe("channel:both")

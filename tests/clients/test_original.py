@@ -22,7 +22,7 @@ from tests.requests.test_transcript import TRANSCRIPT
 pytestmark = pytest.mark.once
 
 ANSWERS: Final = {sent.get("type"): answers for sent, answers in TRANSCRIPT if "key" in sent}
-"""What the original said to a request, by its type."""
+"""Answers of the original, by the type of the request."""
 
 
 def play(connection: ServerConnection) -> None:

@@ -1,4 +1,4 @@
-"""Both clients build to packages that can be installed, and what is installed works."""
+"""Both clients build to packages that can be installed, and work then."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `npm pack` makes, unpacked where `npm install` would, beside the `ws` of older Nodes."""
+    """The package of `npm pack`, unpacked as by `npm install`, beside the `ws` of older Nodes."""
     folder = tmp_path_factory.mktemp("npm")
     run(["npm", "pack", "--silent", "--pack-destination", str(folder)])
     (packed,) = folder.glob("*.tgz")

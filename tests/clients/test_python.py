@@ -97,18 +97,23 @@ async def close(connection: Connection, code: int, reason: str) -> str:
     return "closed"
 
 
-async def hear(connection: Connection, message: Any) -> dict[str, Any]:
-    heard: asyncio.Queue[Delivery] = asyncio.Queue()
-    connection.on("delivery", heard.put_nowait)
+async def receive(connection: Connection, message: Any) -> dict[str, Any]:
+    received: asyncio.Queue[Delivery] = asyncio.Queue()
+    connection.on("delivery", received.put_nowait)
     address = f"channel:{secrets.token_hex(4)}"
     await connection.subscribe(address)
     await connection.publish([address], message)
-    delivery = await asyncio.wait_for(heard.get(), 20)
+    delivery = await asyncio.wait_for(received.get(), 20)
     assert delivery.address == address
     return {"message": delivery.message}
 
 
-OPERATIONS: dict[str, Callable[..., Any]] = {"request": request, "send": send, "close": close, "hear": hear}
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "request": request,
+    "send": send,
+    "close": close,
+    "receive": receive,
+}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -203,9 +208,9 @@ async def test_after_a_restart_it_is_back_with_its_rights_and_its_addresses(
     options = {"PORT": str(free_port()), "DATABASE_URL": databases.create(), "DRAIN_SECONDS": "1"}
     first = launch(**options)
     connection = await connect(url_of(first))
-    back, heard = asyncio.Event(), asyncio.Queue[Delivery]()
+    back, received = asyncio.Event(), asyncio.Queue[Delivery]()
     connection.on("reconnect", lambda _: back.set())
-    connection.on("delivery", heard.put_nowait)
+    connection.on("delivery", received.put_nowait)
     await connection.authenticate(first.api_key)
     await connection.subscribe("channel:a", "channel:b")
     await connection.unsubscribe("channel:b")
@@ -219,7 +224,7 @@ async def test_after_a_restart_it_is_back_with_its_rights_and_its_addresses(
     await asyncio.wait_for(back.wait(), 30)
     assert (await connection.request({"type": "whoami"}))["addresses"] == ["channel:a"]
     await connection.publish(["channel:a"], "again")
-    assert (await asyncio.wait_for(heard.get(), 20)).message == "again"
+    assert (await asyncio.wait_for(received.get(), 20)).message == "again"
     await connection.close()
 
 
@@ -251,8 +256,8 @@ def test_waits_grow_are_jittered_and_stay_bounded() -> None:
 
 def test_the_facade_for_synchronous_code(one_worker: Server) -> None:
     with connect_sync(url_of(one_worker), key=one_worker.api_key) as connection:
-        heard: list[Any] = []
-        connection.on("delivery", lambda delivery: heard.append(delivery.message))
+        received: list[Any] = []
+        connection.on("delivery", lambda delivery: received.append(delivery.message))
         connection.send({"type": "note", "text": "sync"})
         assert connection.request({"type": "echo", "x": 1})["x"] == 1
         stream = [own(answer) for answer in connection.stream({"type": "question"})]
@@ -262,9 +267,9 @@ def test_the_facade_for_synchronous_code(one_worker: Server) -> None:
         with pytest.raises(TimeoutError):
             connection.request({"type": "late", "seconds": 5}, timeout=0.1)
         connection.subscribe("channel:sync")
-        connection.publish(["channel:sync"], "heard")
+        connection.publish(["channel:sync"], "received")
         assert connection.request({"type": "whoami"})["addresses"] == ["channel:sync"]
-        assert heard == ["heard"]
+        assert received == ["received"]
         for answer in connection.stream({"type": "partials", "count": 3}):
             assert answer["n"] == 0
             break

@@ -121,7 +121,7 @@ async def stand_in(request: pytest.FixtureRequest) -> AsyncIterator[StandIn]:
 
 @pytest.fixture(autouse=True)
 def obeyed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What a server has asked the Python client to wait, each time that it did; there are no waits here."""
+    """Seconds that a server has asked the Python client to wait, each time; nothing waits here."""
     seconds: list[float] = []
     sleep = asyncio.sleep
 
@@ -138,7 +138,7 @@ def obeyed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @asynccontextmanager
 async def node(stand_in: StandIn, script: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a script that has a `connection`, which hears all ADDRESSES and has been sent away."""
+    """Run a script that has a `connection`, which subscribes to all ADDRESSES and has been sent away."""
     require_packages("clients/js")
     begin = """
         import { connect } from "switchboard-client";
@@ -178,7 +178,7 @@ async def node(stand_in: StandIn, script: str) -> AsyncIterator[asyncio.subproce
 
 
 async def printed(process: asyncio.subprocess.Process) -> Any:
-    """What a script has printed, as JSON."""
+    """The output of a script, as JSON."""
     assert process.stdout is not None
     return json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
 
@@ -282,8 +282,8 @@ async def test_listen_goes_on_where_a_server_was_full(stand_in: StandIn, obeyed:
 
 
 def test_what_a_server_asks_to_wait_is_read_as_seconds_within_reason() -> None:
-    texts = ("7", "0", "", "-1", "1.5", "99999999", "Wed, 21 Oct 2015 07:28:00 GMT")
-    assert [seconds(text) for text in texts] == [7.0, 0.0, 0.0, 0.0, 0.0, 3600.0, 0.0]
+    values = ("7", "0", "", "-1", "1.5", "99999999", "Wed, 21 Oct 2015 07:28:00 GMT")
+    assert [seconds(text) for text in values] == [7.0, 0.0, 0.0, 0.0, 0.0, 3600.0, 0.0]
 
 
 NO: Final[dict[int, int | str]] = {2: "unauthenticated"}

@@ -1,4 +1,4 @@
-"""What a peer may do wrong, and what the server does then (README, "Behaviours")."""
+"""Wrong behaviour of a peer, and the server's answer to it (README, "Behaviours")."""
 
 from __future__ import annotations
 

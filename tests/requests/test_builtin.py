@@ -1,4 +1,4 @@
-"""The built-in requests: reaching and hearing the other lines, with the rights of the API."""
+"""The built-in requests: publishing and subscribing to other protocols, with the rights of the API."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def sessions(prepared: tuple[dict[str, str], dict[str, str]]) -> dict[str, str]:
     return prepared[1]
 
 
-def test_publish_reaches_the_token_line(broker: Server, keyed: Connect, name: str) -> None:
+def test_publish_reaches_the_tokens_protocol(broker: Server, keyed: Connect, name: str) -> None:
     peer = keyed(broker)
     with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None) as client:
         client.send("Echo:ready")
@@ -86,7 +86,7 @@ def test_publish_reaches_the_token_line(broker: Server, keyed: Connect, name: st
     assert outcome in ({"delivered_to": 1}, {"accepted": True})
 
 
-def test_a_subscriber_hears_the_token_line_and_the_api(broker: Server, keyed: Connect, name: str) -> None:
+def test_a_subscriber_receives_from_tokens_and_the_api(broker: Server, keyed: Connect, name: str) -> None:
     peer = keyed(broker)
     address = f"token:{name}"
     assert peer.ask("subscribe", addresses=[address, address]) == {
@@ -101,7 +101,7 @@ def test_a_subscriber_hears_the_token_line_and_the_api(broker: Server, keyed: Co
     assert peer.next() == {"type": "delivery", "address": address, "message": {"n": [None, 1.5]}}
 
 
-def test_each_delivery_names_the_address_it_was_heard_by(broker: Server, keyed: Connect, name: str) -> None:
+def test_each_delivery_names_the_address_it_came_by(broker: Server, keyed: Connect, name: str) -> None:
     one, other = keyed(broker), keyed(broker)
     one.ask("subscribe", addresses=[f"room:bus/{name}"])
     other.ask("subscribe", addresses=[f"channel:{name}", f"room:bus/{name}"])
@@ -118,7 +118,7 @@ def test_a_message_to_the_connections_own_address_reaches_it(broker: Server, con
     assert peer.next() == {"type": "delivery", "address": own, "message": "psst"}
 
 
-def test_what_is_unsubscribed_is_not_heard(broker: Server, keyed: Connect, name: str) -> None:
+def test_an_unsubscribed_address_delivers_nothing(broker: Server, keyed: Connect, name: str) -> None:
     peer = keyed(broker)
     addresses = [f"token:{name}a", f"token:{name}b"]
     peer.ask("subscribe", addresses=addresses)
@@ -155,7 +155,7 @@ def test_pipelined_requests_take_effect_in_order(broker: Server, connect: Connec
     ]
 
 
-def test_presence_tells_who_hears_an_address(broker: Server, keyed: Connect, name: str) -> None:
+def test_presence_lists_the_subscribers_of_an_address(broker: Server, keyed: Connect, name: str) -> None:
     peer, other = keyed(broker), keyed(broker)
     address = f"token:{name}"
     peer.ask("subscribe", addresses=[address])
@@ -278,7 +278,7 @@ def test_subscriptions_of_one_connection_are_bounded(strict: Server, keyed: Conn
     assert peer.ask("subscribe", addresses=["token:4"])["code"] == "too_many"
 
 
-def test_rights_that_are_taken_away_end_the_connection_or_what_it_hears(
+def test_rights_that_are_taken_away_end_the_connection_or_its_subscriptions(
     broker: Server, connect: Connect, issued: dict[str, str]
 ) -> None:
     revoked = connect(broker, f"?key={issued['revoked']}")
@@ -315,11 +315,11 @@ def test_a_user_who_is_not_staff_has_no_rights(
     assert peer.ask("whoami")["scopes"] == []
 
 
-def hears(peer: Peer) -> list[Any]:
+def received(peer: Peer) -> list[Any]:
     return [frame["message"] for frame in peer.silent() if frame.get("type") == "delivery"]
 
 
-def test_a_publisher_that_has_subscribed_hears_itself_in_order(
+def test_a_publisher_that_has_subscribed_receives_its_own_in_order(
     broker: Server, keyed: Connect, name: str
 ) -> None:
     peer = keyed(broker)
@@ -327,4 +327,4 @@ def test_a_publisher_that_has_subscribed_hears_itself_in_order(
     for n in range(300):
         peer.send({"direction": "REQUEST", "type": "publish", "addresses": [f"token:{name}"], "message": n})
 
-    assert hears(peer) == list(range(300))
+    assert received(peer) == list(range(300))

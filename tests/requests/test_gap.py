@@ -12,7 +12,7 @@ from tests.services.server import Server
 def test_a_gap_is_a_message_and_no_close(
     two: tuple[Server, Server], victim: Server, connect: Connect, redis_url: str
 ) -> None:
-    """Who was heard and is dead cannot send again what the broken connection has lost."""
+    """A dead peer cannot send again the messages that the broken connection has lost."""
     peer = connect(two[0], f"?key={two[0].api_key}")
     peer.ask("subscribe", addresses=["channel:gap"])
     call(victim, "/api/publish", {"addresses": ["channel:gap"], "message": 1})

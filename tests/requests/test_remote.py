@@ -29,7 +29,7 @@ def answer(peer: Peer, *frames: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(params=["same process", "other process"])
 def places(request: pytest.FixtureRequest, two: Pair) -> Pair:
-    """Where the asked one is, and where the asking one is."""
+    """Workers of the asked and of the asking connection."""
     return (two[0], two[0]) if request.param == "same process" else two
 
 

@@ -33,7 +33,7 @@ for name in {names}:
     people[name] = client.session.session_key
 print("PREPARED", json.dumps(people))
 """
-PUBLISH: Final[dict[str, Any]] = {"addresses": ["token:heard"], "message": "early"}
+PUBLISH: Final[dict[str, Any]] = {"addresses": ["token:staff"], "message": "early"}
 
 
 def _of_user(change: str) -> str:
@@ -74,7 +74,7 @@ def test_no_socket_of_an_ended_session_acts_or_stays(
 ) -> None:
     """All ways at once: idle sockets are looked at every five seconds."""
     listener = keyed(broker)
-    listener.ask("subscribe", addresses=["token:heard"])
+    listener.ask("subscribe", addresses=["token:staff"])
     sessions = list(people.items())[: len(ENDINGS)]
     acting = [page(session) for _, session in sessions]
     idle = [page(session) for _, session in sessions]
@@ -87,8 +87,8 @@ def test_no_socket_of_an_ended_session_acts_or_stays(
         peer.send({"direction": "REQUEST", "type": "publish", **PUBLISH, "message": "late"})
     closes = [peer.close_code()[0] for peer in (*acting, *idle)]
     assert closes == [4005] * len(closes)
-    heard = [frame["message"] for frame in listener.silent() if frame.get("type") == "delivery"]
-    assert heard == ["early"] * len(closes)
+    received = [frame["message"] for frame in listener.silent() if frame.get("type") == "delivery"]
+    assert received == ["early"] * len(closes)
 
 
 def test_a_session_that_goes_on_keeps_its_rights(people: dict[str, str], page: Callable[[str], Peer]) -> None:

@@ -1,4 +1,4 @@
-"""The frames of the original, as they were recorded: what goes in, and what comes out, field by field."""
+"""The frames of the original, as they were recorded: in and out, field by field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server sends to a client that does not read."""
+"""Frames of the server to a client that does not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The codec, for any object and any text."""
+"""The codec, for any object and any string."""
 
 from __future__ import annotations
 

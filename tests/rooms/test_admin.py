@@ -74,7 +74,7 @@ async def test_an_operator_sees_writes_to_disconnects_and_deletes_rooms(
     assert (await socket.hear())[1]["message"] == (await client.hear())[1]["message"] == "plain text"
 
     gone = await asyncio.to_thread(browser.post, here, action="disconnect_members", _selected_action=number)
-    assert "Members of 1 rooms told to go." in gone
+    assert "Members of 1 rooms are being disconnected." in gone
     assert await socket.closed() == 4003
     assert await client.hear_packet() == "41/layout,"
 

@@ -143,7 +143,7 @@ def test_bulk_actions_reach_all_pages(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("gate_open", [True, False])
-def test_decision_23_admin_revokes_while_the_gate_is_closed(
+def test_decision_23_admin_revokes_where_only_registered_tokens_may_connect(
     operator: Client, settings: Any, told_to_go: list[tuple[str, int]], gate_open: bool
 ) -> None:
     settings.TOKENS_ALLOW_UNREGISTERED = gate_open
@@ -165,7 +165,7 @@ def test_disconnect_tells_the_clients_of_the_selected_tokens_to_go(
     for token in ("a", "group/", "other"):
         service.add(token, Source.API)
 
-    assert "Clients of 2 tokens told to go" in select(operator, "disconnect", "a", "group/")
+    assert "Clients of 2 tokens are being disconnected" in select(operator, "disconnect", "a", "group/")
 
     assert told_to_go == [("token:a", 4003), ("token-itself:group/", 4003)]
     assert all(enabled for enabled, _ in states().values())

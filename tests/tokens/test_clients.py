@@ -50,7 +50,7 @@ def test_decision_21_clients_of_a_worker_whose_lease_has_ended_are_gone() -> Non
     assert service.clients(SecretAccess(everything=True)) == {"10.0.0.1:1": "abc1"}
 
 
-def test_clients_of_other_lines_are_not_listed() -> None:
+def test_clients_of_other_protocols_are_not_listed() -> None:
     connected(worker("one"), "c1", "10.0.0.1:1", protocol="rooms")
 
     assert service.clients(SecretAccess(everything=True)) == {}

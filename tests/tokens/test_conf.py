@@ -115,7 +115,7 @@ def test_file_is_read(tmp_path: Path, text: str, found: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("value", "setting"), [('"yes"', "yes"), ("yes", "yes"), ('"no"', "no"), ('""', "no"), ("", "no")]
 )
-def test_only_yes_opens_the_gate(tmp_path: Path, value: str, setting: str) -> None:
+def test_only_yes_lets_unregistered_tokens_in(tmp_path: Path, value: str, setting: str) -> None:
     found, warnings = read(tmp_path, f"{{AllowUnregisteredClients: {value}}}")
 
     assert (found, warnings) == ({"TOKENS_ALLOW_UNREGISTERED": setting}, [])

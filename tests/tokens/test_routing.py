@@ -43,7 +43,7 @@ def test_decision_3_prefix_ends_in_a_slash(broker: Server, connect: Connect, nam
     ]
 
 
-def test_decision_4_connection_hears_a_message_once(broker: Server, connect: Connect, name: str) -> None:
+def test_decision_4_connection_gets_a_message_once(broker: Server, connect: Connect, name: str) -> None:
     client, other = connect(broker, f"{name}/a/b"), connect(broker, f"{name}/a/b")
 
     client.send(f"{name}/,{name}/a/b,{name}/a/,{name}/a/b|once")
@@ -51,7 +51,7 @@ def test_decision_4_connection_hears_a_message_once(broker: Server, connect: Con
     assert received(client, other) == [["once"], ["once"]]
 
 
-def test_decision_27_sender_hears_itself_when_it_matches(broker: Server, connect: Connect, name: str) -> None:
+def test_decision_27_sender_gets_its_own_when_it_matches(broker: Server, connect: Connect, name: str) -> None:
     client, other = connect(broker, name), connect(broker, f"{name}2")
 
     client.send(f"{name},{name}2|both")

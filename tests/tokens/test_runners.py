@@ -13,7 +13,7 @@ pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize("runner", ["daphne", "uvicorn"])
-def test_plain_asgi_server_speaks_the_line(server: ServerFactory, connect: Connect, runner: str) -> None:
+def test_plain_asgi_server_speaks_the_protocol(server: ServerFactory, connect: Connect, runner: str) -> None:
     broker = server(runner, SWITCHBOARD_API_KEY="", TOKENS_ALLOW_UNREGISTERED="no", TOKENS_API_OPEN="yes")
     broker.api_key = ""
     for token in ("abc1", "group/item1"):

@@ -1,4 +1,4 @@
-// The Connection: `id`, `send`, `request`, `close`; it comes back by itself and hears what it heard.
+// The Connection: `id`, `send`, `request`, `close`; it comes back by itself, with its subscriptions.
 
 import { Context, RequestContext, settle } from "./context.js";
 import { open, staysAway, waits, webSocketClass } from "./dialing.js";
@@ -8,7 +8,7 @@ import { RECEIPTS, batches, checkClose, checkMessage, decode, encode, isKey, uui
 /** Codes of errors that may be gone at the next attempt. */
 const PASSING = new Set(["unavailable", "internal"]);
 
-/** What this end closes with when it cannot resume: to come back later, or not at all. */
+/** The close of this end when it cannot resume: to come back later, or not at all. */
 const LATER = 4100;
 const GIVEN_UP = 4000;
 
@@ -76,20 +76,20 @@ export class Connection {
     });
   }
 
-  // --- the other lines ---
+  // --- the other protocols ---
 
-  /** Publish to addresses of any line. */
+  /** Publish to addresses of any protocol. */
   publish(addresses, message) {
     return this.request({ type: "publish", addresses, message });
   }
 
-  /** Hear addresses from now on, also after a reconnect. */
+  /** Subscribe to addresses, also after a reconnect. */
   async subscribe(...addresses) {
     await this._askOf("subscribe", addresses);
     addresses.forEach((address) => this._addresses.add(address));
   }
 
-  /** Hear addresses no longer. */
+  /** Unsubscribe from addresses. */
   async unsubscribe(...addresses) {
     addresses.forEach((address) => this._addresses.delete(address));
     await this._askOf("unsubscribe", addresses);
@@ -239,7 +239,7 @@ export class Connection {
     this._call("reconnect", this);
   }
 
-  /** Take the rights and hear the addresses of before. */
+  /** Take the rights, and subscribe to the addresses of before. */
   async _resume() {
     if (this._apiKey) await this.request({ type: "authenticate", api_key: this._apiKey });
     await this._askOf("subscribe", [...this._addresses]);

@@ -1,4 +1,4 @@
-// What a handler gets, and what an answer is: the message, its type, and the connection it came by.
+// The argument of a handler, and an answer: the message, its type, and the connection it came by.
 
 import { answerTo, encode } from "./wire.js";
 

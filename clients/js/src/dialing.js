@@ -17,7 +17,7 @@ export function comesBackAtOnce(code) {
   return code === 1012 || (code >= 4200 && code < 4300);
 }
 
-/** Milliseconds to wait before each attempt, for ever: doubled each time, and jittered to spread crowds. */
+/** Milliseconds to wait before each attempt, without end: doubled each time, and jittered to spread crowds. */
 export function* waits(code) {
   let longest = comesBackAtOnce(code) ? 200 : 1000;
   for (;;) {

@@ -17,7 +17,7 @@ export interface ConnectOptions {
 }
 
 export interface SendOptions {
-  /** Milliseconds to wait for the answer or the receipt. Default: for ever. */
+  /** Milliseconds to wait for the answer or the receipt. Default: no limit. */
   timeout?: number;
   /** Send the JSON as a binary frame. */
   binary?: boolean;
@@ -30,7 +30,7 @@ export interface SendOptions {
 export interface Delivery {
   address: string;
   message: unknown;
-  /** "message", or what else has happened at the address. */
+  /** "message", or another event of the address. */
   event: string;
 }
 

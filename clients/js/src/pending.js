@@ -1,6 +1,6 @@
 // Requests that were sent, and their answers: awaited for the reply, iterated for the partials.
 
-/** Partials kept for whoever iterates, before a request fails that nobody reads. */
+/** Partials kept for a caller that iterates; one more fails a request that nobody reads. */
 export const MAX_PARTIALS = 1000;
 
 /** The other end answered with ERROR; `message` is the object it sent, as in the original. */
@@ -83,7 +83,7 @@ export class Request {
     await this._promise;
   }
 
-  /** Forget the request; whoever waits gets Unanswered. */
+  /** Forget the request; a caller that waits gets Unanswered. */
   cancel() {
     this.fail(new Unanswered("cancelled"));
   }

@@ -14,7 +14,7 @@ const BATCH_BYTES = 2 ** 15;
 const text = new TextDecoder("utf-8", { fatal: true });
 const bytes = new TextEncoder();
 
-/** Direction in upper case, and the whole object. Throws for what is no frame. */
+/** Direction in upper case, and the whole object. Throws for a string that is not a frame. */
 export function decode(data) {
   const message = JSON.parse(typeof data === "string" ? data : text.decode(data));
   if (message === null || typeof message !== "object" || Array.isArray(message)) {
@@ -27,7 +27,7 @@ export function decode(data) {
   return { direction: direction.toUpperCase(), message };
 }
 
-/** What goes to the socket: text, or with `binary` the same JSON as bytes. */
+/** The data of a frame: a string, or with `binary` the same JSON as bytes. */
 export function encode(message, control, options) {
   const json = JSON.stringify({ ...message, ...control });
   return options?.binary ? bytes.encode(json) : json;
@@ -75,7 +75,7 @@ export function isKey(key) {
   return (typeof key === "string" && key !== "") || Number.isFinite(key);
 }
 
-/** What an application may close with (RFC 6455, sections 5.5 and 7.4). Throws a RangeError. */
+/** Check a close of an application (RFC 6455, sections 5.5 and 7.4). Throws a RangeError. */
 export function checkClose(code, reason) {
   if (code !== 1000 && !(Number.isInteger(code) && code >= 3000 && code <= 4999)) {
     throw new RangeError("a close code is 1000 or from 3000 to 4999");

@@ -54,16 +54,16 @@ async function close(connection, { code, reason }) {
   return after instanceof ConnectionClosed ? "closed" : "still open";
 }
 
-async function hear(connection, { message }) {
+async function receive(connection, { message }) {
   const address = `channel:${randomBytes(4).toString("hex")}`;
-  const heard = new Promise((resolve) => connection.on("delivery", resolve));
+  const received = new Promise((resolve) => connection.on("delivery", resolve));
   await connection.subscribe(address);
   await connection.publish([address], message);
-  const delivery = await heard;
+  const delivery = await received;
   return delivery.address === address ? { message: delivery.message } : { wrong: delivery };
 }
 
-const operations = { request, send, close, hear };
+const operations = { request, send, close, receive };
 const { url, key, cases } = JSON.parse(await text(process.stdin));
 const outcomes = [];
 for (const { operation, given } of cases) {

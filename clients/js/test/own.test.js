@@ -1,4 +1,4 @@
-// What the shared table cannot say: callbacks, partials, order, reconnects. Run with URL, KEY and OTHER_URL.
+// Beyond the shared table: callbacks, partials, order, reconnects. Run with URL, KEY and OTHER_URL.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { connect, ConnectionClosed, RequestError, Unanswered } from "switchboard-client";
@@ -94,9 +94,9 @@ test("after a close that asks to come back, it is back with its rights and its a
   await assert.rejects(waiting, { code: 4200, reason: "come back" });
   await back;
   assert.deepEqual((await connection.request({ type: "whoami" })).message.addresses, ["channel:a"]);
-  const heard = new Promise((resolve) => connection.on("delivery", resolve));
+  const received = new Promise((resolve) => connection.on("delivery", resolve));
   await connection.publish(["channel:a"], "again");
-  assert.equal((await heard).message, "again");
+  assert.equal((await received).message, "again");
   await connection.close();
 });
 

@@ -1,4 +1,4 @@
-// What a user of the types may write; `npm run types` checks it, and that each expected error is one.
+// Code that a user of the types may write; `npm run types` checks it, and that each expected error is one.
 import { connect, Connection, RequestError, type Delivery } from "switchboard-client";
 
 const connection: Connection = await connect("ws://localhost:8000/connection", { key: "sb_..." });

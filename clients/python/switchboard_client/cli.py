@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    """The API key comes from $SWITCHBOARD_API_KEY: what is on a command line, others can read."""
+    """The API key comes from $SWITCHBOARD_API_KEY: others can read a command line."""
     key = os.environ.get("SWITCHBOARD_API_KEY")
     async with await connect(options.url, key=key, reconnect=options.command == "listen") as connection:
         await {"listen": _listen, "send": _send, "request": _request}[options.command](connection, options)
@@ -61,17 +61,17 @@ async def _listen(connection: Connection, options: argparse.Namespace) -> None:
     connection.on("close", deliveries.put_nowait)
     await _subscribe(connection, options.address)
     print("listening", file=sys.stderr, flush=True)  # noqa: T201
-    heard = 0
-    while not options.count or heard < options.count:
+    received = 0
+    while not options.count or received < options.count:
         delivery = await deliveries.get()
         if isinstance(delivery, ConnectionClosed):
             raise delivery
-        heard += 1
+        received += 1
         print(_json({"address": delivery.address, "message": delivery.message}), flush=True)  # noqa: T201
 
 
 async def _subscribe(connection: Connection, addresses: Sequence[str]) -> None:
-    """Subscribe, for as long as it takes: what is out for a moment, or restarts, is no answer."""
+    """Subscribe, for as long as it takes: an outage or a restart of the server is not an answer."""
     for pause in waits(LATER):
         try:
             await connection.subscribe(*addresses)

@@ -1,4 +1,4 @@
-"""The Connection: `id`, `send`, `request`, `close`; it comes back by itself and hears what it heard."""
+"""The Connection: `id`, `send`, `request`, `close`; it comes back by itself, with its subscriptions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Handler = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message that was published to an address which this connection hears."""
+    """A message that was published to an address which this connection subscribes to."""
 
     address: str
     message: Any
@@ -80,7 +80,7 @@ class Connection:
     def request(
         self, message: Mapping[str, Any], *, timeout: float | None = None, binary: bool = False
     ) -> Request:
-        """Send a request; await what is returned for the reply, or iterate it for the partials.
+        """Send a request; await the result for the reply, or iterate it for the partials.
 
         Raises TypeError or ValueError at once for what cannot be sent.
         """
@@ -99,19 +99,19 @@ class Connection:
             await asyncio.gather(self._reader, return_exceptions=True)
         self._end(ConnectionClosed(code, reason))
 
-    # --- the other lines ---------------------------------------------------------------------------------
+    # --- the other protocols -----------------------------------------------------------------------------
 
     async def publish(self, addresses: Iterable[str], message: Any) -> Answer:
-        """Publish to addresses of any line. Raises RequestError without the right to."""
+        """Publish to addresses of any protocol. Raises RequestError without the right to."""
         return await self.request({"type": "publish", "addresses": list(addresses), "message": message})
 
     async def subscribe(self, *addresses: str) -> None:
-        """Hear addresses from now on, also after a reconnect. Raises RequestError without the right to."""
+        """Subscribe to addresses, also after a reconnect. Raises RequestError without the right to."""
         await self._ask_of("subscribe", addresses)
         self._addresses.update(dict.fromkeys(addresses))
 
     async def unsubscribe(self, *addresses: str) -> None:
-        """Hear addresses no longer."""
+        """Unsubscribe from addresses."""
         for address in addresses:
             self._addresses.pop(address, None)
         await self._ask_of("unsubscribe", addresses)
@@ -172,7 +172,7 @@ class Connection:
         return await asyncio.shield(self._ended)
 
     async def write(self, text: str, binary: bool = False) -> None:
-        """Send the text of a frame. Raises ConnectionClosed."""
+        """Send a frame. Raises ConnectionClosed."""
         if self._socket is None:
             raise ConnectionClosed(1006, "not connected")
         try:
@@ -265,7 +265,7 @@ class Connection:
             self._call("close", "", closed)
 
     async def _resume(self, socket: ClientConnection, rights: Request | None) -> None:
-        """After a reconnect: take the rights and hear the addresses of before, then say so."""
+        """After a reconnect: take the rights, subscribe to the addresses of before, then say so."""
         try:
             if rights is not None:
                 await rights

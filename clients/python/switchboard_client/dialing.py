@@ -32,7 +32,7 @@ class Refused(ConnectionError):
 
 
 class ComeBackLater(ConnectionError):
-    """The server cannot take this connection now: it is full, it stops, or what it stands on is out.
+    """The server cannot take this connection now: it is full, it stops, or a backing service is out.
 
     `after` is what it asks to wait, in seconds; 0.0 when it does not say.
     """
@@ -43,7 +43,7 @@ class ComeBackLater(ConnectionError):
 
 
 class Dialer:
-    """Knows where the server is, and how to wait between attempts.
+    """Knows the address of the server, and how to wait between attempts.
 
     The first handshake carries the API key, so that a wrong one is refused at once. Later ones do not: there
     are servers that refuse with the same 403 what is wrong and what is out for a moment; the answer to
@@ -76,7 +76,7 @@ class Dialer:
                 await asyncio.sleep(pause)
 
     async def dial_again(self, code: int) -> ClientConnection | None:
-        """Open a socket anew after a close with `code`; None when the server has said to stay away."""
+        """Open a socket again after a close with `code`; None when the server has said to stay away."""
         if code in STAY_AWAY:
             return None
         self._waits = self._waits or waits(code)
@@ -92,7 +92,7 @@ class Dialer:
         return None
 
     def settled(self) -> None:
-        """All is as before the loss: the next one is waited for anew."""
+        """All is as before the loss: waiting for the next one begins with the shortest pause."""
         self._waits = None
 
     async def _dial(self, **options: Any) -> ClientConnection:
@@ -117,7 +117,7 @@ def seconds(retry_after: str) -> float:
 
 
 def waits(code: int) -> Iterator[float]:
-    """Seconds to wait before each attempt, for ever: doubled each time, and jittered to spread crowds."""
+    """Seconds to wait before each attempt, without end: doubled each time, and jittered to spread crowds."""
     longest = 0.2 if code in AT_ONCE else 1.0
     while True:
         yield random.uniform(0, longest)  # noqa: S311 - no secret

@@ -48,7 +48,7 @@ _DECODER: Final = json.JSONDecoder(parse_float=_number, parse_int=_integer, pars
 
 
 def decode(data: str | bytes) -> tuple[str, dict[str, Any]]:
-    """Direction in upper case, and the whole object. Raises ValueError for what is no frame."""
+    """Direction in upper case, and the whole object. Raises ValueError for a string that is not a frame."""
     try:
         message = _DECODER.decode(data if isinstance(data, str) else data.decode())
     except RecursionError:
@@ -64,7 +64,7 @@ def decode(data: str | bytes) -> tuple[str, dict[str, Any]]:
 
 
 def encode(message: Mapping[str, Any], **control: Any) -> str:
-    """The text of a frame with these control fields. Raises TypeError or ValueError."""
+    """A frame with these control fields. Raises TypeError or ValueError."""
     frame = {**message, **control}
     text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
@@ -75,14 +75,14 @@ def encode(message: Mapping[str, Any], **control: Any) -> str:
 
 
 def encode_message(message: Mapping[str, Any], **control: Any) -> str:
-    """The text of a plain message. Raises TypeError or ValueError."""
+    """The frame of a plain message. Raises TypeError or ValueError."""
     if message.get("direction"):
         raise ValueError("`direction` is the protocol's own field")
     return encode(message, **control)
 
 
 def encode_answer(message: Mapping[str, Any], direction: str, request: Mapping[str, Any]) -> str:
-    """The text of an answer to a request: its key if it has one. Raises TypeError or ValueError."""
+    """The frame of an answer to a request: its key if it has one. Raises TypeError or ValueError."""
     own = {name: value for name, value in message.items() if name != "key"}
     if "key" in request:
         return encode(own, key=request["key"], direction=direction)
@@ -110,7 +110,7 @@ def new_key() -> str:
 
 
 def name(key: object) -> str:
-    """A key as the name by which an answer is found; "" for what can be none."""
+    """A key as the name by which an answer is found; "" for a value that cannot be one."""
     if isinstance(key, str):
         return key
     if isinstance(key, bool) or not isinstance(key, int | float):

@@ -20,7 +20,7 @@ from routing_app.requests.handlers import (
 from routing_app.requests.remote import connection
 
 log: list[object] = []
-"""What has happened, for a test that asks with `log`."""
+"""Events of this app, for a test that asks with `log`."""
 
 
 @on_request("echo")
@@ -30,7 +30,7 @@ async def echo(context: Context) -> None:
 
 @on_request("count")
 async def count(context: Context) -> None:
-    """As in README.md of the line, and asked by the examples of both clients."""
+    """As in README.md of the protocol, and asked by the examples of both clients."""
     for n in range(context.message["to"]):
         await context.partial({"n": n})
     await context.reply({"done": True})
@@ -51,7 +51,7 @@ async def fail(context: Context) -> None:
 
 @on_request()
 async def untyped(context: Context) -> None:
-    """What has no handler of its own type; the transcript's first request has no type."""
+    """Requests without a handler of their type; the transcript's first one has no type."""
     if context.message.get("question"):
         await question(context)
         return
@@ -65,7 +65,7 @@ async def boom(context: Context) -> None:
 
 @on_request("outage")
 async def outage(context: Context) -> None:
-    """What the ORM raises while the database is out."""
+    """The error of the ORM while the database is out."""
     raise OperationalError("a secret address of the database")
 
 
