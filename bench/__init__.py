@@ -1,1 +1,1 @@
-"""The benchmark: `make bench`. What is measured, and how, stands in docs/performance.md."""
+"""The benchmark: `make bench`. Measures and method: docs/performance.md."""

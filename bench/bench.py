@@ -1,4 +1,4 @@
-"""What a row is measured with: throwaway folders, databases and Redis, and the meter."""
+"""Equipment of a row: throwaway folders, databases and Redis, and the meter."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Usage:
 
 @dataclass
 class Meter:
-    """What a server has used while something was measured; complete when the context has ended."""
+    """Use of a server while something was measured; complete when the context has ended."""
 
     seconds: float = 0.0
     server_seconds: float = 0.0

@@ -31,13 +31,13 @@ class Running:
     port: int
     roots: Sequence[int]
     broadcast: Dialect
-    """What one sends, all receive."""
+    """One sends, all receive."""
     echo: Dialect
-    """What one sends, it receives."""
+    """One sends, and receives it itself."""
     server: Server | None = None
     """Of Switchboard: its settings and its API key."""
     publishing_port: int | None = None
-    """Where publishers connect, if not to `port`."""
+    """The port of publishers, if it is not `port`."""
 
     def pids(self) -> list[int]:
         """All processes of the contestant, Redis included where it was started for it."""

@@ -1,4 +1,4 @@
-"""What the hub costs by itself, without sockets: run as a process, it prints one JSON object."""
+"""The price of the hub by itself, without sockets: run as a process, it prints one JSON object."""
 
 from __future__ import annotations
 

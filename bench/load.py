@@ -18,7 +18,7 @@ BUILD: Final = Path(__file__).parent / ".build"
 
 
 def compiled(name: str, *sources: str) -> Path:
-    """The program made of C sources, compiled anew when one of the sources is younger. Raises Unavailable."""
+    """The program made of C sources, compiled when one of the sources is younger. Raises Unavailable."""
     binary = BUILD / name
     newest = max(path.stat().st_mtime for path in SOURCES.iterdir())
     if binary.exists() and binary.stat().st_mtime > newest:
@@ -67,7 +67,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Phase:
-    """What one phase of load has counted. `least` and `most` are messages per receiving connection."""
+    """Counts of one phase of load. `least` and `most` are messages per receiving connection."""
 
     seconds: float
     sent: int

@@ -1,4 +1,4 @@
-"""What is measured of a contestant, where more than one section asks for it."""
+"""Measures of a contestant that more than one section asks for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAN_OUT_COLUMNS: Final = (
 
 
 def fan_out(contestant: Contestant, bench: Bench) -> Reading:
-    """What one client sends to an address reaches RECEIVERS connections."""
+    """Messages of one client to an address of RECEIVERS connections."""
     reading: dict[str, Figure] = {}
     with contestant.start(bench) as running, Load(running.port, running.broadcast) as load:
         load.open(RECEIVERS, at_once=32)

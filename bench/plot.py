@@ -17,7 +17,7 @@ TOP: Final = 64
 
 
 def bars(title: str, series: Mapping[str, str], rows: Mapping[str, Mapping[str, float | str]]) -> str:
-    """The chart. `series` maps a column key to its name; figures that are texts are drawn as such."""
+    """The chart. `series` maps a column key to its name; figures that are strings are written out."""
     numbers = [figure for row in rows.values() for figure in _numbers(row, series)]
     low, high = floor(log10(min(numbers))), ceil(log10(max(numbers)))
     height = TOP + len(rows) * (len(series) * BAR + GAP) + 30

@@ -1,4 +1,4 @@
-"""What Switchboard's database says of who is connected, read past the server."""
+"""Connected clients by Switchboard's database, read past the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNT: Final = "SELECT (SELECT count(*) FROM core_connectionrecord), (SELECT cou
 
 
 def recorded(database_url: str) -> int:
-    """Connections that are recorded together with the address they hear, if there is one each; else -1."""
+    """Connections that are recorded, if each has one recorded address; else -1."""
     if database_url.startswith("sqlite"):
         path = database_url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)) as database:

@@ -1,7 +1,7 @@
-"""What a file in `bench/rows/` offers: one `SECTION`, a table whose rows can be measured one by one.
+"""A file in `bench/rows/` offers one `SECTION`, a table whose rows can be measured one by one.
 
 A row is measured by a function that gets the `Bench` and returns its figures by column. Rows of a section are
-measured in turn, several rounds of them, and the table shows medians. A figure may be a text instead of a
+measured in turn, several rounds of them, and the table shows medians. A figure may be a string instead of a
 number, where a run was not whole; a row that cannot be measured here raises `Unavailable`.
 """
 
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Mark:
-    """What the project has promised of a section's figures, and what was measured."""
+    """A promise about a section's figures, and the measured value."""
 
     text: str
     measured: str

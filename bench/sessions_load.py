@@ -152,7 +152,7 @@ def _frame(payload: bytes, opcode: int = 0x81) -> bytes:
 
 
 async def hold(endpoints: list[str]) -> list[Holder]:
-    """Bind a session to each endpoint; done when every player has heard OK."""
+    """Bind a session to each endpoint; done when every player has received OK."""
     loop = asyncio.get_running_loop()
     holders = []
     for start in range(0, len(endpoints), 50):

@@ -80,7 +80,7 @@ SECTION = Section(
         Row(contestant.label, partial(_read, contestant), quick=contestant is SERVE)
         for contestant in (SERVE, POSTGRES, DAPHNE)
     ),
-    note="The handler fetches one row by its key with the ORM. What PostgreSQL itself uses is not counted.",
+    note="The handler fetches one row by its key with the ORM. PostgreSQL's own use is not counted.",
     marks=_marks,
     order=66,
 )

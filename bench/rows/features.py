@@ -1,4 +1,4 @@
-"""What a feature costs: the fan-out of `serve` at 16 in flight, with one thing changed in each row."""
+"""The price of a feature: the fan-out of `serve` at 16 in flight, with one thing changed in each row."""
 
 from __future__ import annotations
 

@@ -141,14 +141,14 @@ async def _hold(bench: Bench, house: House, players: int, seconds: float) -> Rea
         holders += await hold([reply.json["endpoint"] for reply in replies])
     await asyncio.sleep(5)
     with _undisturbed(bench, house):
-        before, heard = house.used()[0], -sum(holder.pongs for holder in holders)
+        before, pongs = house.used()[0], -sum(holder.pongs for holder in holders)
         await asyncio.sleep(seconds)
         used = house.used()[0] - before
-    heard += sum(holder.pongs for holder in holders)
+    pongs += sum(holder.pongs for holder in holders)
     for holder in holders:
         holder.close()
     await http.close()
-    fault = f"only {heard} PONGs" if heard < players * seconds / 30 * 0.8 else ""
+    fault = f"only {pongs} PONGs" if pongs < players * seconds / 30 * 0.8 else ""
     return {"percent": fault or 100 * used / seconds}
 
 

@@ -1,4 +1,4 @@
-"""A reader that stops reading: what it costs the server, and those who hear the same address."""
+"""A reader that stops reading: its price for the server, and for others on the same address."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SERVE: Final = Contestant("Switchboard, `manage.py serve`", switchboard("serve",
 
 @contextmanager
 def _stalled(port: int) -> Iterator[None]:
-    """A client that hears what the others hear, and reads nothing."""
+    """A client that subscribes as the others do, and reads nothing."""
     with socket.socket() as stalled:
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         stalled.connect((LOOPBACK, port))

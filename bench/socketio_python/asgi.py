@@ -1,4 +1,4 @@
-"""What a handler returns, the client's `call` gets."""
+"""The client's `call` gets the return value of a handler."""
 
 from __future__ import annotations
 

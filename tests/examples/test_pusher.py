@@ -1,4 +1,4 @@
-"""The example protocol: pusher-js, unmodified, hears what is published to its channels."""
+"""The example protocol: pusher-js, unmodified, receives messages of its channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was reported of who gets in: each input, with its right answer, on a real server."""
+"""Admission: each input that was reported, with its right answer, on a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was reported of customer tokens and of publishers' keys: each input, with its right answer."""
+"""Customer tokens and publishers' keys: each input that was reported, with its right answer."""
 
 from __future__ import annotations
 

@@ -418,11 +418,11 @@ def test_frames_in_the_segment_of_the_handshake_are_read(ours: int) -> None:
         connection.sendall(handshake("/bus", host="h") + frames)
         while stream.readline() != b"\r\n":
             pass
-        heard = b""
-        while b"second" not in heard:
-            heard += stream.read(1)
+        received = b""
+        while b"second" not in received:
+            received += stream.read(1)
 
-    assert heard.index(b"\x8a\x05first") < heard.index(b"\x8a\x06second")
+    assert received.index(b"\x8a\x05first") < received.index(b"\x8a\x06second")
 
 
 def test_a_large_frame_behind_the_handshake_is_read(ours: int) -> None:
@@ -432,11 +432,11 @@ def test_a_large_frame_behind_the_handshake_is_read(ours: int) -> None:
         connection.sendall(handshake("/bus", host="h") + client_frame(9, b"first") + long)
         while stream.readline() != b"\r\n":
             pass
-        heard = b""
-        while b"\x88" not in heard:
-            heard += stream.read(1)
+        received = b""
+        while b"\x88" not in received:
+            received += stream.read(1)
 
-    assert b"\x8a\x05first" in heard
+    assert b"\x8a\x05first" in received
 
 
 @pytest.mark.parametrize("version", [3, 4])

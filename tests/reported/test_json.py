@@ -49,7 +49,7 @@ def form_value(text: str) -> Any:
 
 
 def typed_value(text: str) -> Any:
-    """What an operator types for a room; what is no JSON is sent as the text it is."""
+    """Input of an operator for a room; a string that is not JSON is sent as it is."""
     form = MessageForm({"message": text})
     assert form.is_valid()
     if isinstance(form.value(), str):

@@ -1,4 +1,4 @@
-"""What was reported of handshakes at the requests protocol: each input, with its right answer."""
+"""Handshakes of the requests protocol: each input that was reported, with its right answer."""
 
 from __future__ import annotations
 

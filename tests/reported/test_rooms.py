@@ -55,7 +55,7 @@ TAKEN: Final = [
     pytest.param({"room": 1.5, "name": "n"}, "1.5", "n", id="room 1.5"),
     pytest.param({"room": 2.0, "name": "n"}, "2", "n", id="room 2.0"),
 ]
-"""What is joined: payload, the room and the name that others see. `{}` is a room of the test's own."""
+"""JOINs: payload, the room and the name that others see. `{}` is a room of the test's own."""
 
 
 @pytest.mark.parametrize("as_text", [False, True], ids=["object", "string"])

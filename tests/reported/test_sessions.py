@@ -1,4 +1,4 @@
-"""What was reported of sessions: each input, with its right answer."""
+"""Sessions: each input that was reported, with its right answer."""
 
 from __future__ import annotations
 
