@@ -1,4 +1,4 @@
-"""Rows of the core: worker leases, connections, what they hear, and API keys."""
+"""Rows of the core: worker leases, connections, their subscriptions, and API keys."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class ConnectionQuerySet(models.QuerySet["ConnectionRecord"]):
         """Connections of workers whose lease holds: the only ones that count as connected."""
         return self.filter(worker__renewed_at__gte=lease_start())
 
-    def hearing(self, address: str) -> ConnectionQuerySet:
-        """Connections that hear an address."""
+    def subscribed(self, address: str) -> ConnectionQuerySet:
+        """Connections that are subscribed to an address."""
         return self.filter(subscriptions__address=address)
 
 
@@ -95,7 +95,7 @@ class ConnectionRecord(models.Model):
 
 
 class Subscription(models.Model):
-    """One address that a connection hears."""
+    """One address that a connection is subscribed to."""
 
     connection = models.ForeignKey(ConnectionRecord, models.CASCADE, related_name="subscriptions")
     address = models.CharField(max_length=512, db_index=True)

@@ -110,7 +110,7 @@ class EngineSession:
         self._held = 0
         self._poll: asyncio.Future[None] | None = None
         self._posting = False
-        self._heard = self._loop.time()
+        self._received_at = self._loop.time()
         self._pinged = False
         self._text_only = "b64" in query
         """Binary data goes as base64."""
@@ -254,7 +254,7 @@ class EngineSession:
         self.close(close)
 
     def _serve_polling(self) -> None:
-        if self.open and self._loop.time() >= self._heard + self._lifetime:
+        if self.open and self._loop.time() >= self._received_at + self._lifetime:
             self.close(SILENT)
         if not self.open:
             raise RequestRefused(Fault.UNKNOWN_SID)
@@ -328,7 +328,7 @@ class EngineSession:
     async def receive(self, packet: Packet) -> None:
         """Take one packet of the client. What is wrong closes the session."""
         if self.version == 3:
-            self._heard = self._loop.time()
+            self._received_at = self._loop.time()
         if isinstance(packet, bytes):
             await self._deliver(packet)
             return
@@ -358,12 +358,12 @@ class EngineSession:
     def _due(self) -> float:
         """When the next ping goes out (version 4), or the client counts as gone."""
         if self.version == 4 and not self._pinged:
-            return self._heard + self.options.ping_interval
-        return self._heard + self._lifetime
+            return self._received_at + self.options.ping_interval
+        return self._received_at + self._lifetime
 
     def _tick(self) -> None:
         now = self._loop.time()
-        if now >= self._heard + self._lifetime:
+        if now >= self._received_at + self._lifetime:
             self.close(SILENT)
             return
         if self.version == 4 and not self._pinged and now >= self._due():
@@ -372,7 +372,7 @@ class EngineSession:
         self._timer = self._loop.call_at(self._due(), self._tick)
 
     def _answered(self) -> None:
-        self._heard = self._loop.time()
+        self._received_at = self._loop.time()
         self._pinged = False
         self._timer.cancel()
         self._timer = self._loop.call_at(self._due(), self._tick)

@@ -123,7 +123,7 @@ def _addresses(message: Message) -> tuple[str, ...]:
 def _presence(address: str, secrets: SecretAccess) -> Message:
     kind, _, name = address.partition(":")
     present = ConnectionRecord.objects.present()
-    rows = present.filter(pk=name) if kind == "connection" else present.hearing(address)
+    rows = present.filter(pk=name) if kind == "connection" else present.subscribed(address)
     listed = rows.order_by("connected_at", "id").values("id", "protocol", "identity", "connected_at")[
         :MAX_LISTED
     ]

@@ -133,7 +133,7 @@ class RoomViewSet(ModelViewSet[Room]):
     @extend_schema(summary="Publish to a room", request=MessageSerializer, responses=OutcomeSerializer)
     @action(detail=True, methods=["post"], scopes={"POST": Scope.PUBLISH})
     def publish(self, request: Request, pk: str | None = None) -> Response:
-        """Every member hears an EVENT."""
+        """Every member receives an EVENT."""
         serializer = MessageSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         data = serializer.validated_data

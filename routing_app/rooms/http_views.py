@@ -37,7 +37,7 @@ def healthcheck(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_POST
 def bus_message(request: HttpRequest, room: str) -> HttpResponse:
-    """Every socket in a room of `/bus` hears EVENT with sender `POST`: 200 `OK`, also if there is none."""
+    """Every socket in a room of `/bus` receives EVENT with sender `POST`: 200 `OK`, also if there is none."""
     if not _may_send(request):
         return HttpResponse("Unauthorized", status=401, headers={"WWW-Authenticate": "Bearer"})
     if int(request.headers.get("Content-Length") or 0) > MAX_BODY:

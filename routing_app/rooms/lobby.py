@@ -73,7 +73,7 @@ def forget(member: Member, lobby: str) -> None:
 
 
 async def _join(member: Member, lobby: str, peers: bool = False) -> bool:
-    """Everybody in the lobby hears JOINED, the one who joins as well; PEERS follows where it is wanted."""
+    """All members of the lobby receive JOINED, the new one as well; PEERS follows where it is wanted."""
     lobbies = board(member.worker)
     seat = Seat(member.id, member.emit, peers, lambda: _return(member, lobby))
     lobbies.expect(lobby, seat)

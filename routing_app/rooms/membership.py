@@ -47,8 +47,8 @@ def refuse(member: Member, name: Any, reason: str, refusal: Refusal = Refusal.MA
 async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -> bool:
     """Let a client into a room, once its row is committed; False when it is not in the room after this.
 
-    It hears the room before its row can be seen: whoever finds it in CLIENTS can reach it. So a room that may
-    refuse it is asked before. A second JOIN only changes the nickname.
+    It is subscribed before its row can be seen: a client that finds it in CLIENTS can reach it. So a room
+    that may refuse it is asked before. A second JOIN only changes the nickname.
     """
     entry = _entry(member, room, nickname, *more_addresses)
     before = member.rooms.get(entry.room)
@@ -58,7 +58,7 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
     known_to_be_open = entry.room in roll(member.worker).open
     if not known_to_be_open and not await _granted(member, Verb.ASK, entry):
         return False
-    if not await _hear(member, *entry.addresses):
+    if not await _subscribe(member, *entry.addresses):
         return False
     member.rooms[entry.room] = entry
     if not await _granted(member, Verb.JOIN, entry):
@@ -131,7 +131,7 @@ def _submit(
     return board(member.worker).submit(ChangeKind.JOIN if verb is Verb.JOIN else ChangeKind.LEAVE, entry)
 
 
-async def _hear(member: Member, *addresses: str) -> bool:
+async def _subscribe(member: Member, *addresses: str) -> bool:
     """Subscribe; False when the client went away meanwhile, or the channel layer is out."""
     worker, connection = member.worker, member.connection
     try:

@@ -112,16 +112,16 @@ def _apply(requests: list[Request]) -> Verdict:
 
 
 def remove(entries: Sequence[MembershipEntry]) -> None:
-    """Delete memberships, and what the connections heard by them."""
+    """Delete memberships, and the subscriptions that they gave."""
     if not entries:
         return
     members = Membership.objects.filter(connection_id__in={entry.connection for entry in entries})
     pairs = {(*entry.room, entry.connection) for entry in entries}
     found = members.values_list("pk", "room__namespace", "room__name", "connection_id")
     Membership.objects.filter(pk__in=[pk for pk, *pair in found if tuple(pair) in pairs]).delete()
-    heard = {(entry.connection, address) for entry in entries for address in entry.addresses}
+    given = {(entry.connection, address) for entry in entries for address in entry.addresses}
     rows = Subscription.objects.filter(connection_id__in={entry.connection for entry in entries})
-    stale = [row.pk for row in rows if (row.connection_id, row.address) in heard]
+    stale = [row.pk for row in rows if (row.connection_id, row.address) in given]
     Subscription.objects.filter(pk__in=stale).delete()
 
 
@@ -207,8 +207,8 @@ def write(entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]) -> fro
     Membership.objects.bulk_create(
         rows, CHUNK, update_conflicts=True, unique_fields=["room", "connection"], update_fields=["nickname"]
     )
-    heard = [Subscription(connection_id=e.connection, address=a) for e in present for a in e.addresses]
-    Subscription.objects.bulk_create(heard, CHUNK, ignore_conflicts=True)
+    given = [Subscription(connection_id=e.connection, address=a) for e in present for a in e.addresses]
+    Subscription.objects.bulk_create(given, CHUNK, ignore_conflicts=True)
     _rename({entry.connection: entry.nickname for entry in present}, recorded)
     return frozenset(entries) - frozenset(present)
 

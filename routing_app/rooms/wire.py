@@ -1,4 +1,4 @@
-"""Events of the four namespaces, from the arguments that clients send, and back to what they hear.
+"""Events of the four namespaces, from the arguments that clients send, and back to what they receive.
 
 The same events travel in Socket.IO packets and, on plain sockets, as JSON arrays `[name, argument, ...]`.
 Facts: 2-IMMERSE/websocket-service `README.md` and `src/{server,lobby,trigger}.js`.

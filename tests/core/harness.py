@@ -108,8 +108,8 @@ class Node:
         self.hub.add(connection)
         return connection
 
-    async def hearing(self, *addresses: str, encoder: Encoder = PLAIN) -> Connection:
-        """A new connection that hears addresses."""
+    async def subscriber(self, *addresses: str, encoder: Encoder = PLAIN) -> Connection:
+        """A new connection that is subscribed to addresses."""
         connection = self.connect(encoder)
         await self.hub.subscribe(connection, *addresses)
         return connection
@@ -125,7 +125,7 @@ def received(connection: Connection) -> list[Any]:
     return writer.messages
 
 
-async def heard(connection: Connection, count: int = 1) -> list[Any]:
+async def until_received(connection: Connection, count: int = 1) -> list[Any]:
     """Wait until `count` messages have reached a connection, and return all that have."""
     await until(lambda: len(received(connection)) >= count)
     return received(connection)

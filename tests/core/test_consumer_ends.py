@@ -198,7 +198,7 @@ async def test_the_servers_own_writer_is_used_where_it_is_offered(probe: type[Pr
 
 
 async def test_no_subscription_is_left_in_the_layer(probe: type[Probe], worker: Worker):
-    """Only what the process itself hears stays: the worker's own address, and those of lines' start hooks."""
+    """Only the process's own subscriptions stay: the worker's address, and those of start hooks."""
     await worker.start()
     subscriptions = worker.relay._subscriptions
     own = set(subscriptions._held)

@@ -11,7 +11,7 @@ from routing_app.core.address import AddressError, group_name
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import KICKED, NORMAL, RESTART
 from routing_app.core.delivery.connection import Connection, ConnectionState
-from tests.core.harness import Encoder, Node, Recorder, heard, received
+from tests.core.harness import Encoder, Node, Recorder, received, until_received
 from tests.core.layers import Cluster, LaggingLayer
 from tests.services.waiting import until
 
@@ -21,21 +21,21 @@ pytestmark = pytest.mark.once
 async def quiet(*nodes: Node) -> None:
     """Wait until all that was published before has arrived: a last message each, from each to each."""
     for sender in nodes:
-        ears = [await node.hearing(f"token:quiet-{sender.id}") for node in nodes]
+        subscribers = [await node.subscriber(f"token:quiet-{sender.id}") for node in nodes]
         await sender.publish("quiet", f"token:quiet-{sender.id}")
-        for ear in ears:
-            await heard(ear)
-        for node, ear in zip(nodes, ears, strict=True):
-            node.hub.drop(ear)
+        for subscriber in subscribers:
+            await until_received(subscriber)
+        for node, subscriber in zip(nodes, subscribers, strict=True):
+            node.hub.drop(subscriber)
 
 
 # --- who gets it, and how often ---------------------------------------------------------------------------
 
 
-async def test_a_message_reaches_whoever_hears_the_address_in_every_process(processes: Cluster):
+async def test_a_message_reaches_every_subscriber_of_the_address_in_every_process(processes: Cluster):
     here, there = processes.node(), processes.node()
-    near, far = await here.hearing("token:a"), await there.hearing("token:a")
-    deaf = await there.hearing("token:b")
+    near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
+    deaf = await there.subscriber("token:b")
 
     assert await here.publish("hello", "token:a") == 1
     await until(lambda: received(near) and received(far))
@@ -46,9 +46,9 @@ async def test_a_message_reaches_whoever_hears_the_address_in_every_process(proc
 
 async def test_once_however_many_addresses_match(processes: Cluster):
     here, there = processes.node(), processes.node()
-    near = await here.hearing("token:a", "token:b", "user:1")
-    far = await there.hearing("token:a", "token:b", "user:1")
-    half = await there.hearing("token:b")
+    near = await here.subscriber("token:a", "token:b", "user:1")
+    far = await there.subscriber("token:a", "token:b", "user:1")
+    half = await there.subscriber("token:b")
 
     assert await here.publish("x", "token:a", "token:b", "user:1", "token:nobody") == 1
     assert await there.publish("y", "user:1", "token:b") == 2
@@ -59,16 +59,16 @@ async def test_once_however_many_addresses_match(processes: Cluster):
 
 async def test_once_also_where_an_address_is_named_twice(processes: Cluster):
     here, there = processes.node(), processes.node()
-    near, far = await here.hearing("token:a"), await there.hearing("token:a")
+    near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     await here.publish("x", "token:a", "token:a")
     await quiet(here, there)
 
     assert (received(near), received(far)) == (["x"], ["x"])
 
 
-async def test_the_excluded_connection_hears_nothing_wherever_it_is(processes: Cluster):
+async def test_the_excluded_connection_receives_nothing_wherever_it_is(processes: Cluster):
     here, there = processes.node(), processes.node()
-    near, far = await here.hearing("token:a"), await there.hearing("token:a")
+    near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     for left_out in (near, far):
         await here.publish(left_out.id, "token:a", exclude=left_out.id)
         await there.publish(left_out.id, "token:a", "token:b", exclude=left_out.id)
@@ -83,7 +83,7 @@ async def test_each_line_encodes_once_per_process_not_per_receiver(processes: Cl
     for node in (here, there):
         for encoder in encoders:
             for _ in range(10):
-                await node.hearing("token:a", "token:b", encoder=encoder)
+                await node.subscriber("token:a", "token:b", encoder=encoder)
     before = [encoder.calls for encoder in encoders]
     await here.publish("x", "token:a")
     await here.publish("y", "token:a", "token:b")
@@ -96,14 +96,16 @@ async def test_each_line_encodes_once_per_process_not_per_receiver(processes: Cl
 
 async def test_an_encoder_that_needs_the_address_gets_the_first_that_matches(processes: Cluster):
     here, there = processes.node(), processes.node()
-    ears = [await node.hearing("token:b", "token:c", encoder=Encoder(True)) for node in (here, there)]
+    subscribers = [
+        await node.subscriber("token:b", "token:c", encoder=Encoder(True)) for node in (here, there)
+    ]
     await here.publish("x", "token:a", "token:b", "token:c")
     await quiet(here, there)
 
-    assert [received(ear) for ear in ears] == [[["token:b", "x"]]] * 2
+    assert [received(subscriber) for subscriber in subscribers] == [[["token:b", "x"]]] * 2
 
 
-async def test_a_connection_hears_its_own_address_without_subscribing(processes: Cluster):
+async def test_a_connection_receives_its_own_address_without_subscribing(processes: Cluster):
     here, there = processes.node(), processes.node()
     await there.relay.want([f"worker:{there.id}"])
     one, other = there.connect(), there.connect()
@@ -136,8 +138,8 @@ async def test_close_ends_the_connections_of_an_address_in_every_process_behind_
     processes: Cluster,
 ):
     here, there = processes.node(), processes.node()
-    near, far = await here.hearing("token:a"), await there.hearing("token:a")
-    spared = await there.hearing("token:b")
+    near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
+    spared = await there.subscriber("token:b")
     await here.publish("last words", "token:a")
     assert await here.hub.close("token:a", RESTART) == 1
     await until(lambda: far.state is not ConnectionState.OPEN)
@@ -155,19 +157,26 @@ async def test_a_listener_that_leaves_while_a_message_is_handed_out_disturbs_nob
     doomed = []
     for node in (here, there):
         for number in range(6):
-            ear = await node.hearing("token:a", "token:b", encoder=Encoder())
+            subscriber = await node.subscriber("token:a", "token:b", encoder=Encoder())
             if number % 2:
-                ear.on_close = lambda close, node=node, ear=ear: node.hub.drop(ear)
-                ear.writer.stuck = True  # type: ignore[attr-defined]
-                ear.outbox._max_frames = 0
-                doomed.append(ear)
-    healthy = [ear for node in (here, there) for ear in node.hub.connections() if ear not in doomed]
+                subscriber.on_close = lambda close, node=node, subscriber=subscriber: node.hub.drop(
+                    subscriber
+                )
+                subscriber.writer.stuck = True  # type: ignore[attr-defined]
+                subscriber.outbox._max_frames = 0
+                doomed.append(subscriber)
+    healthy = [
+        subscriber
+        for node in (here, there)
+        for subscriber in node.hub.connections()
+        if subscriber not in doomed
+    ]
     await here.publish("one", "token:a")
     await here.publish("two", "token:a", "token:b")
     await quiet(here, there)
 
-    assert [received(ear) for ear in healthy] == [["one", "two"]] * 6
-    assert all(ear.state is not ConnectionState.OPEN for ear in doomed)
+    assert [received(one) for one in healthy] == [["one", "two"]] * 6
+    assert all(subscriber.state is not ConnectionState.OPEN for subscriber in doomed)
 
 
 # --- order ------------------------------------------------------------------------------------------------
@@ -175,7 +184,7 @@ async def test_a_listener_that_leaves_while_a_message_is_handed_out_disturbs_nob
 
 async def test_messages_to_one_address_keep_their_order(processes: Cluster):
     here, there = processes.node(), processes.node()
-    near, far = await here.hearing("token:a"), await there.hearing("token:a")
+    near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     for number in range(500):
         await here.publish(number, "token:a")
         if number % 50 == 0:
@@ -187,7 +196,7 @@ async def test_messages_to_one_address_keep_their_order(processes: Cluster):
 
 async def test_senders_side_by_side_keep_their_own_order(processes: Cluster):
     nodes = [processes.node() for _ in range(3)]
-    ears = [await node.hearing("token:a", "token:b") for node in nodes]
+    subscribers = [await node.subscriber("token:a", "token:b") for node in nodes]
 
     async def send(node: Node, name: int) -> None:
         rng = random.Random(name)
@@ -200,8 +209,8 @@ async def test_senders_side_by_side_keep_their_own_order(processes: Cluster):
     await asyncio.gather(*[send(node, name) for name, node in enumerate(nodes)])
     await quiet(*nodes)
 
-    for ear in ears:
-        messages = received(ear)
+    for subscriber in subscribers:
+        messages = received(subscriber)
         assert len(messages) == 600
         for name in range(3):
             for address in ("token:a", "token:b"):
@@ -215,29 +224,29 @@ async def test_senders_side_by_side_keep_their_own_order(processes: Cluster):
 
 @pytest.mark.parametrize("kind", ["fresh", "shared", "again"])
 async def test_after_subscribe_no_publication_of_another_process_is_missed(processes: Cluster, kind: str):
-    """1,000 rounds over the three kinds of address: never seen, heard by another, and heard before."""
+    """1,000 rounds over the three kinds of address: never used, with another subscriber, and used before."""
     here, there = processes.node(), processes.node()
-    ears: list[tuple[int, Connection]] = []
+    subscribers: list[tuple[int, Connection]] = []
 
     async def rounds(lane: int) -> None:
         for number in range(34):
             address = f"token:{lane}" if kind == "again" else f"token:{lane}-{number}"
-            other = await there.hearing(address) if kind == "shared" else None
-            ear = await there.hearing(address)
+            other = await there.subscriber(address) if kind == "shared" else None
+            subscriber = await there.subscriber(address)
             await here.publish(number, address)
-            ears.append((number, ear))
+            subscribers.append((number, subscriber))
             if other is not None:
                 there.hub.drop(other)
             if kind == "again":
                 await asyncio.sleep(0)
-                await heard(ear)
-                there.hub.drop(ear)
+                await until_received(subscriber)
+                there.hub.drop(subscriber)
 
     await asyncio.gather(*[rounds(lane) for lane in range(10)])
     await quiet(here, there)
-    missed = [number for number, ear in ears if received(ear) != [number]]
+    missed = [number for number, subscriber in subscribers if received(subscriber) != [number]]
 
-    assert len(ears) == 340
+    assert len(subscribers) == 340
     assert missed == []
 
 
@@ -251,7 +260,7 @@ async def test_a_second_subscription_to_a_pending_address_waits_as_well(lagging:
     await there.hub.subscribe(one, "token:a")
     await here.publish("x", "token:a")
     await first
-    await heard(one)
+    await until_received(one)
 
     assert received(one) == ["x"]
 
@@ -261,18 +270,18 @@ async def test_a_confirmation_through_an_old_subscription_proves_nothing_for_a_n
     here, there = lagging.node(), lagging.node()
     assert isinstance(there.layer, LaggingLayer)
     there.layer.lag = 100
-    holder, ear = there.connect(), there.connect()
+    holder, subscriber = there.connect(), there.connect()
     first = asyncio.ensure_future(there.hub.subscribe(holder, "token:old"))
     for _ in range(20):
         await asyncio.sleep(0)
     there.hub.unsubscribe(holder, "token:old")
-    await there.hub.subscribe(ear, "token:new", "token:old")
+    await there.hub.subscribe(subscriber, "token:new", "token:old")
     await first
     await here.publish("x", "token:new")
     await here.publish("y", "token:old")
-    await heard(ear, 2)
+    await until_received(subscriber, 2)
 
-    assert received(ear) == ["x", "y"]
+    assert received(subscriber) == ["x", "y"]
 
 
 async def test_a_subscription_that_fails_takes_nothing_from_one_that_succeeds(lagging: Cluster):
@@ -298,7 +307,7 @@ async def test_a_subscription_that_fails_takes_nothing_from_one_that_succeeds(la
 async def test_a_refused_subscription_leaves_nothing_behind(lagging: Cluster):
     node = lagging.node()
     assert isinstance(node.layer, LaggingLayer)
-    kept = await node.hearing("token:kept")
+    kept = await node.subscriber("token:kept")
     node.layer.down = True
     with pytest.raises(LayerUnavailable):
         await node.hub.subscribe(kept, "token:kept", "token:new", "token:newer")
@@ -345,10 +354,10 @@ async def test_whoever_is_gone_subscribes_to_nothing(processes: Cluster):
 
 async def test_the_last_listener_ends_the_subscription_and_not_the_one_before(processes: Cluster):
     here, there = processes.node(), processes.node()
-    one, other = await there.hearing("token:a"), await there.hearing("token:a")
-    there.hub.unsubscribe(one, "token:a", "token:never-heard")
+    one, other = await there.subscriber("token:a"), await there.subscriber("token:a")
+    there.hub.unsubscribe(one, "token:a", "token:never-received")
     await here.publish("x", "token:a")
-    await heard(other)
+    await until_received(other)
     assert received(one) == []
 
     there.hub.drop(other)
@@ -375,15 +384,15 @@ async def test_300_connections_dropped_at_once_leave_nothing_behind(processes: C
     assert (there.hub.addresses(), there.hub.connections()) == ([], [])
     await until(lambda: not processes.subscriptions())
 
-    ear = await there.hearing("token:7")
+    subscriber = await there.subscriber("token:7")
     await here.publish("x", "token:7")
-    await heard(ear)
+    await until_received(subscriber)
     await until(lambda: processes.subscriptions() == {group_name("token:7")})
 
 
 async def test_half_of_a_crowd_drops_while_messages_flow_and_the_other_half_misses_none(processes: Cluster):
     here, there = processes.node(), processes.node()
-    crowd = [await there.hearing(f"token:{number}") for number in range(100)]
+    crowd = [await there.subscriber(f"token:{number}") for number in range(100)]
     stay = crowd[::2]
     for number in range(100):
         await here.publish(number, f"token:{number}")
@@ -398,15 +407,15 @@ async def test_half_of_a_crowd_drops_while_messages_flow_and_the_other_half_miss
 
 async def test_a_stopped_relay_has_sent_what_waited_and_begins_anew_when_it_is_used(processes: Cluster):
     here, there = processes.node(), processes.node()
-    far, near = await there.hearing("token:a"), await here.hearing("token:b")
+    far, near = await there.subscriber("token:a"), await here.subscriber("token:b")
     await here.publish("x", "token:a")
     await here.relay.stop()
-    await heard(far)
+    await until_received(far)
 
     here.hub.drop(near)
-    ear = await here.hearing("token:b")
+    subscriber = await here.subscriber("token:b")
     await there.publish("y", "token:b")
-    await heard(ear)
+    await until_received(subscriber)
     await here.publish("again", "token:a")
     await until(lambda: received(far) == ["x", "again"])
 
@@ -415,9 +424,9 @@ async def test_a_subscription_that_waits_when_the_relay_stops_is_told_so(lagging
     node = lagging.node()
     assert isinstance(node.layer, LaggingLayer)
     node.layer.hanging = True
-    begun = asyncio.ensure_future(node.hearing("token:a"))
+    begun = asyncio.ensure_future(node.subscriber("token:a"))
     await asyncio.sleep(0.01)
-    waiting = asyncio.ensure_future(node.hearing("token:b"))
+    waiting = asyncio.ensure_future(node.subscriber("token:b"))
     await asyncio.sleep(0.01)
     await node.relay.stop()
 
@@ -429,7 +438,7 @@ async def test_a_subscription_that_waits_when_the_relay_stops_is_told_so(lagging
 
 async def test_kicked_is_the_close_where_the_code_is_unknown(processes: Cluster):
     node = processes.node()
-    one = await node.hearing("token:a")
+    one = await node.subscriber("token:a")
     await node.publish([4999, "because"], "token:a", event="$close")
     assert isinstance(one.writer, Recorder)
 

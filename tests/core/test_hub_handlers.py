@@ -19,10 +19,10 @@ class Silence:
 
 def test_publication_of_an_internal_event_goes_to_its_handler_alone() -> None:
     hub = Hub(Silence())  # type: ignore[arg-type]
-    heard: list[Publication] = []
+    received: list[Publication] = []
 
     def handle(publication: Publication) -> int:
-        heard.append(publication)
+        received.append(publication)
         return 7
 
     hub.on("line.ask", handle)
@@ -30,4 +30,4 @@ def test_publication_of_an_internal_event_goes_to_its_handler_alone() -> None:
     question = Publication(("worker:1",), ["question"], event="line.ask")
     assert hub.deliver(question) == 7
     assert hub.deliver(Publication(("worker:1",), ["question"])) == 0
-    assert heard == [question]
+    assert received == [question]

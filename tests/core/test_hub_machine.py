@@ -15,7 +15,7 @@ from routing_app.core.address import group_name
 from routing_app.core.cluster import batching, subscriptions
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.delivery.connection import Connection
-from tests.core.harness import Node, heard, received, replaced, scaled
+from tests.core.harness import Node, received, replaced, scaled, until_received
 from tests.core.layers import Cluster, LaggingLayer, cluster
 from tests.services.waiting import until
 
@@ -25,7 +25,7 @@ NAMES = ["token:a", "token:b", "token:c", "user:1"]
 some_addresses = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4)
 
 EARS = [("token:a",), ("token:b",), ("token:a", "token:b")]
-"""What the three listeners of each process hear."""
+"""The addresses of the three subscribers of each process."""
 plans = st.fixed_dictionaries(
     {
         "processes": st.integers(2, 3),
@@ -67,8 +67,8 @@ def test_any_plan_of_single_and_multi_address_messages_arrives_once_and_in_order
 async def _carry_out(kind: str, url: str, plan: dict[str, Any]) -> None:
     async with cluster(kind, url) as processes:
         nodes = [processes.node() for _ in range(plan["processes"])]
-        ears = [(await node.hearing(*mine), set(mine)) for node in nodes for mine in EARS]
-        ends = [await node.hearing("token:end") for node in nodes]
+        subscribers = [(await node.subscriber(*mine), set(mine)) for node in nodes for mine in EARS]
+        ends = [await node.subscriber("token:end") for node in nodes]
         posts = [(who, [f"token:{name}" for name in names]) for who, names, _ in plan["posts"]]
         for number, (who, addresses) in enumerate(posts):
             await nodes[who].publish([who, number, addresses], *addresses)
@@ -77,10 +77,10 @@ async def _carry_out(kind: str, url: str, plan: dict[str, Any]) -> None:
         for node in nodes[:2]:
             await node.publish("end", "token:end")
         for end in ends:
-            await heard(end, 2)
+            await until_received(end, 2)
 
-        for ear, mine in ears:
-            _check(received(ear), mine, posts)
+        for subscriber, mine in subscribers:
+            _check(received(subscriber), mine, posts)
 
 
 def _check(messages: list[Any], mine: set[str], posts: list[Any]) -> None:
@@ -205,10 +205,10 @@ async def _everything_arrives(here: Node, there: Node, connections: list[Connect
     for address in NAMES:
         await here.publish(address, address)
     for connection in connections:
-        await _hears(connection, [address for address in NAMES if address in connection.addresses])
+        await _receives(connection, [address for address in NAMES if address in connection.addresses])
 
 
-async def _hears(connection: Connection, addresses: list[str]) -> None:
+async def _receives(connection: Connection, addresses: list[str]) -> None:
     await until(lambda: [message for message in received(connection) if message != "noise"] == addresses)
 
 

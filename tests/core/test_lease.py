@@ -44,7 +44,7 @@ def clock() -> Clock:
 
 
 def stops_after(lease: Lease, clock: Clock, grace: float = GRACE) -> float:
-    """How long the lease holds from now on, when nothing more is heard."""
+    """How long the lease holds from now on, when no more is received."""
     began = clock.now
     while lease.holds(grace):
         clock.now += TICK

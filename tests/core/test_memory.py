@@ -39,7 +39,7 @@ async def test_an_address_with_one_subscriber_takes_less_than_a_kilobyte_and_giv
 
 
 async def come_and_go(processes: Cluster, node: Node, names: list[str]) -> tuple[int, int]:
-    """Bytes held while a crowd hears all addresses, and after it has left."""
+    """Bytes held while a crowd is subscribed to all addresses, and after it has left."""
     crowd = [node.connect() for _ in range(CONNECTIONS)]
     for number, connection in enumerate(crowd):
         await node.hub.subscribe(connection, *names[number::CONNECTIONS])

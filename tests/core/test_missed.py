@@ -16,7 +16,7 @@ from routing_app.core.cluster import receiver, relay, replay
 from routing_app.core.cluster.replay import Log
 from routing_app.core.codes import KICKED
 from routing_app.core.delivery.connection import Connection, ConnectionState
-from tests.core.harness import Node, heard, lost, received, replaced
+from tests.core.harness import Node, lost, received, replaced, until_received
 from tests.core.layers import Cluster, LaggingLayer
 from tests.services.waiting import until
 
@@ -79,7 +79,7 @@ async def publish(node: Node, *numbers: int) -> None:
 
 
 async def acquainted(node: Node, *others: Node) -> None:
-    """Wait until a process has heard heartbeats of the others, and knows their clocks."""
+    """Wait until a process has received heartbeats of the others, and knows their clocks."""
     names = [other.id for other in others]
     peers = node.relay._inbox._peers
     await until(lambda: all(name in peers and peers[name].offset.seconds is not None for name in names))
@@ -101,9 +101,9 @@ async def test_a_process_cut_off_for_long_is_asked_by_one_that_was_deaf_when_it_
 ):
     """One cannot publish for longer than it is waited for; meanwhile another one loses its own link."""
     a, b, c = lagging.node(time.here), lagging.node(time.there), lagging.node(time.here)
-    ear = await a.hearing("token:a")
+    subscriber = await a.subscriber("token:a")
     for node in (b, c):
-        await node.hearing("token:b")
+        await node.subscriber("token:b")
     await publish(b, 0)
     await acquainted(a, b, c)
     gap = lost("layer_gap")
@@ -111,7 +111,7 @@ async def test_a_process_cut_off_for_long_is_asked_by_one_that_was_deaf_when_it_
         await publish(b, *range(1, 53))
         await until(lambda: not b.relay.healthy)
         time.now += 3 * receiver.PEER_SECONDS
-        await until(lambda: a.relay._inbox._peers[c.id].heard_at == time.now)
+        await until(lambda: a.relay._inbox._peers[c.id].received_at == time.now)
         layer_of(a).cut()
     await until(lambda: b.relay.healthy)  # it has told everybody, but one
     if first_word == "message":
@@ -120,7 +120,7 @@ async def test_a_process_cut_off_for_long_is_asked_by_one_that_was_deaf_when_it_
     if first_word == "heartbeat":
         await publish(b, 53)
 
-    assert await heard(ear, 54) == list(range(54))
+    assert await until_received(subscriber, 54) == list(range(54))
     await until(lambda: a.relay.healthy)
     assert gap.grown == 0
 
@@ -130,9 +130,9 @@ async def test_a_process_that_lost_its_word_to_us_is_asked_when_its_next_one_com
 ):
     """Whatever became of the announcement, what is missing shows in everything that is sent later."""
     a, b = lagging.node(time.here), lagging.node(time.there)
-    ear, _ = await a.hearing("token:a"), await b.hearing("token:b")
+    subscriber, _ = await a.subscriber("token:a"), await b.subscriber("token:b")
     await publish(b, 0)
-    await heard(ear)
+    await until_received(subscriber)
     with outage(b):
         await publish(b, 1, 2)
         layer_of(a)._cut = True  # deaf, and never told
@@ -140,46 +140,46 @@ async def test_a_process_that_lost_its_word_to_us_is_asked_when_its_next_one_com
     layer_of(a)._cut = False
     await publish(b, 3)
 
-    assert await heard(ear, 4) == [0, 1, 2, 3]
+    assert await until_received(subscriber, 4) == [0, 1, 2, 3]
 
 
-async def test_a_new_process_gets_what_one_that_it_never_heard_could_not_send(lagging: Cluster, time: Time):
+async def test_a_new_process_gets_what_one_unknown_to_it_could_not_send(lagging: Cluster, time: Time):
     b, c = lagging.node(time.there), lagging.node(time.here)
-    await b.hearing("token:b")
-    old = await c.hearing("token:a")
+    await b.subscriber("token:b")
+    old = await c.subscriber("token:a")
     await publish(b, 0)
-    await heard(old)
+    await until_received(old)
     with outage(b):
         await publish(b, 1, 2)
         time.now += 10
         a = lagging.node(time.here)
-        ear = await a.hearing("token:a")
+        subscriber = await a.subscriber("token:a")
         await publish(b, 3, 4)
 
-    assert await heard(old, 5) == [0, 1, 2, 3, 4]
-    assert await heard(ear, 2) == [3, 4]
+    assert await until_received(old, 5) == [0, 1, 2, 3, 4]
+    assert await until_received(subscriber, 2) == [3, 4]
 
 
 async def test_a_process_that_began_while_we_were_deaf_is_asked_for_all(lagging: Cluster, time: Time):
     a = lagging.node(time.here)
-    ear = await a.hearing("token:a")
+    subscriber = await a.subscriber("token:a")
     layer_of(a).cut()
     b = lagging.node(time.there)
-    await b.hearing("token:b")
+    await b.subscriber("token:b")
     await publish(b, 0, 1)
     layer_of(a).mend()
     await publish(b, 2)
 
-    assert await heard(ear, 3) == [0, 1, 2]
+    assert await until_received(subscriber, 3) == [0, 1, 2]
 
 
 async def test_what_the_layer_cannot_encode_does_not_keep_the_rest_from_being_sent_again(
     lagging: Cluster, time: Time, monkeypatch: pytest.MonkeyPatch
 ):
     a, b = lagging.node(time.here), lagging.node(time.there)
-    ear, _ = await a.hearing("token:a"), await b.hearing("token:b")
+    subscriber, _ = await a.subscriber("token:a"), await b.subscriber("token:b")
     await publish(b, 0)
-    await heard(ear)
+    await until_received(subscriber)
     send = layer_of(b).group_send
 
     async def strict(group: str, message: Any) -> None:
@@ -191,19 +191,19 @@ async def test_what_the_layer_cannot_encode_does_not_keep_the_rest_from_being_se
     with outage(b):
         await publish(b, 1, 2**70, 3)
 
-    assert await heard(ear, 4) == [0, 1, 2**70, 3]
+    assert await until_received(subscriber, 4) == [0, 1, 2**70, 3]
 
 
 async def test_a_long_log_comes_in_parts(lagging: Cluster, time: Time):
     a, b = lagging.node(time.here), lagging.node(time.there)
-    ear, _ = await a.hearing("token:a"), await b.hearing("token:b")
+    subscriber, _ = await a.subscriber("token:a"), await b.subscriber("token:b")
     await publish(b, 0)
-    await heard(ear)
+    await until_received(subscriber)
     with replaced(replay, "PART_BYTES", 2000):
         with outage(b):
             for number in range(1, 50):
                 await publish(b, number)
-        assert await heard(ear, 50) == list(range(50))
+        assert await until_received(subscriber, 50) == list(range(50))
 
 
 # --- the past is for nobody -------------------------------------------------------------------------------
@@ -224,8 +224,8 @@ async def test_what_was_published_before_a_subscription_is_not_for_it(
     lagging: Cluster, time: Time, breaks: str, who: str
 ):
     a, b = lagging.node(time.here), lagging.node(time.there)
-    old, open_one = await a.hearing("token:a"), await a.hearing("token:other")
-    await b.hearing("token:b")
+    old, open_one = await a.subscriber("token:a"), await a.subscriber("token:other")
+    await b.subscriber("token:b")
     await publish(b, 0)
     await acquainted(a, b)
     break_it, mend_it = BREAKS[breaks](a, b)
@@ -239,49 +239,49 @@ async def test_what_was_published_before_a_subscription_is_not_for_it(
     await publish(b, *range(30, 50))
     mend_it()
 
-    assert await heard(old, 50) == list(range(50))
-    assert await heard(young, 20) == list(range(30, 50))
+    assert await until_received(old, 50) == list(range(50))
+    assert await until_received(young, 20) == list(range(30, 50))
 
 
-async def test_who_moves_to_another_process_after_a_gap_hears_nothing_twice(lagging: Cluster, time: Time):
-    """It has heard there what is sent again here."""
+async def test_who_moves_to_another_process_after_a_gap_receives_nothing_twice(lagging: Cluster, time: Time):
+    """It has received there what is sent again here."""
     a, b = lagging.node(time.here), lagging.node(time.there)
-    stays, near = await a.hearing("token:a"), await b.hearing("token:a")
+    stays, near = await a.subscriber("token:a"), await b.subscriber("token:a")
     await publish(b, 0)
     await acquainted(a, b)
     with outage(a, b):
         await publish(b, *range(1, 20))
         time.now += 1
         b.hub.drop(near)
-        moved = await a.hearing("token:a")
+        moved = await a.subscriber("token:a")
         await publish(b, 20)
 
     assert received(near) == list(range(20))
-    assert await heard(stays, 21) == list(range(21))
-    assert await heard(moved) == [20]
+    assert await until_received(stays, 21) == list(range(21))
+    assert await until_received(moved) == [20]
 
 
 async def test_an_old_order_to_close_ends_nobody_who_came_later(lagging: Cluster, time: Time):
     a, b = lagging.node(time.here), lagging.node(time.there)
-    old, _ = await a.hearing("token:a"), await b.hearing("token:b")
+    old, _ = await a.subscriber("token:a"), await b.subscriber("token:b")
     await publish(b, 0)
     await acquainted(a, b)
     with outage(b):
         await b.hub.close("token:a", KICKED)
         time.now += 1
-        young = await a.hearing("token:a")
+        young = await a.subscriber("token:a")
         await publish(b, 1)
 
-    assert await heard(young) == [1]
+    assert await until_received(young) == [1]
     assert (old.close_sent, young.state) == (KICKED, ConnectionState.OPEN)
 
 
 async def test_what_was_under_way_for_long_is_not_for_those_who_came_meanwhile(lagging: Cluster, time: Time):
     """A Redis, or we, stood still for a while, and go on."""
     a, b = lagging.node(time.here), lagging.node(time.there)
-    old, _ = await a.hearing("token:a"), await b.hearing("token:b")
+    old, _ = await a.subscriber("token:a"), await b.subscriber("token:b")
     await publish(b, 0)
-    await heard(old)
+    await until_received(old)
     await acquainted(a, b)
     [queue] = layer_of(a)._queues.values()
     under_way: list[Any] = []
@@ -290,13 +290,13 @@ async def test_what_was_under_way_for_long_is_not_for_those_who_came_meanwhile(l
     await publish(b, 1)
     queue.put_nowait = put  # type: ignore[method-assign]
     time.now += 20
-    young = await a.hearing("token:a")
+    young = await a.subscriber("token:a")
     for envelope in under_way:
         queue.put_nowait(envelope)
     await publish(b, 2)
 
-    assert await heard(old, 3) == [0, 1, 2]
-    assert await heard(young) == [2]
+    assert await until_received(old, 3) == [0, 1, 2]
+    assert await until_received(young) == [2]
 
 
 # --- who is told of what is lost --------------------------------------------------------------------------
@@ -306,7 +306,7 @@ async def test_only_those_are_told_who_had_subscribed_when_the_lost_ones_were_pu
     lagging: Cluster, time: Time
 ):
     a, b = lagging.node(time.here), lagging.node(time.there)
-    old, _ = await a.hearing("token:a"), await b.hearing("token:b")
+    old, _ = await a.subscriber("token:a"), await b.subscriber("token:b")
     told = counting(old)
     await publish(b, 0)
     await acquainted(a, b)
@@ -315,12 +315,12 @@ async def test_only_those_are_told_who_had_subscribed_when_the_lost_ones_were_pu
     with outage(b):
         await publish(b, 1, 2)
         time.now += 50
-        young = await a.hearing("token:a")
+        young = await a.subscriber("token:a")
         told_too_often = counting(young)
         time.now += 40
         await publish(b, 3)
 
-    assert await heard(young) == [3]
+    assert await until_received(young) == [3]
     await until(lambda: told)
     assert received(old) == [0, 3]
     assert (told, told_too_often, gap.grown) == ([1], [], 1)
@@ -328,7 +328,7 @@ async def test_only_those_are_told_who_had_subscribed_when_the_lost_ones_were_pu
 
 async def test_one_that_ends_before_it_has_answered_leaves_a_gap_that_is_told(lagging: Cluster, time: Time):
     a, b = lagging.node(time.here), lagging.node(time.there)
-    old, _ = await a.hearing("token:a"), await b.hearing("token:b")
+    old, _ = await a.subscriber("token:a"), await b.subscriber("token:b")
     told = counting(old)
     await publish(b, 0)
     await acquainted(a, b)
@@ -344,20 +344,20 @@ async def test_one_that_ends_before_it_has_answered_leaves_a_gap_that_is_told(la
 
 async def test_a_process_that_only_publishes_is_never_waited_for(lagging: Cluster, time: Time):
     a = lagging.node(time.here)
-    ear = await a.hearing("token:a")
-    told = counting(ear)
+    subscriber = await a.subscriber("token:a")
+    told = counting(subscriber)
     layer_of(a).cut()
     layer_of(a).mend()
     script = lagging.node(time.there)
     await script.publish("elsewhere", "token:b")
     await publish(script, 1, 2)
 
-    assert await heard(ear, 2) == [1, 2]
+    assert await until_received(subscriber, 2) == [1, 2]
     assert a.relay.healthy
     layer_of(a).cut()
     layer_of(a).mend()  # it may have sent more, and cannot be asked
     await until(lambda: told)
     await publish(script, 3)
-    assert await heard(ear, 3) == [1, 2, 3]
+    assert await until_received(subscriber, 3) == [1, 2, 3]
     await asyncio.sleep(0)
     assert told == [1]

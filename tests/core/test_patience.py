@@ -103,7 +103,7 @@ def test_a_transaction_that_is_under_way_on_an_older_connection_goes_on(
     not settings.DATABASE_URL.startswith("postgres"), reason="SQLite has no server that ends statements"
 )
 @pytest.mark.django_db
-def test_the_server_ends_statements_and_transactions_that_nobody_hears_of_any_more():
+def test_the_server_ends_statements_and_transactions_that_nobody_waits_for_any_more():
     from django.db import connection
 
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Which workers live: by what is heard, and only while we hear ourselves."""
+"""Which workers live: by what is received, and only while our own heartbeats come back."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_a_worker_that_beats_lives(listening: Listening):
     asked = listening.peers.now()
     for _ in range(30):
         listening.passes(1)
-        listening.peers.heard("a")
+        listening.peers.received("a")
 
         assert not listening.peers.is_gone("a", asked)
 
 
 def test_a_worker_that_is_silent_is_gone_within_four_seconds_of_the_ask(listening: Listening):
-    listening.peers.heard("a")
+    listening.peers.received("a")
     asked = listening.peers.now()
     listening.passes(GONE_SECONDS - 0.2)
     assert not listening.peers.is_gone("a", asked)
@@ -48,7 +48,7 @@ def test_a_worker_that_is_silent_is_gone_within_four_seconds_of_the_ask(listenin
     assert listening.peers.is_gone("a", asked)
 
 
-def test_one_that_nobody_has_ever_heard_is_gone_as_late(listening: Listening):
+def test_one_that_has_never_sent_anything_is_gone_as_late(listening: Listening):
     listening.passes(60)
     asked = listening.peers.now()
     assert not listening.peers.is_gone("never", asked)
@@ -57,17 +57,17 @@ def test_one_that_nobody_has_ever_heard_is_gone_as_late(listening: Listening):
     assert listening.peers.is_gone("never", asked)
 
 
-def test_one_that_has_said_goodbye_is_gone_at_once_and_back_when_it_is_heard(listening: Listening):
-    listening.peers.heard("a")
+def test_one_that_has_said_goodbye_is_gone_at_once_and_back_when_it_sends_again(listening: Listening):
+    listening.peers.received("a")
     listening.peers.left("a")
     assert listening.peers.is_gone("a", listening.peers.now())
 
-    listening.peers.heard("a")
+    listening.peers.received("a")
     assert not listening.peers.is_gone("a", listening.peers.now())
 
 
 def test_while_we_are_deaf_nobody_is_gone(listening: Listening):
-    listening.peers.heard("a")
+    listening.peers.received("a")
     asked = listening.peers.now()
     listening.passes(300, deaf=True)
     assert not listening.peers.is_gone("a", asked)

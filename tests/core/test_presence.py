@@ -77,7 +77,7 @@ async def listing(address: str = "") -> set[str]:
     """Ids of the connections that count as connected now."""
     rows = ConnectionRecord.objects.present()
     if address:
-        rows = rows.hearing(address)
+        rows = rows.subscribed(address)
     return set(await query(lambda: list(rows.values_list("id", flat=True))))
 
 
@@ -90,7 +90,7 @@ async def age(office: Office, seconds: float) -> None:
 # --- the copy ---------------------------------------------------------------------------------------------
 
 
-async def test_a_connection_is_listed_with_all_that_it_hears(office: Callable[[], Office]):
+async def test_a_connection_is_listed_with_all_its_subscriptions(office: Callable[[], Office]):
     one = office()
     connection = await one.arrive("token:a", "token:b", identity="somebody")
     await one.writes.settled()

@@ -80,15 +80,15 @@ async def until_listed(server: Server, address: str, count: int) -> None:
     await until_equal(count, rows)
 
 
-async def hears(socket: ClientConnection, count: int) -> list[str]:
+async def receive(socket: ClientConnection, count: int) -> list[str]:
     return [str(await asyncio.wait_for(socket.recv(), 20)) for _ in range(count)]
 
 
 async def test_every_message_once_and_in_order_across_processes(pair: Pair, enter: Enter):
-    """Each message names a token and a prefix, and every second listener matches both."""
+    """Each message names a token and a prefix, and every second subscriber matches both."""
     group = secrets.token_hex(4)
     tokens = [f"{group}/a", f"{group}/b"] * 3
-    listeners = [await enter(pair[number % 2], token) for number, token in enumerate(tokens)]
+    subscribers = [await enter(pair[number % 2], token) for number, token in enumerate(tokens)]
     publishers = [await enter(pair[number % 2], f"publisher{number}") for number in range(3)]
 
     async def publish(name: int) -> None:
@@ -96,13 +96,13 @@ async def test_every_message_once_and_in_order_across_processes(pair: Pair, ente
             await publishers[name].send(f"{group}/a,{group}/|{name} {number}")
 
     await asyncio.gather(*[publish(name) for name in range(3)])
-    for listener in listeners:
-        messages = [text.split() for text in await hears(listener, 600)]
+    for subscriber in subscribers:
+        messages = [text.split() for text in await receive(subscriber, 600)]
         for name in range(3):
             assert [int(number) for who, number in messages if int(who) == name] == list(range(200))
     await publishers[0].send(f"{group}/|end")
-    for listener in listeners:
-        assert await hears(listener, 1) == ["end"]  # nothing came twice
+    for subscriber in subscribers:
+        assert await receive(subscriber, 1) == ["end"]  # nothing came twice
 
 
 async def test_whoever_is_connected_misses_nothing_that_another_process_publishes(pair: Pair, enter: Enter):
@@ -112,9 +112,9 @@ async def test_whoever_is_connected_misses_nothing_that_another_process_publishe
     async def rounds(lane: int) -> None:
         for number in range(20):
             token = f"{run}-{lane}-{number}"
-            listener = await enter(pair[1], token)
+            subscriber = await enter(pair[1], token)
             await publisher.send(f"{token}|hello")
-            assert await hears(listener, 1) == ["hello"]
+            assert await receive(subscriber, 1) == ["hello"]
 
     await asyncio.gather(*[rounds(lane) for lane in range(5)])
 
@@ -163,4 +163,4 @@ async def test_a_killed_workers_clients_are_in_no_listing_after_its_lease(
     finally:
         victim.close()
     await kept.send(f"{token}|still here")
-    assert await hears(kept, 1) == ["still here"]
+    assert await receive(kept, 1) == ["still here"]

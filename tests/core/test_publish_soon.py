@@ -13,41 +13,41 @@ from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish_sync
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker, drop_worker, serving_loop
-from tests.core.harness import heard, received, replaced
+from tests.core.harness import received, replaced, until_received
 from tests.core.layers import Cluster
 from tests.services.waiting import until
 
 
 async def test_what_is_published_soon_is_here_at_once_and_with_the_others_soon(processes: Cluster):
     here, there = processes.node(), processes.node()
-    near, far = await here.hearing("channel:c"), await there.hearing("channel:c")
+    near, far = await here.subscriber("channel:c"), await there.subscriber("channel:c")
     delivered = here.hub.publish_soon(Publication(("channel:c",), "hello"))
 
     assert delivered == 1
-    assert await heard(far) == ["hello"]
-    assert await heard(near) == ["hello"]
+    assert await until_received(far) == ["hello"]
+    assert await until_received(near) == ["hello"]
 
 
 async def test_order_holds_while_the_backlog_is_full(processes: Cluster):
     here, there = processes.node(), processes.node()
-    far = await there.hearing("channel:c")
+    far = await there.subscriber("channel:c")
     with replaced(batching, "BACKLOG", 5):
         for number in range(50):
             here.hub.publish_soon(Publication(("channel:c",), number))
-        await heard(far, 50)
+        await until_received(far, 50)
 
     assert received(far) == list(range(50))
 
 
 async def test_what_is_published_afterwards_does_not_overtake_what_was_published_soon(processes: Cluster):
     here, there = processes.node(), processes.node()
-    far = await there.hearing("channel:c")
+    far = await there.subscriber("channel:c")
     with replaced(batching, "BACKLOG", 5):
         for number in range(10):
             here.hub.publish_soon(Publication(("channel:c",), number))
         for number in range(10, 20):
             await here.publish(number, "channel:c")
-        await heard(far, 20)
+        await until_received(far, 20)
 
     assert received(far) == list(range(20))
 

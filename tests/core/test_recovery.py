@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from routing_app.core.cluster import receiver, relay
 from routing_app.core.delivery.connection import Connection
-from tests.core.harness import Node, heard, lost, received, replaced, scaled
+from tests.core.harness import Node, lost, received, replaced, scaled, until_received
 from tests.core.layers import LaggingLayer, cluster
 from tests.services.waiting import until
 
@@ -51,11 +51,11 @@ def test_after_any_sequence_of_outages_everything_arrives_once_and_in_order(step
 async def _carry_out(steps: list[Any]) -> None:
     async with cluster("lagging") as processes:
         nodes = [processes.node() for _ in range(SENDERS + 1)]
-        ears = [await node.hearing("token:a", "token:b", "token:all") for node in nodes]
+        subscribers = [await node.subscriber("token:a", "token:b", "token:all") for node in nodes]
         told: list[int] = []
-        for ear in ears:
-            ear.on_gap = partial(told.append, 1)
-        await _know_each_other(nodes, ears)
+        for subscriber in subscribers:
+            subscriber.on_gap = partial(told.append, 1)
+        await _know_each_other(nodes, subscribers)
         counts = lost("layer_down"), lost("layer_gap"), lost("layer_backlog")
 
         published: list[list[Any]] = []
@@ -66,7 +66,7 @@ async def _carry_out(steps: list[Any]) -> None:
                 published.append([which, number, addresses])
                 await nodes[which].publish(published[-1], *addresses)
             elif step == "join":
-                joined.append((await nodes[which].hearing("token:a", "token:b"), len(published)))
+                joined.append((await nodes[which].subscriber("token:a", "token:b"), len(published)))
             elif step == "trouble":
                 _disturb(nodes[which], detail)
             elif step == "mend":
@@ -75,23 +75,23 @@ async def _carry_out(steps: list[Any]) -> None:
                 await asyncio.sleep(which / 1000)
         for node in nodes:
             _mend(node)
-        for ear in ears:
-            await heard(ear, len(nodes) + len(published))
+        for subscriber in subscribers:
+            await until_received(subscriber, len(nodes) + len(published))
         await asyncio.sleep(0.03)
 
-        for ear in ears:
-            _check(received(ear)[len(nodes) :], published)
-        await _check_later([(ear, published[begin:]) for ear, begin in joined])
+        for subscriber in subscribers:
+            _check(received(subscriber)[len(nodes) :], published)
+        await _check_later([(subscriber, published[begin:]) for subscriber, begin in joined])
         assert told == []
         assert [count.grown for count in counts] == [0, 0, 0]
 
 
 async def _check_later(joined: list[tuple[Connection, list[list[Any]]]]) -> None:
     """Those that subscribed late have all that was published afterwards."""
-    for ear, published in joined:
+    for subscriber, published in joined:
         for message in published:
-            await until(partial(_has, ear, message))
-        _check([message for message in received(ear) if message in published], published)
+            await until(partial(_has, subscriber, message))
+        _check([message for message in received(subscriber) if message in published], published)
 
 
 def _check(messages: list[Any], published: list[list[Any]]) -> None:
@@ -103,12 +103,12 @@ def _check(messages: list[Any], published: list[list[Any]]) -> None:
             assert numbers == sorted(numbers)
 
 
-async def _know_each_other(nodes: list[Node], ears: list[Any]) -> None:
-    """Each has heard each: what a process sent before that is nobody's loss."""
+async def _know_each_other(nodes: list[Node], subscribers: list[Any]) -> None:
+    """Each has received each: what a process sent before that is nobody's loss."""
     for node in nodes:
         await node.publish(["begin"], "token:all")
-    for ear in ears:
-        await heard(ear, len(nodes))
+    for subscriber in subscribers:
+        await until_received(subscriber, len(nodes))
 
 
 def _layer(node: Node) -> LaggingLayer:
@@ -129,5 +129,5 @@ def _mend(node: Node) -> None:
     layer.mend()
 
 
-def _has(ear: Connection, message: Any) -> bool:
-    return message in received(ear)
+def _has(subscriber: Connection, message: Any) -> bool:
+    return message in received(subscriber)

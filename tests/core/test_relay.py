@@ -16,7 +16,7 @@ from routing_app.core.cluster.layers import ProcessChannelLayer
 from routing_app.core.cluster.redis_layer import RedisLayer
 from routing_app.core.cluster.replay import Log
 from routing_app.core.cluster.subscriptions import LayerUnavailable
-from tests.core.harness import Counted, Node, heard, lost, received, replaced
+from tests.core.harness import Counted, Node, lost, received, replaced, until_received
 from tests.core.layers import Cluster, LaggingLayer, cluster
 from tests.services.redis import Redis
 from tests.services.waiting import until
@@ -39,29 +39,29 @@ def layer_of(node: Node) -> LaggingLayer:
 
 async def test_an_envelope_that_comes_twice_is_delivered_once(lagging: Cluster):
     here, there = lagging.node(), lagging.node()
-    ear = await there.hearing("token:a", "token:b")
+    subscriber = await there.subscriber("token:a", "token:b")
     layer_of(here).doubled = True
     for number in range(20):
         await here.publish(number, "token:a")
         await here.publish(100 + number, "token:a", "token:b")
         await asyncio.sleep(0.001)
-    await heard(ear, 40)
+    await until_received(subscriber, 40)
     await asyncio.sleep(0.02)
 
-    assert sorted(received(ear)) == [*range(20), *range(100, 120)]
+    assert sorted(received(subscriber)) == [*range(20), *range(100, 120)]
 
 
 async def test_the_envelopes_of_many_senders_are_told_apart(lagging: Cluster):
     there = lagging.node()
-    ear = await there.hearing("token:a")
+    subscriber = await there.subscriber("token:a")
     for number in range(MANY):
         node = lagging.node()
         layer_of(node).doubled = True
         await node.publish(number, "token:a")
         await node.relay.settled()
-    await heard(ear, MANY)
+    await until_received(subscriber, MANY)
 
-    assert received(ear) == list(range(MANY))
+    assert received(subscriber) == list(range(MANY))
 
 
 MALFORMED = [
@@ -89,7 +89,7 @@ MALFORMED = [
 
 async def test_what_makes_no_sense_does_not_end_the_receiver(processes: Cluster):
     here, there = processes.node(), processes.node()
-    ear = await there.hearing("token:a")
+    subscriber = await there.subscriber("token:a")
     for message in MALFORMED:
         await here.layer.group_send(group_name("token:a"), message)
     if processes.kind == "redis":
@@ -97,12 +97,12 @@ async def test_what_makes_no_sense_does_not_end_the_receiver(processes: Cluster)
             client.publish(f"{processes.prefix}__group__{group_name('token:a')}", b"\xc1 no msgpack")
     await here.publish("still here", "token:a")
 
-    assert await heard(ear) == ["still here"]
+    assert await until_received(subscriber) == ["still here"]
 
 
 async def test_a_bad_publication_does_not_take_its_neighbours_with_it(processes: Cluster):
     here, there = processes.node(), processes.node()
-    ear = await there.hearing("token:a")
+    subscriber = await there.subscriber("token:a")
     good = [["token:a"], "good", "message", "", "", "", 1.0]
     items = [good, ["token:a"], [["token:a"], "m", "$close", "", "", "", 1.0], good]
     await here.layer.group_send(
@@ -110,7 +110,7 @@ async def test_a_bad_publication_does_not_take_its_neighbours_with_it(processes:
         {"from": "x", "number": 1, "hole": None, "items": items, "kind": "items", "type": "hub.envelope"},
     )
 
-    assert await heard(ear, 2) == ["good", "good"]
+    assert await until_received(subscriber, 2) == ["good", "good"]
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ async def test_a_bad_publication_does_not_take_its_neighbours_with_it(processes:
 )
 async def test_whatever_json_may_hold_crosses_the_layer_and_holds_up_nothing(processes: Cluster, message):
     here, there = processes.node(), processes.node()
-    near, far = await here.hearing("token:a"), await there.hearing("token:a")
+    near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     failures = lost("layer_down"), lost("unencodable")
     begun = monotonic()
     for one in ("before", message, "after"):
         await here.publish(one, "token:a")
 
-    assert await heard(far, 3) == await heard(near, 3) == ["before", message, "after"]
+    assert await until_received(far, 3) == await until_received(near, 3) == ["before", message, "after"]
     assert monotonic() - begun < relay.RETRY_SECONDS / 2
     assert [failure.grown for failure in failures] == [0, 0]
 
@@ -134,13 +134,13 @@ async def test_whatever_json_may_hold_crosses_the_layer_and_holds_up_nothing(pro
 async def test_what_nothing_can_encode_is_lost_alone_and_counted(redis_url: str):
     async with cluster("redis", redis_url) as processes:
         here, there = processes.node(), processes.node()
-        ear = await there.hearing("token:a")
+        subscriber = await there.subscriber("token:a")
         unencodable = lost("unencodable")
         for message in ("before", {1, 2}, "after"):
             await here.publish(message, "token:nobody-here", "token:a")
             await here.publish(message, "token:a")
 
-        assert await heard(ear, 4) == ["before", "before", "after", "after"]
+        assert await until_received(subscriber, 4) == ["before", "before", "after", "after"]
         await until(lambda: unencodable.grown == 3)
 
 
@@ -149,21 +149,21 @@ async def test_what_nothing_can_encode_is_lost_alone_and_counted(redis_url: str)
 
 async def test_while_the_layer_is_down_local_delivery_works_and_the_others_get_it_later(lagging: Cluster):
     here, there = lagging.node(), lagging.node()
-    near, far = await here.hearing("token:a"), await there.hearing("token:a")
+    near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     await here.publish("before", "token:a")
-    assert await heard(far) == ["before"]
+    assert await until_received(far) == ["before"]
     down = lost("layer_down")
     with replaced(relay, "RETRY_SECONDS", 0.2), replaced(relay, "NOTICE_SECONDS", 0.1):
         layer_of(here).down = True
         for number in range(10):
             assert await here.publish(number, "token:a") == 1
-        assert await heard(near, 11) == ["before", *range(10)]
+        assert await until_received(near, 11) == ["before", *range(10)]
         await until(lambda: not here.relay.healthy)
         await here.publish("late", "token:a")
         layer_of(here).down = False
         await here.publish("back", "token:a")
 
-        assert await heard(far, 13) == ["before", *range(10), "late", "back"]
+        assert await until_received(far, 13) == ["before", *range(10), "late", "back"]
         await until(lambda: here.relay.healthy and there.relay.healthy)
     assert down.grown == 0
 
@@ -171,9 +171,9 @@ async def test_while_the_layer_is_down_local_delivery_works_and_the_others_get_i
 async def test_a_heartbeat_does_not_vouch_for_what_never_left(lagging: Cluster):
     """The word that something is to be asked for fails, and the heartbeat after it gets through."""
     here, there = lagging.node(), lagging.node()
-    _, far = await here.hearing("token:a"), await there.hearing("token:a")
+    _, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     await here.publish("before", "token:a")
-    assert await heard(far) == ["before"]
+    assert await until_received(far) == ["before"]
     with (
         replaced(relay, "RETRY_SECONDS", 0.05),
         replaced(relay, "NOTICE_SECONDS", 0.05),
@@ -184,14 +184,14 @@ async def test_a_heartbeat_does_not_vouch_for_what_never_left(lagging: Cluster):
         await until(lambda: not here.relay.healthy)
         layer_of(here).failures, layer_of(here).down = 1, False
 
-        assert await heard(far, 2) == ["before", "unsent"]
+        assert await until_received(far, 2) == ["before", "unsent"]
 
 
 async def test_what_the_log_cannot_hold_while_the_layer_is_down_is_lost_and_counted(lagging: Cluster):
     here, there = lagging.node(), lagging.node()
-    _, far = await here.hearing("token:a"), await there.hearing("token:a")
+    _, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     await here.publish("before", "token:a")
-    assert await heard(far) == ["before"]
+    assert await until_received(far) == ["before"]
     told: list[int] = []
     far.on_gap = lambda: told.append(1)
     down, gap = lost("layer_down"), lost("layer_gap")
@@ -215,7 +215,7 @@ async def test_what_the_log_cannot_hold_while_the_layer_is_down_is_lost_and_coun
 
 async def test_a_short_outage_loses_nothing(lagging: Cluster):
     here, there = lagging.node(), lagging.node()
-    far = await there.hearing("token:a")
+    far = await there.subscriber("token:a")
     down = lost("layer_down")
     layer_of(here).down = True
     for number in range(10):
@@ -223,14 +223,14 @@ async def test_a_short_outage_loses_nothing(lagging: Cluster):
         await asyncio.sleep(0.01)
     layer_of(here).down = False
 
-    assert await heard(far, 10) == list(range(10))
+    assert await until_received(far, 10) == list(range(10))
     assert down.grown == 0
 
 
 @pytest.mark.parametrize("trouble", ["down", "hanging"])
 async def test_a_new_socket_waits_seconds_and_not_for_all_that_is_waiting(lagging: Cluster, trouble: str):
     node = lagging.node()
-    await node.hearing("token:a")
+    await node.subscriber("token:a")
     with replaced(relay, "RETRY_SECONDS", 0.3), replaced(subscriptions, "CONFIRM_SECONDS", 0.3):
         setattr(layer_of(node), trouble, True)
         for number in range(200):
@@ -238,18 +238,18 @@ async def test_a_new_socket_waits_seconds_and_not_for_all_that_is_waiting(laggin
         await asyncio.sleep(0)
         begun = monotonic()
         with pytest.raises(LayerUnavailable):
-            await node.hearing("token:new")
+            await node.subscriber("token:new")
 
         assert monotonic() - begun < 2
         setattr(layer_of(node), trouble, False)
-        await node.hearing("token:new")
+        await node.subscriber("token:new")
 
 
 async def test_connections_that_leave_while_the_layer_is_down_are_unsubscribed_when_it_is_back(
     lagging: Cluster,
 ):
     node = lagging.node()
-    crowd = [await node.hearing(f"token:{number}") for number in range(20)]
+    crowd = [await node.subscriber(f"token:{number}") for number in range(20)]
     with replaced(subscriptions, "DISCARD_SECONDS", 0.05):
         layer_of(node).down = True
         for one in crowd[1:]:
@@ -262,7 +262,7 @@ async def test_connections_that_leave_while_the_layer_is_down_are_unsubscribed_w
 
 async def test_a_full_backlog_slows_the_publisher_and_then_counts_what_is_lost(lagging: Cluster):
     here, there = lagging.node(), lagging.node()
-    near, far = await here.hearing("token:a"), await there.hearing("token:a")
+    near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     backlog = lost("layer_backlog")
     with replaced(batching, "BACKLOG", 50), replaced(relay, "PATIENCE_SECONDS", 0.1):
         layer_of(here).hanging = True
@@ -278,8 +278,8 @@ async def test_a_full_backlog_slows_the_publisher_and_then_counts_what_is_lost(l
         layer_of(here).hanging = False
         await waiting
 
-    assert await heard(far, 51) == [*range(50), "in time"]
-    assert await heard(near, 52) == [*range(50), "too much", "in time"]
+    assert await until_received(far, 51) == [*range(50), "in time"]
+    assert await until_received(near, 52) == [*range(50), "too much", "in time"]
     assert backlog.grown == 1
 
 
@@ -287,11 +287,11 @@ async def test_a_mass_arrival_is_subscribed_in_rounds(lagging: Cluster):
     """One round of all would be over its time; every round is proven by an echo."""
     here, there = lagging.node(), lagging.node()
     with replaced(subscriptions, "SUBSCRIPTIONS", 10):
-        ear = await there.hearing(*[f"token:{number}" for number in range(95)])
+        subscriber = await there.subscriber(*[f"token:{number}" for number in range(95)])
     for number in range(95):
         await here.publish(number, f"token:{number}")
 
-    assert sorted(await heard(ear, 95)) == list(range(95))
+    assert sorted(await until_received(subscriber, 95)) == list(range(95))
 
 
 # --- a Redis that goes and comes back ---------------------------------------------------------------------
@@ -307,10 +307,10 @@ async def redis_of_its_own(tmp_path: Path):
 async def test_after_a_restart_of_redis_everything_works_again(redis_of_its_own: Redis, end: str):
     async with cluster("redis", redis_of_its_own.url) as processes:
         here, there = processes.node(), processes.node()
-        near, far = await here.hearing("token:a"), await there.hearing("token:a", "token:b")
-        leaver = await there.hearing("token:left")
+        near, far = await here.subscriber("token:a"), await there.subscriber("token:a", "token:b")
+        leaver = await there.subscriber("token:left")
         await here.publish("before", "token:a")
-        assert await heard(far) == ["before"]
+        assert await until_received(far) == ["before"]
         down, gap = lost("layer_down"), lost("layer_gap")
         errors = Counted("switchboard_layer_errors_total")
 
@@ -320,14 +320,14 @@ async def test_after_a_restart_of_redis_everything_works_again(redis_of_its_own:
                 assert await here.publish(number, "token:a") == 1
             await until(lambda: not here.relay.healthy)
         with pytest.raises(LayerUnavailable):
-            await there.hearing("token:refused")
+            await there.subscriber("token:refused")
         there.hub.drop(leaver)
         assert errors.grown > 0
 
         redis_of_its_own.start()
-        late = await there.hearing("token:late")
+        late = await there.subscriber("token:late")
         await here.publish("after", "token:a", "token:late")
-        assert "after" in await heard(late)
+        assert "after" in await until_received(late)
         await until(lambda: received(far)[-1:] == ["after"])
 
         assert received(near) == received(far) == ["before", *range(5), "after"]
@@ -341,22 +341,22 @@ async def test_a_redis_that_is_down_at_the_start_refuses_and_then_serves(redis_o
     async with cluster("redis", redis_of_its_own.url) as processes:
         here, there = processes.node(), processes.node()
         with pytest.raises(LayerUnavailable):
-            await there.hearing("token:a")
+            await there.subscriber("token:a")
         assert there.hub.addresses() == []
 
         redis_of_its_own.start()
-        ear = await there.hearing("token:a")
+        subscriber = await there.subscriber("token:a")
         await here.publish("x", "token:a")
-        assert await heard(ear) == ["x"]
+        assert await until_received(subscriber) == ["x"]
 
 
 async def test_a_connection_to_redis_that_is_cut_is_made_anew_and_nothing_is_missing(redis_of_its_own: Redis):
     """Nothing else would say that messages were missed: the publisher's own connection was fine."""
     async with cluster("redis", redis_of_its_own.url) as processes:
         here, there = processes.node(), processes.node()
-        _, far = await here.hearing("token:b"), await there.hearing("token:a")
+        _, far = await here.subscriber("token:b"), await there.subscriber("token:a")
         await here.publish(-1, "token:a")
-        assert await heard(far) == [-1]
+        assert await until_received(far) == [-1]
         gap = lost("layer_gap")
         with redis.Redis.from_url(redis_of_its_own.url) as client:
             for number in range(100):
@@ -364,7 +364,7 @@ async def test_a_connection_to_redis_that_is_cut_is_made_anew_and_nothing_is_mis
                     assert client.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == 2
                 await here.publish(number, "token:a")
 
-        assert await heard(far, 101) == list(range(-1, 100))
+        assert await until_received(far, 101) == list(range(-1, 100))
         assert gap.grown == 0
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from routing_app.core.cluster.batching import WIDE, Batches
 from routing_app.core.delivery.publication import Publication
-from tests.core.harness import heard, received
+from tests.core.harness import received, until_received
 from tests.core.layers import Cluster, LaggingLayer
 
 pytestmark = pytest.mark.once
@@ -16,25 +16,25 @@ MANY = tuple(f"token:{number}" for number in range(200))
 
 async def test_many_addresses_are_one_envelope_and_each_connection_gets_one_message(processes: Cluster):
     here, there = processes.node(), processes.node()
-    ears = [await there.hearing(*MANY[start : start + 3]) for start in range(0, 60, 2)]
+    subscribers = [await there.subscriber(*MANY[start : start + 3]) for start in range(0, 60, 2)]
     await here.publish("before", MANY[4])
     await here.publish("wide", *MANY)
     await here.publish("after", MANY[4])
 
-    for ear in ears:
-        await heard(ear, 3 if MANY[4] in ear.addresses else 1)
-        expected = ["before", "wide", "after"] if MANY[4] in ear.addresses else ["wide"]
-        assert received(ear) == expected
+    for subscriber in subscribers:
+        await until_received(subscriber, 3 if MANY[4] in subscriber.addresses else 1)
+        expected = ["before", "wide", "after"] if MANY[4] in subscriber.addresses else ["wide"]
+        assert received(subscriber) == expected
 
 
 async def test_the_layer_is_asked_once_for_many_addresses(lagging: Cluster):
     here, there = lagging.node(), lagging.node()
-    ear = await there.hearing(MANY[0])
+    subscriber = await there.subscriber(MANY[0])
     layer = here.layer
     assert isinstance(layer, LaggingLayer)
     sends = layer.sends
     await here.publish("wide", *MANY)
-    await heard(ear)
+    await until_received(subscriber)
     assert layer.sends - sends < WIDE
 
 

@@ -1,4 +1,4 @@
-"""Real server processes with a proxy on every connection they have, and clients that keep what they hear."""
+"""Real server processes with a proxy on each of their connections, and clients that keep their messages."""
 
 from __future__ import annotations
 
@@ -136,54 +136,54 @@ class Cluster:
         self._exit.close()
 
 
-class Listener:
-    """A client of the tokens protocol that keeps what it hears, and the code it was closed with."""
+class Subscriber:
+    """A client of the tokens protocol that keeps what it receives, and the code it was closed with."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
-        self.heard: list[str] = []
+        self.received: list[str] = []
         self.closed: int | None = None
         self._reading = asyncio.ensure_future(self._read())
 
     async def _read(self) -> None:
         try:
             while True:
-                self.heard.append(str(await self.socket.recv()))
+                self.received.append(str(await self.socket.recv()))
         except ConnectionClosed as closed:
             self.closed = closed.rcvd.code if closed.rcvd else 1006
 
     def numbers(self, publisher: str) -> list[int]:
         """The numbers of a publisher's messages, in the order in which they came."""
-        return [int(text.split()[1]) for text in self.heard if text.split()[0] == publisher]
+        return [int(text.split()[1]) for text in self.received if text.split()[0] == publisher]
 
     async def leave(self) -> None:
         await self.socket.close()
         await self._reading
 
 
-async def listen(port: int, token: str) -> Listener:
+async def subscribe(port: int, token: str) -> Subscriber:
     """Open a client; raises what `websockets.connect` raises."""
     url = f"ws://{LOOPBACK}:{port}/ws?{urlencode({'RegisterToken': token})}"
     # No bound on what is received and not read yet: the close frame is behind it.
     socket = await open_socket(
         url, proxy=None, compression=None, ping_interval=None, max_queue=None, open_timeout=20
     )
-    return Listener(socket)
+    return Subscriber(socket)
 
 
 @asynccontextmanager
-async def listening(port: int, token: str, count: int = 1) -> AsyncIterator[list[Listener]]:
+async def subscribed(port: int, token: str, count: int = 1) -> AsyncIterator[list[Subscriber]]:
     """Open clients that leave in the end."""
     async with AsyncExitStack() as stack:
-        listeners = []
+        subscribers = []
         for _ in range(count):
-            listeners.append(await listen(port, token))
-            stack.push_async_callback(listeners[-1].leave)
-        yield listeners
+            subscribers.append(await subscribe(port, token))
+            stack.push_async_callback(subscribers[-1].leave)
+        yield subscribers
 
 
 async def publish(
-    sender: Listener, name: str, token: str, numbers: Iterable[int], rate: float = 100, filling: str = ""
+    sender: Subscriber, name: str, token: str, numbers: Iterable[int], rate: float = 100, filling: str = ""
 ) -> None:
     """Send `<name> <number> <filling>` to a token, so many a second."""
     loop = asyncio.get_running_loop()

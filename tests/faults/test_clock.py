@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 
-from tests.faults.cluster import listed, listening, publish, seconds_until
+from tests.faults.cluster import listed, publish, seconds_until, subscribed
 from tests.services.databases import PostgresDatabases
 from tests.services.ports import LOOPBACK
 from tests.services.redis import Redis
@@ -80,7 +80,7 @@ def ask(connection: http.client.HTTPConnection) -> int:
 async def hours_apart(one: Server, two: Server) -> int:
     """How far apart the servers' clocks are: what each takes for the time at which a new client came."""
     name = secrets.token_hex(4)
-    async with listening(one.port, f"{name}-one"), listening(two.port, f"{name}-two"):
+    async with subscribed(one.port, f"{name}-one"), subscribed(two.port, f"{name}-two"):
         names = {f"{name}-one", f"{name}-two"}
         await seconds_until(lambda: names <= {client["identity"] for client in listed(one)})
         came = {client["identity"]: datetime.fromisoformat(client["connected_at"]) for client in listed(one)}
@@ -92,8 +92,8 @@ async def test_a_step_of_the_clock_drops_nobody(servers: list[Server]) -> None:
     token = secrets.token_hex(4)
     async with (
         AsyncExitStack() as stack,
-        listening(ahead.port, token, CLIENTS) as there,
-        listening(behind.port, token, CLIENTS) as here,
+        subscribed(ahead.port, token, CLIENTS) as there,
+        subscribed(behind.port, token, CLIENTS) as here,
     ):
         kept = [stack.enter_context(closing(http_to(server))) for server in servers]
         assert [ask(connection) for connection in kept] == [200, 200]
@@ -108,7 +108,7 @@ async def test_a_step_of_the_clock_drops_nobody(servers: list[Server]) -> None:
             assert len(listed(server)) == 2 * CLIENTS
         await publish(there[0], "ahead", token, range(10))
         await publish(here[0], "behind", token, range(10))
-        await seconds_until(lambda: all(len(client.heard) == 20 for client in [*there, *here]))
+        await seconds_until(lambda: all(len(client.received) == 20 for client in [*there, *here]))
         assert all(client.closed is None for client in [*there, *here])
         assert [ask(connection) for connection in kept] == [200, 200]
     assert await hours_apart(ahead, behind) == 2

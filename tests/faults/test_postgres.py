@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.faults.cluster import Listener, Member, Pair, listen, listening, publish, seconds_until
+from tests.faults.cluster import Member, Pair, Subscriber, publish, seconds_until, subscribe, subscribed
 from tests.services.postgres import Postgres
 from tests.tokens.client import form
 
@@ -79,29 +79,29 @@ def present(member: Member, token: str) -> int:
     return int(page["count"])
 
 
-def heard_all(listeners: list[Listener], name: str, count: int) -> bool:
-    return all(listener.numbers(name) == list(range(count)) for listener in listeners)
+def received_all(subscribers: list[Subscriber], name: str, count: int) -> bool:
+    return all(subscriber.numbers(name) == list(range(count)) for subscriber in subscribers)
 
 
-def heard_on(newcomer: Listener, name: str, count: int) -> bool:
-    """Whether one that came in the middle has heard all from its first message to the last."""
-    heard = newcomer.numbers(name)
-    return heard != [] and heard == list(range(heard[0], count))
+def received_on(newcomer: Subscriber, name: str, count: int) -> bool:
+    """Whether one that came in the middle has received all from its first message to the last."""
+    received = newcomer.numbers(name)
+    return received != [] and received == list(range(received[0], count))
 
 
 async def test_postgres_restarts_under_traffic(
     pair: Pair, postgres: Postgres, database: str, token: str
 ) -> None:
     async with (
-        listening(pair.one.clients.port, token, 3) as near,
-        listening(pair.two.clients.port, token, 3) as far,
-        listening(pair.one.clients.port, f"{token}-one") as [sender],
+        subscribed(pair.one.clients.port, token, 3) as near,
+        subscribed(pair.two.clients.port, token, 3) as far,
+        subscribed(pair.one.clients.port, f"{token}-one") as [sender],
     ):
         await seconds_until(lambda: present(pair.two, token) == 6)
         publishing = asyncio.ensure_future(publish(sender, "one", token, range(400)))
 
         await asyncio.to_thread(postgres.kill)
-        async with listening(pair.two.clients.port, token, 2) as newcomers:
+        async with subscribed(pair.two.clients.port, token, 2) as newcomers:
             await far[0].leave()
             refused = asyncio.ensure_future(
                 asyncio.to_thread(form, pair.one.server, "registerToken", token="abc2")
@@ -115,8 +115,8 @@ async def test_postgres_restarts_under_traffic(
             most = await most_connections_until_all_are_served(pair, database)
             complete = await seconds_until(lambda: present(pair.one, token) == 7)
             await publishing
-            await seconds_until(lambda: heard_all(near + far[1:], "one", 400))
-            await seconds_until(lambda: all(heard_on(newcomer, "one", 400) for newcomer in newcomers))
+            await seconds_until(lambda: received_all(near + far[1:], "one", 400))
+            await seconds_until(lambda: all(received_on(newcomer, "one", 400) for newcomer in newcomers))
     logger.info("ready again after %.2f s, presence complete after %.2f s", recovered, complete)
     logger.info("connections at %d calls at once: %d of %d", CALLS, most, 2 * POOL)
     assert 1 <= most <= 2 * POOL
@@ -141,15 +141,15 @@ async def test_a_database_whose_host_goes_away_is_found_out_in_seconds(pair: Pai
 async def test_a_silent_postgres_holds_up_no_socket(pair: Pair, token: str) -> None:
     """Half-open, both ways, then reset: as when the database's host goes away and comes back."""
     async with (
-        listening(pair.one.clients.port, token, 2) as near,
-        listening(pair.two.clients.port, token, 2) as far,
-        listening(pair.one.clients.port, f"{token}-one") as [sender],
+        subscribed(pair.one.clients.port, token, 2) as near,
+        subscribed(pair.two.clients.port, token, 2) as far,
+        subscribed(pair.one.clients.port, f"{token}-one") as [sender],
     ):
         for member in pair:
             member.postgres.swallow()
-        newcomer = await listen(pair.one.clients.port, token)
+        newcomer = await subscribe(pair.one.clients.port, token)
         await publish(sender, "one", token, range(100))
-        await seconds_until(lambda: heard_all([*near, *far, newcomer], "one", 100))
+        await seconds_until(lambda: received_all([*near, *far, newcomer], "one", 100))
         assert not await asyncio.to_thread(pair.one.is_ready)
         for member in pair:
             member.postgres.heal()

@@ -11,7 +11,7 @@ import pytest
 import redis.asyncio as redis_client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.faults.cluster import GAP, Listener, Member, Pair, listen, listening, publish, seconds_until
+from tests.faults.cluster import GAP, Member, Pair, Subscriber, publish, seconds_until, subscribe, subscribed
 from tests.faults.proxy import Way
 from tests.services.redis import Redis
 
@@ -45,18 +45,18 @@ async def trouble(redis: Redis) -> None:
     await kill_pubsub_clients(redis)
 
 
-def has_all(listener: Listener, count: int) -> bool:
+def has_all(subscriber: Subscriber, count: int) -> bool:
     """Whether it has everything, or was told that it has not."""
-    whole = all(len(listener.numbers(name)) >= count for name in ("one", "two"))
-    return whole or listener.closed is not None
+    whole = all(len(subscriber.numbers(name)) >= count for name in ("one", "two"))
+    return whole or subscriber.closed is not None
 
 
-def check(listener: Listener, count: int) -> None:
+def check(subscriber: Subscriber, count: int) -> None:
     """The full sequence once and in order; one that was told has no repeats and no disorder either."""
-    assert listener.closed in (None, GAP)
+    assert subscriber.closed in (None, GAP)
     for name in ("one", "two"):
-        numbers = listener.numbers(name)
-        if listener.closed is None:
+        numbers = subscriber.numbers(name)
+        if subscriber.closed is None:
             assert numbers == list(range(count))
         assert numbers == sorted(set(numbers))
 
@@ -84,10 +84,10 @@ class PublisherTold(Exception):
 async def play_scene(pair: Pair, redis: Redis, token: str) -> None:
     """Publish on both servers while Redis has its troubles, and check what every subscriber has."""
     async with (
-        listening(pair.one.clients.port, token, SUBSCRIBERS) as near,
-        listening(pair.two.clients.port, token, SUBSCRIBERS) as far,
-        listening(pair.one.clients.port, f"{token}-one") as [one],
-        listening(pair.two.clients.port, f"{token}-two") as [two],
+        subscribed(pair.one.clients.port, token, SUBSCRIBERS) as near,
+        subscribed(pair.two.clients.port, token, SUBSCRIBERS) as far,
+        subscribed(pair.one.clients.port, f"{token}-one") as [one],
+        subscribed(pair.two.clients.port, f"{token}-two") as [two],
     ):
         publishing = [
             asyncio.ensure_future(publish(sender, name, token, range(MESSAGES), RATE))
@@ -100,12 +100,12 @@ async def play_scene(pair: Pair, redis: Redis, token: str) -> None:
                 raise PublisherTold
             if isinstance(error, BaseException):
                 raise error
-        await seconds_until(lambda: all(has_all(listener, MESSAGES) for listener in near + far))
+        await seconds_until(lambda: all(has_all(subscriber, MESSAGES) for subscriber in near + far))
         await asyncio.sleep(0.5)  # nothing may come twice, either
-        told = sum(listener.closed is not None for listener in near + far)
+        told = sum(subscriber.closed is not None for subscriber in near + far)
         logger.info("told: %d of %d", told, 2 * SUBSCRIBERS)
-        for listener in near + far:
-            check(listener, MESSAGES)
+        for subscriber in near + far:
+            check(subscriber, MESSAGES)
 
 
 async def test_a_socket_opened_after_redis_is_back_is_reached(pair: Pair, redis: Redis, token: str) -> None:
@@ -119,19 +119,19 @@ async def test_a_socket_opened_after_redis_is_back_is_reached(pair: Pair, redis:
     assert seconds < 10
 
 
-async def test_who_comes_during_an_outage_hears_nothing_from_before_and_all_from_after(
+async def test_who_comes_during_an_outage_receives_nothing_from_before_and_all_from_after(
     pair: Pair, redis: Redis, token: str
 ) -> None:
     async with (
-        listening(pair.one.clients.port, token) as [old],
-        listening(pair.two.clients.port, f"{token}-two") as [sender],
+        subscribed(pair.one.clients.port, token) as [old],
+        subscribed(pair.two.clients.port, f"{token}-two") as [sender],
     ):
         await publish(sender, "two", token, range(5))
         await seconds_until(lambda: len(old.numbers("two")) == 5)
         await asyncio.to_thread(redis.kill)
         await publish(sender, "two", token, range(5, 105))
         await seconds_until(lambda: not pair.two.is_ready())
-        async with listening(pair.one.clients.port, token) as [young]:
+        async with subscribed(pair.one.clients.port, token) as [young]:
             await publish(sender, "two", token, range(105, 205))
             await asyncio.to_thread(redis.start)
             await seconds_until(lambda: all(has_all_of(one, 204) for one in (old, young)))
@@ -139,31 +139,31 @@ async def test_who_comes_during_an_outage_hears_nothing_from_before_and_all_from
             assert (young.numbers("two"), young.closed) == (list(range(105, 205)), None)
 
 
-def has_all_of(listener: Listener, last: int) -> bool:
+def has_all_of(subscriber: Subscriber, last: int) -> bool:
     """Whether it has the last message, or was told that it has not."""
-    return listener.closed is not None or listener.numbers("two")[-1:] == [last]
+    return subscriber.closed is not None or subscriber.numbers("two")[-1:] == [last]
 
 
-async def reached(publisher: Member, subscriber: Member, token: str) -> float:
-    """Seconds until a new client of one server hears what a new client of the other publishes."""
+async def reached(publisher: Member, receiver: Member, token: str) -> float:
+    """Seconds until a new client of one server receives a message of a new client of the other."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    listener, sender = [await persistently(member, token) for member in (subscriber, publisher)]
-    while not listener.heard:
+    subscriber, sender = [await persistently(member, token) for member in (receiver, publisher)]
+    while not subscriber.received:
         assert loop.time() - began < 20
         await sender.socket.send(f"{token}|hello")
         await asyncio.sleep(0.02)
     seconds = loop.time() - began
-    await listener.leave()
+    await subscriber.leave()
     await sender.leave()
     return seconds
 
 
-async def persistently(member: Member, token: str) -> Listener:
+async def persistently(member: Member, token: str) -> Subscriber:
     """Open a client as soon as the server lets one in."""
     while True:
         try:
-            return await listen(member.clients.port, token)
+            return await subscribe(member.clients.port, token)
         except InvalidStatus:
             await asyncio.sleep(0.02)
 
@@ -171,10 +171,10 @@ async def persistently(member: Member, token: str) -> Listener:
 async def test_a_half_open_redis_is_noticed_and_recovered_from(pair: Pair, token: str) -> None:
     """One server's Redis falls silent altogether, the other's answers are lost: no close, no error."""
     async with (
-        listening(pair.one.clients.port, token, SUBSCRIBERS) as near,
-        listening(pair.two.clients.port, token, SUBSCRIBERS) as far,
-        listening(pair.one.clients.port, f"{token}-one") as [one],
-        listening(pair.two.clients.port, f"{token}-two") as [two],
+        subscribed(pair.one.clients.port, token, SUBSCRIBERS) as near,
+        subscribed(pair.two.clients.port, token, SUBSCRIBERS) as far,
+        subscribed(pair.one.clients.port, f"{token}-one") as [one],
+        subscribed(pair.two.clients.port, f"{token}-two") as [two],
     ):
         publishing = [
             asyncio.ensure_future(publish(sender, name, token, range(FEWER), RATE))
@@ -192,10 +192,10 @@ async def test_a_half_open_redis_is_noticed_and_recovered_from(pair: Pair, token
         )
         pair.heal()
         await asyncio.gather(*publishing)
-        recovered = await seconds_until(lambda: all(has_all(listener, FEWER) for listener in near + far))
+        recovered = await seconds_until(lambda: all(has_all(subscriber, FEWER) for subscriber in near + far))
         logger.info("noticed after: %.2f s", noticed)
         logger.info("recovered after the last publish: %.2f s", recovered)
-        for listener in near + far:
-            check(listener, FEWER)
+        for subscriber in near + far:
+            check(subscriber, FEWER)
     await seconds_until(pair.is_ready)
     assert await reached(pair.one, pair.two, f"{token}-later") < 10

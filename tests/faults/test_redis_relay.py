@@ -88,7 +88,7 @@ class Process:
             await self.hub.publish(Publication(("token:abc",), f"{self.id} {number}"))
             await asyncio.sleep(0.004)
 
-    def heard_of(self, other: Process) -> list[int]:
+    def items_from(self, other: Process) -> list[int]:
         return [int(text.split()[1]) for text in self.recorder.texts if text.startswith(other.id)]
 
 
@@ -115,7 +115,7 @@ async def kill_pubsub_clients(url: str) -> int:
 
 
 def whole(processes: list[Process]) -> bool:
-    return all(len(one.heard_of(two)) >= MESSAGES for one in processes for two in processes)
+    return all(len(one.items_from(two)) >= MESSAGES for one in processes for two in processes)
 
 
 async def publish_everywhere(processes: list[Process]) -> None:
@@ -133,7 +133,7 @@ async def test_nothing_is_lost_when_the_subscribing_connections_are_killed(
     await until(lambda: whole(processes))
     for one in processes:
         for two in processes:
-            assert one.heard_of(two) == list(range(MESSAGES))
+            assert one.items_from(two) == list(range(MESSAGES))
         assert one.told == 0
 
 
@@ -147,7 +147,7 @@ async def test_nothing_is_lost_when_redis_restarts(processes: list[Process], red
     await until(lambda: whole(processes))
     for one in processes:
         for two in processes:
-            assert one.heard_of(two) == list(range(MESSAGES))
+            assert one.items_from(two) == list(range(MESSAGES))
         assert one.told == 0
     await until(lambda: all(process.relay.healthy for process in processes))
 
@@ -157,13 +157,13 @@ async def test_a_process_that_died_during_the_break_leaves_a_gap_that_is_told(
 ) -> None:
     one, two = processes
     await two.publish(0, 20)
-    await until(lambda: len(one.heard_of(two)) == 20)
+    await until(lambda: len(one.items_from(two)) == 20)
     for task in [*two.relay._receivers, two.relay._sender]:
         assert task is not None
         task.cancel()
     await kill_pubsub_clients(redis_server.url)
     await until(lambda: one.told == 1)
-    assert one.heard_of(two) == list(range(20))
+    assert one.items_from(two) == list(range(20))
 
 
 async def test_a_layer_that_falls_silent_is_noticed_and_made_to_reconnect(
@@ -175,11 +175,11 @@ async def test_a_layer_that_falls_silent_is_noticed_and_made_to_reconnect(
     async def deaf(**options: Any) -> None:
         await asyncio.sleep(0.1)
 
-    hearing = shard._pubsub.get_message
+    get_message = shard._pubsub.get_message
     shard._pubsub.get_message = deaf
     await until(lambda: not one.relay.healthy)
     await two.publish(0, 20)
-    shard._pubsub.get_message = hearing
-    await until(lambda: len(one.heard_of(two)) == 20)
+    shard._pubsub.get_message = get_message
+    await until(lambda: len(one.items_from(two)) == 20)
     await until(lambda: one.relay.healthy)
-    assert one.heard_of(two) == list(range(20))
+    assert one.items_from(two) == list(range(20))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.cluster import Pair, listening, publish, seconds_until
+from tests.faults.cluster import Pair, publish, seconds_until, subscribed
 from tests.faults.proxy import Proxy
 from tests.services.process import Process
 
@@ -41,7 +41,7 @@ def memory_of(process: Process) -> int:
     return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
 
 
-def hearing(pair: Pair, token: str) -> int:
+def subscriber_count(pair: Pair, token: str) -> int:
     """How many clients of a token are listed."""
     return int(pair.two.call("GET", f"/api/clients/?address=token:{token}").json()["count"])
 
@@ -50,23 +50,23 @@ async def test_a_trickling_client_is_closed_as_slow_and_slows_nobody(
     pair: Pair, bad_network: Proxy, token: str
 ) -> None:
     async with (
-        listening(bad_network.port, f"{token}-not-yet") as [trickling],
-        listening(pair.one.server.port, token, 2) as near,
-        listening(pair.two.server.port, token, 2) as far,
-        listening(pair.one.server.port, f"{token}-one") as [sender],
+        subscribed(bad_network.port, f"{token}-not-yet") as [trickling],
+        subscribed(pair.one.server.port, token, 2) as near,
+        subscribed(pair.two.server.port, token, 2) as far,
+        subscribed(pair.one.server.port, f"{token}-one") as [sender],
     ):
         others = near + far
         await publish(sender, "one", token, range(MANY), 125, FILLING)
-        await seconds_until(lambda: all(len(client.heard) == MANY for client in others))
+        await seconds_until(lambda: all(len(client.received) == MANY for client in others))
         memory = memory_of(pair.one.server.process)
         slow = pair.one.metric(CLOSED_AS_SLOW)
         bad_network.slow(bytes_per_second=20_000)
         await trickling.socket.send(f"RegisterToken:{token}")
-        await seconds_until(lambda: hearing(pair, token) == 5)
+        await seconds_until(lambda: subscriber_count(pair, token) == 5)
 
         await publish(sender, "one", token, range(MANY, 2 * MANY), 125, FILLING)
 
-        await seconds_until(lambda: all(len(client.heard) == 2 * MANY for client in others))
+        await seconds_until(lambda: all(len(client.received) == 2 * MANY for client in others))
         await seconds_until(lambda: pair.one.metric(CLOSED_AS_SLOW) == slow + 1)
         grown = memory_of(pair.one.server.process) - memory
         logger.info("memory of the process grew by %.1f MiB", grown / 2**20)
@@ -76,30 +76,30 @@ async def test_a_trickling_client_is_closed_as_slow_and_slows_nobody(
             assert client.closed is None
         bad_network.heal()
         await seconds_until(lambda: trickling.closed is not None)
-        heard = trickling.numbers("one")
+        received = trickling.numbers("one")
         assert trickling.closed == SLOW
-        assert heard == list(range(MANY, MANY + len(heard)))
-        assert len(heard) < MANY
+        assert received == list(range(MANY, MANY + len(received)))
+        assert len(received) < MANY
 
 
 async def test_a_slow_client_that_keeps_up_is_served_in_full(
     pair: Pair, bad_network: Proxy, token: str
 ) -> None:
     async with (
-        listening(bad_network.port, token) as [slow],
-        listening(pair.two.clients.port, f"{token}-one") as [sender],
+        subscribed(bad_network.port, token) as [slow],
+        subscribed(pair.two.clients.port, f"{token}-one") as [sender],
     ):
         bad_network.slow(latency=0.3, bytes_per_second=5_000)
         await publish(sender, "one", token, range(100), 200)
-        await seconds_until(lambda: len(slow.heard) == 100)
+        await seconds_until(lambda: len(slow.received) == 100)
         assert slow.numbers("one") == list(range(100))
         assert slow.closed is None
         bad_network.heal()
 
 
 async def test_a_client_that_is_cut_off_is_gone_at_once(pair: Pair, bad_network: Proxy, token: str) -> None:
-    async with listening(bad_network.port, token, 20) as clients:
-        await seconds_until(lambda: hearing(pair, token) == 20)
+    async with subscribed(bad_network.port, token, 20) as clients:
+        await seconds_until(lambda: subscriber_count(pair, token) == 20)
         bad_network.cut()
-        await seconds_until(lambda: hearing(pair, token) == 0)
+        await seconds_until(lambda: subscriber_count(pair, token) == 0)
         await seconds_until(lambda: all(client.closed == 1006 for client in clients))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.faults.cluster import Listener, listed, listen, publish, seconds_until
+from tests.faults.cluster import Subscriber, listed, publish, seconds_until, subscribe
 from tests.services.databases import PostgresDatabases
 from tests.services.process import children
 from tests.services.redis import Redis
@@ -39,11 +39,11 @@ def supervised(
         server.close()
 
 
-async def open_clients(server: Server, token: str, count: int) -> list[Listener]:
+async def open_clients(server: Server, token: str, count: int) -> list[Subscriber]:
     """Clients of one token, 50 at a time."""
-    clients: list[Listener] = []
+    clients: list[Subscriber] = []
     while len(clients) < count:
-        clients += await asyncio.gather(*(listen(server.port, token) for _ in range(50)))
+        clients += await asyncio.gather(*(subscribe(server.port, token) for _ in range(50)))
     return clients
 
 

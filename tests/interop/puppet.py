@@ -1,4 +1,4 @@
-"""Drives real clients in other processes: commands in, what they hear out."""
+"""Drives real clients in other processes: commands in, what they receive out."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Puppet:
         """A new client that connects to a namespace; returns once it has."""
         client = self._clients[name] = Client(self, name)
         self.command(do="open", client=name, library=library, url=url, options=options)
-        [client.id] = await client.heard("connect")
+        [client.id] = await client.received("connect")
         return client
 
     def command(self, **what: Any) -> None:
@@ -63,7 +63,7 @@ class Puppet:
 
 
 class Client:
-    """One client: emits, and remembers what it hears."""
+    """One client: emits, and remembers what it receives."""
 
     def __init__(self, puppet: Puppet, name: str) -> None:
         self._puppet = puppet
@@ -72,7 +72,7 @@ class Client:
         """What the library calls `socket.id`."""
         self._numbers = itertools.count(1)
         self._acks: dict[int, asyncio.Future[list[Any]]] = {}
-        self._heard: dict[str, asyncio.Queue[list[Any]]] = {}
+        self._received: dict[str, asyncio.Queue[list[Any]]] = {}
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Send an event that wants no ack."""
@@ -85,12 +85,12 @@ class Client:
         self._puppet.command(do="emit", client=self.name, event=event, args=arguments, ack=number)
         return await asyncio.wait_for(self._acks[number], SECONDS)
 
-    async def heard(self, event: str) -> list[Any]:
+    async def received(self, event: str) -> list[Any]:
         """Wait for the next event of a name; its arguments."""
         async with asyncio.timeout(SECONDS):
             return await self._queue(event).get()
 
-    async def heard_many(self, event: str, count: int) -> list[list[Any]]:
+    async def received_many(self, event: str, count: int) -> list[list[Any]]:
         """Wait for so many events of a name; the arguments of each."""
         queue = self._queue(event)
         async with asyncio.timeout(SECONDS):
@@ -107,7 +107,7 @@ class Client:
             found = ""
             while found != transport:
                 self._puppet.command(do="look", client=self.name)
-                [found] = await self.heard("transport")
+                [found] = await self.received("transport")
 
     def close(self) -> None:
         """Disconnect."""
@@ -121,7 +121,7 @@ class Client:
             self._queue(what["event"]).put_nowait(what["args"])
 
     def _queue(self, event: str) -> asyncio.Queue[list[Any]]:
-        return self._heard.setdefault(event, asyncio.Queue())
+        return self._received.setdefault(event, asyncio.Queue())
 
 
 def node() -> Puppet:

@@ -27,7 +27,7 @@ def tell(**what: Any) -> None:
 
 
 class Namespace(SocketIONamespace):  # type: ignore[misc]
-    """Tells everything that it hears."""
+    """Tells everything that it receives."""
 
     name = ""
 

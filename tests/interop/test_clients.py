@@ -80,7 +80,7 @@ async def say(socket: ClientConnection, *event: Any) -> None:
     await socket.send(json.dumps(event))
 
 
-async def hear(socket: ClientConnection) -> Any:
+async def receive(socket: ClientConnection) -> Any:
     return json.loads(await asyncio.wait_for(socket.recv(), puppet.SECONDS))
 
 
@@ -105,16 +105,16 @@ async def test_layout_from_join_to_leave(kind: Kind, open_client: Open, broker: 
 
         await in_room(broker, "layout", room, 2)
         client.emit("CLIENTS", json.dumps({"room": room}))
-        assert await client.heard("CLIENTS") == [{"room": room, "clients": ["device[é€]", "other"]}]
+        assert await client.received("CLIENTS") == [{"room": room, "clients": ["device[é€]", "other"]}]
 
         for text in TEXTS:
             client.emit("NOTIFY", json.dumps({"room": room, "message": {"text": text}}))
-            assert await hear(other) == [
+            assert await receive(other) == [
                 "EVENT",
                 {"sender": "device[é€]", "room": room, "message": {"text": text}},
             ]
             await say(other, "NOTIFY", {"room": room, "message": [text, 1.5, None]})
-            assert await client.heard("EVENT") == [
+            assert await client.received("EVENT") == [
                 {"sender": "other", "room": room, "message": [text, 1.5, None]}
             ]
         assert client.unread("EVENT") == []
@@ -122,9 +122,9 @@ async def test_layout_from_join_to_leave(kind: Kind, open_client: Open, broker: 
         assert await client.ask("LEAVE", json.dumps({"room": room})) == []
         await say(other, "NOTIFY", {"room": room, "message": "not for who left"})
         await say(other, "CLIENTS", {"room": room})
-        assert await hear(other) == ["CLIENTS", {"room": room, "clients": ["other"]}]
+        assert await receive(other) == ["CLIENTS", {"room": room, "clients": ["other"]}]
         client.emit("CLIENTS", json.dumps({"room": room}))
-        await client.heard("CLIENTS")
+        await client.received("CLIENTS")
         assert client.unread("EVENT") == []
 
 
@@ -141,9 +141,9 @@ async def test_text_of_all_kinds_as_it_is(kind: Kind, open_client: Open, broker:
 
         for text in texts(kind):
             await say(other, "BROADCAST_EVENTS", room, {"events": [text]})
-            assert await client.heard("EVENTS") == [{"events": [text]}]
+            assert await client.received("EVENTS") == [{"events": [text]}]
             client.emit("BROADCAST_UPDATES", room, {"generation": 1, "operations": [text]})
-            assert await hear(other) == ["UPDATES", {"generation": 1, "operations": [text]}]
+            assert await receive(other) == ["UPDATES", {"generation": 1, "operations": [text]}]
 
 
 @pytest.mark.once

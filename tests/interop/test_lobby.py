@@ -1,4 +1,4 @@
-"""A lobby of all generations: each names it in its own way, and all know each other by the ids they hear."""
+"""A lobby of all generations: each names it in its own way, and all know each other by the ids received."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ async def test_all_generations_meet_in_a_lobby(broker: Server, request: pytest.F
         for kind in kinds:
             client = await cast.open(kind, str(kind), f"{broker.url}/lobby", **naming(kind))
             id = public_id(kind, client)
-            assert await client.heard("JOINED") == [id]
-            assert await client.heard("PEERS") == [ids]
+            assert await client.received("JOINED") == [id]
+            assert await client.received("PEERS") == [ids]
             for other in clients:
-                assert await other.heard("JOINED") == [id]
+                assert await other.received("JOINED") == [id]
             clients.append(client)
             ids.append(id)
 
         for number, client in enumerate(clients):
             peer = (number + 1) % len(clients)
             client.emit("RTCSIGNAL", {"to": ids[peer], "sdp": number})
-            assert await clients[peer].heard("RTCSIGNAL") == [{"to": ids[peer], "sdp": number}]
+            assert await clients[peer].received("RTCSIGNAL") == [{"to": ids[peer], "sdp": number}]
         clients[0].emit("BROADCAST", {"message": "é€"})
         for client in clients:
-            assert await client.heard("MESSAGE") == [{"from": ids[0], "message": "é€"}]
+            assert await client.received("MESSAGE") == [{"from": ids[0], "message": "é€"}]
 
         clients[-1].close()
         for client in clients[:-1]:
-            assert await client.heard("LEFT") == [ids[-1]]
+            assert await client.received("LEFT") == [ids[-1]]
             assert client.unread("RTCSIGNAL") == client.unread("MESSAGE") == []

@@ -1,4 +1,4 @@
-"""A restart of the server: every client comes back by itself, joins again, and hears again."""
+"""A restart of the server: every client comes back by itself, joins again, and receives again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ServerFactory
 from tests.interop.cast import KINDS, Cast
 from tests.interop.puppet import Client
-from tests.interop.test_clients import hear, in_room, plain, say
+from tests.interop.test_clients import in_room, plain, receive, say
 
 ROOM = "all.contexts"
 
@@ -35,11 +35,11 @@ async def test_all_clients_come_back_after_a_restart(
         other = await plain(stack, broker, "layout")
         await say(other, "NOTIFY", {"room": ROOM, "message": "welcome back"})
         for client in clients:
-            assert await client.heard("EVENT") == [
+            assert await client.received("EVENT") == [
                 {"sender": "unknown", "room": ROOM, "message": "welcome back"}
             ]
         await say(other, "CLIENTS", {"room": ROOM})
-        names = (await hear(other))[1]["clients"]
+        names = (await receive(other))[1]["clients"]
         assert sorted(names) == sorted(client.name for client in clients)
 
 
@@ -49,5 +49,5 @@ async def join(client: Client) -> None:
 
 async def come_back(client: Client) -> None:
     """What the known programs do: JOIN again with every connect."""
-    await client.heard("connect")
+    await client.received("connect")
     await join(client)

@@ -13,7 +13,7 @@ from tests.conftest import ServerFactory
 from tests.interop import puppet
 from tests.interop.cast import JS_KINDS
 from tests.interop.puppet import Client
-from tests.interop.test_clients import hear, in_room
+from tests.interop.test_clients import in_room, receive
 
 ROOM = "all.contexts"
 TEXT = "é€" * 2_000
@@ -37,11 +37,13 @@ async def test_clients_of_all_generations_share_a_room_over_tls(server: ServerFa
         async with connect(f"{broker.ws_url}/layout", ssl=trusting(), proxy=None) as other:
             await other.send(json.dumps(["NOTIFY", {"room": ROOM, "message": TEXT}]))
             for client in clients:
-                assert await client.heard("EVENT") == [{"sender": "unknown", "room": ROOM, "message": TEXT}]
+                assert await client.received("EVENT") == [
+                    {"sender": "unknown", "room": ROOM, "message": TEXT}
+                ]
             await other.send(json.dumps(["JOIN", {"room": ROOM, "name": "plain"}]))
             await in_room(broker, "layout", ROOM, len(clients) + 1, trusting())
             clients[0].emit("NOTIFY", json.dumps({"room": ROOM, "message": TEXT}))
-            event = await hear(other)
+            event = await receive(other)
             assert event == ["EVENT", {"sender": clients[0].name, "room": ROOM, "message": TEXT}]
 
 

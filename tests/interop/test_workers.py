@@ -20,7 +20,7 @@ MEMBERS = 20
 MESSAGES = 1000
 
 
-async def test_every_member_hears_everything_once_and_in_order(server: ServerFactory, redis_url: str) -> None:
+async def test_every_member_receives_all_once_and_in_order(server: ServerFactory, redis_url: str) -> None:
     broker = server(WORKERS="2", REDIS_URL=redis_url)
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(puppet.node())
@@ -42,10 +42,10 @@ async def test_every_member_hears_everything_once_and_in_order(server: ServerFac
         names = {publisher.name for publisher in publishers}
         all_of_it = list(range(MESSAGES))
         for member in members:
-            assert await heard_by(member, len(publishers) * MESSAGES) == dict.fromkeys(names, all_of_it)
+            assert await received_by(member, len(publishers) * MESSAGES) == dict.fromkeys(names, all_of_it)
         for publisher in publishers:
-            heard = await heard_by(publisher, (len(publishers) - 1) * MESSAGES)
-            assert heard == dict.fromkeys(names - {publisher.name}, all_of_it)
+            received = await received_by(publisher, (len(publishers) - 1) * MESSAGES)
+            assert received == dict.fromkeys(names - {publisher.name}, all_of_it)
         assert await workers_of(broker) == 2
         for client in members + publishers:
             assert client.unread("EVENT") == client.unread("disconnect") == []
@@ -62,12 +62,12 @@ async def publish(publisher: Client) -> None:
             await asyncio.sleep(0.01)
 
 
-async def heard_by(client: Client, count: int) -> dict[str, list[int]]:
-    """The numbers that a client heard, by their sender, in the order in which they came."""
-    heard: dict[str, list[int]] = {}
-    for [event] in await client.heard_many("EVENT", count):
-        heard.setdefault(event["sender"], []).append(event["message"])
-    return heard
+async def received_by(client: Client, count: int) -> dict[str, list[int]]:
+    """The numbers that a client received, by their sender, in the order in which they came."""
+    received: dict[str, list[int]] = {}
+    for [event] in await client.received_many("EVENT", count):
+        received.setdefault(event["sender"], []).append(event["message"])
+    return received
 
 
 async def workers_of(broker: Server) -> int:

@@ -69,7 +69,7 @@ def ask(broker: Server, path: str, body: Any = None) -> Any:
     return text if path == "/metrics" else json.loads(text)
 
 
-async def hears(client: ClientConnection) -> str | bytes:
+async def receive(client: ClientConnection) -> str | bytes:
     return await asyncio.wait_for(client.recv(), 30)
 
 
@@ -87,11 +87,11 @@ async def test_an_app_with_a_protocol_is_served_like_the_others(
         connect(f"{broker.ws_url}/connection?{query}", proxy=None) as operator,
     ):
         await client.send("hello")
-        assert await hears(client) == "you said hello"
+        assert await receive(client) == "you said hello"
 
         body = {"addresses": ["crowd:all"], "message": "from REST"}
         await asyncio.to_thread(ask, broker, "/api/publish", body)
-        assert await hears(client) == "FROM REST"
+        assert await receive(client) == "FROM REST"
 
         publish = {
             "direction": "REQUEST",
@@ -101,7 +101,7 @@ async def test_an_app_with_a_protocol_is_served_like_the_others(
             "message": "from a socket",
         }
         await operator.send(json.dumps(publish))
-        assert await hears(client) == "FROM A SOCKET"
+        assert await receive(client) == "FROM A SOCKET"
 
         listed = await asyncio.to_thread(ask, broker, "/api/clients/?protocol=shout")
         assert [row["protocol"] for row in listed["results"]] == ["shout"]

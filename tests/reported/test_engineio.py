@@ -101,7 +101,7 @@ class Raw:
         socket = await self.socket(stack)
         await socket.send(*self._dialect.move)
         if "2probe" in self._dialect.move:
-            assert await socket.hear() == "3probe"
+            assert await socket.receive() == "3probe"
         return socket
 
     async def socket(self, stack: AsyncExitStack) -> Socket:
@@ -131,17 +131,17 @@ async def test_it_moves_to_a_websocket(broker: Server, stack: AsyncExitStack, di
     socket = await client.moved(stack)
 
     await socket.send("2", "40/layout")
-    assert [await socket.hear(), await socket.hear()] == ["3", "40/layout"]
+    assert [await socket.receive(), await socket.receive()] == ["3", "40/layout"]
 
 
 @dialects
 async def test_it_begins_on_a_websocket(broker: Server, stack: AsyncExitStack, dialect: Dialect) -> None:
     socket = await Raw(broker, dialect).socket(stack)
 
-    assert (await socket.hear())[0] == "0"
-    assert await socket.hear() == "40"
+    assert (await socket.receive())[0] == "0"
+    assert await socket.receive() == "40"
     await socket.send("2", "40/layout")
-    assert [await socket.hear(), await socket.hear()] == ["3", "40/layout"]
+    assert [await socket.receive(), await socket.receive()] == ["3", "40/layout"]
 
 
 async def test_what_version_2_encodes_twice_is_read_as_it_was_meant(
@@ -155,7 +155,7 @@ async def test_what_version_2_encodes_twice_is_read_as_it_was_meant(
 
     await client.send("40/layout", text.encode().decode("latin-1"))
 
-    assert (await other.hear())[1]["message"] == "é€𝄞"
+    assert (await other.receive())[1]["message"] == "é€𝄞"
 
 
 async def test_a_client_without_binary_frames_is_told_that_binary_is_not_taken(
@@ -182,7 +182,7 @@ async def test_python_socketio_takes_a_burst_by_polling(
     for number in range(BURST):
         await sender.say("NOTIFY", {"room": room, "message": number})
 
-    events = await client.heard_many("EVENT", BURST)  # it calls its handlers in threads, in any order
+    events = await client.received_many("EVENT", BURST)  # it calls its handlers in threads, in any order
     assert sorted(event["message"] for [event] in events) == list(range(BURST))
     assert client.unread("disconnect") == []
 
@@ -284,10 +284,10 @@ async def test_a_message_of_the_announced_size_reaches_everybody(
 
     assert await send(broker, stack, version, room, 0) == 200
 
-    event = await bare.hear()
+    event = await bare.receive()
     assert event[1]["message"].rstrip("x").strip("é") == ""
     assert len(event[1]["message"].encode()) > LARGEST - 200
-    assert [await socket.hear() for socket in sockets] == [event, event]
+    assert [await socket.receive() for socket in sockets] == [event, event]
     for number, site in pollers.items():
         text = (await site.get(sids[number])).text
         assert json.loads(text[text.index("[") :]) == event
@@ -331,7 +331,7 @@ async def test_an_ack_has_the_id_that_asked_for_it(
 
     await client.emit("JOIN", {"room": room, "name": "n"}, id=id)
 
-    assert await client.hear_packet() == f"43/layout,{id}[]"
+    assert await client.receive_packet() == f"43/layout,{id}[]"
 
 
 @pytest.fixture

@@ -100,8 +100,8 @@ async def test_what_no_database_holds_is_refused_in_words(
     await client.emit("JOIN", payload, id=1)
     await socket.say("JOIN", payload)
 
-    assert (await client.hear(), await client.settled()) == (error, [])
-    assert (await socket.hear(), await socket.settled()) == (error, [])
+    assert (await client.receive(), await client.settled()) == (error, [])
+    assert (await socket.receive(), await socket.settled()) == (error, [])
 
 
 # --- the database is out ----------------------------------------------------------------------------------
@@ -134,13 +134,13 @@ async def test_what_the_database_does_not_do_ends_the_connection_so_that_the_cli
     connection = Connection(new_id(worker.id), "rooms", Recorder(), worker.flusher, PLAIN)
     worker.hub.add(connection)
     acks: list[str] = []
-    heard: list[Any] = []
-    member = Member(worker, connection, namespace, connection.id, lambda *event: heard.append(event))
+    received: list[Any] = []
+    member = Member(worker, connection, namespace, connection.id, lambda *event: received.append(event))
     await service.enter(member)
     if event == "LEAVE":
         await service.take(member, "JOIN", [argument], lambda: acks.append("JOIN"))
         assert acks == ["JOIN"]
-    heard.clear()
+    received.clear()
     with monkeypatch.context() as out:
         out.setattr(records, "_apply", fail)
         out.setattr(lobby_changes, "make", fail)
@@ -148,7 +148,7 @@ async def test_what_the_database_does_not_do_ends_the_connection_so_that_the_cli
         await service.take(member, event, [argument], lambda: acks.append(event))
 
     assert event not in acks
-    assert heard == []
+    assert received == []
     assert closes(connection) == [UNAVAILABLE]
     connection.gone()
     worker.hub.drop(connection)

@@ -18,7 +18,7 @@ SOCKET_IO: Final = "/socket.io/"
 
 
 class Plain:
-    """A plain socket: `say` and `hear` are events."""
+    """A plain socket: `say` and `receive` are events."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -26,16 +26,16 @@ class Plain:
     async def say(self, *event: Any) -> None:
         await self.connection.send(json.dumps(event))
 
-    async def hear(self) -> Any:
+    async def receive(self) -> Any:
         return json.loads(await asyncio.wait_for(self.connection.recv(), SECONDS))
 
     async def settled(self) -> list[Any]:
         """What has come until all that was sent here is handled: CLIENTS of an empty room answers last."""
         await self.say("CLIENTS", {"room": "nobody is here"})
-        heard = []
-        while (event := await self.hear())[0] != "CLIENTS":
-            heard.append(event)
-        return heard
+        received = []
+        while (event := await self.receive())[0] != "CLIENTS":
+            received.append(event)
+        return received
 
     async def join(self, room: str, name: str) -> None:
         """JOIN, and wait until it is done."""
@@ -45,7 +45,7 @@ class Plain:
     async def clients(self, room: str) -> list[Any]:
         """The nicknames in a room."""
         await self.say("CLIENTS", {"room": room})
-        name, answer = await self.hear()
+        name, answer = await self.receive()
         assert (name, answer["room"]) == ("CLIENTS", room)
         names: list[Any] = answer["clients"]
         return names
@@ -85,15 +85,15 @@ class Client:
     async def ask(self, *event: Any) -> None:
         """An event with an ack, and wait for the ack."""
         await self.emit(*event, id=7)
-        assert await self.hear_packet() == f"43/{self.namespace},7[]"
+        assert await self.receive_packet() == f"43/{self.namespace},7[]"
 
-    async def hear_packet(self) -> Any:
+    async def receive_packet(self) -> Any:
         """The next packet that is no heartbeat."""
-        return await self.frames.hear_but("2", "3")
+        return await self.frames.receive_but("2", "3")
 
-    async def hear(self) -> Any:
+    async def receive(self) -> Any:
         """The next event."""
-        packet = await self.hear_packet()
+        packet = await self.receive_packet()
         prefix = f"42/{self.namespace},"
         assert packet.startswith(prefix), packet
         return json.loads(packet.removeprefix(prefix))
@@ -101,10 +101,10 @@ class Client:
     async def settled(self) -> list[Any]:
         """What has come until all that was sent here is handled."""
         await self.send("40/no-such-namespace")
-        heard = []
-        while not (packet := await self.hear_packet()).startswith("44/no-such-namespace"):
-            heard.append(packet)
-        return heard
+        received = []
+        while not (packet := await self.receive_packet()).startswith("44/no-such-namespace"):
+            received.append(packet)
+        return received
 
 
 async def socketio(
@@ -112,11 +112,11 @@ async def socketio(
 ) -> Client:
     """A client that has connected to a namespace; `connect` follows the namespace in its CONNECT."""
     frames = await Site(server.port, version, SOCKET_IO).socket(stack, **query)
-    engine_sid = json.loads((await frames.hear())[1:])["sid"]
+    engine_sid = json.loads((await frames.receive())[1:])["sid"]
     if version == 3:
-        assert await frames.hear() == "40"
+        assert await frames.receive() == "40"
     await frames.send(f"40/{namespace}{connect or ('' if version == 3 else ',')}")
-    answer = await frames.hear()
+    answer = await frames.receive()
     if version == 3:
         assert answer == f"40/{namespace}"
         return Client(frames, namespace, f"/{namespace}#{engine_sid}")

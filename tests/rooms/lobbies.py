@@ -1,4 +1,4 @@
-"""Workers of one process on layers of their own, with lobby members that keep what they hear."""
+"""Workers of one process on layers of their own, with lobby members that keep what they receive."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ LOBBY: Final = "L"
 
 
 class Peer:
-    """A member of a lobby; `heard` is what its client was told of who is there."""
+    """A member of a lobby; `received` is what its client was told of who is there."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.connection = Connection(new_id(worker.id), "rooms", Recorder(), worker.flusher, PLAIN)
         self.id = self.connection.id
-        self.heard: list[tuple[str, Any]] = []
+        self.received: list[tuple[str, Any]] = []
         self._member = Member(worker, self.connection, wire.LOBBY, self.id, self._emit)
 
     def _emit(self, event: str, argument: Any) -> None:
         if self.connection.state is ConnectionState.OPEN:
-            self.heard.append((event, argument))
+            self.received.append((event, argument))
 
     async def enter(self, name: str = LOBBY) -> None:
         """Connect, as a client that names its lobby does."""
@@ -65,7 +65,7 @@ class Peer:
     def replayed(self) -> set[str]:
         """Who is there: PEERS, then JOINED and LEFT in the order in which they came."""
         there: set[str] = set()
-        for event, argument in self.heard:
+        for event, argument in self.received:
             if event == "PEERS":
                 assert there <= {self.id}, "somebody was named before PEERS"
                 there |= set(argument)

@@ -1,4 +1,4 @@
-"""Lobby peers of a worker that has died: the others hear LEFT, though nobody is there to say it."""
+"""Lobby peers of a worker that has died: the others receive LEFT, though nobody is there to say it."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ async def renewed(worker: Worker, seconds: float) -> None:
     await query(WorkerRow.objects.filter(id=worker.id).update, renewed_at=Now() - timedelta(seconds=seconds))
 
 
-async def news(running: list[Worker], absences: Absences, *listeners: Peer) -> list[list[Any]]:
-    """What each hears by the next look."""
+async def news(running: list[Worker], absences: Absences, *subscribers: Peer) -> list[list[Any]]:
+    """What each receives by the next look."""
     await settle(running)
-    before = [len(one.heard) for one in listeners]
+    before = [len(one.received) for one in subscribers]
     await absences.look()
     await settle(running)
-    return [one.heard[count:] for one, count in zip(listeners, before, strict=True)]
+    return [one.received[count:] for one, count in zip(subscribers, before, strict=True)]
 
 
 async def test_peers_of_a_dead_worker_have_left_for_everybody(running: list[Worker]):
@@ -69,7 +69,7 @@ async def test_a_worker_that_was_not_dead_brings_its_members_back(running: list[
     await absences.look()
     await absences.look()
 
-    await until(lambda: near.heard[-2:] == [("LEFT", peer.id), ("JOINED", peer.id)])
+    await until(lambda: near.received[-2:] == [("LEFT", peer.id), ("JOINED", peer.id)])
 
     assert set(await rows()) == {near.id, peer.id}
 

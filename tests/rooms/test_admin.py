@@ -66,17 +66,17 @@ async def test_an_operator_sees_writes_to_disconnects_and_deletes_rooms(
     )
     assert "Sent to 1 rooms." in sent
     expected = ["EVENT", {"sender": "admin", "room": room, "message": {"x": ["é"]}}]
-    assert (await socket.hear(), await client.hear()) == (expected, expected)
+    assert (await socket.receive(), await client.receive()) == (expected, expected)
 
     await asyncio.to_thread(
         browser.post, here, action="send_message", _selected_action=number, message="plain text"
     )
-    assert (await socket.hear())[1]["message"] == (await client.hear())[1]["message"] == "plain text"
+    assert (await socket.receive())[1]["message"] == (await client.receive())[1]["message"] == "plain text"
 
     gone = await asyncio.to_thread(browser.post, here, action="disconnect_members", _selected_action=number)
     assert "Members of 1 rooms are being disconnected." in gone
     assert await socket.closed() == 4003
-    assert await client.hear_packet() == "41/layout,"
+    assert await client.receive_packet() == "41/layout,"
 
     await asyncio.to_thread(browser.post, f"{ROOMS}{number}/delete/", post="yes")
     assert await api.room("layout", room) == {}

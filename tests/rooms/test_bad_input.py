@@ -96,7 +96,7 @@ async def test_unknown_namespaces_are_refused(broker: Server, stack: AsyncExitSt
     await client.send("40/nope,", '42/nope,0["JOIN","x"]', "41/nope,")
 
     reason = '"Invalid namespace"' if version == 3 else '{"message":"Invalid namespace"}'
-    assert await client.hear_packet() == f"44/nope,{reason}"
+    assert await client.receive_packet() == f"44/nope,{reason}"
     assert await client.settled() == []
 
 

@@ -73,7 +73,7 @@ async def test_bus_message(
 
     assert (answer.status, answer.body) == (200, b"OK")
     for member in members:
-        assert await member.hear() == ["EVENT", {"sender": "POST", "room": room, "message": message}]
+        assert await member.receive() == ["EVENT", {"sender": "POST", "room": room, "message": message}]
 
 
 async def test_bus_message_without_anybody_is_fine(broker: Server, room: str) -> None:
@@ -104,7 +104,7 @@ async def test_bus_message_rooms_are_decoded(broker: Server, stack: AsyncExitSta
     await member.join(f"{room}/é ü", "n")
 
     assert (await post_bus(broker, f"{room}%2F%C3%A9%20%C3%BC", "{}", **JSON)).status == 200
-    assert (await member.hear())[1]["room"] == f"{room}/é ü"
+    assert (await member.receive())[1]["room"] == f"{room}/é ü"
 
 
 async def test_bus_message_can_ask_for_a_secret(chosen: Server) -> None:
@@ -134,7 +134,7 @@ async def test_rooms_over_rest(broker: Server, stack: AsyncExitStack, room: str,
 
     await api.json("POST", f"{path}publish/", {"message": {"x": 1}, "sender": "operator"})
     for member in (client, socket):
-        assert await member.hear() == ["EVENT", {"sender": "operator", "room": room, "message": {"x": 1}}]
+        assert await member.receive() == ["EVENT", {"sender": "operator", "room": room, "message": {"x": 1}}]
 
     changed = await api.json("PATCH", path, {"note": "changed", "member_limit": 3, "allowed": ["a"]})
     assert (changed["note"], changed["member_limit"], changed["allowed"]) == ("changed", 3, ["a"])
@@ -189,7 +189,7 @@ async def test_the_endpoint_is_mountable_under_a_prefix(chosen: Server, stack: A
     for path in ("/socket.io/", "/prefix/socket.io/"):
         site = Site(chosen.port, 4, path)
         assert (await site.get()).status == 200
-        assert (await (await site.socket(stack)).hear())[0] == "0"
+        assert (await (await site.socket(stack)).receive())[0] == "0"
     assert (await Site(chosen.port, 4, "/other/socket.io/").get()).status == 404
 
 
@@ -223,8 +223,8 @@ async def test_plain_asgi_servers_serve_it(
 
     await socket.say("NOTIFY", {"room": room, "message": "é"})
 
-    assert (await member.hear())[1]["message"] == "é"
-    heard = ""
-    while "EVENT" not in heard:
-        heard += (await site.get(sid)).text
-    assert '"message":"\\u00e9"' in heard
+    assert (await member.receive())[1]["message"] == "é"
+    received = ""
+    while "EVENT" not in received:
+        received += (await site.get(sid)).text
+    assert '"message":"\\u00e9"' in received

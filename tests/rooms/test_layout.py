@@ -1,4 +1,4 @@
-"""`/layout`, `/bus` and `/trigger`: who hears what, for Socket.IO of both engines and for plain sockets."""
+"""`/layout`, `/bus` and `/trigger`: receivers of each event, over Socket.IO of both engines and plain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_all_kinds_of_clients_share_a_room(broker: Server, stack: AsyncExi
         await say("NOTIFY", event)
         for other, member in members.items():
             if other != name:
-                assert await member.hear() == ["EVENT", {"sender": name, **event}]
+                assert await member.receive() == ["EVENT", {"sender": name, **event}]
     assert [await member.settled() for member in members.values()] == [[], [], []]
 
 
@@ -44,10 +44,10 @@ async def test_payloads_may_be_strings_or_objects(
     await client.ask("JOIN", write({"room": room, "name": "me"}))
     await client.emit("NOTIFY", write({"room": room, "message": [1, "two", None]}))
     await client.emit("CLIENTS", write({"room": room}))
-    assert await client.hear() == ["CLIENTS", {"room": room, "clients": ["other", "me"]}]
+    assert await client.receive() == ["CLIENTS", {"room": room, "clients": ["other", "me"]}]
     await client.ask("LEAVE", write({"room": room}))
 
-    assert await other.hear() == ["EVENT", {"sender": "me", "room": room, "message": [1, "two", None]}]
+    assert await other.receive() == ["EVENT", {"sender": "me", "room": room, "message": [1, "two", None]}]
 
 
 async def test_events_of_one_client_are_taken_in_order(
@@ -63,7 +63,7 @@ async def test_events_of_one_client_are_taken_in_order(
         await client.emit("NOTIFY", json.dumps({"room": room, "message": number}))
 
     for number in range(50):
-        assert await other.hear() == ["EVENT", {"sender": f"BOS{number}", "room": room, "message": number}]
+        assert await other.receive() == ["EVENT", {"sender": f"BOS{number}", "room": room, "message": number}]
 
 
 async def test_notify_needs_no_membership_and_a_forged_sender_is_ignored(
@@ -75,7 +75,7 @@ async def test_notify_needs_no_membership_and_a_forged_sender_is_ignored(
 
     await stranger.emit("NOTIFY", json.dumps({"room": room, "message": {}, "sender": "layoutServer"}))
 
-    assert await member.hear() == ["EVENT", {"sender": "unknown", "room": room, "message": {}}]
+    assert await member.receive() == ["EVENT", {"sender": "unknown", "room": room, "message": {}}]
 
 
 async def test_a_nickname_belongs_to_the_socket(broker: Server, stack: AsyncExitStack, room: str) -> None:
@@ -88,7 +88,7 @@ async def test_a_nickname_belongs_to_the_socket(broker: Server, stack: AsyncExit
     await client.say("LEAVE", {"room": room})
     await client.say("NOTIFY", {"room": room, "message": 1})
 
-    assert await other.hear() == ["EVENT", {"sender": "second", "room": room, "message": 1}]
+    assert await other.receive() == ["EVENT", {"sender": "second", "room": room, "message": 1}]
     assert await other.clients(room) == ["other"]
 
 
@@ -99,8 +99,8 @@ async def test_absent_fields_stay_absent(broker: Server, stack: AsyncExitStack, 
     await client.say("NOTIFY", {"room": room})
     await client.say("NOTIFY", {"room": room, "message": None})
 
-    assert await member.hear() == ["EVENT", {"sender": "unknown", "room": room}]
-    assert await member.hear() == ["EVENT", {"sender": "unknown", "room": room, "message": None}]
+    assert await member.receive() == ["EVENT", {"sender": "unknown", "room": room}]
+    assert await member.receive() == ["EVENT", {"sender": "unknown", "room": room, "message": None}]
 
 
 async def test_clients_lists_names_in_order_with_duplicates(
@@ -125,7 +125,7 @@ async def test_rooms_of_namespaces_are_apart(broker: Server, stack: AsyncExitSta
     assert await layout.settled() == []
 
 
-async def test_who_leaves_or_goes_hears_nothing_and_is_not_listed(
+async def test_who_leaves_or_goes_receives_nothing_and_is_not_listed(
     broker: Server, stack: AsyncExitStack, room: str
 ) -> None:
     stays = await plain(stack, broker, "layout")
@@ -152,23 +152,23 @@ async def test_several_namespaces_on_one_session(
 ) -> None:
     client = await socketio(stack, broker, "layout", version)
     await client.send("40/trigger,")
-    assert (await client.hear_packet()).startswith("40/trigger")
+    assert (await client.receive_packet()).startswith("40/trigger")
     await client.ask("JOIN", {"room": room, "name": "me"})
     await client.send(f'42/trigger,3["JOIN","{room}"]')
-    assert await client.hear_packet() == "43/trigger,3[]"
+    assert await client.receive_packet() == "43/trigger,3[]"
     other = await plain(stack, broker, "trigger")
 
     await client.send("41/layout")
     await other.say("BROADCAST_STATUS", room, "still here")
 
-    assert await client.hear_packet() == '42/trigger,["STATUS","still here"]'
+    assert await client.receive_packet() == '42/trigger,["STATUS","still here"]'
 
 
 @pytest.mark.parametrize(
-    ("sent", "heard"),
+    ("sent", "received"),
     [("BROADCAST_EVENTS", "EVENTS"), ("BROADCAST_UPDATES", "UPDATES"), ("BROADCAST_STATUS", "STATUS")],
 )
-async def test_trigger(broker: Server, stack: AsyncExitStack, room: str, sent: str, heard: str) -> None:
+async def test_trigger(broker: Server, stack: AsyncExitStack, room: str, sent: str, received: str) -> None:
     old, new = await socketio(stack, broker, "trigger", 3), await socketio(stack, broker, "trigger", 4)
     for client in (old, new):
         await client.ask("JOIN", room)
@@ -178,9 +178,9 @@ async def test_trigger(broker: Server, stack: AsyncExitStack, room: str, sent: s
     await new.emit(sent, room)
     await old.emit(sent, f"{room}-second", [True])
 
-    assert await old.hear() == [heard, {"generation": 1, "operations": []}]
-    assert await old.hear() == [heard, None]
-    assert await new.hear() == [heard, [True]]
+    assert await old.receive() == [received, {"generation": 1, "operations": []}]
+    assert await old.receive() == [received, None]
+    assert await new.receive() == [received, [True]]
     await old.ask("LEAVE", room)
     await new.emit(sent, room, "to nobody")
     await new.settled()
@@ -198,7 +198,7 @@ async def test_messages_of_all_shapes_arrive_as_they_were(
     for message in messages:
         await sender.say("NOTIFY", {"room": room, "message": message})
     for message in messages:
-        assert await member.hear() == ["EVENT", {"sender": "unknown", "room": room, "message": message}]
+        assert await member.receive() == ["EVENT", {"sender": "unknown", "room": room, "message": message}]
 
 
 async def test_a_message_that_json_cannot_hold_is_lost_alone(
@@ -210,7 +210,7 @@ async def test_a_message_that_json_cannot_hold_is_lost_alone(
     await sender.connection.send(f'["NOTIFY",{{"room":"{room}","message":1e999}}]')
     await sender.say("NOTIFY", {"room": room, "message": "next"})
 
-    assert (await member.hear())[1]["message"] == "next"
+    assert (await member.receive())[1]["message"] == "next"
 
 
 async def test_api_publishes_to_rooms_in_their_shape(
@@ -224,10 +224,10 @@ async def test_api_publishes_to_rooms_in_their_shape(
     addresses = [f"room:layout/{room}", f"room:trigger/{room}", f"room:bus/{room}"]
     await api.json("POST", "/api/publish", {"addresses": addresses, "message": {"a": 1}})
 
-    name, event = await layout.hear()
+    name, event = await layout.receive()
     assert (name, event["room"], event["message"]) == ("EVENT", room, {"a": 1})
     assert event["sender"] not in ("", "unknown")
-    assert await trigger.hear() == ["EVENT", event]
+    assert await trigger.receive() == ["EVENT", event]
 
 
 async def member_count(api: Api, namespace: str, room: str) -> int:
@@ -240,10 +240,10 @@ async def test_presence_knows_the_rooms_of_a_connection(
     client = await socketio(stack, broker, "layout")
     await client.ask("JOIN", {"room": room, "name": "named"})
 
-    async def hearing() -> list[Any]:
+    async def subscriptions() -> list[Any]:
         rows = (await api.json("GET", f"/api/clients/?address=room:layout/{room}"))["results"]
         return [(row["protocol"], row["identity"], row["id"]) for row in rows]
 
-    await until_equal([("rooms", "named", client.sid)], hearing)
+    await until_equal([("rooms", "named", client.sid)], subscriptions)
     await client.ask("LEAVE", {"room": room})
-    await until_equal([], hearing)
+    await until_equal([], subscriptions)

@@ -48,7 +48,7 @@ async def test_who_does_not_poll_is_dropped_alone(
         await sender.say("NOTIFY", {"room": room, "message": [number, "x" * 1000]})
 
     for number in range(100):
-        assert (await reader.hear())[1]["message"][0] == number
+        assert (await reader.receive())[1]["message"][0] == number
     await until_equal(["reader"], lambda: sender.clients(room))
     assert (await site.get(sid)).status == 400
     assert await lost(tight) >= before + 50
@@ -100,7 +100,7 @@ async def test_a_client_is_in_so_many_rooms_at_once(tight: Server, stack: AsyncE
         await client.ask("JOIN", {"room": name, "name": "n"})
 
     await client.emit("JOIN", {"room": f"{room}-3", "name": "n"}, id=1)
-    assert await client.hear() == ["ERROR", {"event": "JOIN", "reason": "in too many rooms"}]
+    assert await client.receive() == ["ERROR", {"event": "JOIN", "reason": "in too many rooms"}]
     assert await client.settled() == []
     await client.ask("LEAVE", {"room": room})
     await client.ask("JOIN", {"room": f"{room}-3", "name": "n"})
@@ -129,4 +129,4 @@ async def test_a_rate_slows_down_and_loses_nothing(tight: Server, stack: AsyncEx
         await sender.emit("NOTIFY", {"room": room, "message": number})
 
     for number in range(100):
-        assert (await member.hear())[1]["message"] == number
+        assert (await member.receive())[1]["message"] == number

@@ -76,7 +76,7 @@ async def true_for_all(running: list[Worker], peers: list[Peer]) -> None:
     await until(lambda: all(peer.replayed() == there for peer in peers if peer.inside))
 
 
-async def test_who_joins_while_a_leaver_is_not_deleted_yet_hears_that_it_left(
+async def test_who_joins_while_a_leaver_is_not_deleted_yet_receives_that_it_left(
     running: list[Worker], database: Database
 ) -> None:
     stays, leaver = await entered(running[0], running[0])
@@ -91,17 +91,17 @@ async def test_who_joins_while_a_leaver_is_not_deleted_yet_hears_that_it_left(
 
     await true_for_all(running, [stays, late])
     for peer in (stays, late):
-        assert [event for event in peer.heard if event == ("LEFT", leaver.id)] == [("LEFT", leaver.id)]
+        assert [event for event in peer.received if event == ("LEFT", leaver.id)] == [("LEFT", leaver.id)]
 
 
 async def test_left_follows_the_commit(running: list[Worker], database: Database) -> None:
     """Until then the leaver counts as there, in what is told as in the rows."""
     stays, leaver = await entered(running[-1], running[0])
-    before = list(stays.heard)
+    before = list(stays.received)
     database.out = True
     leaver.go()
     await settle(running)
-    assert stays.heard == before
+    assert stays.received == before
 
     database.out = False
     await look(running)
@@ -127,7 +127,7 @@ async def test_a_change_whose_worker_died_before_it_told_is_found(
         silence.setattr(board(running[0])._worker.hub, "publish_soon", lambda publication: 0)
         leaver.go()
         await settle(running)
-    assert ("LEFT", leaver.id) not in stays.heard
+    assert ("LEFT", leaver.id) not in stays.received
 
     await look(running)
 
@@ -146,7 +146,7 @@ async def test_a_change_that_is_missing_holds_up_the_next_only_for_a_moment(
     [late] = await entered(running[0])
 
     await true_for_all(running, [stays, late])
-    assert stays.heard[-2:] == [("LEFT", leaver.id), ("JOINED", late.id)]
+    assert stays.received[-2:] == [("LEFT", leaver.id), ("JOINED", late.id)]
 
 
 async def test_rows_that_vanish_without_a_change_are_missed_by_the_second_look(running: list[Worker]) -> None:
@@ -168,7 +168,7 @@ async def test_a_member_that_was_taken_for_dead_comes_back(running: list[Worker]
 
     await board(running[-1]).submit(ChangeKind.LEAVE, entry)
 
-    await until(lambda: stays.heard[-2:] == [("LEFT", alive.id), ("JOINED", alive.id)])
+    await until(lambda: stays.received[-2:] == [("LEFT", alive.id), ("JOINED", alive.id)])
     await true_for_all(running, [stays, alive])
 
 
@@ -206,7 +206,7 @@ async def test_a_join_that_was_committed_although_it_failed_is_taken_back(
         await unlucky.enter()
         await settle(running)
     assert unlucky.connection.writer.closed == [UNAVAILABLE]  # type: ignore[attr-defined]
-    assert unlucky.heard == []
+    assert unlucky.received == []
 
     await look(running)
     await look(running)
@@ -282,20 +282,20 @@ async def test_coming_and_going_at_once_leaves_everybody_with_the_truth(
     await asyncio.gather(*(come_and_go(chance.choice(running)) for _ in range(40)))
 
     # Who has joined a second time was told no PEERS: it knows only what came since.
-    whole = [peer for peer in stays + crowd if [event for event, _ in peer.heard].count("PEERS") == 1]
+    whole = [peer for peer in stays + crowd if [event for event, _ in peer.received].count("PEERS") == 1]
     await settle(running)
     there = set(await rows())
     assert there == {peer.id for peer in stays + crowd if peer.inside}
     await until(lambda: all(p.replayed() == there for p in whole if p.inside and not rejoined(p)))
-    assert orders_agree([peer.heard for peer in stays])
+    assert orders_agree([peer.received for peer in stays])
 
 
 def rejoined(peer: Peer) -> bool:
-    return peer.heard.count(("JOINED", peer.id)) > 1
+    return peer.received.count(("JOINED", peer.id)) > 1
 
 
 def orders_agree(stories: list[list[tuple[str, Any]]]) -> bool:
-    """Whether members that were there all the time heard the same, from the moment when the last had come."""
+    """Whether members that were there all the time received the same from when the last had come."""
     last = stories[-1]
     news = last[[event for event, _ in last].index("PEERS") + 1 :]
     return all(story[len(story) - len(news) :] == news for story in stories)

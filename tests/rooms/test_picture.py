@@ -18,24 +18,24 @@ IDS = "abcdef"
 LOBBY = 7
 
 
-class Listener:
+class Subscriber:
     """A member, and what it was told."""
 
     def __init__(self, picture: LobbyPicture, id: str, peers: bool = True) -> None:
-        self.heard: list[tuple[str, Any]] = []
+        self.received: list[tuple[str, Any]] = []
         self.lost = 0
         self.seat = Seat(id, self._tell, peers, self._lose)
         picture.expect(self.seat)
 
     def _tell(self, event: str, argument: Any) -> None:
-        self.heard.append((event, argument))
+        self.received.append((event, argument))
 
     def _lose(self) -> None:
         self.lost += 1
 
     def replayed(self) -> set[str]:
         there: set[str] = set()
-        for event, argument in self.heard:
+        for event, argument in self.received:
             if event == "PEERS":
                 there |= set(argument)
             elif event == JOINED:
@@ -80,7 +80,7 @@ def test_what_was_told_replays_to_the_truth(plan: dict[str, Any]) -> None:
         told = history(plan["moves"])
         first = min(plan["begins"], len(told))
         picture = LobbyPicture()
-        me = Listener(picture, "me")
+        me = Subscriber(picture, "me")
         states = [((LOBBY, 1), ["me"]), *((change.stamp, there) for change, there in told)]
         picture.look(*states[first])
         arrivals = sorted(range(first, len(told)), key=lambda number: number + plan["delays"][number % 30])
@@ -97,7 +97,7 @@ def test_what_was_told_replays_to_the_truth(plan: dict[str, Any]) -> None:
 
         assert me.replayed() == set(states[-1][1])
         assert not picture.behind
-        assert me.heard[:2] == [
+        assert me.received[:2] == [
             (JOINED, "me"),
             ("PEERS", [id for id in states[first][1] if id != "me"]),
         ]
@@ -106,53 +106,53 @@ def test_what_was_told_replays_to_the_truth(plan: dict[str, Any]) -> None:
 
 
 @given(st.lists(st.sampled_from(IDS), max_size=30), st.randoms(use_true_random=False))
-def test_without_a_loss_every_member_hears_every_change_in_its_order(moves: list[str], chance: Any) -> None:
+def test_without_a_loss_all_members_receive_all_changes_in_order(moves: list[str], chance: Any) -> None:
     async def attempt() -> None:
         told = [change for change, _ in history(moves)]
         for _ in range(2):
             picture = LobbyPicture()
-            me = Listener(picture, "me")
+            me = Subscriber(picture, "me")
             picture.look((LOBBY, 1), ["me"])
             for change in chance.sample(told, len(told)):
                 picture.take(change)
-            assert me.heard[2:] == [(change.event, change.id) for change in told]
+            assert me.received[2:] == [(change.event, change.id) for change in told]
 
     asyncio.run(attempt())
 
 
 async def test_each_is_taken_in_by_its_own_change_or_by_the_rows():
     picture = LobbyPicture()
-    first, second = Listener(picture, "a"), Listener(picture, "b", peers=False)
+    first, second = Subscriber(picture, "a"), Subscriber(picture, "b", peers=False)
 
     picture.look((LOBBY, 1), ["x", "a"])
-    assert first.heard == [(JOINED, "a"), ("PEERS", ["x"])]
-    assert (second.heard, second.seat.taken.done()) == ([], False)
+    assert first.received == [(JOINED, "a"), ("PEERS", ["x"])]
+    assert (second.received, second.seat.taken.done()) == ([], False)
     picture.take(Change((LOBBY, 2), JOINED, "b"))
 
-    assert first.heard[2:] == second.heard == [(JOINED, "b")]
+    assert first.received[2:] == second.received == [(JOINED, "b")]
     assert second.seat.taken.result() is True
 
 
 async def test_who_comes_again_before_its_end_was_told_has_left():
     picture = LobbyPicture()
-    one = Listener(picture, "a")
+    one = Subscriber(picture, "a")
     picture.look((LOBBY, 1), ["a", "b"])
 
     picture.take(Change((LOBBY, 2), JOINED, "b"))
     picture.take(Change((LOBBY, 3), HERE, "b"))
     picture.take(Change((LOBBY, 4), HERE, "c"))
 
-    assert one.heard[1:] == [("PEERS", ["b"]), (LEFT, "b"), (JOINED, "b"), (JOINED, "c")]
+    assert one.received[1:] == [("PEERS", ["b"]), (LEFT, "b"), (JOINED, "b"), (JOINED, "c")]
 
 
 async def test_a_member_that_the_lobby_thinks_gone_is_missing_until_it_leaves():
     picture = LobbyPicture()
-    one = Listener(picture, "a")
+    one = Subscriber(picture, "a")
     picture.look((LOBBY, 1), ["a"])
 
     picture.take(Change((LOBBY, 2), LEFT, "a"))
 
-    assert one.heard[2:] == []
+    assert one.received[2:] == []
     assert [seat.id for seat in picture.missing()] == ["a"]
     picture.leave("a")
     assert (picture.missing(), picture.empty) == ([], True)
@@ -160,10 +160,10 @@ async def test_a_member_that_the_lobby_thinks_gone_is_missing_until_it_leaves():
 
 async def test_a_lobby_that_is_made_anew_goes_on_above_the_old_one():
     picture = LobbyPicture()
-    one = Listener(picture, "a")
+    one = Subscriber(picture, "a")
     picture.look((LOBBY + 1, 1), ["a"])
 
     picture.take(Change((LOBBY, 2), JOINED, "b"))
     picture.take(Change((LOBBY + 1, 2), JOINED, "c"))
 
-    assert one.heard[2:] == [(JOINED, "c")]
+    assert one.received[2:] == [(JOINED, "c")]

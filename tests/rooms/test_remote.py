@@ -39,9 +39,9 @@ async def joined(site: Site, room: str, name: str = "poller") -> str:
     await site.post(
         packets(site, "40/layout,", f'42/layout,0["JOIN",{{"room":"{room}","name":"{name}"}}]'), sid
     )
-    heard = ""
-    while "43/layout,0[]" not in heard:
-        heard += (await site.get(sid)).text
+    received = ""
+    while "43/layout,0[]" not in received:
+        received += (await site.get(sid)).text
     return sid
 
 
@@ -60,7 +60,7 @@ async def test_polls_and_posts_land_anywhere(
         post = there if number % 3 else here
         text = f'42/layout,["NOTIFY",{{"room":"{room}","message":"é{number}"}}]'
         assert (await post.post(packets(here, text), sid)).text == "ok"
-        assert (await other.hear())[1] == {"sender": "poller", "room": room, "message": f"é{number}"}
+        assert (await other.receive())[1] == {"sender": "poller", "room": room, "message": f"é{number}"}
 
 
 async def test_a_websocket_anywhere_carries_the_session_after_its_upgrade(
@@ -75,17 +75,17 @@ async def test_a_websocket_anywhere_carries_the_session_after_its_upgrade(
 
     socket = await moved(there, sid, stack)
 
-    assert '"message":"before"' in await socket.hear()
+    assert '"message":"before"' in await socket.receive()
     for number in range(100):
         await other.say("NOTIFY", {"room": room, "message": number})
     for number in range(100):
-        assert f'"message":{number}}}' in await socket.hear_but("2", "3")
+        assert f'"message":{number}}}' in await socket.receive_but("2", "3")
     await socket.send(*(f'42/layout,["NOTIFY",{{"room":"{room}","message":{n}}}]' for n in range(100)))
     for number in range(100):
-        assert (await other.hear())[1]["message"] == number
+        assert (await other.receive())[1]["message"] == number
     if here.version == 3:
         await socket.send("2")
-        assert await socket.hear() == "3"
+        assert await socket.receive() == "3"
     assert (await here.get(sid)).status == (await there.get(sid)).status == 400
     await (await there.socket(stack, sid)).closed()
     await (await here.socket(stack, sid)).closed()
@@ -143,7 +143,7 @@ async def test_a_poll_given_up_elsewhere_loses_nothing(
 async def test_a_worker_that_stops_sends_clients_of_others_on(
     server: ServerFactory, pair: Pair, redis_url: str, stack: AsyncExitStack, room: str
 ) -> None:
-    """Polls are answered and lose nothing, sockets end as each client understands, lobbies hear LEFT."""
+    """Polls are answered and lose nothing, sockets end as each client understands, lobbies get LEFT."""
     owner = pair[0]
     holder = server(REDIS_URL=redis_url, DATABASE_URL=owner.database_url)
     stays = await socketio(stack, owner, "lobby", lobbyId=room)
@@ -177,7 +177,7 @@ async def moved(site: Site, sid: str, stack: AsyncExitStack) -> Frames:
     """A polling session on its WebSocket."""
     socket = await site.socket(stack, sid)
     await socket.send("2probe")
-    assert await socket.hear() == "3probe"
+    assert await socket.receive() == "3probe"
     await socket.send("5")
     return socket
 
@@ -194,7 +194,7 @@ async def test_operators_reach_clients_wherever_they_are(
 
     await api.json("POST", f"/api/clients/{member['connection']}/disconnect/")
 
-    assert (await socket.hear_but("2")).removesuffix(",") == "41/layout"
+    assert (await socket.receive_but("2")).removesuffix(",") == "41/layout"
 
 
 async def test_a_reader_that_does_not_read_is_dropped_by_the_worker_that_holds_it(
@@ -228,7 +228,7 @@ async def test_messages_of_the_largest_size_cross(
     message = "x" * (LARGEST - len(head + tail))
 
     await socket.send(head + message + tail)
-    assert (await other.hear())[1] == {"sender": "moved", "room": room, "message": message}
+    assert (await other.receive())[1] == {"sender": "moved", "room": room, "message": message}
     assert f'"message":"{message}"' in (await there.get(poller)).text
     await other.say("NOTIFY", {"room": room, "message": message})
-    assert f'"message":"{message}"' in await socket.hear_but("2", "3")
+    assert f'"message":"{message}"' in await socket.receive_but("2", "3")

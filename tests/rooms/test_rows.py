@@ -100,7 +100,7 @@ async def test_an_allow_list_admits_names_and_addresses(
     member, other = await plain(stack, broker, "layout"), await plain(stack, broker, "layout")
 
     await other.say("JOIN", {"room": room, "name": "mallory"})
-    assert (await other.hear())[0] == "ERROR"
+    assert (await other.receive())[0] == "ERROR"
     await member.join(room, "alice")
     await member.say("NOTIFY", {"room": room, "message": "for members"})
     await member.settled()
@@ -138,7 +138,7 @@ async def test_a_refused_join_is_not_acked(
     await client.emit("JOIN", {"room": room, "name": "n"}, id=1)
 
     reason = "the room is full, or not for this client"
-    assert await client.hear() == ["ERROR", {"event": "JOIN", "reason": reason}]
+    assert await client.receive() == ["ERROR", {"event": "JOIN", "reason": reason}]
     assert await client.settled() == []
 
 
@@ -146,8 +146,8 @@ async def test_a_full_lobby_sends_away(broker: Server, stack: AsyncExitStack, ro
     await api.json("POST", "/api/rooms/", {"namespace": "lobby", "name": room, "member_limit": 0})
     client = await socketio(stack, broker, "lobby", lobbyId=room)
 
-    assert (await client.hear())[0] == "ERROR"
-    assert await client.hear_packet() == "41/lobby,"
+    assert (await client.receive())[0] == "ERROR"
+    assert await client.receive_packet() == "41/lobby,"
 
 
 async def test_a_deleted_room_is_empty_and_can_be_joined_again(
@@ -164,7 +164,7 @@ async def test_a_deleted_room_is_empty_and_can_be_joined_again(
     assert await api.room("layout", room) == {}
     await client.ask("JOIN", {"room": room, "name": "n"})
     await other.say("NOTIFY", {"room": room, "message": 1})
-    assert (await client.hear())[1]["message"] == 1
+    assert (await client.receive())[1]["message"] == 1
     assert await other.clients(room) == ["n"]
 
 
@@ -187,10 +187,10 @@ async def test_mass_arrival_and_departure_leave_nothing(
 
     asker = await plain(stack, broker, "layout")
     await until_equal([], lambda: asker.clients(room))
-    await until_equal(0, lambda: hearing(api, room))
+    await until_equal(0, lambda: subscriptions(api, room))
 
 
-async def hearing(api: Api, room: str) -> int:
+async def subscriptions(api: Api, room: str) -> int:
     return int((await api.json("GET", f"/api/clients/?address=room:layout/{room}"))["count"])
 
 

@@ -16,7 +16,7 @@ from statistics import linear_regression
 import pytest
 
 from tests.conftest import ServerFactory
-from tests.faults.cluster import Listener, listen, listing_count, read_metric, seconds_until
+from tests.faults.cluster import Subscriber, listing_count, read_metric, seconds_until, subscribe
 from tests.services.server import Server
 from tests.tokens.client import call
 
@@ -76,7 +76,7 @@ class Gauge:
         return 600 * linear_regression(*zip(*steady, strict=True)).slope
 
 
-async def come_and_go(server: Server, clients: deque[Listener], seconds: float, rate: float = CHURN) -> int:
+async def come_and_go(server: Server, clients: deque[Subscriber], seconds: float, rate: float = CHURN) -> int:
     """Let the oldest client leave and a new one come, so many times a second; how many did."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -85,13 +85,13 @@ async def come_and_go(server: Server, clients: deque[Listener], seconds: float, 
         leaving = clients.popleft()
         assert leaving.closed is None
         await leaving.leave()
-        clients.append(await listen(server.port, f"group/{churned % 50}"))
+        clients.append(await subscribe(server.port, f"group/{churned % 50}"))
         churned += 1
         await asyncio.sleep(began + churned / rate - loop.time())
     return churned
 
 
-async def talk(clients: deque[Listener], seconds: float) -> int:
+async def talk(clients: deque[Subscriber], seconds: float) -> int:
     """Ten messages a second to one of fifty tokens, and one in ten seconds to everybody; how many."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -104,15 +104,15 @@ async def talk(clients: deque[Listener], seconds: float) -> int:
     return sent
 
 
-async def fill(server: Server, count: int) -> deque[Listener]:
-    clients: deque[Listener] = deque()
+async def fill(server: Server, count: int) -> deque[Subscriber]:
+    clients: deque[Subscriber] = deque()
     while len(clients) < count:
         names = [f"group/{number % 50}" for number in range(len(clients), min(len(clients) + 50, count))]
-        clients += await asyncio.gather(*(listen(server.port, name) for name in names))
+        clients += await asyncio.gather(*(subscribe(server.port, name) for name in names))
     return clients
 
 
-async def empty(clients: deque[Listener]) -> None:
+async def empty(clients: deque[Subscriber]) -> None:
     await asyncio.gather(*(client.leave() for client in clients))
     clients.clear()
 

@@ -18,7 +18,7 @@ WIDE: Final = 8
 ENVELOPE_BYTES: Final = 256 * 2**10
 """An envelope that is about so large takes no more: Redis cuts off subscribers that are 32 MiB behind."""
 EVERYBODY: Final = "worker:*"
-"""The address that every process hears."""
+"""The address that every process is subscribed to."""
 
 Batch = tuple[str, list[Any]]
 """An address and its items, in order: what `unpack` takes."""
@@ -47,7 +47,7 @@ class Batches:
         return self.backlog >= BACKLOG
 
     def add(self, publication: Publication, addresses: Sequence[str], at: float = 0.0) -> None:
-        """Queue a publication for those of its addresses that others may hear; `at` is when it was made."""
+        """Queue a publication for those of its addresses that others may have; `at` is when it was made."""
         packed = [*publication.pack(), at]
         if len(publication.addresses) == 1:
             self._append(addresses[0], packed, size_of(publication.message))

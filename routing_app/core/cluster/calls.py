@@ -1,7 +1,7 @@
 """Questions between workers: one asks, another answers, in pieces where it likes.
 
 A call goes to `worker:<id>` over the relay, and its answers come back the same way, in order. A call to a
-worker that is gone, by what the relay hears (`peers`), fails within seconds; one to a worker that has said
+worker that is gone, by what the relay receives (`peers`), fails within seconds; one to a worker that has said
 goodbye fails at once.
 """
 
@@ -36,7 +36,7 @@ class CallError(Exception):
 
 
 class WorkerGone(CallError):
-    """The worker that was asked has ended, or is not heard any more."""
+    """The worker that was asked has ended, or nothing is received from it any more."""
 
 
 class CallFailed(CallError):

@@ -4,7 +4,7 @@
 |---|---|---|
 | items | number, hole, items | publications for one address, in order, each with the time it was published |
 | probe | number | nothing: its echo proves that a subscription is in force |
-| hello | number, hole, at | its sender is new, and wants to hear heartbeats |
+| hello | number, hole, at | its sender is new, and asks for heartbeats |
 | heartbeat | number, hole, at | its sender lives, and `number` was its last envelope |
 | ask | after | to each process named: `[number, seconds, round]`, send again what is above and not older |
 | replay | round, entries, last, number, lost_at, at | what was asked for: `[number, items]` each |

@@ -35,6 +35,6 @@ class ProcessChannelLayer(InMemoryChannelLayer):
             queue.put_nowait((math.inf, message))
 
     def alone(self, group: str, channel: str) -> bool:
-        """True when nobody but `channel` can hear `group`, so that sending to it would be for nothing."""
+        """True when `group` has no member besides `channel`: then sending to it would be for nothing."""
         members = self.groups.get(group)
         return not members or (len(members) == 1 and channel in members)

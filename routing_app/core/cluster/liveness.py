@@ -1,4 +1,4 @@
-"""Which other workers live, by what this process hears of them."""
+"""Which other workers live, by what this process receives from them."""
 
 from __future__ import annotations
 
@@ -10,52 +10,53 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 GONE_SECONDS: Final = 3.2
-"""A worker that was silent for so long, while we heard ourselves, is gone. It beats once a second."""
+"""A worker without a heartbeat for so long, while our own came back, is gone; it sends one a second."""
 LONGEST_STEP_SECONDS: Final = 1.5
-"""Longest time between two of our own heartbeats that counts as hearing: after it we were deaf."""
+"""Longest time between two of our own heartbeats that counts as receiving."""
 REMEMBERED: Final = 1024
 """Workers that are remembered, of those that have said goodbye and of the others."""
 
 
 class Peers:
-    """Workers heard and workers gone. Time is measured only while our own heartbeats come back.
+    """Workers that have sent something, and workers that have left.
 
-    While the layer is out nobody is heard, and so nobody is gone either.
+    Time counts only while our own heartbeats come back: while the layer is out nothing is received, and so no
+    worker counts as gone either.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._heard: OrderedDict[str, float] = OrderedDict()
+        self._received: OrderedDict[str, float] = OrderedDict()
         self._left: OrderedDict[str, None] = OrderedDict()
-        self._listened = 0.0
+        self._receiving_seconds = 0.0
         self._echo_at: float | None = None
 
     def echo(self) -> None:
         """Something of our own came back: what others send reaches us, too."""
-        self._listened = self.now()
+        self._receiving_seconds = self.now()
         self._echo_at = self._clock()
 
-    def heard(self, worker_id: str) -> None:
+    def received(self, worker_id: str) -> None:
         """Another worker has sent something."""
-        _remember(self._heard, worker_id, self.now())
+        _remember(self._received, worker_id, self.now())
         self._left.pop(worker_id, None)
 
     def left(self, worker_id: str) -> None:
         """Another worker has ended in order."""
-        self._heard.pop(worker_id, None)
+        self._received.pop(worker_id, None)
         _remember(self._left, worker_id, None)
 
     def now(self) -> float:
-        """Seconds for which we have been listening; a time for `is_gone`."""
+        """Seconds for which this process could receive; a time for `is_gone`."""
         if self._echo_at is None:
-            return self._listened
-        return self._listened + min(self._clock() - self._echo_at, LONGEST_STEP_SECONDS)
+            return self._receiving_seconds
+        return self._receiving_seconds + min(self._clock() - self._echo_at, LONGEST_STEP_SECONDS)
 
     def is_gone(self, worker_id: str, since: float) -> bool:
         """Whether a worker has ended, or was silent from `since` (see `now`) on."""
         if worker_id in self._left:
             return True
-        return self.now() - max(self._heard.get(worker_id, 0.0), since) > GONE_SECONDS
+        return self.now() - max(self._received.get(worker_id, 0.0), since) > GONE_SECONDS
 
 
 def _remember(known: OrderedDict[str, T], worker_id: str, value: T) -> None:

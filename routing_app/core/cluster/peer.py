@@ -53,10 +53,10 @@ class PeerRecord:
         "came",
         "cursor",
         "deadline",
-        "heard_at",
         "hole",
         "offset",
         "part_at",
+        "received_at",
         "round",
         "since",
     )
@@ -66,7 +66,7 @@ class PeerRecord:
         """Everything numbered up to this has been delivered, was not for us, or is told to be missing."""
         self.hole: int | None = 0
         """The last envelope that never left it live; None for one that cannot be asked for anything."""
-        self.heard_at = 0.0
+        self.received_at = 0.0
         self.offset = Offset()
         self.round = 0
         """Number of the question whose answer is waited for, 0 for none: an older answer does not cover what

@@ -1,7 +1,7 @@
 """Envelopes of other processes: each once, in its sender's order, and again what was missed.
 
 Envelopes are missing after our connection to the layer broke; when their sender says that some never left
-(`hole`); and when a process is heard for the first time that may have sent something before. It is asked
+(`hole`); and when the first envelope comes from a process that may have sent something before. It is asked
 for what is missing, and what it sends meanwhile is held back. Others are delivered as they come.
 """
 
@@ -16,8 +16,8 @@ from routing_app.core.cluster.peer import PeerRecord
 from routing_app.core.cluster.replay import Entry
 
 PEER_SECONDS: Final = 5.0
-"""A process that was silent for so long when we last heard anybody may be gone, and is not waited for: it is
-asked when it is heard again."""
+"""A process that was silent for so long when the last envelope of any came may be gone, and is not waited
+for: it is asked when it sends again."""
 KNOWN_SENDERS: Final = 1024
 """Processes whose numbers are remembered."""
 RECOVERY_SECONDS: Final = 3.0
@@ -35,7 +35,7 @@ fresh for anybody to have subscribed since."""
 
 
 class Receiver:
-    """Every other process that was heard; `ask` is called when there is something in `wanted`."""
+    """Every other process that has sent something; `ask` is called when there is something in `wanted`."""
 
     def __init__(
         self, deliver: Deliver, ask: Callable[[], None], clock: Callable[[], float] = monotonic
@@ -51,7 +51,7 @@ class Receiver:
         self._missing_until = -math.inf
 
     def opened(self) -> None:
-        """From here on we hear others; what they published before is not for us."""
+        """From here on this process receives; what others published before is not for it."""
         self._opened_at = self._clock()
 
     @property
@@ -61,7 +61,7 @@ class Receiver:
 
     def take(self, sender: str, number: int, hole: int | None, items: list[Any]) -> None:
         """Deliver an envelope, or hold it back during a recovery; one seen before is dropped."""
-        peer = self._heard(sender, number - 1, hole)
+        peer = self._received(sender, number - 1, hole)
         if peer.round:
             self._hold(peer, number, items)
         elif number > peer.cursor:
@@ -70,8 +70,8 @@ class Receiver:
 
     def heartbeat(self, sender: str, number: int, hole: int | None, at: float) -> None:
         """A process says that it lives, that `number` was its last envelope, and what its clock is."""
-        peer = self._heard(sender, number, hole)
-        peer.offset.read(at, peer.heard_at)
+        peer = self._received(sender, number, hole)
+        peer.offset.read(at, peer.received_at)
         if not peer.round:
             peer.cursor = max(number, peer.cursor)
 
@@ -87,9 +87,9 @@ class Receiver:
     def broke(self) -> None:
         """Our connection to the layer was broken: everybody is asked for what it swallowed."""
         now = self._broke_at = self._clock()
-        last = max((peer.heard_at for peer in self._peers.values()), default=0.0)
+        last = max((peer.received_at for peer in self._peers.values()), default=0.0)
         for peer in self._peers.values():
-            is_silent = last - peer.heard_at >= PEER_SECONDS
+            is_silent = last - peer.received_at >= PEER_SECONDS
             if peer.hole is not None:
                 self._wait_for(peer, math.inf if is_silent else now + RECOVERY_SECONDS)
             elif not is_silent:
@@ -115,7 +115,7 @@ class Receiver:
         """
         if (peer := self._part(sender, round, entries)) is None:
             return
-        peer.offset.read(at, peer.heard_at)
+        peer.offset.read(at, peer.received_at)
         if lost_at is not None:
             self._miss(lost_at + (peer.offset.seconds or 0.0))
         self._end(peer, number)
@@ -139,13 +139,13 @@ class Receiver:
         return until
 
     def postpone(self, seconds: float) -> None:
-        """Nobody is late for the time in which we could not listen."""
+        """No process is late for the time in which this one could not receive."""
         for peer in self._peers.values():
             peer.deadline += seconds
 
     # --- one sender --------------------------------------------------------------------------------------
 
-    def _heard(self, sender: str, number: int, hole: int | None) -> PeerRecord:
+    def _received(self, sender: str, number: int, hole: int | None) -> PeerRecord:
         """Note a sign of life: a process has sent envelopes up to `number`. Ask if some are missing."""
         now = self._clock()
         peer = self._peers.get(sender)
@@ -155,7 +155,7 @@ class Receiver:
             is_missing = number > 0 and hole is not None and now - self._broke_at < PEER_SECONDS
             if not is_missing and not hole:
                 peer.cursor = number
-        peer.heard_at, peer.hole = now, hole
+        peer.received_at, peer.hole = now, hole
         if peer.round:
             if peer.deadline == math.inf:
                 peer.deadline = now + RECOVERY_SECONDS
@@ -167,7 +167,7 @@ class Receiver:
 
     def _meet(self, sender: str) -> PeerRecord:
         if len(self._peers) >= KNOWN_SENDERS:
-            silent = min(self._peers, key=lambda name: self._peers[name].heard_at)
+            silent = min(self._peers, key=lambda name: self._peers[name].received_at)
             self.goodbye(silent, self._peers[silent].cursor, None)
         peer = self._peers[sender] = PeerRecord(0)
         return peer
@@ -187,8 +187,8 @@ class Receiver:
         peer = self._peers.get(sender)
         if peer is None or not peer.round or round != peer.round:
             return None
-        peer.heard_at = peer.part_at = self._clock()
-        peer.deadline = peer.heard_at + RECOVERY_SECONDS
+        peer.received_at = peer.part_at = self._clock()
+        peer.deadline = peer.received_at + RECOVERY_SECONDS
         for number, items in entries:
             self._held += number not in peer.came
             peer.came[number] = items
@@ -214,5 +214,5 @@ class Receiver:
             return None
         first = items[0]
         if isinstance(first, list) and isinstance(first[-1], float):
-            return None if peer.heard_at - first[-1] - seconds < LATE_SECONDS else seconds
+            return None if peer.received_at - first[-1] - seconds < LATE_SECONDS else seconds
         return seconds

@@ -1,4 +1,4 @@
-"""The channel layer on Redis: pub/sub, and it tells when it has been deaf.
+"""The channel layer on Redis: pub/sub, and it tells when its connection was broken.
 
 The library's own `on_disconnect` and `on_reconnect` are never called (channels_redis#406), so a connection
 that is lost and made anew would lose messages without a word.

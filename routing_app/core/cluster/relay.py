@@ -51,8 +51,8 @@ class Relay:
     """One process's end of the channel layer.
 
     `layer` is a Channels layer with the groups extension; `worker` is this process's id. A layer that has
-    `alone` ends at this process, and saves us sends that nobody would hear; one that has `watch` tells when
-    it was deaf.
+    `alone` ends at this process, and saves sends that nobody would receive; one that has `watch` tells when
+    its connection was broken.
     """
 
     def __init__(self, layer: Any, worker: str, clock: Callable[[], float] = monotonic) -> None:
@@ -77,7 +77,7 @@ class Relay:
         self.peers = Peers()
         self._probe = 0
         self._probe_seen = asyncio.Event()
-        self._heard_ourselves_at = 0.0
+        self._echo_at = 0.0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
@@ -93,7 +93,7 @@ class Relay:
         """False while the layer is silent, fails, or what it swallowed is not recovered."""
         if self._alone is not None or not self._receivers:
             return True
-        silent = asyncio.get_running_loop().time() - self._heard_ourselves_at
+        silent = asyncio.get_running_loop().time() - self._echo_at
         return silent < SILENT_SECONDS and not self._inbox.recovering and not self._gave_up
 
     def receive_with(self, deliver: Deliver, on_gap: OnGap = lambda until: 0) -> None:
@@ -197,7 +197,7 @@ class Relay:
                 await self._layer.group_add(group_name(address), self._channel)
         if (watch := getattr(self._layer, "watch", None)) is not None:
             watch(self._reconnected)
-        self._heard_ourselves_at = asyncio.get_running_loop().time()
+        self._echo_at = asyncio.get_running_loop().time()
         self._inbox.opened()
         self._receivers = [asyncio.ensure_future(self._receive())]
         if self._alone is None:
@@ -366,7 +366,7 @@ class Relay:
         if sender == self._worker:
             self._take_own(kind, envelope)
             return
-        self.peers.heard(sender)
+        self.peers.received(sender)
         if kind == "items":
             metrics.ENVELOPES.labels("in").inc()
             self._inbox.take(sender, envelope["number"], envelope["hole"], envelope["items"])
@@ -385,7 +385,7 @@ class Relay:
         self._settle()
 
     def _take_own(self, kind: str, envelope: Envelope) -> None:
-        self._heard_ourselves_at = asyncio.get_running_loop().time()
+        self._echo_at = asyncio.get_running_loop().time()
         self.peers.echo()
         if kind == "probe" and envelope["number"] == self._probe:
             self._probe_seen.set()
@@ -422,7 +422,7 @@ class Relay:
             if self._inbox.recovering:
                 self._ask()
                 self._settle()
-            elif asyncio.get_running_loop().time() - self._heard_ourselves_at > SILENT_SECONDS:
+            elif asyncio.get_running_loop().time() - self._echo_at > SILENT_SECONDS:
                 await self._reconnect()
 
     async def _pause(self, seconds: float) -> None:
@@ -431,7 +431,7 @@ class Relay:
         due = loop.time() + seconds
         await asyncio.sleep(seconds)
         if (late := loop.time() - due) > STALL_SECONDS:
-            self._heard_ourselves_at += late
+            self._echo_at += late
             self._inbox.postpone(late)
 
     def _beat(self) -> None:
@@ -440,13 +440,13 @@ class Relay:
     async def _reconnect(self) -> None:
         metrics.LAYER_ERRORS.inc()
         logger.warning("the channel layer is silent: reconnecting")
-        self._heard_ourselves_at = asyncio.get_running_loop().time()
+        self._echo_at = asyncio.get_running_loop().time()
         if (reconnect := getattr(self._layer, "reconnect", None)) is not None:
             with suppress(Exception):
                 await reconnect()
 
     def _reconnected(self, connection: object) -> None:
-        """The layer was deaf for a while; what came meanwhile is asked for."""
+        """The layer's connection was broken; what was published in that time is asked for."""
         metrics.LAYER_ERRORS.inc()
         logger.warning("the channel layer was lost and made anew: recovering")
         self._inbox.broke()

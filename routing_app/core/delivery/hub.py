@@ -68,10 +68,10 @@ class Hub:
         self._by_id[connection.id] = connection
 
     async def subscribe(self, connection: Connection, *addresses: str) -> None:
-        """Let `connection` hear `addresses`. When this returns, every later publication reaches it.
+        """Subscribe `connection` to `addresses`. When this returns, every later publication reaches it.
 
         Nothing happens for a connection that is gone. Raises LayerUnavailable when the channel layer cannot
-        subscribe; the connection then hears none of the addresses that were new to it. Raises AddressError
+        subscribe; the connection then has none of the addresses that were new to it. Raises AddressError
         for the address of another connection.
         """
         wanted = _without_own(connection, addresses)
@@ -87,7 +87,7 @@ class Hub:
             raise
 
     def unsubscribe(self, connection: Connection, *addresses: str) -> None:
-        """Let `connection` no longer hear `addresses`; those it did not hear are ignored."""
+        """Unsubscribe `connection` from `addresses`; those it was not subscribed to are ignored."""
         for address in addresses:
             if address in connection.addresses:
                 self._remove(connection, address)
@@ -167,18 +167,18 @@ class Hub:
         """Tell connections that they may have missed messages of other processes, published up to `until`:
         those that had subscribed to something by then; how many they are.
         """
-        hearing = [
+        concerned = [
             connection
             for connection in self._by_id.values()
             if connection.addresses and min(connection.addresses.values()) <= until
         ]
-        for connection in hearing:
+        for connection in concerned:
             connection.missed()
-        return len(hearing)
+        return len(concerned)
 
     def members(self, address: str, published_at: float = inf) -> list[Connection]:
-        """The connections of this process that hear an address, in the order in which they came: those that
-        had subscribed when something was published.
+        """The connections of this process that were subscribed to an address when something was published, in
+        the order in which they came.
         """
         by_encoder = self._subscribers(address, published_at)
         return [connection for members in by_encoder.values() for connection in members]
@@ -272,7 +272,7 @@ class Hub:
 
 
 def _without_own(connection: Connection, addresses: Iterable[str]) -> list[str]:
-    """Addresses to subscribe to. A connection hears `connection:<its id>` as it is, and never another's."""
+    """Addresses to subscribe to. A connection receives `connection:<its id>` anyway, and never another's."""
     own = f"connection:{connection.id}"
     others = [address for address in addresses if address != own]
     if any(address.startswith("connection:") for address in others):

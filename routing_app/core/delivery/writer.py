@@ -72,7 +72,7 @@ class DirectWriter:
     __slots__ = ("_server",)
 
     _joined: ClassVar[tuple[list[Frame], bytes]] = ([], b"")
-    """The frames joined last, by any writer: whoever hears the same address mostly gets the same ones."""
+    """The frames joined last, by any writer: subscribers of one address mostly get the same ones."""
 
     def __init__(self, server: FrameWriter) -> None:
         self._server = server

@@ -10,7 +10,7 @@ worker itself has to stop before, without a database that would tell it what tim
   A worker that finds the witness unchanged since an earlier look knows that no advance has begun between the
   two: the database is out for all, and nobody can have given anything away. So an outage of the database for
   all ends nobody.
-- Who hears neither database nor witness has to assume that it alone is cut off.
+- A worker that reaches neither database nor witness has to assume that it alone is cut off.
 
 Each fact is a point `as_of` of our clock from which the time may have run on; the latest one counts.
 """

@@ -96,7 +96,7 @@ class Presence:
             await self._writes.submit(lambda: forget_workers([self._worker_id]))
 
     def arrive(self, connection: Connection) -> asyncio.Future[None]:
-        """Record a connection and what it hears; the future resolves after the commit.
+        """Record a connection and its subscriptions; the future resolves after the commit.
 
         Called again it writes what could not be written, or was lost.
         """
@@ -117,7 +117,7 @@ class Presence:
 
     def change(self, connection: Connection) -> asyncio.Future[None]:
         """Record that a connection's identity or addresses are others now."""
-        change = connection.id, _storable(connection.identity, 255), _heard(connection)
+        change = connection.id, _storable(connection.identity, 255), _addresses(connection)
         return self._submit(_rewrite, change)
 
     def leave(self, connection: Connection) -> None:
@@ -211,10 +211,10 @@ class Presence:
 
 def _arrival(record: ConnectionRecord, connection: Connection) -> Arrival:
     record.identity = _storable(connection.identity, 255)
-    return record, [Subscription(connection_id=record.id, address=a) for a in _heard(connection)]
+    return record, [Subscription(connection_id=record.id, address=a) for a in _addresses(connection)]
 
 
-def _heard(connection: Connection) -> tuple[str, ...]:
+def _addresses(connection: Connection) -> tuple[str, ...]:
     return tuple(_storable(address, MAX_LENGTH) for address in connection.addresses)
 
 

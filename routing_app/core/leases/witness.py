@@ -26,7 +26,7 @@ class Witness(Protocol):
     """The witness of one database, which `mark` names."""
 
     async def tell(self, mark: str) -> bool:
-        """Say that an advance begins; False when it was not heard for sure."""
+        """Say that an advance begins; False when it was not received for sure."""
 
     async def look(self, mark: str) -> str | None:
         """The word now; None without an answer."""

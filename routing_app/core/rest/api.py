@@ -75,12 +75,12 @@ class ClientViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Connectio
         protocol, address = (self.request.query_params.get(name, "") for name in ("protocol", "address"))
         if protocol:
             rows = rows.filter(protocol=protocol)
-        return rows.hearing(address) if address else rows
+        return rows.subscribed(address) if address else rows
 
     @extend_schema(
         parameters=[
             OpenApiParameter("protocol", str, description="Only clients of this protocol."),
-            OpenApiParameter("address", str, description="Only clients that hear this address."),
+            OpenApiParameter("address", str, description="Only clients that are subscribed to this address."),
         ]
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:

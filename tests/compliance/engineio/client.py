@@ -121,13 +121,13 @@ class Socket:
             await self.connection.send(frame)
         return self
 
-    async def hear(self) -> Any:
+    async def receive(self) -> Any:
         """The next frame."""
         return await asyncio.wait_for(self.connection.recv(), SECONDS)
 
-    async def hear_but(self, *ignored: str) -> Any:
+    async def receive_but(self, *ignored: str) -> Any:
         """The next frame that is none of these."""
-        while (frame := await self.hear()) in ignored:
+        while (frame := await self.receive()) in ignored:
             pass
         return frame
 
@@ -135,7 +135,7 @@ class Socket:
         """Wait for the end; the code of the close frame, None without one."""
         try:
             while True:
-                await self.hear()
+                await self.receive()
         except ConnectionClosed as error:
             return error.rcvd.code if error.rcvd else None
 

@@ -48,7 +48,7 @@ async def test_the_length_of_a_text_payload_is_in_characters(old: Site) -> None:
 
 async def test_websocket_handshake(site: Site) -> None:
     async with AsyncExitStack() as stack:
-        first = await (await site.socket(stack)).hear()
+        first = await (await site.socket(stack)).receive()
 
     assert first[0] == "0"
     check_handshake(site, first, [])
@@ -163,7 +163,7 @@ async def test_websocket_carries_text(site: Site) -> None:
         socket = await opened(site, stack)
         await socket.send("4hello", "4", "4é𝄞")
 
-        assert [await socket.hear(), await socket.hear(), await socket.hear()] == ["4hello", "4", "4é𝄞"]
+        assert [await socket.receive() for _ in range(3)] == ["4hello", "4", "4é𝄞"]
 
 
 @pytest.mark.parametrize(("version", "frame"), [(3, b"\x04\x01\x02\x03"), (4, b"\x01\x02\x03\x04")])
@@ -172,7 +172,7 @@ async def test_websocket_carries_binary(port: int, version: int, frame: bytes) -
         socket = await opened(Site(port, version), stack)
         await socket.send(frame)
 
-        assert await socket.hear() == frame
+        assert await socket.receive() == frame
 
 
 async def test_websocket_ends_with_a_packet_that_is_none(site: Site) -> None:
@@ -185,7 +185,7 @@ async def test_websocket_ends_with_a_packet_that_is_none(site: Site) -> None:
 
 async def opened(site: Site, stack: AsyncExitStack) -> Socket:
     socket = await site.socket(stack)
-    assert (await socket.hear())[0] == "0"
+    assert (await socket.receive())[0] == "0"
     return socket
 
 
@@ -213,11 +213,11 @@ async def test_websocket_heartbeat(site: Site) -> None:
         socket = await opened(site, stack)
         for _ in range(3):
             if site.version == 4:
-                assert await socket.hear() == "2"
+                assert await socket.receive() == "2"
                 await socket.send("3")
             else:
                 await socket.send("2")
-                assert await socket.hear() == "3"
+                assert await socket.receive() == "3"
 
 
 async def test_a_silent_session_ends_on_either_transport(site: Site) -> None:
@@ -258,11 +258,11 @@ async def test_upgrade(site: Site) -> None:
         sid = await site.open(b64="1")
         socket = await site.socket(stack, sid)
         await socket.send("2probe")
-        assert await socket.hear() == "3probe"
+        assert await socket.receive() == "3probe"
         assert (await site.get(sid)).text == payload(site, "6")
         await socket.send("5", "4hello")
 
-        assert await socket.hear() == "4hello"
+        assert await socket.receive() == "4hello"
 
 
 async def test_the_poll_that_waits_ends_when_the_probe_comes(site: Site) -> None:
@@ -272,7 +272,7 @@ async def test_the_poll_that_waits_ends_when_the_probe_comes(site: Site) -> None
         socket = await site.socket(stack, sid)
         await socket.send("2probe")
 
-        assert await socket.hear() == "3probe"
+        assert await socket.receive() == "3probe"
         assert (await poll).text == payload(site, "6")
 
 
@@ -286,7 +286,7 @@ async def test_before_the_probe_polls_wait_as_ever(site: Site) -> None:
 
         assert (await poll).text == payload(site, "4hello")
         await socket.send("2probe")
-        assert await socket.hear() == "3probe"
+        assert await socket.receive() == "3probe"
 
 
 async def test_after_the_upgrade_polling_is_refused(site: Site) -> None:
@@ -296,7 +296,7 @@ async def test_after_the_upgrade_polling_is_refused(site: Site) -> None:
         assert (await site.get(sid)).status == 400
         assert (await site.post(payload(site, "4x"), sid)).status == 400
         await socket.send("4hello")
-        assert await socket.hear() == "4hello"
+        assert await socket.receive() == "4hello"
 
 
 async def test_after_the_upgrade_a_second_websocket_is_closed(site: Site) -> None:
@@ -305,16 +305,16 @@ async def test_after_the_upgrade_a_second_websocket_is_closed(site: Site) -> Non
 
         await (await site.socket(stack, sid)).closed()
         await socket.send("4hello")
-        assert await socket.hear() == "4hello"
+        assert await socket.receive() == "4hello"
 
 
 async def upgraded(site: Site, stack: AsyncExitStack) -> tuple[str, Socket]:
     sid = await site.open(b64="1")
     socket = await site.socket(stack, sid)
     await socket.send("2probe")
-    assert await socket.hear() == "3probe"
+    assert await socket.receive() == "3probe"
     await socket.send("5", "4moved")
-    assert await socket.hear() == "4moved"
+    assert await socket.receive() == "4moved"
     return sid, socket
 
 
@@ -324,10 +324,10 @@ async def test_what_waited_for_a_poll_goes_over_the_websocket(site: Site) -> Non
         await site.post(payload(site, "4one", "4two"), sid)
         socket = await site.socket(stack, sid)
         await socket.send("2probe")
-        assert await socket.hear() == "3probe"
+        assert await socket.receive() == "3probe"
         await socket.send("5", "4three")
 
-        assert [await socket.hear() for _ in range(3)] == ["4one", "4two", "4three"]
+        assert [await socket.receive() for _ in range(3)] == ["4one", "4two", "4three"]
 
 
 async def test_a_failed_probe_leaves_the_session_on_polling(site: Site) -> None:

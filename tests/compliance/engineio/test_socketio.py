@@ -30,10 +30,10 @@ async def test_connect(socketio: Site, namespace: str, prefix: str, payload: str
         socket = await opened(socketio, stack)
         await socket.send(f"40{prefix}{payload}")
 
-        answer = await socket.hear()
+        answer = await socket.receive()
         assert answer.startswith(f"40{prefix}")
         assert list(json.loads(answer.removeprefix(f"40{prefix}"))) == ["sid"]
-        assert await socket.hear() == f'42{prefix}["auth",{payload or "{}"}]'
+        assert await socket.receive() == f'42{prefix}["auth",{payload or "{}"}]'
 
 
 async def test_connect_without_a_comma(socketio: Site) -> None:
@@ -41,7 +41,7 @@ async def test_connect_without_a_comma(socketio: Site) -> None:
         socket = await opened(socketio, stack)
         await socket.send("40/custom")
 
-        assert (await socket.hear()).startswith("40/custom,")
+        assert (await socket.receive()).startswith("40/custom,")
 
 
 async def test_an_unknown_namespace_is_refused(socketio: Site) -> None:
@@ -49,7 +49,7 @@ async def test_an_unknown_namespace_is_refused(socketio: Site) -> None:
         socket = await opened(socketio, stack)
         await socket.send("40/random")
 
-        assert await socket.hear() == '44/random,{"message":"Invalid namespace"}'
+        assert await socket.receive() == '44/random,{"message":"Invalid namespace"}'
 
 
 async def test_a_client_that_connects_nowhere_is_closed(port: int) -> None:
@@ -65,7 +65,7 @@ async def test_a_client_that_connects_nowhere_is_closed(port: int) -> None:
 
 async def next_or_end(socket: Socket) -> str | None:
     try:
-        return str(await socket.hear())
+        return str(await socket.receive())
     except Exception:
         return None
 
@@ -85,22 +85,22 @@ async def test_disconnect_leaves_the_session_open(socketio: Site) -> None:
     async with AsyncExitStack() as stack:
         socket = await connected(socketio, stack)
         await socket.send("41")
-        assert await socket.hear() == "2"
-        await socket.send("3", '42["message","nobody hears this"]', "40")
+        assert await socket.receive() == "2"
+        await socket.send("3", '42["message","nobody receives this"]', "40")
 
-        assert (await socket.hear_but("2")).startswith("40{")
+        assert (await socket.receive_but("2")).startswith("40{")
 
 
 async def test_namespaces_are_independent(socketio: Site) -> None:
     async with AsyncExitStack() as stack:
         socket = await connected(socketio, stack)
         await socket.send("40/custom,")
-        await socket.hear_but("2")
-        await socket.hear_but("2")
+        await socket.receive_but("2")
+        await socket.receive_but("2")
         await socket.send('42/custom,["message",1]', "41/custom,", '42["message","to main"]')
 
-        assert await socket.hear_but("2") == '42/custom,["message-back",1]'
-        assert await socket.hear_but("2") == '42["message-back","to main"]'
+        assert await socket.receive_but("2") == '42/custom,["message-back",1]'
+        assert await socket.receive_but("2") == '42["message-back","to main"]'
 
 
 async def test_event(socketio: Site) -> None:
@@ -108,7 +108,7 @@ async def test_event(socketio: Site) -> None:
         socket = await connected(socketio, stack)
         await socket.send('42["message",1,"2",{"3":[true]}]')
 
-        assert await socket.hear_but("2") == '42["message-back",1,"2",{"3":[true]}]'
+        assert await socket.receive_but("2") == '42["message-back",1,"2",{"3":[true]}]'
 
 
 async def test_event_with_ack(socketio: Site) -> None:
@@ -116,7 +116,7 @@ async def test_event_with_ack(socketio: Site) -> None:
         socket = await connected(socketio, stack)
         await socket.send('42456["message-with-ack",1,"2",{"3":[false]}]')
 
-        assert await socket.hear_but("2") == '43456[1,"2",{"3":[false]}]'
+        assert await socket.receive_but("2") == '43456[1,"2",{"3":[false]}]'
 
 
 @pytest.mark.parametrize(
@@ -134,24 +134,24 @@ async def test_version_3_is_put_into_the_main_namespace_unasked(port: int) -> No
     async with AsyncExitStack() as stack:
         socket = await opened(Site(port, 3, "/socket.io/"), stack)
 
-        assert await socket.hear() == "40"
-        assert await socket.hear() == '42["auth",{}]'
+        assert await socket.receive() == "40"
+        assert await socket.receive() == '42["auth",{}]'
         await socket.send("40/custom?token=1")
-        assert await socket.hear() == "40/custom"
-        assert await socket.hear() == '42/custom,["auth",{}]'
+        assert await socket.receive() == "40/custom"
+        assert await socket.receive() == '42/custom,["auth",{}]'
         await socket.send("40/random")
-        assert await socket.hear() == '44/random,"Invalid namespace"'
+        assert await socket.receive() == '44/random,"Invalid namespace"'
 
 
 async def opened(site: Site, stack: AsyncExitStack) -> Socket:
     socket = await site.socket(stack)
-    assert (await socket.hear())[0] == "0"
+    assert (await socket.receive())[0] == "0"
     return socket
 
 
 async def connected(site: Site, stack: AsyncExitStack) -> Socket:
     socket = await opened(site, stack)
     await socket.send("40")
-    assert (await socket.hear()).startswith("40{")
-    assert await socket.hear() == '42["auth",{}]'
+    assert (await socket.receive()).startswith("40{")
+    assert await socket.receive() == '42["auth",{}]'
     return socket
