@@ -38,7 +38,7 @@ class Close:
     before_accept: bool = False
 
     @property
-    def anywhere(self) -> int:
+    def portable_code(self) -> int:
         """A code that every ASGI server can send."""
         return self.portable or self.code
 

@@ -149,7 +149,7 @@ class Consumer(AsyncConsumer):
             if self.connection.close_sent is not None:
                 raise Refused(self.connection.close_sent)
         except Exception as error:
-            self.connection.gone()
+            self.connection.mark_closed()
             await self._reject(send, admission.refused_by(self.protocol_name, error))
             return False
         try:

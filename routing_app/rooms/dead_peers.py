@@ -13,7 +13,7 @@ from typing import Final
 
 from routing_app.core.leases.presence import RENEW_SECONDS
 from routing_app.core.worker import Worker
-from routing_app.rooms.lobbies import board
+from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.lobby_changes import ChangeKind
 from routing_app.rooms.records import RoomKey
 
@@ -23,11 +23,11 @@ LOOK_SECONDS: Final = RENEW_SECONDS
 """Between two looks: long enough for every living worker to renew its lease."""
 
 
-class Absences:
+class DeadPeers:
     """Looks at the lobbies that have a member here."""
 
     def __init__(self, worker: Worker) -> None:
-        self._board = board(worker)
+        self._lobbies = lobbies_of(worker)
         self._missing: set[tuple[RoomKey, str]] = set()
 
     async def watch(self) -> None:
@@ -37,17 +37,17 @@ class Absences:
                 await asyncio.sleep(LOOK_SECONDS)
                 await self.look()
         finally:
-            await self._board.writes.settled()
+            await self._lobbies.writes.settled()
 
     async def look(self) -> None:
         """Compare what members here were told with the rows; end who is missing twice. Never raises."""
         try:
-            states = await self._board.look()
+            states = await self._lobbies.look()
         except Exception as error:
             logger.warning("rooms: cannot look for absent peers: %s", type(error).__name__)
             self._missing = set()
             return
         lapsed = {(e.room, e.connection): e for state in states.values() for e in state.lapsed}
         for peer in lapsed.keys() & self._missing:
-            self._board.submit(ChangeKind.REAP, lapsed[peer])
+            self._lobbies.submit(ChangeKind.REAP, lapsed[peer])
         self._missing = set(lapsed)

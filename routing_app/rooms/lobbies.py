@@ -1,4 +1,4 @@
-"""The lobbies that have a member on this worker: writes changes, publishes them, and keeps the pictures true.
+"""The lobbies that have a member on this worker: writes changes, publishes them, and keeps the replicas true.
 
 A change is published when it is committed, whoever still waits for it. What a worker misses (a publisher died
 in between, a change was late) it reads from the rows: after HOLD_SECONDS, and at each look.
@@ -19,7 +19,7 @@ from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.rooms import lobby_changes
 from routing_app.rooms.lobby_changes import ChangeKind, ChangeOutcome, State
-from routing_app.rooms.lobby_picture import HERE, Change, LobbyPicture, Seat, Stamp, pack, unpack
+from routing_app.rooms.lobby_replica import HERE, Change, LobbyReplica, LocalMember, Stamp, pack, unpack
 from routing_app.rooms.models import address
 from routing_app.rooms.records import MembershipEntry
 
@@ -29,17 +29,17 @@ CHANGED: Final = "$rooms.changed"
 """Event of a publication to a lobby that carries one change of it; workers take it, no client."""
 HOLD_SECONDS: Final = 1.0
 """How long a change waits for those before it until the rows are read."""
-SEAT_SECONDS: Final = 10.0
+ADMISSION_SECONDS: Final = 10.0
 """How long a member whose row is committed may wait until it is taken in."""
 
 
 class Lobbies:
-    """Pictures by lobby, and the changes that could not be written."""
+    """Replicas by lobby, and the changes that could not be written."""
 
     def __init__(self, worker: Worker, protocol: str) -> None:
         self._worker = worker
         self._protocol = protocol
-        self._pictures: dict[str, LobbyPicture] = {}
+        self._replicas: dict[str, LobbyReplica] = {}
         self._loading: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._owed: list[MembershipEntry] = []
@@ -49,22 +49,22 @@ class Lobbies:
 
     # --- changes of members here -------------------------------------------------------------------------
 
-    def expect(self, lobby: str, seat: Seat) -> None:
+    def expect(self, lobby: str, local: LocalMember) -> None:
         """Somebody here is about to join."""
-        self._pictures.setdefault(lobby, LobbyPicture()).expect(seat)
+        self._replicas.setdefault(lobby, LobbyReplica()).expect(local)
 
-    async def seated(self, seat: Seat) -> bool:
+    async def admitted(self, local: LocalMember) -> bool:
         """Wait until a member whose row is committed is taken in; False when it has gone, or cannot be."""
-        await asyncio.wait([seat.taken], timeout=SEAT_SECONDS)
-        return seat.taken.done() and seat.taken.result()
+        await asyncio.wait([local.admitted], timeout=ADMISSION_SECONDS)
+        return local.admitted.done() and local.admitted.result()
 
     def leave(self, lobby: str, id: str) -> None:
         """Somebody here has gone, or did not come: it is told nothing more."""
-        if (picture := self._pictures.get(lobby)) is None:
+        if (replica := self._replicas.get(lobby)) is None:
             return
-        picture.leave(id)
-        if picture.empty:
-            del self._pictures[lobby]
+        replica.leave(id)
+        if replica.empty:
+            del self._replicas[lobby]
             self._stop_timer(lobby)
 
     def submit(self, kind: ChangeKind, entry: MembershipEntry) -> asyncio.Future[ChangeOutcome]:
@@ -100,23 +100,23 @@ class Lobbies:
         lobby = publication.addresses[0].partition("/")[2]
         change = unpack(publication.message)
         self._tell_other_protocols(publication, change)
-        picture = self._pictures.get(lobby)
-        if picture is None:
+        replica = self._replicas.get(lobby)
+        if replica is None:
             return 0
-        if picture.stamp is None:
+        if replica.stamp is None:
             # Until a member's row is committed nothing counts: it will be in the rows that are read then.
-            if lobby in self._loading or picture.waits_for(change.id):
-                picture.take(change)
+            if lobby in self._loading or replica.waits_for(change.id):
+                replica.take(change)
                 self._load(lobby)
             return 0
-        picture.take(change)
-        self._regain(picture)
-        if picture.behind:
+        replica.take(change)
+        self._regain(replica)
+        if replica.behind:
             self._hold(lobby)
         return 1
 
     def _tell_other_protocols(self, publication: Publication, change: Change) -> None:
-        """Subscribers that are not members keep no picture: they get each JOINED and LEFT as it comes."""
+        """Subscribers that are not members keep no replica: they get each JOINED and LEFT as it comes."""
         if change.event == HERE:
             return
         news = replace(publication, message=[change.id], event=change.event)
@@ -126,9 +126,9 @@ class Lobbies:
                 if frame is not None:
                     connection.send(frame)
 
-    def _regain(self, picture: LobbyPicture) -> None:
-        for seat in picture.missing():
-            seat.lost()
+    def _regain(self, replica: LobbyReplica) -> None:
+        for local in replica.missing():
+            local.lost()
 
     def _hold(self, lobby: str) -> None:
         """Give the changes that are missing some time to come."""
@@ -138,8 +138,8 @@ class Lobbies:
 
     def _held(self, lobby: str, wanted: Stamp | None) -> None:
         self._timers.pop(lobby, None)
-        picture = self._pictures.get(lobby)
-        if picture is not None and (picture.behind or _older(picture.stamp, wanted)):
+        replica = self._replicas.get(lobby)
+        if replica is not None and (replica.behind or _older(replica.stamp, wanted)):
             self._load(lobby)
 
     def _stop_timer(self, lobby: str) -> None:
@@ -152,49 +152,49 @@ class Lobbies:
             self._worker.spawn(self._read(lobby))
 
     async def _read(self, lobby: str) -> None:
-        """Bring a picture up to date from the rows. Who waits for it is sent away if that cannot be done."""
+        """Bring a replica up to date from the rows. Who waits for it is sent away if that cannot be done."""
         try:
-            found = await lobby_changes.picture(lobby)
+            found = await lobby_changes.replica(lobby)
         except DatabaseError as error:
             logger.warning("rooms: cannot read a lobby: %s", type(error).__name__)
             found = None
         finally:
             self._loading.discard(lobby)
-        picture = self._pictures.get(lobby)
-        if picture is None:
+        replica = self._replicas.get(lobby)
+        if replica is None:
             return
         if found is not None:
-            picture.look(*found)
-            self._regain(picture)
-        elif picture.stamp is None:
-            picture.give_up()
-        if picture.behind:
+            replica.look(*found)
+            self._regain(replica)
+        elif replica.stamp is None:
+            replica.give_up()
+        if replica.behind:
             self._hold(lobby)
 
     # --- looks -------------------------------------------------------------------------------------------
 
     async def look(self) -> dict[str, State]:
-        """Compare pictures with the rows, and make the changes that are owed; how the lobbies are.
+        """Compare replicas with the rows, and make the changes that are owed; how the lobbies are.
 
-        A picture that is behind may be so because a change is on its way: it gets the time of any other.
+        A replica that is behind may be so because a change is on its way: it gets the time of any other.
         One that is at the rows' number and differs was robbed of rows; seen twice, it is read anew.
         """
         owed, self._owed = self._owed, []
         for entry in owed:
             self.submit(ChangeKind.LEAVE, entry)
-        lobbies = [lobby for lobby, picture in self._pictures.items() if picture.stamp is not None]
+        lobbies = [lobby for lobby, replica in self._replicas.items() if replica.stamp is not None]
         if not lobbies:
             return {}
         states = await lobby_changes.states(lobbies, self._worker.id)
         odd: dict[str, State] = {}
         for lobby, state in states.items():
-            if (picture := self._pictures.get(lobby)) is None:
+            if (replica := self._replicas.get(lobby)) is None:
                 continue
-            self._regain(picture)
-            if _older(picture.stamp, state.stamp) and lobby not in self._timers:
+            self._regain(replica)
+            if _older(replica.stamp, state.stamp) and lobby not in self._timers:
                 loop = asyncio.get_running_loop()
                 self._timers[lobby] = loop.call_later(HOLD_SECONDS, self._held, lobby, state.stamp)
-            elif picture.stamp == state.stamp and len(picture.ids) != state.count:
+            elif replica.stamp == state.stamp and len(replica.ids) != state.count:
                 odd[lobby] = state
                 if (before := self._odd.get(lobby)) and before.stamp == state.stamp:
                     self._load(lobby)
@@ -206,7 +206,7 @@ def _older(stamp: Stamp | None, other: Stamp | None) -> bool:
     return stamp is not None and other is not None and stamp < other
 
 
-def board(worker: Worker) -> Lobbies:
-    """The board of a worker."""
+def lobbies_of(worker: Worker) -> Lobbies:
+    """The lobbies of a worker."""
     mine: Lobbies = worker.protocols["rooms"].lobbies
     return mine

@@ -14,9 +14,9 @@ from routing_app.core.codes import FORBIDDEN, POLICY
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
 from routing_app.rooms import wire
-from routing_app.rooms.lobbies import board
+from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.lobby_changes import ChangeKind
-from routing_app.rooms.lobby_picture import Seat
+from routing_app.rooms.lobby_replica import LocalMember
 from routing_app.rooms.members import Ack, Member
 from routing_app.rooms.membership import ignore, join, leave_room, unavailable
 from routing_app.rooms.models import address
@@ -62,23 +62,23 @@ def gone(member: Member) -> None:
     entries = list(member.rooms.values())
     member.rooms.clear()
     for entry in entries:
-        lobbies = board(member.worker)
+        lobbies = lobbies_of(member.worker)
         lobbies.leave(entry.room[1], member.id)
         lobbies.submit(ChangeKind.LEAVE, entry)
 
 
 def forget(member: Member, lobby: str) -> None:
     """The lobby was deleted: the client is told nothing more of it."""
-    board(member.worker).leave(lobby, member.id)
+    lobbies_of(member.worker).leave(lobby, member.id)
 
 
 async def _join(member: Member, lobby: str, peers: bool = False) -> bool:
     """All members of the lobby receive JOINED, the new one as well; PEERS follows where it is wanted."""
-    lobbies = board(member.worker)
-    seat = Seat(member.id, member.emit, peers, lambda: _return(member, lobby))
-    lobbies.expect(lobby, seat)
+    lobbies = lobbies_of(member.worker)
+    local = LocalMember(member.id, member.emit, peers, lambda: _return(member, lobby))
+    lobbies.expect(lobby, local)
     if await join(member, lobby, member.id, peer_address(lobby, member.id)):
-        if await lobbies.seated(seat):
+        if await lobbies.admitted(local):
             return True
         if member.connection.state is ConnectionState.OPEN:
             unavailable(member, OperationalError("the lobby cannot be read"))
@@ -89,12 +89,12 @@ async def _join(member: Member, lobby: str, peers: bool = False) -> bool:
 def _return(member: Member, lobby: str) -> None:
     """The lobby thinks that a member is gone which has not left: its row was lost, or taken for dead."""
     if (entry := member.rooms.get((wire.LOBBY, lobby))) is not None:
-        board(member.worker).restore([entry])
+        lobbies_of(member.worker).restore([entry])
 
 
 async def _leave(member: Member, lobby: str, ack: Ack) -> None:
     if current(member) == lobby:
-        board(member.worker).leave(lobby, member.id)
+        lobbies_of(member.worker).leave(lobby, member.id)
     if await leave_room(member, lobby):
         ack()
 

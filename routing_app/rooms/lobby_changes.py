@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from routing_app.core import database
 from routing_app.rooms import records, wire
-from routing_app.rooms.lobby_picture import HERE, JOINED, LEFT, Change, Stamp
+from routing_app.rooms.lobby_replica import HERE, JOINED, LEFT, Change, Stamp
 from routing_app.rooms.models import Membership, Room
 from routing_app.rooms.records import CHUNK, MembershipEntry, RoomKey, Verdict
 
@@ -89,7 +89,7 @@ def make(requests: Sequence[Request]) -> ChangeOutcome:
     return ChangeOutcome(frozenset(refused), restricted, frozenset(unrecorded), changes)
 
 
-async def picture(lobby: str) -> tuple[Stamp, list[str]] | None:
+async def replica(lobby: str) -> tuple[Stamp, list[str]] | None:
     """The last change of a lobby, and the ids in it as they were then; None when there is no such lobby."""
     return await database.query(_picture, lobby)
 

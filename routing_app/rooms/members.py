@@ -73,7 +73,7 @@ class MemberRegistry:
             yield from member.rooms.values()
 
 
-def roll(worker: Worker) -> MemberRegistry:
-    """The roll of a worker."""
+def members_of(worker: Worker) -> MemberRegistry:
+    """The members of a worker."""
     mine: MemberRegistry = worker.protocols["rooms"].members
     return mine

@@ -17,9 +17,9 @@ from routing_app.core.codes import UNAVAILABLE, Refusal
 from routing_app.core.database import Overloaded
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.rooms import records, wire
-from routing_app.rooms.lobbies import board
+from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.lobby_changes import ChangeKind, ChangeOutcome
-from routing_app.rooms.members import Member, roll
+from routing_app.rooms.members import Member, members_of
 from routing_app.rooms.models import address
 from routing_app.rooms.records import MembershipEntry, Verb, Verdict
 
@@ -55,7 +55,7 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
     if before is None and len(member.rooms) >= settings.ROOMS_MAX_ROOMS:
         refuse(member, "JOIN", "in too many rooms", Refusal.CROWDED)
         return False
-    known_to_be_open = entry.room in roll(member.worker).open
+    known_to_be_open = entry.room in members_of(member.worker).open
     if not known_to_be_open and not await _granted(member, Verb.ASK, entry):
         return False
     if not await _subscribe(member, *entry.addresses):
@@ -68,7 +68,7 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
     member.nickname = nickname
     member.connection.identity = records.identity(nickname)
     if member.namespace != wire.LOBBY:  # a lobby's changes say so themselves
-        roll(member.worker).used.add(entry.room)
+        members_of(member.worker).used.add(entry.room)
     return True
 
 
@@ -101,7 +101,7 @@ async def _granted(member: Member, verb: Verb, entry: MembershipEntry) -> bool:
         unavailable(member, error)
         return False
     if verb is not Verb.LEAVE:
-        roll(member.worker).know(entry.room, entry.room in verdict.restricted)
+        members_of(member.worker).know(entry.room, entry.room in verdict.restricted)
     if entry in verdict.refused:
         refuse(member, "JOIN", "the room is full, or not for this client", Refusal.FORBIDDEN)
         return False
@@ -128,7 +128,7 @@ def _submit(
 ) -> asyncio.Future[Verdict] | asyncio.Future[ChangeOutcome]:
     if member.namespace != wire.LOBBY or verb is Verb.ASK:
         return records.submit(member.worker, verb, entry)
-    return board(member.worker).submit(ChangeKind.JOIN if verb is Verb.JOIN else ChangeKind.LEAVE, entry)
+    return lobbies_of(member.worker).submit(ChangeKind.JOIN if verb is Verb.JOIN else ChangeKind.LEAVE, entry)
 
 
 async def _subscribe(member: Member, *addresses: str) -> bool:

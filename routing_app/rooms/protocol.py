@@ -13,7 +13,7 @@ from routing_app.rooms import tasks
 from routing_app.rooms.addresses import room_name
 from routing_app.rooms.api import RoomViewSet
 from routing_app.rooms.consumer import BusConsumer, LayoutConsumer, LobbyConsumer, TriggerConsumer
-from routing_app.rooms.dead_peers import Absences
+from routing_app.rooms.dead_peers import DeadPeers
 from routing_app.rooms.encoders import PLAIN
 from routing_app.rooms.http_views import bus_message, healthcheck
 from routing_app.rooms.lobbies import Lobbies
@@ -54,4 +54,4 @@ class Rooms(Protocol):
         worker.presence.on_copy.append(lambda: tasks.restore(worker, self.members))
         worker.hub.on(tasks.EVICT, lambda publication: tasks.evict(worker, self.members, publication))
         worker.spawn(tasks.keep_on(worker))
-        worker.spawn(Absences(worker).watch())
+        worker.spawn(DeadPeers(worker).watch())

@@ -12,7 +12,7 @@ from django.db import Error as DatabaseError
 
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.rooms import lobby, records, wire
-from routing_app.rooms.members import Ack, Member, roll
+from routing_app.rooms.members import Ack, Member, members_of
 from routing_app.rooms.membership import ignore, join, leave_room, refuse, unavailable
 from routing_app.rooms.models import address
 from routing_app.rooms.records import RoomKey
@@ -23,13 +23,13 @@ UNKNOWN: Final = "unknown"
 
 async def enter(member: Member) -> None:
     """A client has connected to a namespace."""
-    roll(member.worker).add(member)
+    members_of(member.worker).add(member)
     member.recorded = member.worker.presence.arrive(member.connection)
 
 
 def leave(member: Member) -> None:
     """A client has gone. Its rows go with the row of its connection."""
-    roll(member.worker).drop(member)
+    members_of(member.worker).drop(member)
     if member.namespace == wire.LOBBY:
         lobby.gone(member)
 
@@ -71,7 +71,7 @@ async def _clients(member: Member, event: wire.Clients) -> None:
 async def _notify(member: Member, event: wire.Notify) -> None:
     """To the others in the room. The sender need not be a member."""
     key = (member.namespace, event.room)
-    roll(member.worker).used.add(key)
+    members_of(member.worker).used.add(key)
     await member.worker.hub.publish(_publication(member, event, key))
 
 

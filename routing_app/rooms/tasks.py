@@ -11,8 +11,8 @@ from django.conf import settings
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.rooms import records, wire
-from routing_app.rooms.lobbies import board
-from routing_app.rooms.members import MemberRegistry, roll
+from routing_app.rooms.lobbies import lobbies_of
+from routing_app.rooms.members import MemberRegistry, members_of
 from routing_app.rooms.service import forget_room
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def restore(worker: Worker, mine: MemberRegistry) -> asyncio.Future[None]:
 
 
 def _restore_lobbies(worker: Worker, mine: MemberRegistry) -> None:
-    board(worker).restore(entry for entry in mine.entries() if entry.room[0] == wire.LOBBY)
+    lobbies_of(worker).restore(entry for entry in mine.entries() if entry.room[0] == wire.LOBBY)
 
 
 def evict(worker: Worker, mine: MemberRegistry, publication: Publication) -> int:
@@ -54,7 +54,7 @@ async def keep_on(worker: Worker) -> None:
 
 async def keep(worker: Worker) -> None:
     """Write when rooms were used last, and delete those that nobody has needed for long. Never raises."""
-    mine = roll(worker)
+    mine = members_of(worker)
     used, mine.used = mine.used, set()
     try:
         await records.touch(worker, used)

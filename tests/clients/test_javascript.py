@@ -44,7 +44,9 @@ def test_the_shared_table(broker: Server) -> None:
 
 def test_its_own_tests(one_worker: Server) -> None:
     codes = [
-        {"code": code, "advice": close.advice} for close in CLOSES for code in (close.code, close.anywhere)
+        {"code": code, "advice": close.advice}
+        for close in CLOSES
+        for code in (close.code, close.portable_code)
     ]
     output = run(
         ["node", "--test", "test/own.test.js"],

@@ -242,7 +242,7 @@ async def test_it_stays_away_when_an_operator_has_disconnected_it(one_worker: Se
 
 def test_every_close_code_of_the_server_has_the_advice_that_the_client_follows() -> None:
     for close in CLOSES:
-        for code in {close.code, close.anywhere}:
+        for code in {close.code, close.portable_code}:
             assert (code in STAY_AWAY) == (close.advice is Advice.STAY_AWAY), close
             assert (code in AT_ONCE) == (close.advice is Advice.NOW), close
 

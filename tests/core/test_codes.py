@@ -85,7 +85,7 @@ def test_codes_of_ours_are_in_the_range_of_their_advice(close: Close):
 @pytest.mark.parametrize("close", CLOSES, ids=lambda close: close.name)
 def test_portable_codes_are_those_that_a_stock_daphne_may_send(close: Close):
     """autobahn's sendClose, which Daphne calls, takes 1000 and 3000 to 4999."""
-    assert close.anywhere == 1000 or 3000 <= close.anywhere <= 4999
+    assert close.portable_code == 1000 or 3000 <= close.portable_code <= 4999
 
 
 @pytest.mark.parametrize("close", CLOSES, ids=lambda close: close.name)

@@ -11,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from routing_app.core.codes import KICKED, NORMAL, RESTART, SLOW, Close
 from routing_app.core.delivery.connection import Connection, ConnectionState, Limits, Peer
-from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.outbox import Flusher
 from tests.core.harness import PLAIN, Recorder, lost
 
@@ -46,15 +45,6 @@ async def test_the_first_close_wins():
     assert one.close_sent is KICKED
 
 
-async def test_the_farewell_is_the_last_frame():
-    one, recorder = connection(asyncio.get_running_loop())
-    one.farewell = lambda close: Frame(f"bye: {close.name}")
-    one.send("a")
-    one.close(KICKED)
-
-    assert recorder.texts == ["a", "bye: kicked"]
-
-
 async def test_a_close_of_a_reader_that_turns_out_too_slow_is_one_close():
     one, recorder = connection(asyncio.get_running_loop())
     closes: list[Close] = []
@@ -62,7 +52,8 @@ async def test_a_close_of_a_reader_that_turns_out_too_slow_is_one_close():
     recorder.stuck = True
     for _ in range(5):
         one.send("x" * 10)
-    one.farewell = lambda close: Frame("the frame that is too much")
+    await asyncio.sleep(0)  # the writer holds them now
+    one.send("the frame that is too much")
     one.close(KICKED)
 
     assert (recorder.closed, recorder.aborted) == ([], [SLOW])
@@ -86,8 +77,8 @@ async def test_frames_that_nobody_will_read_are_counted():
     closed = lost("closed")
     one.send("a")
     one.send("b")
-    one.gone()
-    one.gone()
+    one.mark_closed()
+    one.mark_closed()
     await asyncio.sleep(0)
 
     assert (closed.grown, recorder.texts, one.state) == (2, [], ConnectionState.CLOSED)
@@ -99,7 +90,7 @@ async def test_frames_kept_for_a_handshake_that_is_refused_are_counted():
     one.outbox.cork()
     one.send("a")
     one.close(KICKED)
-    one.gone()
+    one.mark_closed()
 
     assert (closed.grown, recorder.texts, recorder.closed) == (1, [], [])
     assert one.close_sent is KICKED
@@ -168,8 +159,8 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.states[-1] is not ConnectionState.CLOSED)
     @rule()
-    def gone(self):
-        self.one.gone()
+    def mark_closed(self):
+        self.one.mark_closed()
 
     @invariant()
     def it_only_moves_downward(self):

@@ -185,7 +185,7 @@ async def test_seats_of_one_peer(probe: type[Probe], worker: Worker, ledger: Led
 async def test_a_draining_worker_refuses(probe: type[Probe], worker: Worker, ledger: Ledger):
     await worker.drain()
 
-    assert await Client(probe).refused() == codes.RESTART.anywhere
+    assert await Client(probe).refused() == codes.RESTART.portable_code
     assert await ledger.is_clean()
 
 
@@ -197,7 +197,7 @@ async def test_a_handshake_that_was_admitted_just_before_the_drain_is_refused(
 
     probe.act = {"admit": drain}
 
-    assert await Client(probe).refused() == codes.RESTART.anywhere
+    assert await Client(probe).refused() == codes.RESTART.portable_code
     assert await ledger.is_clean()
 
 
@@ -305,7 +305,7 @@ async def test_a_frame_is_measured_in_bytes(
     if fits:
         assert await client.receive_from(5) == f"echo {text}"
     else:
-        assert await client.close_code() == codes.TOO_BIG.anywhere
+        assert await client.close_code() == codes.TOO_BIG.portable_code
         await client.send_to("ignored")
         await client.disconnect()
         assert probe.log == ["closed"]
@@ -323,7 +323,7 @@ async def test_binary_frames_are_refused(
     await client.opens()
     await client.send_to(bytes_data=b"x" * size)
 
-    assert await client.close_code() == close.anywhere
+    assert await client.close_code() == close.portable_code
     await client.disconnect()
     assert await ledger.is_clean()
 

@@ -38,13 +38,13 @@ async def by_its_address(client: Client, probe: Probe) -> int | None:
 
 async def by_drain(client: Client, probe: Probe) -> int | None:
     assert await probe.worker.drain() == 1
-    return codes.RESTART.anywhere
+    return codes.RESTART.portable_code
 
 
 async def by_an_exception(client: Client, probe: Probe) -> int | None:
     probe.act["received"] = fail
     await client.send_to("fail")
-    return codes.INTERNAL.anywhere
+    return codes.INTERNAL.portable_code
 
 
 async def by_a_service_that_is_down(client: Client, probe: Probe) -> int | None:
@@ -61,7 +61,7 @@ async def by_a_refusal(client: Client, probe: Probe) -> int | None:
 
 async def by_binary(client: Client, probe: Probe) -> int | None:
     await client.send_to(bytes_data=b"x")
-    return codes.UNSUPPORTED_DATA.anywhere
+    return codes.UNSUPPORTED_DATA.portable_code
 
 
 WAYS = [
@@ -165,7 +165,7 @@ async def test_a_timeout_of_a_handler_is_an_error_of_that_handler(probe: type[Pr
     await client.opens()
     await client.send_to("x")
 
-    assert await client.close_code() == codes.INTERNAL.anywhere
+    assert await client.close_code() == codes.INTERNAL.portable_code
     await client.ends()
     assert await ledger.is_clean()
 

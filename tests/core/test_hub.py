@@ -342,7 +342,7 @@ async def test_whoever_is_gone_subscribes_to_nothing(processes: Cluster):
     """A slow handler may come back after its connection has been cleaned up."""
     node = processes.node()
     one = node.connect()
-    one.gone()
+    one.mark_closed()
     node.hub.drop(one)
     await node.hub.subscribe(one, "token:a")
 
@@ -379,7 +379,7 @@ async def test_300_connections_dropped_at_once_leave_nothing_behind(processes: C
 
     for one in crowd:
         one.close(NORMAL)
-        one.gone()
+        one.mark_closed()
         there.hub.drop(one)
     assert (there.hub.addresses(), there.hub.connections()) == ([], [])
     await until(lambda: not processes.subscriptions())

@@ -140,7 +140,7 @@ class Subscriptions(RuleBasedStateMachine):
     @rule(who=st.integers(0, 2))
     def leave_and_come_again(self, who):
         async def do() -> None:
-            self.connections[who].gone()
+            self.connections[who].mark_closed()
             self.there.hub.drop(self.connections[who])
             self.connections[who] = self.there.connect()
 

@@ -33,7 +33,7 @@ from tests.services.waiting import until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Office:
+class PresenceNode:
     """A process with presence: connections arrive and leave as the base consumer has them do."""
 
     def __init__(self) -> None:
@@ -56,18 +56,18 @@ class Office:
 
 
 @pytest.fixture
-async def office() -> AsyncIterator[Callable[[], Office]]:
+async def node() -> AsyncIterator[Callable[[], PresenceNode]]:
     """Makes processes on one database."""
-    offices: list[Office] = []
+    nodes: list[PresenceNode] = []
 
-    def make() -> Office:
-        one = Office()
+    def make() -> PresenceNode:
+        one = PresenceNode()
         one.presence.start()
-        offices.append(one)
+        nodes.append(one)
         return one
 
     yield make
-    for one in offices:
+    for one in nodes:
         await one.presence.stop()
         await one.writes.settled()
         await one.node.relay.stop()
@@ -81,17 +81,17 @@ async def listing(address: str = "") -> set[str]:
     return set(await query(lambda: list(rows.values_list("id", flat=True))))
 
 
-async def age(office: Office, seconds: float) -> None:
+async def age(node: PresenceNode, seconds: float) -> None:
     """Make it so that a worker last renewed `seconds` ago, by the clock of the database."""
     ago = Now() - timedelta(seconds=seconds)
-    await query(Worker.objects.filter(id=office.id).update, renewed_at=ago, leased_at=ago)
+    await query(Worker.objects.filter(id=node.id).update, renewed_at=ago, leased_at=ago)
 
 
 # --- the copy ---------------------------------------------------------------------------------------------
 
 
-async def test_a_connection_is_listed_with_all_its_subscriptions(office: Callable[[], Office]):
-    one = office()
+async def test_a_connection_is_listed_with_all_its_subscriptions(node: Callable[[], PresenceNode]):
+    one = node()
     connection = await one.arrive("token:a", "token:b", identity="somebody")
     await one.writes.settled()
     row = await query(lambda: ConnectionRecord.objects.select_related("worker").get())
@@ -107,16 +107,16 @@ async def test_a_connection_is_listed_with_all_its_subscriptions(office: Callabl
     assert await listing("token:c") == set()
 
 
-async def test_the_arrival_is_told_after_the_commit(office: Callable[[], Office]):
-    one = office()
+async def test_the_arrival_is_told_after_the_commit(node: Callable[[], PresenceNode]):
+    one = node()
     connection = one.node.connect()
     await one.presence.arrive(connection)
 
     assert await listing() == {connection.id}
 
 
-async def test_change_rewrites_identity_and_addresses(office: Callable[[], Office]):
-    one = office()
+async def test_change_rewrites_identity_and_addresses(node: Callable[[], PresenceNode]):
+    one = node()
     connection = await one.arrive("token:a", "token:b", identity="before")
     await one.node.hub.subscribe(connection, "token:c")
     one.node.hub.unsubscribe(connection, "token:a")
@@ -130,8 +130,8 @@ async def test_change_rewrites_identity_and_addresses(office: Callable[[], Offic
     assert await query(Subscription.objects.count) == 0
 
 
-async def test_who_leaves_is_listed_no_more_however_fast(office: Callable[[], Office]):
-    one = office()
+async def test_who_leaves_is_listed_no_more_however_fast(node: Callable[[], PresenceNode]):
+    one = node()
     for _ in range(50):
         connection = await one.arrive("token:a")
         one.presence.change(connection)
@@ -145,8 +145,8 @@ async def test_who_leaves_is_listed_no_more_however_fast(office: Callable[[], Of
     assert await query(Subscription.objects.count) == 1
 
 
-async def test_300_that_leave_at_once_leave_no_row(office: Callable[[], Office]):
-    one = office()
+async def test_300_that_leave_at_once_leave_no_row(node: Callable[[], PresenceNode]):
+    one = node()
     crowd = [await one.arrive(f"token:{number}", "token:all") for number in range(300)]
     await one.writes.settled()
     assert len(await listing("token:all")) == 300
@@ -158,9 +158,9 @@ async def test_300_that_leave_at_once_leave_no_row(office: Callable[[], Office])
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "x" * 600, "ü" * 300, "\U0001f600" * 600])
-async def test_a_text_that_no_database_takes_spoils_nothing(office: Callable[[], Office], text: str):
+async def test_a_text_that_no_database_takes_spoils_nothing(node: Callable[[], PresenceNode], text: str):
     """One bad row would fail every copy that it is part of."""
-    one = office()
+    one = node()
     good, bad = await one.arrive("token:good"), await one.arrive(f"token:{text}", identity=text)
     await one.writes.settled()
     assert await listing() == {good.id, bad.id}
@@ -177,8 +177,8 @@ async def test_a_text_that_no_database_takes_spoils_nothing(office: Callable[[],
 # --- the lease --------------------------------------------------------------------------------------------
 
 
-async def test_a_dead_workers_connections_are_in_no_listing_and_swept_later(office: Callable[[], Office]):
-    alive, dead = office(), office()
+async def test_a_dead_workers_connections_are_in_no_listing_and_swept_later(node: Callable[[], PresenceNode]):
+    alive, dead = node(), node()
     kept, gone = await alive.arrive("token:a"), await dead.arrive("token:a")
     await alive.writes.settled()
     await dead.writes.settled()
@@ -198,8 +198,10 @@ async def test_a_dead_workers_connections_are_in_no_listing_and_swept_later(offi
     assert await query(lambda: (ConnectionRecord.objects.count(), Subscription.objects.count())) == (1, 1)
 
 
-async def test_a_worker_that_was_only_slow_counts_again_with_its_next_renewal(office: Callable[[], Office]):
-    one = office()
+async def test_a_worker_that_was_only_slow_counts_again_with_its_next_renewal(
+    node: Callable[[], PresenceNode],
+):
+    one = node()
     connection = await one.arrive("token:a")
     await one.writes.settled()
     await age(one, LEASE_SECONDS + 1)
@@ -209,8 +211,8 @@ async def test_a_worker_that_was_only_slow_counts_again_with_its_next_renewal(of
     assert await listing() == {connection.id}
 
 
-async def test_a_worker_that_was_swept_registers_and_copies_anew(office: Callable[[], Office]):
-    one, other = office(), office()
+async def test_a_worker_that_was_swept_registers_and_copies_anew(node: Callable[[], PresenceNode]):
+    one, other = node(), node()
     stays, leaves = await one.arrive("token:a", identity="i"), await one.arrive("token:a")
     await one.writes.settled()
     await age(one, kept_seconds() + 1)
@@ -229,10 +231,10 @@ async def test_a_worker_that_was_swept_registers_and_copies_anew(office: Callabl
 
 
 async def test_workers_that_could_not_renew_while_the_database_was_out_are_not_swept(
-    office: Callable[[], Office],
+    node: Callable[[], PresenceNode],
 ):
     """Rows of lines hang on theirs, and would go before they have come to renew."""
-    one, other = office(), office()
+    one, other = node(), node()
     connection = await one.arrive("token:a")
     await one.writes.settled()
     await other.writes.settled()
@@ -247,10 +249,10 @@ async def test_workers_that_could_not_renew_while_the_database_was_out_are_not_s
 
 
 async def test_the_lease_of_a_worker_that_is_cut_off_outlasts_an_outage_for_all_only(
-    office: Callable[[], Office], outage: threading.Event
+    node: Callable[[], PresenceNode], outage: threading.Event
 ):
     """Half an hour in which nobody renews; then another does, and this one still cannot."""
-    one, other = office(), office()
+    one, other = node(), node()
     hurry = 0.0
     one.presence.lease.clock = lambda: monotonic() + hurry
     assert await one.presence.renew()
@@ -275,8 +277,8 @@ async def test_the_lease_of_a_worker_that_is_cut_off_outlasts_an_outage_for_all_
     assert one.presence.lease.holds(30)
 
 
-async def test_a_renewal_is_five_statements_however_many_connections(office: Callable[[], Office]):
-    one = office()
+async def test_a_renewal_is_five_statements_however_many_connections(node: Callable[[], PresenceNode]):
+    one = node()
     for number in range(100):
         await one.arrive(f"token:{number}")
     await one.writes.settled()
@@ -287,9 +289,9 @@ async def test_a_renewal_is_five_statements_however_many_connections(office: Cal
     assert [sql.split()[0] for sql in statements] == ["SELECT", "UPDATE", "UPDATE", "SELECT", "SELECT"]
 
 
-async def test_a_copy_that_is_right_is_only_read(office: Callable[[], Office]):
+async def test_a_copy_that_is_right_is_only_read(node: Callable[[], PresenceNode]):
     """Rows of lines hang on those of connections, and would go with them."""
-    one = office()
+    one = node()
     for number in range(50):
         await one.arrive(f"token:{number}", identity=str(number))
     await one.writes.settled()
@@ -316,18 +318,18 @@ def noted_statements() -> Iterator[list[str]]:
         yield statements
 
 
-async def renewed(office: Office) -> None:
+async def renewed(node: PresenceNode) -> None:
     """Renew, and wait for all that comes of it."""
-    await office.presence.renew()
-    await office.writes.settled()
-    sweeping = office.presence._sweeping
+    await node.presence.renew()
+    await node.writes.settled()
+    sweeping = node.presence._sweeping
     assert sweeping is not None
     await sweeping
 
 
-async def test_a_renewal_waits_for_nothing_but_the_batch_that_is_on_its_way(office: Callable[[], Office]):
+async def test_a_renewal_waits_for_nothing_but_the_batch_that_is_on_its_way(node: Callable[[], PresenceNode]):
     """Behind tens of thousands of writes a lease would lapse although its worker lives."""
-    one = office()
+    one = node()
     await one.arrive("token:a")
     await one.writes.settled()
     written: list[int] = []
@@ -349,8 +351,8 @@ async def test_a_renewal_waits_for_nothing_but_the_batch_that_is_on_its_way(offi
     assert written == list(range(400))
 
 
-async def test_a_clean_stop_removes_everything_at_once(office: Callable[[], Office]):
-    one, other = office(), office()
+async def test_a_clean_stop_removes_everything_at_once(node: Callable[[], PresenceNode]):
+    one, other = node(), node()
     for _ in range(10):
         await one.arrive("token:a")
     kept = await other.arrive("token:a")
@@ -363,9 +365,9 @@ async def test_a_clean_stop_removes_everything_at_once(office: Callable[[], Offi
     assert await query(lambda: list(ConnectionRecord.objects.values_list("id", flat=True))) == [kept.id]
 
 
-async def test_the_lease_is_kept_without_being_asked(office: Callable[[], Office]):
+async def test_the_lease_is_kept_without_being_asked(node: Callable[[], PresenceNode]):
     with replaced(presence, "RENEW_SECONDS", 0.02):
-        one = office()
+        one = node()
         await one.arrive("token:a")
         await one.writes.settled()
         for _ in range(3):
@@ -373,9 +375,9 @@ async def test_the_lease_is_kept_without_being_asked(office: Callable[[], Office
             await alive_again(one)
 
 
-async def alive_again(office: Office) -> None:
+async def alive_again(node: PresenceNode) -> None:
     for _ in range(500):
-        if await query(Worker.objects.alive().filter(id=office.id).exists):
+        if await query(Worker.objects.alive().filter(id=node.id).exists):
             return
         await asyncio.sleep(0.01)
     raise AssertionError("not renewed")
@@ -400,10 +402,10 @@ def outage(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 async def test_connections_live_on_while_the_database_is_out_and_are_listed_when_it_is_back(
-    office: Callable[[], Office], outage: threading.Event
+    node: Callable[[], PresenceNode], outage: threading.Event
 ):
     outage.set()
-    one = office()
+    one = node()
     for _ in range(3):
         await one.arrive("token:early")
     await one.writes.settled()
@@ -427,8 +429,8 @@ async def test_connections_live_on_while_the_database_is_out_and_are_listed_when
     assert await listing("token:y") == {changed.id}
 
 
-async def test_too_many_writes_at_once_are_made_good_with_the_next_renewal(office: Callable[[], Office]):
-    one = office()
+async def test_too_many_writes_at_once_are_made_good_with_the_next_renewal(node: Callable[[], PresenceNode]):
+    one = node()
     await one.writes.settled()
     with replaced(database, "MAX_PENDING", 5):
         crowd = [await one.arrive("token:a") for _ in range(20)]
@@ -439,20 +441,20 @@ async def test_too_many_writes_at_once_are_made_good_with_the_next_renewal(offic
     assert await listing() == {connection.id for connection in crowd}
 
 
-async def test_workers_that_sweep_side_by_side_disturb_nobody(office: Callable[[], Office]):
-    offices = [office() for _ in range(4)]
-    for one in offices:
+async def test_workers_that_sweep_side_by_side_disturb_nobody(node: Callable[[], PresenceNode]):
+    nodes = [node() for _ in range(4)]
+    for one in nodes:
         await one.arrive("token:a")
         await one.writes.settled()
     await query(
         Worker.objects.bulk_create, [Worker(id=secrets.token_hex(8), host="h", pid=1) for _ in range(20)]
     )
     await query(
-        Worker.objects.exclude(id__in=[one.id for one in offices]).update,
+        Worker.objects.exclude(id__in=[one.id for one in nodes]).update,
         renewed_at=Now() - timedelta(hours=1),
     )
-    await asyncio.gather(*[query(sweep) for _ in range(8)], *[one.presence.renew() for one in offices])
+    await asyncio.gather(*[query(sweep) for _ in range(8)], *[one.presence.renew() for one in nodes])
 
     assert await query(Worker.objects.count) == 4
     assert len(await listing()) == 4
-    await until(lambda: not any(one.presence._stale for one in offices))
+    await until(lambda: not any(one.presence._stale for one in nodes))

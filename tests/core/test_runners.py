@@ -40,7 +40,7 @@ class ProbeServer(Server):
 
     def code(self, close: Close) -> int:
         """The code of a close on this server: ours can send any."""
-        return close.code if self.runner == "ours" else close.anywhere
+        return close.code if self.runner == "ours" else close.portable_code
 
 
 @pytest.fixture(scope="module", params=RUNNERS)

@@ -35,7 +35,7 @@ async def test_a_signal_tells_the_clients_and_gives_the_lease_back(server: Serve
 
     await stopping
     assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code in {RESTART.code, RESTART.anywhere}
+    assert closed.value.rcvd.code in {RESTART.code, RESTART.portable_code}
     assert await asyncio.to_thread(workers, broker) == 0
 
 

@@ -19,7 +19,7 @@ from tests.compliance.engineio.client import Answer, Site, Socket, handshake
 from tests.interop import puppet
 from tests.rooms.client import SOCKET_IO, plain, socketio
 from tests.rooms.conftest import running
-from tests.rooms.test_remote import joined
+from tests.rooms.test_remote_sessions import joined
 from tests.services.databases import Databases
 from tests.services.server import Server
 

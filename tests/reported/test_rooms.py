@@ -150,7 +150,7 @@ async def test_what_the_database_does_not_do_ends_the_connection_so_that_the_cli
     assert event not in acks
     assert received == []
     assert closes(connection) == [UNAVAILABLE]
-    connection.gone()
+    connection.mark_closed()
     worker.hub.drop(connection)
     worker.presence.leave(connection)
     service.leave(member)

@@ -11,9 +11,9 @@ from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection, ConnectionState, new_id
 from routing_app.core.worker import Worker
 from routing_app.rooms import lobby, service, wire
-from routing_app.rooms.dead_peers import Absences
+from routing_app.rooms.dead_peers import DeadPeers
 from routing_app.rooms.encoders import PLAIN
-from routing_app.rooms.lobbies import board
+from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.members import Member
 from routing_app.rooms.models import Membership
 from tests.core.harness import Recorder
@@ -52,7 +52,7 @@ class Peer:
 
     def go(self) -> None:
         """The client is gone."""
-        self.connection.gone()
+        self.connection.mark_closed()
         self.worker.hub.drop(self.connection)
         self.worker.presence.leave(self.connection)
         service.leave(self._member)
@@ -105,7 +105,7 @@ async def settle(running: list[Worker]) -> None:
     """Wait until everything that was asked for is written, published and taken."""
     for _ in range(3):
         for worker in running:
-            await board(worker).writes.settled()
+            await lobbies_of(worker).writes.settled()
             await worker.writes.settled()
             await worker.relay.settled()
         for _ in range(20):
@@ -115,5 +115,5 @@ async def settle(running: list[Worker]) -> None:
 async def look(running: list[Worker]) -> None:
     """One look of each worker, as every five seconds."""
     for worker in running:
-        await Absences(worker).look()
+        await DeadPeers(worker).look()
     await settle(running)

@@ -1,4 +1,4 @@
-"""Lobbies of real servers under clients that come and go as fast as they can: nobody has a wrong picture."""
+"""Lobbies of real servers under clients that come and go as fast as they can: nobody has a wrong replica."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def test_leaving_and_joining_at_once_leaves_nobody_with_a_wrong_picture(
 
         await until_equal(len(ids), members)
 
-        async def pictures() -> list[set[str]]:
+        async def replicas() -> list[set[str]]:
             return [one.there ^ ids for one in stay if one.there != ids]
 
-        await until_equal([], pictures)
+        await until_equal([], replicas)
         assert [one.wrong for one in stay if one.wrong] == []

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from routing_app.core.leases import presence
 from routing_app.core.models import Worker as WorkerRow
-from routing_app.rooms import lobbies as boards
+from routing_app.rooms import lobbies as lobbies_module
 from routing_app.rooms import lobby_changes
 from routing_app.rooms.models import Room
 from tests.core.harness import replaced, scaled
@@ -41,7 +41,7 @@ class Lobby(RuleBasedStateMachine):
             self._replace(module, name, self._unless_out(getattr(module, name)))
         for worker in self.running:
             self._replace(worker.hub, "publish_soon", self._unless_mute(worker.hub.publish_soon))
-        self._replace(boards, "HOLD_SECONDS", 0.02)
+        self._replace(lobbies_module, "HOLD_SECONDS", 0.02)
 
     def _replace(self, owner: Any, name: str, value: Any) -> None:
         self.exits.enter_context(replaced(owner, name, value))

@@ -15,9 +15,9 @@ from routing_app.core.database import query
 from routing_app.core.leases import presence
 from routing_app.core.models import ConnectionRecord
 from routing_app.core.worker import Worker
-from routing_app.rooms import lobbies as boards
+from routing_app.rooms import lobbies as lobbies_module
 from routing_app.rooms import lobby_changes
-from routing_app.rooms.lobbies import board
+from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.lobby_changes import ChangeKind
 from tests.rooms.lobbies import Peer, look, rows, settle, workers
 from tests.services.waiting import until
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that is missing is not waited for as long."""
-    monkeypatch.setattr(boards, "HOLD_SECONDS", 0.05)
+    monkeypatch.setattr(lobbies_module, "HOLD_SECONDS", 0.05)
 
 
 @pytest.fixture(params=[1, 2], ids=["one worker", "two workers"])
@@ -124,7 +124,7 @@ async def test_a_change_whose_worker_died_before_it_told_is_found(
 ) -> None:
     stays, leaver = await entered(running[-1], running[0])
     with monkeypatch.context() as silence:
-        silence.setattr(board(running[0])._worker.hub, "publish_soon", lambda publication: 0)
+        silence.setattr(lobbies_of(running[0])._worker.hub, "publish_soon", lambda publication: 0)
         leaver.go()
         await settle(running)
     assert ("LEFT", leaver.id) not in stays.received
@@ -139,7 +139,7 @@ async def test_a_change_that_is_missing_holds_up_the_next_only_for_a_moment(
 ) -> None:
     stays, leaver = await entered(running[-1], running[0])
     with monkeypatch.context() as silence:
-        silence.setattr(board(running[0])._worker.hub, "publish_soon", lambda publication: 0)
+        silence.setattr(lobbies_of(running[0])._worker.hub, "publish_soon", lambda publication: 0)
         leaver.go()
         await settle(running)
 
@@ -166,7 +166,7 @@ async def test_a_member_that_was_taken_for_dead_comes_back(running: list[Worker]
     stays, alive = await entered(running[-1], running[0])
     entry = next(iter(alive._member.rooms.values()))
 
-    await board(running[-1]).submit(ChangeKind.LEAVE, entry)
+    await lobbies_of(running[-1]).submit(ChangeKind.LEAVE, entry)
 
     await until(lambda: stays.received[-2:] == [("LEFT", alive.id), ("JOINED", alive.id)])
     await true_for_all(running, [stays, alive])
@@ -192,7 +192,7 @@ async def test_a_join_that_was_committed_although_it_failed_is_taken_back(
 ) -> None:
     """The connection to the database broke during COMMIT."""
     [stays] = await entered(running[-1])
-    writes = board(running[0]).writes
+    writes = lobbies_of(running[0]).writes
     submit = writes.submit_item
 
     def unsure(run: Callable[[list[Any]], Any], item: Any) -> asyncio.Future[Any]:

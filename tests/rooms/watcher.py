@@ -1,4 +1,4 @@
-"""A client of a real server's lobby that keeps the picture it is told."""
+"""A client of a real server's lobby that keeps the replica it is told."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.services.server import Server
 
 
 class Watcher:
-    """A plain socket in a lobby that keeps the picture it is told."""
+    """A plain socket in a lobby that keeps the replica it is told."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket

@@ -84,7 +84,7 @@ def arrived(worker: Worker, connection: Connection) -> None:
 def departed(worker: Worker, connection: Connection, close: Close, served: bool = True) -> None:
     """Forget a connection everywhere, whoever has ended it; `served`: it was open to its client."""
     connection.on_close = None
-    connection.gone()
+    connection.mark_closed()
     worker.hub.drop(connection)
     worker.presence.leave(connection)
     metrics.CONNECTIONS.labels(connection.protocol).dec()

@@ -43,10 +43,10 @@ async def deny(
 async def send_away(scope: Mapping[str, Any], send: Any, close: Close) -> None:
     """Refuse a handshake: 503 with `Retry-After` where the client shall come back, else the server's 403."""
     if close.advice is Advice.STAY_AWAY:
-        await send({"type": "websocket.close", "code": close.anywhere})
+        await send({"type": "websocket.close", "code": close.portable_code})
         return
     headers = [(b"content-type", b"text/plain; charset=utf-8"), retry_after(close.advice)]
-    await deny(scope, send, close.status, f"{close.reason}\n".encode(), headers, close.anywhere)
+    await deny(scope, send, close.status, f"{close.reason}\n".encode(), headers, close.portable_code)
 
 
 def retry_after(advice: Advice = Advice.LATER) -> Header:

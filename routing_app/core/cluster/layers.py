@@ -34,7 +34,7 @@ class ProcessChannelLayer(InMemoryChannelLayer):
             queue = self.channels.setdefault(channel, asyncio.Queue())
             queue.put_nowait((math.inf, message))
 
-    def alone(self, group: str, channel: str) -> bool:
+    def is_sole_member(self, group: str, channel: str) -> bool:
         """True when `group` has no member besides `channel`: then sending to it would be for nothing."""
         members = self.groups.get(group)
         return not members or (len(members) == 1 and channel in members)

@@ -84,7 +84,7 @@ class Receiver:
             self._miss(peer.since if peer.round else self._clock())
         self._end(peer, number)
 
-    def broke(self) -> None:
+    def request_replay(self) -> None:
         """Our connection to the layer was broken: everybody is asked for what it swallowed."""
         now = self._broke_at = self._clock()
         last = max((peer.received_at for peer in self._peers.values()), default=0.0)

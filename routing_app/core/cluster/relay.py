@@ -51,27 +51,27 @@ class Relay:
     """One process's end of the channel layer.
 
     `layer` is a Channels layer with the groups extension; `worker` is this process's id. A layer that has
-    `alone` ends at this process, and saves sends that nobody would receive; one that has `watch` tells when
-    its connection was broken.
+    `is_sole_member` ends at this process, and saves sends that nobody would receive; one that has `watch`
+    tells when its connection was broken.
     """
 
     def __init__(self, layer: Any, worker: str, clock: Callable[[], float] = monotonic) -> None:
         self._layer = layer
         self._clock = clock
         self._worker = worker
-        self._alone: Callable[[str, str], bool] | None = getattr(layer, "alone", None)
+        self._is_sole_member: Callable[[str, str], bool] | None = getattr(layer, "is_sole_member", None)
         self._channel = ""
         self._deliver: Deliver = lambda publication: 0
         self._on_gap: OnGap = lambda until: 0
         self._subscriptions = Subscriptions(layer, self._open_channel, self._prove, self._wake)
-        self._outgoing = Batches(self.reaches_others)
+        self._batches = Batches(self.reaches_others)
         self._notices: list[tuple[str, Callable[[], Envelope]]] = []
         self._log = Log(clock=clock, on_lost=_count_as_down)
         self._gave_up = False
         self._number = 0
         self._hole = 0
         """The last envelope that never left live: others have to ask for it."""
-        self._inbox = Receiver(self._deliver_items, self._ask, clock)
+        self._receiver = Receiver(self._deliver_items, self._ask, clock)
         self._asked: dict[str, tuple[int, float, int]] = {}
         """Questions of other processes that wait for our answer: the last of each."""
         self.peers = Peers()
@@ -86,15 +86,15 @@ class Relay:
     @property
     def reaches_others(self) -> bool:
         """False when the layer ends at this process, so that a local count is the whole count."""
-        return self._alone is None
+        return self._is_sole_member is None
 
     @property
     def healthy(self) -> bool:
         """False while the layer is silent, fails, or what it swallowed is not recovered."""
-        if self._alone is not None or not self._receivers:
+        if not self.reaches_others or not self._receivers:
             return True
         silent = asyncio.get_running_loop().time() - self._echo_at
-        return silent < SILENT_SECONDS and not self._inbox.recovering and not self._gave_up
+        return silent < SILENT_SECONDS and not self._receiver.recovering and not self._gave_up
 
     def receive_with(self, deliver: Deliver, on_gap: OnGap = lambda until: 0) -> None:
         """Give what other processes publish to `deliver`; `on_gap` is called when some of it is missing."""
@@ -103,12 +103,12 @@ class Relay:
 
     async def settled(self) -> None:
         """Wait until everything that was offered is sent, or has been given up."""
-        while self._outgoing.backlog:
+        while self._batches.backlog:
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
         """Send what waits, for as long as one envelope is tried, then end the tasks and all subscriptions."""
-        if self._alone is None and (self._receivers or self._number):
+        if self.reaches_others and (self._receivers or self._number):
             self._notify(EVERYBODY, lambda: self._envelope("goodbye", **self._position()))
         with suppress(TimeoutError):
             async with asyncio.timeout(RETRY_SECONDS + 0.5):
@@ -123,8 +123,8 @@ class Relay:
         self._forget()
 
     def _forget(self) -> None:
-        _count_as_down(self._outgoing.backlog + self._log.unsent)
-        self._outgoing = Batches(self.reaches_others)
+        _count_as_down(self._batches.backlog + self._log.unsent)
+        self._batches = Batches(self.reaches_others)
         self._log = Log(clock=self._clock, on_lost=_count_as_down)
         self._notices, self._asked = [], {}
         self._subscriptions.forget()
@@ -142,13 +142,13 @@ class Relay:
     def offer(self, publication: Publication) -> bool:
         """Take a publication for the other processes; False when the backlog is full."""
         addresses = publication.addresses
-        if self._alone is not None:
-            addresses = tuple(a for a in addresses if not self._alone(group_name(a), self._channel))
+        if (is_sole := self._is_sole_member) is not None:
+            addresses = tuple(a for a in addresses if not is_sole(group_name(a), self._channel))
         if not addresses:
             return True
-        if self._outgoing.full:
+        if self._batches.full:
             return False
-        self._outgoing.add(publication, addresses, self._clock())
+        self._batches.add(publication, addresses, self._clock())
         self._wake()
         return True
 
@@ -192,15 +192,15 @@ class Relay:
         if self._receivers:
             return self._channel
         self._channel = await self._layer.new_channel("hub.")
-        if self._alone is None:
+        if self.reaches_others:
             for address in (EVERYBODY, f"worker:{self._worker}"):
                 await self._layer.group_add(group_name(address), self._channel)
         if (watch := getattr(self._layer, "watch", None)) is not None:
             watch(self._reconnected)
         self._echo_at = asyncio.get_running_loop().time()
-        self._inbox.opened()
+        self._receiver.opened()
         self._receivers = [asyncio.ensure_future(self._receive())]
-        if self._alone is None:
+        if self.reaches_others:
             self._receivers.append(asyncio.ensure_future(self._keep_watch()))
             self._notify(EVERYBODY, lambda: self._envelope("hello", at=self._clock(), **self._position()))
         return self._channel
@@ -211,7 +211,7 @@ class Relay:
         The pub/sub layer sends SUBSCRIBE without waiting for the answer, and PUBLISH over another connection.
         Only an echo through a subscription that is younger than all others proves that they are in force.
         """
-        if self._alone is not None:
+        if not self.reaches_others:
             return
         self._probe += 1
         self._probe_seen.clear()
@@ -234,7 +234,7 @@ class Relay:
         """Send what waits. When the layer has failed one envelope for good, the rest has waited as long, and
         goes out only when it is asked for.
         """
-        batches = self._outgoing.take()
+        batches = self._batches.take()
         if self._gave_up:
             await self._announce_unsent()
         for batch in batches:
@@ -243,7 +243,7 @@ class Relay:
     async def _send_batch(self, batch: Batch) -> None:
         address, items = batch
         self._number += 1
-        if self._alone is None:
+        if self.reaches_others:
             self._log.append((self._number, items))
         if not self._gave_up and await self._send(address, self._number, items):
             self._log.sent(self._number)
@@ -253,7 +253,7 @@ class Relay:
             if not self._gave_up:
                 self._gave_up = True
                 self._wake_later(NOTICE_SECONDS)
-        self._outgoing.sent(batch)
+        self._batches.sent(batch)
         self._room.set()
 
     async def _send(self, address: str, number: int, items: list[Any]) -> bool:
@@ -369,7 +369,7 @@ class Relay:
         self.peers.received(sender)
         if kind == "items":
             metrics.ENVELOPES.labels("in").inc()
-            self._inbox.take(sender, envelope["number"], envelope["hole"], envelope["items"])
+            self._receiver.take(sender, envelope["number"], envelope["hole"], envelope["items"])
         elif kind == "replay":
             self._take_replay(sender, envelope)
         else:
@@ -379,9 +379,9 @@ class Relay:
         entries = [(number, items) for number, items in envelope["entries"]]
         if envelope["last"]:
             number, lost_at, at = envelope["number"], envelope["lost_at"], envelope["at"]
-            self._inbox.replay(sender, envelope["round"], entries, number, lost_at, at)
+            self._receiver.replay(sender, envelope["round"], entries, number, lost_at, at)
         else:
-            self._inbox.part(sender, envelope["round"], entries)
+            self._receiver.part(sender, envelope["round"], entries)
         self._settle()
 
     def _take_own(self, kind: str, envelope: Envelope) -> None:
@@ -392,11 +392,11 @@ class Relay:
 
     def _take_notice(self, kind: str, sender: str, envelope: Envelope) -> None:
         if kind in ("heartbeat", "hello"):
-            self._inbox.heartbeat(sender, envelope["number"], envelope["hole"], envelope["at"])
+            self._receiver.heartbeat(sender, envelope["number"], envelope["hole"], envelope["at"])
             if kind == "hello":
                 self._beat()
         elif kind == "goodbye":
-            self._inbox.goodbye(sender, envelope["number"], envelope["hole"])
+            self._receiver.goodbye(sender, envelope["number"], envelope["hole"])
             self.peers.left(sender)
             self._settle()
         elif kind == "ask" and self._worker in envelope["after"]:
@@ -416,10 +416,10 @@ class Relay:
     async def _keep_watch(self) -> None:
         """Heartbeat, and the steps of a recovery; a layer that stays silent is made to reconnect."""
         while True:
-            await self._pause(RECOVERY_TICK_SECONDS if self._inbox.recovering else HEARTBEAT_SECONDS)
+            await self._pause(RECOVERY_TICK_SECONDS if self._receiver.recovering else HEARTBEAT_SECONDS)
             if not self._notices:
                 self._beat()
-            if self._inbox.recovering:
+            if self._receiver.recovering:
                 self._ask()
                 self._settle()
             elif asyncio.get_running_loop().time() - self._echo_at > SILENT_SECONDS:
@@ -432,7 +432,7 @@ class Relay:
         await asyncio.sleep(seconds)
         if (late := loop.time() - due) > STALL_SECONDS:
             self._echo_at += late
-            self._inbox.postpone(late)
+            self._receiver.postpone(late)
 
     def _beat(self) -> None:
         self._notify(EVERYBODY, self._heartbeat)
@@ -449,15 +449,15 @@ class Relay:
         """The layer's connection was broken; what was published in that time is asked for."""
         metrics.LAYER_ERRORS.inc()
         logger.warning("the channel layer was lost and made anew: recovering")
-        self._inbox.broke()
+        self._receiver.request_replay()
         self._settle()
 
     def _ask(self) -> None:
-        if self._inbox.wanted():
-            self._notify(EVERYBODY, lambda: self._envelope("ask", after=self._inbox.wanted()))
+        if self._receiver.wanted():
+            self._notify(EVERYBODY, lambda: self._envelope("ask", after=self._receiver.wanted()))
 
     def _settle(self) -> None:
-        until = self._inbox.settle()
+        until = self._receiver.settle()
         if until is not None and self._on_gap(until):
             metrics.LOST.labels(Loss.LAYER_GAP).inc()
             logger.warning("messages of other processes are missing: their clients are told")

@@ -90,7 +90,6 @@ class Connection:
         "addresses",
         "close_sent",
         "encoder",
-        "farewell",
         "id",
         "identity",
         "on_close",
@@ -130,8 +129,6 @@ class Connection:
         """Called once when this end closes, so that the reading side stops waiting."""
         self.on_gap: Callable[[], None] | None = None
         """Tells the client that messages may be missing, where its protocol can."""
-        self.farewell: Callable[[Close], Frame | None] | None = None
-        """The protocol's own last word before a close, where it has one."""
 
     def send(self, text: str) -> bool:
         """Send one text frame in order; False when the connection is closing or too slow."""
@@ -147,21 +144,20 @@ class Connection:
         if self.outbox.corked:
             self._closing(close)
             return
-        if self.farewell is not None and (last := self.farewell(close)) is not None:
-            self.outbox.push(last)
+
         self.outbox.flush()
         if self.close_sent is None:  # not too slow even for this
             self._closing(close)
             self.writer.close(close)
 
-    def missed(self) -> None:
+    def notify_gap(self) -> None:
         """Say that messages may be missing: in the protocol's own way, or by a close that asks to return."""
         if self.on_gap is not None:
             self.on_gap()
         else:
             self.close(GAP)
 
-    def gone(self) -> None:
+    def mark_closed(self) -> None:
         """The other end has left, or everything has been told: nothing is sent from here on."""
         self._discard()
         self.state = ConnectionState.CLOSED

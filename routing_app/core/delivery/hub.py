@@ -173,7 +173,7 @@ class Hub:
             if connection.addresses and min(connection.addresses.values()) <= until
         ]
         for connection in concerned:
-            connection.missed()
+            connection.notify_gap()
         return len(concerned)
 
     def members(self, address: str, published_at: float = inf) -> list[Connection]:

@@ -147,7 +147,7 @@ class AsgiWriter:
 
     def close(self, close: Close) -> None:
         """Close in order, with a code that every server can send."""
-        self._put({"type": CLOSE, "code": close.anywhere, "reason": close.reason})
+        self._put({"type": CLOSE, "code": close.portable_code, "reason": close.reason})
 
     def abort(self, close: Close) -> None:
         """Throw away what waits, then close. A server that is itself blocked cannot be hurried."""

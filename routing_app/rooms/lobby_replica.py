@@ -1,6 +1,6 @@
 """The state of one lobby as its members on one worker were told; pure, without clock or I/O.
 
-Every change of a lobby has a stamp that its transaction took, one after the other. A picture begins with what
+Every change of a lobby has a stamp that its transaction took, one after the other. A replica begins with what
 the rows say at some stamp and takes changes in the order of stamps; one that comes too early is held. So all
 members see one order, whichever worker they are on. Where a change never comes, the rows are read again.
 """
@@ -31,10 +31,10 @@ class Change:
 
 
 @dataclass(eq=False, slots=True)
-class Seat:
+class LocalMember:
     """A member of this worker. `tell(event, *arguments)` reaches its client.
 
-    `peers`: whether it is told PEERS when it is taken in. `taken` resolves then: True, or False when it has
+    `peers`: whether it is told PEERS when it is taken in. `admitted` resolves then: True, or False when it has
     gone before. `lost` is called when the lobby thinks that it is gone, though it has not left.
     """
 
@@ -42,57 +42,57 @@ class Seat:
     tell: Callable[..., None]
     peers: bool
     lost: Callable[[], None]
-    taken: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    admitted: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def settle(self, taken: bool) -> None:
+    def settle(self, admitted: bool) -> None:
         """Let go who waits for it."""
-        if not self.taken.done():
-            self.taken.set_result(taken)
+        if not self.admitted.done():
+            self.admitted.set_result(admitted)
 
 
-class LobbyPicture:
+class LobbyReplica:
     """The ids in a lobby in the order in which they came, and the members here."""
 
     def __init__(self) -> None:
         self.stamp: Stamp | None = None
         """Up to where it has taken changes; None until the rows were read."""
         self.ids: dict[str, None] = {}
-        self._waiting: dict[str, Seat] = {}
-        self._seated: dict[str, Seat] = {}
+        self._waiting: dict[str, LocalMember] = {}
+        self._inside: dict[str, LocalMember] = {}
         self._held: dict[Stamp, Change] = {}
 
     @property
     def empty(self) -> bool:
         """Whether nobody here is in the lobby, or about to be."""
-        return not self._seated and not self._waiting
+        return not self._inside and not self._waiting
 
     @property
     def behind(self) -> bool:
         """Whether a change has come before others that it follows."""
         return bool(self._held)
 
-    def expect(self, seat: Seat) -> None:
+    def expect(self, local: LocalMember) -> None:
         """Somebody here is about to join: its own JOINED takes it in."""
-        self._waiting[seat.id] = seat
+        self._waiting[local.id] = local
 
     def leave(self, id: str) -> None:
         """Somebody here has gone, and is told nothing more."""
-        for seats in (self._waiting, self._seated):
-            if (seat := seats.pop(id, None)) is not None:
-                seat.settle(False)
+        for members in (self._waiting, self._inside):
+            if (local := members.pop(id, None)) is not None:
+                local.settle(False)
 
     def give_up(self) -> None:
         """The rows cannot be read: nobody who waits is taken in."""
-        for seat in self._waiting.values():
-            seat.settle(False)
+        for local in self._waiting.values():
+            local.settle(False)
 
     def waits_for(self, id: str) -> bool:
         """Whether a member here waits for its own JOINED."""
         return id in self._waiting
 
-    def missing(self) -> list[Seat]:
+    def missing(self) -> list[LocalMember]:
         """Members here that the lobby thinks gone."""
-        return [seat for seat in self._seated.values() if seat.id not in self.ids]
+        return [local for local in self._inside.values() if local.id not in self.ids]
 
     def take(self, change: Change) -> None:
         """Take a change in its turn; one that is known already is dropped."""
@@ -140,12 +140,12 @@ class LobbyPicture:
         self._tell(JOINED, id)
 
     def _take_in(self, id: str) -> None:
-        if (seat := self._waiting.pop(id, None)) is not None:
-            self._seated[id] = seat
-            seat.tell(JOINED, id)
-            if seat.peers:
-                seat.tell("PEERS", [other for other in self.ids if other != id])
-            seat.settle(True)
+        if (local := self._waiting.pop(id, None)) is not None:
+            self._inside[id] = local
+            local.tell(JOINED, id)
+            if local.peers:
+                local.tell("PEERS", [other for other in self.ids if other != id])
+            local.settle(True)
 
     def _goes(self, id: str) -> None:
         """A member that is not there does not leave."""
@@ -155,9 +155,9 @@ class LobbyPicture:
         self._tell(LEFT, id)
 
     def _tell(self, event: str, id: str) -> None:
-        for seat in list(self._seated.values()):
-            if event != LEFT or seat.id != id:
-                seat.tell(event, id)
+        for local in list(self._inside.values()):
+            if event != LEFT or local.id != id:
+                local.tell(event, id)
 
 
 def pack(change: Change) -> list[Any]:

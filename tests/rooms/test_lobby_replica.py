@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing_app.rooms.lobby_picture import HERE, JOINED, LEFT, Change, LobbyPicture, Seat, pack, unpack
+from routing_app.rooms.lobby_replica import (
+    HERE,
+    JOINED,
+    LEFT,
+    Change,
+    LobbyReplica,
+    LocalMember,
+    pack,
+    unpack,
+)
 from tests.core.harness import scaled
 
 pytestmark = pytest.mark.once
@@ -21,11 +30,11 @@ LOBBY = 7
 class Subscriber:
     """A member, and what it was told."""
 
-    def __init__(self, picture: LobbyPicture, id: str, peers: bool = True) -> None:
+    def __init__(self, replica: LobbyReplica, id: str, peers: bool = True) -> None:
         self.received: list[tuple[str, Any]] = []
         self.lost = 0
-        self.seat = Seat(id, self._tell, peers, self._lose)
-        picture.expect(self.seat)
+        self.local = LocalMember(id, self._tell, peers, self._lose)
+        replica.expect(self.local)
 
     def _tell(self, event: str, argument: Any) -> None:
         self.received.append((event, argument))
@@ -79,24 +88,24 @@ def test_what_was_told_replays_to_the_truth(plan: dict[str, Any]) -> None:
     async def attempt() -> None:
         told = history(plan["moves"])
         first = min(plan["begins"], len(told))
-        picture = LobbyPicture()
-        me = Subscriber(picture, "me")
+        replica = LobbyReplica()
+        me = Subscriber(replica, "me")
         states = [((LOBBY, 1), ["me"]), *((change.stamp, there) for change, there in told)]
-        picture.look(*states[first])
+        replica.look(*states[first])
         arrivals = sorted(range(first, len(told)), key=lambda number: number + plan["delays"][number % 30])
         newest = first
         for turn, number in enumerate(arrivals):
             newest = max(newest, number + 1)
             if (age := plan["looks"].get(turn)) is not None:
-                picture.look(*states[max(newest - age, 0)])
+                replica.look(*states[max(newest - age, 0)])
             if number not in plan["lost"]:
-                picture.take(told[number][0])
+                replica.take(told[number][0])
             if number in plan["twice"]:
-                picture.take(unpack(pack(told[number][0])))
-        picture.look(*states[-1])
+                replica.take(unpack(pack(told[number][0])))
+        replica.look(*states[-1])
 
         assert me.replayed() == set(states[-1][1])
-        assert not picture.behind
+        assert not replica.behind
         assert me.received[:2] == [
             (JOINED, "me"),
             ("PEERS", [id for id in states[first][1] if id != "me"]),
@@ -110,60 +119,60 @@ def test_without_a_loss_all_members_receive_all_changes_in_order(moves: list[str
     async def attempt() -> None:
         told = [change for change, _ in history(moves)]
         for _ in range(2):
-            picture = LobbyPicture()
-            me = Subscriber(picture, "me")
-            picture.look((LOBBY, 1), ["me"])
+            replica = LobbyReplica()
+            me = Subscriber(replica, "me")
+            replica.look((LOBBY, 1), ["me"])
             for change in chance.sample(told, len(told)):
-                picture.take(change)
+                replica.take(change)
             assert me.received[2:] == [(change.event, change.id) for change in told]
 
     asyncio.run(attempt())
 
 
 async def test_each_is_taken_in_by_its_own_change_or_by_the_rows():
-    picture = LobbyPicture()
-    first, second = Subscriber(picture, "a"), Subscriber(picture, "b", peers=False)
+    replica = LobbyReplica()
+    first, second = Subscriber(replica, "a"), Subscriber(replica, "b", peers=False)
 
-    picture.look((LOBBY, 1), ["x", "a"])
+    replica.look((LOBBY, 1), ["x", "a"])
     assert first.received == [(JOINED, "a"), ("PEERS", ["x"])]
-    assert (second.received, second.seat.taken.done()) == ([], False)
-    picture.take(Change((LOBBY, 2), JOINED, "b"))
+    assert (second.received, second.local.admitted.done()) == ([], False)
+    replica.take(Change((LOBBY, 2), JOINED, "b"))
 
     assert first.received[2:] == second.received == [(JOINED, "b")]
-    assert second.seat.taken.result() is True
+    assert second.local.admitted.result() is True
 
 
 async def test_who_comes_again_before_its_end_was_told_has_left():
-    picture = LobbyPicture()
-    one = Subscriber(picture, "a")
-    picture.look((LOBBY, 1), ["a", "b"])
+    replica = LobbyReplica()
+    one = Subscriber(replica, "a")
+    replica.look((LOBBY, 1), ["a", "b"])
 
-    picture.take(Change((LOBBY, 2), JOINED, "b"))
-    picture.take(Change((LOBBY, 3), HERE, "b"))
-    picture.take(Change((LOBBY, 4), HERE, "c"))
+    replica.take(Change((LOBBY, 2), JOINED, "b"))
+    replica.take(Change((LOBBY, 3), HERE, "b"))
+    replica.take(Change((LOBBY, 4), HERE, "c"))
 
     assert one.received[1:] == [("PEERS", ["b"]), (LEFT, "b"), (JOINED, "b"), (JOINED, "c")]
 
 
 async def test_a_member_that_the_lobby_thinks_gone_is_missing_until_it_leaves():
-    picture = LobbyPicture()
-    one = Subscriber(picture, "a")
-    picture.look((LOBBY, 1), ["a"])
+    replica = LobbyReplica()
+    one = Subscriber(replica, "a")
+    replica.look((LOBBY, 1), ["a"])
 
-    picture.take(Change((LOBBY, 2), LEFT, "a"))
+    replica.take(Change((LOBBY, 2), LEFT, "a"))
 
     assert one.received[2:] == []
-    assert [seat.id for seat in picture.missing()] == ["a"]
-    picture.leave("a")
-    assert (picture.missing(), picture.empty) == ([], True)
+    assert [local.id for local in replica.missing()] == ["a"]
+    replica.leave("a")
+    assert (replica.missing(), replica.empty) == ([], True)
 
 
 async def test_a_lobby_that_is_made_anew_goes_on_above_the_old_one():
-    picture = LobbyPicture()
-    one = Subscriber(picture, "a")
-    picture.look((LOBBY + 1, 1), ["a"])
+    replica = LobbyReplica()
+    one = Subscriber(replica, "a")
+    replica.look((LOBBY + 1, 1), ["a"])
 
-    picture.take(Change((LOBBY, 2), JOINED, "b"))
-    picture.take(Change((LOBBY + 1, 2), JOINED, "c"))
+    replica.take(Change((LOBBY, 2), JOINED, "b"))
+    replica.take(Change((LOBBY + 1, 2), JOINED, "c"))
 
     assert one.received[2:] == [(JOINED, "c")]

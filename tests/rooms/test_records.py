@@ -18,7 +18,7 @@ from routing_app.core.models import ConnectionRecord, Subscription, Worker
 from routing_app.core.worker import current_worker, drop_worker
 from routing_app.engineio.session import Fault
 from routing_app.rooms import tasks
-from routing_app.rooms.members import roll
+from routing_app.rooms.members import members_of
 from routing_app.rooms.models import Membership, Room
 from tests.compliance.engineio.client import Site
 from tests.conftest import ServerFactory
@@ -200,7 +200,7 @@ async def test_rooms_that_nobody_needs_are_deleted(settings: Any) -> None:
     worker = current_worker()
     await database.query(old_rooms, timezone.now() - timedelta(hours=2))
     await database.query(Room.objects.create, namespace="layout", name="new")
-    roll(worker).used.add(("layout", "used just now"))
+    members_of(worker).used.add(("layout", "used just now"))
 
     await tasks.keep(worker)
 

@@ -13,7 +13,7 @@ from routing_app.core.database import query
 from routing_app.core.models import LEASE_SECONDS
 from routing_app.core.models import Worker as WorkerRow
 from routing_app.core.worker import Worker
-from routing_app.rooms.dead_peers import Absences
+from routing_app.rooms.dead_peers import DeadPeers
 from tests.rooms.lobbies import Peer, rows, settle, workers
 from tests.services.waiting import until
 
@@ -38,11 +38,11 @@ async def renewed(worker: Worker, seconds: float) -> None:
     await query(WorkerRow.objects.filter(id=worker.id).update, renewed_at=Now() - timedelta(seconds=seconds))
 
 
-async def news(running: list[Worker], absences: Absences, *subscribers: Peer) -> list[list[Any]]:
+async def news(running: list[Worker], dead_peers: DeadPeers, *subscribers: Peer) -> list[list[Any]]:
     """What each receives by the next look."""
     await settle(running)
     before = [len(one.received) for one in subscribers]
-    await absences.look()
+    await dead_peers.look()
     await settle(running)
     return [one.received[count:] for one, count in zip(subscribers, before, strict=True)]
 
@@ -50,24 +50,24 @@ async def news(running: list[Worker], absences: Absences, *subscribers: Peer) ->
 async def test_peers_of_a_dead_worker_have_left_for_everybody(running: list[Worker]):
     here, dead = running
     near, far, peer = await entered(here), await entered(here, "elsewhere"), await entered(dead)
-    absences = Absences(here)
+    dead_peers = DeadPeers(here)
     await dead.relay.stop()
 
-    assert await news(running, absences, near, far) == [[], []]
+    assert await news(running, dead_peers, near, far) == [[], []]
     await renewed(dead, LEASE_SECONDS + 1)
-    assert await news(running, absences, near, far) == [[], []]
-    assert await news(running, absences, near, far) == [[("LEFT", peer.id)], []]
-    assert await news(running, absences, near, far) == [[], []]
+    assert await news(running, dead_peers, near, far) == [[], []]
+    assert await news(running, dead_peers, near, far) == [[("LEFT", peer.id)], []]
+    assert await news(running, dead_peers, near, far) == [[], []]
     assert await rows() == [near.id]
 
 
 async def test_a_worker_that_was_not_dead_brings_its_members_back(running: list[Worker]):
     here, slow = running
     near, peer = await entered(here), await entered(slow)
-    absences = Absences(here)
+    dead_peers = DeadPeers(here)
     await renewed(slow, LEASE_SECONDS + 1)
-    await absences.look()
-    await absences.look()
+    await dead_peers.look()
+    await dead_peers.look()
 
     await until(lambda: near.received[-2:] == [("LEFT", peer.id), ("JOINED", peer.id)])
 
@@ -77,24 +77,24 @@ async def test_a_worker_that_was_not_dead_brings_its_members_back(running: list[
 async def test_a_lease_that_is_renewed_in_the_last_moment_saves_its_members(running: list[Worker]):
     here, slow = running
     near, _ = await entered(here), await entered(slow)
-    absences = Absences(here)
+    dead_peers = DeadPeers(here)
     await renewed(slow, LEASE_SECONDS + 1)
-    assert await news(running, absences, near) == [[]]
+    assert await news(running, dead_peers, near) == [[]]
     await renewed(slow, 0)
 
-    assert await news(running, absences, near) == [[]]
-    assert await news(running, absences, near) == [[]]
+    assert await news(running, dead_peers, near) == [[]]
+    assert await news(running, dead_peers, near) == [[]]
 
 
 async def test_an_outage_of_the_database_sends_nobody_away(running: list[Worker]):
     """Every lease has lapsed when it is back, this worker's own as well, until each is renewed."""
     here, other = running
     near, _ = await entered(here), await entered(other)
-    absences = Absences(here)
+    dead_peers = DeadPeers(here)
     for worker in running:
         await renewed(worker, LEASE_SECONDS + 1)
-    assert await news(running, absences, near) == [[]]
+    assert await news(running, dead_peers, near) == [[]]
     await renewed(other, 0)
 
-    assert await news(running, absences, near) == [[]]
-    assert await news(running, absences, near) == [[]]
+    assert await news(running, dead_peers, near) == [[]]
+    assert await news(running, dead_peers, near) == [[]]

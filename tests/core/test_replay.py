@@ -75,13 +75,13 @@ def outage(*nodes: Node) -> Iterator[None]:
 async def publish(node: Node, *numbers: int) -> None:
     for number in numbers:
         await node.publish(number, "token:a")
-    await until(lambda: node.relay._outgoing.backlog == 0)
+    await until(lambda: node.relay._batches.backlog == 0)
 
 
 async def acquainted(node: Node, *others: Node) -> None:
     """Wait until a process has received heartbeats of the others, and knows their clocks."""
     names = [other.id for other in others]
-    peers = node.relay._inbox._peers
+    peers = node.relay._receiver._peers
     await until(lambda: all(name in peers and peers[name].offset.seconds is not None for name in names))
 
 
@@ -111,7 +111,7 @@ async def test_a_process_cut_off_for_long_is_asked_by_one_that_was_deaf_when_it_
         await publish(b, *range(1, 53))
         await until(lambda: not b.relay.healthy)
         time.now += 3 * receiver.PEER_SECONDS
-        await until(lambda: a.relay._inbox._peers[c.id].received_at == time.now)
+        await until(lambda: a.relay._receiver._peers[c.id].received_at == time.now)
         layer_of(a).cut()
     await until(lambda: b.relay.healthy)  # it has told everybody, but one
     if first_word == "message":
