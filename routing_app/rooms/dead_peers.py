@@ -15,7 +15,7 @@ from routing_app.core.leases.presence import RENEW_SECONDS
 from routing_app.core.worker import Worker
 from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.lobby_changes import ChangeKind
-from routing_app.rooms.records import RoomKey
+from routing_app.rooms.members import RoomKey
 
 logger = logging.getLogger(__name__)
 

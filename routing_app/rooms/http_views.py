@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from hmac import compare_digest
 from typing import Any, Final
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from routing_app.core import json
-from routing_app.core.access.bearer import presented_key
 from routing_app.core.delivery.publication import MESSAGE
 from routing_app.core.publishing import publish_sync
 from routing_app.core.rest.bodies import limited
 from routing_app.rooms import wire
+from routing_app.rooms.access import may_post
 from routing_app.rooms.models import address
 
 MAX_BODY: Final = 100 * 1024
@@ -38,7 +36,7 @@ def healthcheck(request: HttpRequest) -> HttpResponse:
 @require_POST
 def bus_message(request: HttpRequest, room: str) -> HttpResponse:
     """Every socket in a room of `/bus` receives EVENT with sender `POST`: 200 `OK`, also if there is none."""
-    if not _may_send(request):
+    if not may_post(request):
         return HttpResponse("Unauthorized", status=401, headers={"WWW-Authenticate": "Bearer"})
     if int(request.headers.get("Content-Length") or 0) > MAX_BODY:
         return HttpResponse("Payload Too Large", status=413)
@@ -49,12 +47,6 @@ def bus_message(request: HttpRequest, room: str) -> HttpResponse:
         return HttpResponse(f"Bad Request: {error}", status=400, content_type="text/plain; charset=utf-8")
     publish_sync((to,), message, MESSAGE, SENDER)
     return HttpResponse("OK")
-
-
-def _may_send(request: HttpRequest) -> bool:
-    """Whether the request brings ROOMS_BUS_TOKEN, where one is set."""
-    wanted: str = settings.ROOMS_BUS_TOKEN
-    return not wanted or compare_digest(presented_key(request).encode(), wanted.encode())
 
 
 def _message(request: HttpRequest) -> Any:

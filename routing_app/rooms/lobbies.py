@@ -20,8 +20,8 @@ from routing_app.core.worker import Worker
 from routing_app.rooms import lobby_changes
 from routing_app.rooms.lobby_changes import ChangeKind, ChangeOutcome, State
 from routing_app.rooms.lobby_replica import HERE, Change, LobbyReplica, LocalMember, Stamp, pack, unpack
+from routing_app.rooms.members import MembershipEntry
 from routing_app.rooms.models import address
-from routing_app.rooms.records import MembershipEntry
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,11 @@ from django.db.models.functions import Now
 
 from routing_app.core import database
 from routing_app.rooms import records, wire
+from routing_app.rooms.access import kept_out
 from routing_app.rooms.lobby_replica import HERE, JOINED, LEFT, Change, Stamp
+from routing_app.rooms.members import MembershipEntry, RoomKey
 from routing_app.rooms.models import Membership, Room
-from routing_app.rooms.records import CHUNK, MembershipEntry, RoomKey, Verdict
+from routing_app.rooms.records import CHUNK, Verdict
 
 ATTEMPTS: Final = 3
 """How often a lobby is made anew that is deleted before it can be locked."""
@@ -76,9 +78,9 @@ def make(requests: Sequence[Request]) -> ChangeOutcome:
             if kind in (ChangeKind.LEAVE, ChangeKind.REAP):
                 done = _leave(kind, entries, rooms)
             else:
-                kept_out = records.refused(entries, rooms) if kind is ChangeKind.JOIN else frozenset()
-                lost, done = _join(kind, [entry for entry in entries if entry not in kept_out], rooms)
-                refused |= kept_out
+                out = kept_out(entries, rooms) if kind is ChangeKind.JOIN else frozenset()
+                lost, done = _join(kind, [entry for entry in entries if entry not in out], rooms)
+                refused |= out
                 unrecorded |= lost
             for entry in done:
                 room = rooms[entry.room]
@@ -91,7 +93,7 @@ def make(requests: Sequence[Request]) -> ChangeOutcome:
 
 async def replica(lobby: str) -> tuple[Stamp, list[str]] | None:
     """The last change of a lobby, and the ids in it as they were then; None when there is no such lobby."""
-    return await database.query(_picture, lobby)
+    return await database.query(_replica, lobby)
 
 
 async def states(lobbies: Collection[str], here: str) -> dict[str, State]:
@@ -179,7 +181,7 @@ def _leave(
     return [entry for entry in entries if (rooms[entry.room].pk, entry.nickname) not in taken]
 
 
-def _picture(lobby: str) -> tuple[Stamp, list[str]] | None:
+def _replica(lobby: str) -> tuple[Stamp, list[str]] | None:
     """One statement, so that number and members are of one moment."""
     rows = list(
         Room.objects.filter(namespace=wire.LOBBY, name=lobby)

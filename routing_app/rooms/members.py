@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from routing_app.core.delivery.connection import Connection
 from routing_app.core.worker import Worker
-from routing_app.rooms.records import MembershipEntry, RoomKey
 
 KNOWN_ROOMS: Final = 10_000
 
+RoomKey = tuple[str, str]
+"""Namespace and name of a room."""
 Ack = Callable[..., None]
 Emit = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MembershipEntry:
+    """One connection in one room. `host` is its network address, for the allow-list."""
+
+    room: RoomKey
+    connection: str
+    nickname: Any
+    joined_at: datetime
+    host: str
+    addresses: tuple[str, ...]
+    """Addresses that the connection has because it is in the room."""
 
 
 class Member:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import OperationalError
 from django.utils import timezone
@@ -17,11 +16,12 @@ from routing_app.core.codes import UNAVAILABLE, Refusal
 from routing_app.core.database import Overloaded
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.rooms import records, wire
+from routing_app.rooms.access import may_join_another
 from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.lobby_changes import ChangeKind, ChangeOutcome
-from routing_app.rooms.members import Member, members_of
+from routing_app.rooms.members import Member, MembershipEntry, members_of
 from routing_app.rooms.models import address
-from routing_app.rooms.records import MembershipEntry, Verb, Verdict
+from routing_app.rooms.records import Verb, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
     """
     entry = _entry(member, room, nickname, *more_addresses)
     before = member.rooms.get(entry.room)
-    if before is None and len(member.rooms) >= settings.ROOMS_MAX_ROOMS:
+    if before is None and not may_join_another(member):
         refuse(member, "JOIN", "in too many rooms", Refusal.CROWDED)
         return False
     known_to_be_open = entry.room in members_of(member.worker).open

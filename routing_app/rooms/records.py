@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from typing import Any, Final
 
@@ -16,13 +16,12 @@ from django.db.models.functions import Now
 from routing_app.core import database
 from routing_app.core.models import ConnectionRecord, Subscription
 from routing_app.core.worker import Worker
+from routing_app.rooms.access import kept_out
+from routing_app.rooms.members import MembershipEntry, RoomKey
 from routing_app.rooms.models import Membership, Room
 
 CHUNK: Final = 200
 """Rooms or rows in one statement."""
-
-RoomKey = tuple[str, str]
-"""Namespace and name of a room."""
 
 
 class Verb(Enum):
@@ -32,19 +31,6 @@ class Verb(Enum):
     """Whether a room would take a member; nothing is written."""
     JOIN = "join"
     LEAVE = "leave"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MembershipEntry:
-    """One connection in one room. `host` is its network address, for the allow-list."""
-
-    room: RoomKey
-    connection: str
-    nickname: Any
-    joined_at: datetime
-    host: str
-    addresses: tuple[str, ...]
-    """Addresses that the connection has because it is in the room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +67,8 @@ def restore(worker: Worker, entries: Sequence[MembershipEntry]) -> asyncio.Futur
 
 async def nicknames(room: RoomKey) -> list[Any]:
     """Nicknames in a room, in the order in which members joined, over all workers."""
-    return await database.query(lambda: list(_present(room).values_list("nickname", flat=True)))
+    present = Membership.objects.present().filter(room__namespace=room[0], room__name=room[1])
+    return await database.query(lambda: list(present.values_list("nickname", flat=True)))
 
 
 async def touch(worker: Worker, rooms: Iterable[RoomKey]) -> None:
@@ -95,10 +82,6 @@ async def forget_unused(worker: Worker, seconds: float) -> int:
     return await worker.writes.submit(lambda: _forget_unused(seconds))
 
 
-def _present(room: RoomKey) -> Any:
-    return Membership.objects.present().filter(room__namespace=room[0], room__name=room[1])
-
-
 def _apply(requests: list[Request]) -> Verdict:
     by_verb: dict[Verb, list[MembershipEntry]] = defaultdict(list)
     for verb, entry in requests:
@@ -106,9 +89,9 @@ def _apply(requests: list[Request]) -> Verdict:
     remove(by_verb[Verb.LEAVE])
     rooms = rooms_of(by_verb[Verb.JOIN])
     rooms |= find(sorted({entry.room for entry in by_verb[Verb.ASK]} - rooms.keys()))
-    kept_out = refused(by_verb[Verb.ASK], rooms) | refused(by_verb[Verb.JOIN], rooms)
-    unrecorded = write([entry for entry in by_verb[Verb.JOIN] if entry not in kept_out], rooms)
-    return Verdict(kept_out, frozenset(key for key, room in rooms.items() if room.restricted), unrecorded)
+    refused = kept_out(by_verb[Verb.ASK], rooms) | kept_out(by_verb[Verb.JOIN], rooms)
+    unrecorded = write([entry for entry in by_verb[Verb.JOIN] if entry not in refused], rooms)
+    return Verdict(refused, frozenset(key for key, room in rooms.items() if room.restricted), unrecorded)
 
 
 def remove(entries: Sequence[MembershipEntry]) -> None:
@@ -153,37 +136,6 @@ def _any_of(keys: Iterable[RoomKey]) -> Q:
     for namespace, of_it in names.items():
         condition |= Q(namespace=namespace, name__in=of_it)
     return condition
-
-
-def refused(entries: Iterable[MembershipEntry], rooms: dict[RoomKey, Room]) -> frozenset[MembershipEntry]:
-    """Entries that a room's allow-list or limit keeps out."""
-    by_room: dict[RoomKey, list[MembershipEntry]] = defaultdict(list)
-    for entry in entries:
-        room = rooms.get(entry.room)
-        if room is not None and room.restricted:
-            by_room[entry.room].append(entry)
-    return frozenset(entry for key, mine in by_room.items() for entry in _kept_out(rooms[key], mine))
-
-
-def _kept_out(room: Room, entries: Iterable[MembershipEntry]) -> list[MembershipEntry]:
-    refused = [e for e in entries if room.allowed and not {_text(e.nickname), e.host} & set(room.allowed)]
-    if room.member_limit is None:
-        return refused
-    # The lock makes two workers count one after the other.
-    Room.objects.select_for_update().get(pk=room.pk)
-    inside = set(_present((room.namespace, room.name)).values_list("connection_id", flat=True))
-    for entry in entries:
-        if entry in refused or entry.connection in inside:
-            continue
-        if len(inside) < room.member_limit:
-            inside.add(entry.connection)
-        else:
-            refused.append(entry)
-    return refused
-
-
-def _text(nickname: Any) -> str:
-    return nickname if isinstance(nickname, str) else ""
 
 
 def write(entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]) -> frozenset[MembershipEntry]:

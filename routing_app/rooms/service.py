@@ -12,10 +12,9 @@ from django.db import Error as DatabaseError
 
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.rooms import lobby, records, wire
-from routing_app.rooms.members import Ack, Member, members_of
+from routing_app.rooms.members import Ack, Member, RoomKey, members_of
 from routing_app.rooms.membership import ignore, join, leave_room, refuse, unavailable
 from routing_app.rooms.models import address
-from routing_app.rooms.records import RoomKey
 
 UNKNOWN: Final = "unknown"
 """Sender of a NOTIFY whose socket has no nickname."""
