@@ -17,11 +17,12 @@ from django.http.request import RawPostDataException
 from django.views.decorators.csrf import csrf_exempt
 
 from routing_app.core import metrics
+from routing_app.core.access import cors
 from routing_app.core.access.bearer import bearer_token
 from routing_app.core.codes import Refusal
 from routing_app.core.rest.bodies import limited
 from routing_app.core.worker import current_worker
-from sessions_app import cors, service, session_tokens, wire
+from sessions_app import service, session_tokens, wire
 from sessions_app.access import Customer, CustomerRefused, authenticate
 from sessions_app.commands import Granted, LimitReached, Listing, NoSuchSession, TakeoverOff
 from sessions_app.jwks import KeysUnavailable
@@ -59,16 +60,16 @@ def serves(*methods: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         async def answer(request: HttpRequest, **path: str) -> HttpResponse:
             if request.method == "OPTIONS":
-                return cors.allow(request, HttpResponse(status=204), allowed)
+                return cors.allow(request, HttpResponse(status=204), settings.ORIGINS["sessions"], allowed)
             try:
                 if request.method not in methods:
                     raise PlayerProblem(405, "MethodNotAllowed", f"Use {allowed}.", Allow=allowed)
-                response = await view(request, **path)
+                response: HttpResponse = await view(request, **path)
             except PlayerProblem as problem:
                 response = problem.response()
             except service.OUTAGE as error:
                 response = _outage(error)
-            return cors.allow(request, response, allowed)
+            return cors.allow(request, response, settings.ORIGINS["sessions"], allowed)
 
         answer.__name__, answer.__doc__ = view.__name__, view.__doc__
         return limited(MAX_BODY)(csrf_exempt(answer))

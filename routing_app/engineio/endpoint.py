@@ -25,7 +25,7 @@ from routing_app.engineio.request import (
     EngineRequest,
     Header,
     cross_origin,
-    header,
+    preflight,
     read_request,
     respond,
 )
@@ -93,7 +93,7 @@ class Endpoint:
         try:
             admission.check_origin(self._protocol, scope)
             if scope["method"] == "OPTIONS":
-                await respond(send, 204, b"", headers + _preflight(scope))
+                await respond(send, 204, b"", headers + preflight(scope))
                 return
             await self._poll(read_request(scope), scope, receive, send, headers)
         except RequestRefused as refused:
@@ -240,16 +240,6 @@ async def _guarded(session: EngineSession, channel: PacketSocket) -> None:
 def _error(fault: Fault) -> bytes:
     """The body of a refusal, as the original servers write it."""
     return json.dumps({"code": fault, "message": MESSAGES[fault]}, separators=(",", ":")).encode()
-
-
-def _preflight(scope: Any) -> list[Header]:
-    """The headers of a preflight's answer."""
-    wanted = header(scope, b"access-control-request-headers") or "Content-Type, Authorization"
-    return [
-        (b"access-control-allow-methods", b"GET,POST,OPTIONS"),
-        (b"access-control-allow-headers", wanted.encode("latin-1")),
-        (b"access-control-max-age", b"600"),
-    ]
 
 
 async def _deny(scope: Any, send: Any, status: int, body: bytes) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from routing_app.core.access import cors
 from routing_app.engineio.session import Fault, RequestRefused
 from routing_app.engineio.wire import TEXT_TYPE, VERSIONS
 
@@ -66,16 +67,22 @@ def header(scope: Mapping[str, Any], name: bytes) -> str | None:
 def cross_origin(scope: Mapping[str, Any]) -> list[Header]:
     """CORS as the original servers do it: an Origin is reflected, with credentials; without one, anybody.
 
-    Whether the origin may come here at all is checked before.
+    The endpoint refuses a foreign origin before it answers anything else.
     """
     origin = header(scope, b"origin")
     if origin is None:
-        return [(b"access-control-allow-origin", b"*")]
-    return [
-        (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-allow-credentials", b"true"),
-        (b"vary", b"Origin"),
-    ]
+        return _encoded(cors.readable_by("*"))
+    return [*_encoded(cors.readable_by(origin, credentials=True)), (b"vary", b"Origin")]
+
+
+def preflight(scope: Mapping[str, Any]) -> list[Header]:
+    """The headers of a preflight's answer, beside those of `cross_origin`."""
+    wanted = header(scope, b"access-control-request-headers") or "Content-Type, Authorization"
+    return _encoded(cors.preflight("GET,POST,OPTIONS", wanted, 600))
+
+
+def _encoded(headers: Mapping[str, str]) -> list[Header]:
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
 async def respond(

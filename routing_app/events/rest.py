@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -22,10 +23,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from routing_app.core.access import cors
 from routing_app.core.access.bearer import bearer_token
 from routing_app.core.json import NotJSON, loads
 from routing_app.core.rest.parsers import StrictJSONParser
-from routing_app.events import cors, credentials
+from routing_app.events import credentials
 from routing_app.events.models import LoginToken
 from routing_app.events.walker_context import Visitor
 from routing_app.events.wire import excess
@@ -102,7 +104,7 @@ class EventsView(APIView):
             if request.method == "OPTIONS"
             else super().dispatch(request, *args, **kwargs)
         )
-        return cors.allow(request, response, ", ".join(self.allowed_methods))
+        return cors.allow(request, response, settings.ORIGINS["events"], ", ".join(self.allowed_methods))
 
     def handle_exception(self, exc: Exception) -> Response:
         """Problems and DRF's own exceptions as responses; anything else goes on to Django."""

@@ -34,8 +34,8 @@ class Change:
 class LocalMember:
     """A member of this worker. `tell(event, *arguments)` reaches its client.
 
-    `peers`: whether it is told PEERS when it is taken in. `admitted` resolves then: True, or False when it has
-    gone before. `lost` is called when the lobby thinks that it is gone, though it has not left.
+    `peers`: whether it is told PEERS when it is taken in. `admitted` resolves then: True, or False when it
+    has gone before. `lost` is called when the lobby thinks that it is gone, though it has not left.
     """
 
     id: str
