@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
-from routing_app.core.models import LEASE_SECONDS, Worker
+from routing_app.core.models import LEASE_SECONDS, WorkerRecord
 from sessions_app.keys import ALGORITHMS, KeyKind, check_material
 from sessions_app.limits import LimitRule, LimitScope, Policy
 from sessions_app.wire import MAX_NAME, MAX_STRING, is_clean
@@ -203,7 +203,7 @@ class Session(models.Model):
     created_at = models.DateTimeField(db_index=True)
     connection_id = models.CharField(max_length=32, blank=True)
     worker = models.ForeignKey(
-        Worker, models.DO_NOTHING, null=True, blank=True, related_name="+", db_constraint=False
+        WorkerRecord, models.DO_NOTHING, null=True, blank=True, related_name="+", db_constraint=False
     )
     bound_at = models.DateTimeField(null=True, blank=True)
     seen_at = models.DateTimeField(null=True, blank=True)

@@ -26,7 +26,7 @@ from django.db.models import F, FilteredRelation, Q
 
 from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
-from routing_app.core.models import LEASE_SECONDS, Worker
+from routing_app.core.models import LEASE_SECONDS, WorkerRecord
 from sessions_app.limits import LimitRule
 from sessions_app.models import Account, Kind, Limit, Publisher, Session, SessionEvent, last_lapsed_lease
 
@@ -308,7 +308,7 @@ def _rules(accounts: Iterable[Account]) -> dict[int, list[LimitRule]]:
 
 
 def _leases(workers: Collection[str]) -> dict[str, datetime]:
-    rows = Worker.objects.filter(pk__in=workers).exclude(leased_at=None)
+    rows = WorkerRecord.objects.filter(pk__in=workers).exclude(leased_at=None)
     return {id: leased_at for id, leased_at in rows.values_list("pk", "leased_at") if leased_at is not None}
 
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from routing_app.core.access import keys, masking
 from routing_app.core.access.revocation import forget, revoke
 from routing_app.core.address import make
-from routing_app.core.models import ApiKey, ConnectionRecord, Scope, Worker
+from routing_app.core.models import ApiKey, ConnectionRecord, Scope, WorkerRecord
 from routing_app.core.protocol import registered
 from routing_app.core.publishing import disconnect_sync
 
@@ -138,7 +138,7 @@ def _hidden(request: HttpRequest) -> list[str]:
     return [one.name for one in registered() if masking.hides_identities(access, one.name)]
 
 
-@admin.register(Worker)
+@admin.register(WorkerRecord)
 class WorkerAdmin(ReadOnly):
     """Server processes whose lease holds."""
 
@@ -146,11 +146,11 @@ class WorkerAdmin(ReadOnly):
     fields = ("id", "host", "pid", "started_at", "renewed_at")
     readonly_fields = fields
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WorkerRecord]:
         """Only workers that are alive."""
-        return Worker.objects.alive()
+        return WorkerRecord.objects.alive()
 
     @admin.display(description="connections")
-    def connection_count(self, row: Worker) -> int:
+    def connection_count(self, row: WorkerRecord) -> int:
         """How many clients it serves."""
         return row.connections.count()

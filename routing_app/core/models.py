@@ -17,7 +17,7 @@ def lease_start() -> models.Expression | models.F | models.Func:
     return Now() - timedelta(seconds=LEASE_SECONDS)
 
 
-class WorkerQuerySet(models.QuerySet["Worker"]):
+class WorkerQuerySet(models.QuerySet["WorkerRecord"]):
     """Workers by their lease."""
 
     def alive(self) -> WorkerQuerySet:
@@ -30,7 +30,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         return self.filter(leased, renewed_at__lt=Now() - timedelta(seconds=seconds))
 
 
-class Worker(models.Model):
+class WorkerRecord(models.Model):
     """One server process and its lease."""
 
     id = models.CharField(primary_key=True, max_length=32)
@@ -43,6 +43,9 @@ class Worker(models.Model):
     give away what hung on the lease."""
 
     objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "worker"
 
     def __str__(self) -> str:
         return f"{self.host}/{self.pid}"
@@ -78,7 +81,7 @@ class ConnectionRecord(models.Model):
     """Presence of one connection; it counts only while its worker's lease holds (`present()`)."""
 
     id = models.CharField(primary_key=True, max_length=32)
-    worker = models.ForeignKey(Worker, models.CASCADE, related_name="connections")
+    worker = models.ForeignKey(WorkerRecord, models.CASCADE, related_name="connections")
     protocol = models.CharField(max_length=16, db_index=True)
     identity = models.CharField(max_length=255, blank=True, db_index=True)
     peer = models.CharField(max_length=64, blank=True)

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from routing_app.core.models import ConnectionRecord, Worker
+from routing_app.core.models import ConnectionRecord, WorkerRecord
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +22,7 @@ def operator(client: Client) -> Client:
 @pytest.fixture
 def connected() -> ConnectionRecord:
     """A client of the tokens protocol, whose token is its credential."""
-    worker = Worker.objects.create(id="0123456789abcdef", host="host", pid=1)
+    worker = WorkerRecord.objects.create(id="0123456789abcdef", host="host", pid=1)
     return ConnectionRecord.objects.create(
         id="0123456789abcdef0123456789ab",
         worker=worker,
@@ -43,7 +43,7 @@ def test_connected_clients_are_listed_with_their_tokens(
     assert 'value="disconnect"' in page
 
 
-@pytest.mark.parametrize("model", ["connectionrecord", "worker"])
+@pytest.mark.parametrize("model", ["connectionrecord", "workerrecord"])
 def test_the_page_of_a_row_shows_it_and_saves_nothing(
     operator: Client, connected: ConnectionRecord, model: str
 ) -> None:
@@ -59,7 +59,7 @@ def test_the_page_of_a_row_shows_it_and_saves_nothing(
 
 
 def test_who_is_not_present_is_not_listed(operator: Client, connected: ConnectionRecord) -> None:
-    Worker.objects.update(renewed_at="2020-01-01T00:00:00Z")
+    WorkerRecord.objects.update(renewed_at="2020-01-01T00:00:00Z")
 
     assert connected.id not in operator.get("/admin/core/connectionrecord/").content.decode()
     assert operator.get(f"/admin/core/connectionrecord/{connected.pk}/change/").status_code == 302

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from broker_project.routing import Sockets
 from routing_app.core.access import keys
-from routing_app.core.models import ConnectionRecord, Subscription, Worker
+from routing_app.core.models import ConnectionRecord, Subscription, WorkerRecord
 from tests.core.harness import Counted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,7 +27,7 @@ def api() -> Client:
 @pytest.fixture
 def connected() -> list[str]:
     """Ids of two clients of a living worker, the newest first."""
-    worker = Worker.objects.create(id="0123456789abcdef", host="host", pid=1)
+    worker = WorkerRecord.objects.create(id="0123456789abcdef", host="host", pid=1)
     ids = [f"{worker.id}{number:012x}" for number in range(2)]
     for id, name in zip(ids, ["tokens", "events"], strict=True):
         row = ConnectionRecord.objects.create(

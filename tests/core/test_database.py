@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from routing_app.core import database
 from routing_app.core.database import GroupedWrites, Overloaded, query, query_apart
-from routing_app.core.models import Worker
+from routing_app.core.models import WorkerRecord
 from tests.core.harness import Counted, replaced
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,19 +36,19 @@ def names_on_disk() -> Callable[[], set[str]]:
 
         def read() -> set[str]:
             with sqlite3.connect(config["NAME"]) as second:
-                return {name for (name,) in second.execute("SELECT id FROM core_worker")}
+                return {name for (name,) in second.execute("SELECT id FROM core_workerrecord")}
     else:
         where = {"host": config["HOST"], "port": config["PORT"], "user": config["USER"]}
 
         def read() -> set[str]:
             with psycopg.connect(**where, dbname=config["NAME"], password=config["PASSWORD"]) as second:
-                return {name for (name,) in second.execute("SELECT id FROM core_worker")}
+                return {name for (name,) in second.execute("SELECT id FROM core_workerrecord")}
 
     return read
 
 
 def make_worker(name: str) -> str:
-    Worker.objects.create(id=name, host="h", pid=1)
+    WorkerRecord.objects.create(id=name, host="h", pid=1)
     return name
 
 
@@ -60,7 +60,7 @@ class Many:
 
     def __call__(self, names: list[str]) -> None:
         self.calls.append(names)
-        Worker.objects.bulk_create([Worker(id=name, host="h", pid=1) for name in names])
+        WorkerRecord.objects.bulk_create([WorkerRecord(id=name, host="h", pid=1) for name in names])
 
 
 # --- queries ----------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ async def test_queries_run_side_by_side_as_many_as_there_are_threads():
     most = []
 
     def work(number: int) -> int:
-        Worker.objects.count()
+        WorkerRecord.objects.count()
         now.append(number)
         most.append(len(now))
         barrier.wait(10)
@@ -90,7 +90,7 @@ async def test_what_is_apart_waits_behind_no_query():
     busy = [asyncio.ensure_future(query(release.wait, 10)) for _ in range(2 * settings.DATABASE_THREADS)]
     await asyncio.sleep(0)
 
-    assert await asyncio.wait_for(query_apart(Worker.objects.count), 5) == 0
+    assert await asyncio.wait_for(query_apart(WorkerRecord.objects.count), 5) == 0
     assert not any(task.done() for task in busy)
     release.set()
     await asyncio.gather(*busy)
@@ -101,8 +101,8 @@ async def test_a_query_passes_arguments_result_and_exception():
         return one + two
 
     assert await query(work, 1, two=2) == 3
-    with pytest.raises(Worker.DoesNotExist):
-        await query(Worker.objects.get, id="nobody")
+    with pytest.raises(WorkerRecord.DoesNotExist):
+        await query(WorkerRecord.objects.get, id="nobody")
 
 
 async def test_a_thread_keeps_its_sqlite_connection_and_gives_that_to_postgresql_back():
@@ -171,9 +171,9 @@ async def test_a_waiter_is_told_after_the_commit(
 
 async def test_writes_keep_their_order(writes: GroupedWrites):
     def rename(number: int) -> None:
-        Worker.objects.filter(host=str(number - 1)).update(host=str(number))
+        WorkerRecord.objects.filter(host=str(number - 1)).update(host=str(number))
 
-    make = writes.submit(lambda: Worker.objects.create(id="w", host="0", pid=1))
+    make = writes.submit(lambda: WorkerRecord.objects.create(id="w", host="0", pid=1))
     for number in range(1, 300):
         writes.submit(partial(rename, number))
         if number % 70 == 0:
@@ -181,7 +181,7 @@ async def test_writes_keep_their_order(writes: GroupedWrites):
     await make
     await writes.settled()
 
-    assert await query(lambda: Worker.objects.get().host) == "299"
+    assert await query(lambda: WorkerRecord.objects.get().host) == "299"
 
 
 async def test_neighbours_share_a_statement_and_what_comes_meanwhile_the_next_transaction(
@@ -238,7 +238,7 @@ async def test_a_write_that_nobody_waits_for_any_more_is_done_all_the_same(write
     await writes.settled()
 
     assert isinstance(failing.exception(), ZeroDivisionError)
-    assert await query(Worker.objects.count) == 2
+    assert await query(WorkerRecord.objects.count) == 2
 
 
 async def test_too_many_writes_are_refused(writes: GroupedWrites):
@@ -301,14 +301,14 @@ async def test_writes_and_queries_side_by_side_lock_nobody_out(writes: GroupedWr
     """SQLite has one writer at a time; the others wait for it."""
 
     def write(number: int) -> None:
-        Worker.objects.create(id=f"q{number}", host="h", pid=1)
+        WorkerRecord.objects.create(id=f"q{number}", host="h", pid=1)
 
     await asyncio.gather(
         *[query(write, number) for number in range(40)],
         *[writes.submit_item(MANY, f"w{number}") for number in range(200)],
     )
 
-    assert await query(Worker.objects.count) == 240
+    assert await query(WorkerRecord.objects.count) == 240
 
 
 MANY = Many()

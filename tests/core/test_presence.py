@@ -26,7 +26,7 @@ from routing_app.core.database import GroupedWrites, query
 from routing_app.core.delivery.connection import Connection, Peer
 from routing_app.core.leases import presence
 from routing_app.core.leases.presence import Presence, kept_seconds, sweep
-from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Reach, Subscription, Worker
+from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Reach, Subscription, WorkerRecord
 from tests.core.harness import Node, replaced
 from tests.services.waiting import until
 
@@ -84,7 +84,7 @@ async def listing(address: str = "") -> set[str]:
 async def age(node: PresenceNode, seconds: float) -> None:
     """Make it so that a worker last renewed `seconds` ago, by the clock of the database."""
     ago = Now() - timedelta(seconds=seconds)
-    await query(Worker.objects.filter(id=node.id).update, renewed_at=ago, leased_at=ago)
+    await query(WorkerRecord.objects.filter(id=node.id).update, renewed_at=ago, leased_at=ago)
 
 
 # --- the copy ---------------------------------------------------------------------------------------------
@@ -188,13 +188,13 @@ async def test_a_dead_workers_connections_are_in_no_listing_and_swept_later(node
     assert await listing("token:a") == {kept.id, gone.id}
     await age(dead, LEASE_SECONDS + 1)
     assert await listing("token:a") == {kept.id}
-    assert await query(lambda: [worker.id for worker in Worker.objects.alive()]) == [alive.id]
+    assert await query(lambda: [worker.id for worker in WorkerRecord.objects.alive()]) == [alive.id]
 
     await renewed(alive)
-    assert await query(Worker.objects.count) == 2
+    assert await query(WorkerRecord.objects.count) == 2
     await age(dead, kept_seconds() + 1)
     await renewed(alive)
-    assert await query(Worker.objects.count) == 1
+    assert await query(WorkerRecord.objects.count) == 1
     assert await query(lambda: (ConnectionRecord.objects.count(), Subscription.objects.count())) == (1, 1)
 
 
@@ -239,10 +239,10 @@ async def test_workers_that_could_not_renew_while_the_database_was_out_are_not_s
     await one.writes.settled()
     await other.writes.settled()
     ago = Now() - timedelta(hours=1)
-    await query(Worker.objects.update, renewed_at=ago)
+    await query(WorkerRecord.objects.update, renewed_at=ago)
     await query(Reach.objects.update, reached_at=ago, witnessed_at=ago)
     await renewed(other)
-    assert await query(Worker.objects.count) == 2
+    assert await query(WorkerRecord.objects.count) == 2
     await renewed(one)
 
     assert await listing() == {connection.id}
@@ -361,7 +361,7 @@ async def test_a_clean_stop_removes_everything_at_once(node: Callable[[], Presen
     await one.presence.stop()
     await one.presence.stop()
 
-    assert await query(lambda: [worker.id for worker in Worker.objects.all()]) == [other.id]
+    assert await query(lambda: [worker.id for worker in WorkerRecord.objects.all()]) == [other.id]
     assert await query(lambda: list(ConnectionRecord.objects.values_list("id", flat=True))) == [kept.id]
 
 
@@ -377,7 +377,7 @@ async def test_the_lease_is_kept_without_being_asked(node: Callable[[], Presence
 
 async def alive_again(node: PresenceNode) -> None:
     for _ in range(500):
-        if await query(Worker.objects.alive().filter(id=node.id).exists):
+        if await query(WorkerRecord.objects.alive().filter(id=node.id).exists):
             return
         await asyncio.sleep(0.01)
     raise AssertionError("not renewed")
@@ -447,14 +447,15 @@ async def test_workers_that_sweep_side_by_side_disturb_nobody(node: Callable[[],
         await one.arrive("token:a")
         await one.writes.settled()
     await query(
-        Worker.objects.bulk_create, [Worker(id=secrets.token_hex(8), host="h", pid=1) for _ in range(20)]
+        WorkerRecord.objects.bulk_create,
+        [WorkerRecord(id=secrets.token_hex(8), host="h", pid=1) for _ in range(20)],
     )
     await query(
-        Worker.objects.exclude(id__in=[one.id for one in nodes]).update,
+        WorkerRecord.objects.exclude(id__in=[one.id for one in nodes]).update,
         renewed_at=Now() - timedelta(hours=1),
     )
     await asyncio.gather(*[query(sweep) for _ in range(8)], *[one.presence.renew() for one in nodes])
 
-    assert await query(Worker.objects.count) == 4
+    assert await query(WorkerRecord.objects.count) == 4
     assert len(await listing()) == 4
     await until(lambda: not any(one.presence._stale for one in nodes))

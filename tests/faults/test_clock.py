@@ -60,7 +60,7 @@ def oldest_renewal(database_url: str) -> float:
     """Seconds since the worker that is worst off has renewed its lease, by the database's clock."""
     with psycopg.connect(database_url) as connection:
         row = connection.execute(
-            "SELECT extract(epoch FROM now() - min(renewed_at)) FROM core_worker"
+            "SELECT extract(epoch FROM now() - min(renewed_at)) FROM core_workerrecord"
         ).fetchone()
     assert row is not None
     return float(row[0])

@@ -58,7 +58,7 @@ def workers_of(server: Server, token: str) -> dict[int, str]:
 
 def pid_of(database_url: str, worker: str) -> int:
     with psycopg.connect(database_url) as connection:
-        row = connection.execute("SELECT pid FROM core_worker WHERE id = %s", [worker]).fetchone()
+        row = connection.execute("SELECT pid FROM core_workerrecord WHERE id = %s", [worker]).fetchone()
     assert row is not None
     return int(row[0])
 

@@ -9,7 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from routing_app.core.codes import RESTART
-from routing_app.core.models import Worker
+from routing_app.core.models import WorkerRecord
 from tests.conftest import ServerFactory
 from tests.services.databases import sql
 from tests.services.server import Server
@@ -20,7 +20,7 @@ RUNNERS = ["serve", "daphne", "uvicorn"]
 
 def workers(server: Server) -> int:
     """Leases in the server's database."""
-    return int(sql(server.database_url, f"SELECT count(*) FROM {Worker._meta.db_table}")[0][0])
+    return int(sql(server.database_url, f"SELECT count(*) FROM {WorkerRecord._meta.db_table}")[0][0])
 
 
 @pytest.mark.parametrize("runner", RUNNERS)

@@ -10,8 +10,7 @@ import pytest
 from django.db.models.functions import Now
 
 from routing_app.core.database import query
-from routing_app.core.models import LEASE_SECONDS
-from routing_app.core.models import Worker as WorkerRow
+from routing_app.core.models import LEASE_SECONDS, WorkerRecord
 from routing_app.core.worker import Worker
 from routing_app.rooms.dead_peers import DeadPeers
 from tests.rooms.lobbies import Peer, rows, settle, workers
@@ -35,7 +34,9 @@ async def entered(worker: Worker, lobby: str = "L") -> Peer:
 
 async def renewed(worker: Worker, seconds: float) -> None:
     """A worker has renewed its lease so many seconds ago."""
-    await query(WorkerRow.objects.filter(id=worker.id).update, renewed_at=Now() - timedelta(seconds=seconds))
+    await query(
+        WorkerRecord.objects.filter(id=worker.id).update, renewed_at=Now() - timedelta(seconds=seconds)
+    )
 
 
 async def news(running: list[Worker], dead_peers: DeadPeers, *subscribers: Peer) -> list[list[Any]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from routing_app.core.leases import presence
-from routing_app.core.models import Worker as WorkerRow
+from routing_app.core.models import WorkerRecord
 from routing_app.rooms import lobbies as lobbies_module
 from routing_app.rooms import lobby_changes
 from routing_app.rooms.models import Room
@@ -128,7 +128,7 @@ class Lobby(RuleBasedStateMachine):
             self.loop.run_until_complete(self.exits.aclose())
             self.loop.close()
             Room.objects.all().delete()
-            WorkerRow.objects.all().delete()
+            WorkerRecord.objects.all().delete()
 
     async def _end(self) -> None:
         self.out = self.mute = False

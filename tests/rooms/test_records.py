@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from routing_app.core import database
 from routing_app.core.address import WORKER_ID_LENGTH
-from routing_app.core.models import ConnectionRecord, Subscription, Worker
+from routing_app.core.models import ConnectionRecord, Subscription, WorkerRecord
 from routing_app.core.worker import current_worker, drop_worker
 from routing_app.engineio.session import Fault
 from routing_app.rooms import tasks
@@ -57,7 +57,7 @@ async def test_nothing_remains_of_a_killed_worker(
     assert await asker.clients(room) == ["killed"]
     sid = await Site(first.port, 4, SOCKET_IO).open()
     first.kill()
-    table = Worker._meta.db_table
+    table = WorkerRecord._meta.db_table
     sql(
         second.database_url,
         f"UPDATE {table} SET renewed_at = '2000-01-01 00:00:00+00:00' WHERE id = '{sid[:WORKER_ID_LENGTH]}'",
@@ -77,7 +77,7 @@ async def test_memberships_are_written_again_when_the_database_lost_them(
     lobby = await socketio(stack, broker, "lobby", lobbyId=room)
     await lobby.settled()
     await client.ask("JOIN", {"room": room, "name": "back again"})
-    for model in (Membership, Subscription, ConnectionRecord, Worker):
+    for model in (Membership, Subscription, ConnectionRecord, WorkerRecord):
         sql(broker.database_url, f"DELETE FROM {model._meta.db_table}")
     asker = await plain(stack, broker, "layout")
 
@@ -219,6 +219,6 @@ def old_rooms(then: datetime) -> None:
     }
     for name, fields in described.items():
         Room.objects.create(namespace="layout", name=name, last_used_at=then, **fields)
-    worker = Worker.objects.create(id="w", host="h", pid=1)
+    worker = WorkerRecord.objects.create(id="w", host="h", pid=1)
     member = ConnectionRecord.objects.create(id="c", worker=worker, protocol="rooms", connected_at=then)
     Membership.objects.create(room=Room.objects.get(name="occupied"), connection=member, joined_at=then)

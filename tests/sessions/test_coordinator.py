@@ -14,7 +14,7 @@ from routing_app.core.codes import UNAVAILABLE, Close
 from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection, Limits, new_id
 from routing_app.core.leases import reach
-from routing_app.core.models import LEASE_SECONDS, Worker
+from routing_app.core.models import LEASE_SECONDS, WorkerRecord
 from routing_app.core.worker import current_worker, drop_worker
 from sessions_app import service
 from sessions_app.commands import Bind, Bound, Create, Granted, LimitReached
@@ -148,7 +148,7 @@ async def test_a_worker_that_was_away_renews_before_it_binds(coordinator: Coordi
     granted = await coordinator.submit(Create(ALICE, WANTED))
     assert isinstance(granted, Granted)
     past = (await query(reach.read)).witnessed - timedelta(seconds=LIFE)
-    await query(Worker.objects.update, leased_at=past)
+    await query(WorkerRecord.objects.update, leased_at=past)
 
     assert await service.bind(ALICE, granted.session.id, "c", coordinator.worker.id) == Bound("")
 
@@ -159,7 +159,7 @@ async def test_a_worker_that_cannot_renew_binds_nothing(
     granted = await coordinator.submit(Create(ALICE, WANTED))
     assert isinstance(granted, Granted)
     past = (await query(reach.read)).witnessed - timedelta(seconds=LIFE)
-    await query(Worker.objects.update, leased_at=past)
+    await query(WorkerRecord.objects.update, leased_at=past)
 
     async def fail() -> bool:
         return False

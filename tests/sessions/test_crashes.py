@@ -21,7 +21,7 @@ GRACE_SECONDS = 30
 
 def workers(broker: Broker) -> dict[str, int]:
     """Process ids of the living workers, by worker id."""
-    rows = broker.sql("SELECT id, pid FROM core_worker")
+    rows = broker.sql("SELECT id, pid FROM core_workerrecord")
     return {id: pid for id, pid in rows if Path(f"/proc/{pid}").exists()}
 
 
@@ -48,7 +48,7 @@ def age_leases(broker: Broker, seconds: float) -> None:
     else:
         now = "(SELECT witnessed_at - witnessed_lost * interval '1 second' FROM core_reach) - %s::interval"
         back = f"{seconds} seconds"
-    broker.sql(f"UPDATE core_worker SET leased_at = {now}", back)
+    broker.sql(f"UPDATE core_workerrecord SET leased_at = {now}", back)
 
 
 @pytest.mark.timeout(120)

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from routing_app.core.leases import reach
-from routing_app.core.models import LEASE_SECONDS, Reach, Worker
+from routing_app.core.models import LEASE_SECONDS, Reach, WorkerRecord
 from sessions_app.commands import Bind, Bound, Create, Granted, Heartbeat, Lapsed, LimitReached, Sweep, Unbind
 from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
 from sessions_app.store import AccountKey, StoreCommand
@@ -29,7 +29,7 @@ def world() -> None:
     Limit.objects.create(publisher=Publisher.objects.create(name="pub"), scope="offer", maximum=2)
     leased_at = reach.read().witnessed
     for id in ("one", "two"):
-        Worker.objects.create(id=id, host="h", pid=1, leased_at=leased_at)
+        WorkerRecord.objects.create(id=id, host="h", pid=1, leased_at=leased_at)
 
 
 def one(command: StoreCommand) -> object:
@@ -47,7 +47,7 @@ def bound(worker: str, connection: str) -> Session:
 def renew(worker: str) -> None:
     times = reach.read()
     reach.advance(times, witnessed=True)
-    Worker.objects.filter(id=worker).update(leased_at=times.witnessed)
+    WorkerRecord.objects.filter(id=worker).update(leased_at=times.witnessed)
 
 
 def out_for_all(seconds: float) -> None:
@@ -59,7 +59,7 @@ def out_for_all(seconds: float) -> None:
 def cut_off(worker: str, seconds: float) -> None:
     """One worker has not renewed for so long, while the others have."""
     at = reach.read().witnessed - timedelta(seconds=seconds)
-    Worker.objects.filter(id=worker).update(leased_at=at)
+    WorkerRecord.objects.filter(id=worker).update(leased_at=at)
 
 
 def kinds() -> list[str]:

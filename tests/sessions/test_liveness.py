@@ -148,7 +148,7 @@ async def test_row_without_its_connection_is_unbound_again(
 ) -> None:
     """As after an outage in which the end of a connection could not be written."""
     await hasty_customer.create()
-    [[worker]] = hasty_broker.sql("SELECT id FROM core_worker ORDER BY renewed_at DESC LIMIT 1")
+    [[worker]] = hasty_broker.sql("SELECT id FROM core_workerrecord ORDER BY renewed_at DESC LIMIT 1")
     hasty_broker.sql(
         "UPDATE sessions_app_session SET connection_id = 'lost', worker_id = %s, expires_at = NULL"
         " WHERE account_id = (SELECT id FROM sessions_app_account WHERE customer = %s)",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from routing_app.core.leases import reach
-from routing_app.core.models import Worker
+from routing_app.core.models import WorkerRecord
 from sessions_app.commands import (
     Bind,
     Bound,
@@ -182,7 +182,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def bind(self, data: st.DataObject) -> None:
         id, connection = self._pick(data), f"c{next(self.connections)}"
-        Worker.objects.update_or_create(
+        WorkerRecord.objects.update_or_create(
             id="w", defaults={"host": "h", "pid": 1, "leased_at": reach.read().witnessed}
         )
         [outcome] = apply(Bind(ALICE, id, connection, "w"))
@@ -234,11 +234,11 @@ class StoreMachine(RuleBasedStateMachine):
     def worker_dies(self, data: st.DataObject) -> None:
         """Bound sessions of a worker end when its lease and their grace are over."""
         now = reach.read().witnessed
-        Worker.objects.filter(id="w").update(leased_at=now - timedelta(seconds=46))
+        WorkerRecord.objects.filter(id="w").update(leased_at=now - timedelta(seconds=46))
         for id in [id for id, one in self.model.sessions.items() if one.connection]:
             self.model.end(id)
         apply(Sweep(ALICE))
-        Worker.objects.filter(id="w").update(leased_at=now)
+        WorkerRecord.objects.filter(id="w").update(leased_at=now)
 
     @invariant()
     def database_holds_what_the_model_holds(self) -> None:
@@ -299,11 +299,11 @@ def test_command_that_fails_takes_nothing_of_its_transaction_with_it() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_session_of_a_swept_worker_gets_its_grace_before_it_ends() -> None:
     Publisher.objects.create(name="pub")
-    Worker.objects.create(id="w", host="h", pid=1, leased_at=reach.read().witnessed)
+    WorkerRecord.objects.create(id="w", host="h", pid=1, leased_at=reach.read().witnessed)
     [granted] = apply(Create(ALICE, Wanted(tag="live")))
     assert isinstance(granted, Granted)
     apply(Bind(ALICE, granted.session.id, "c", "w"))
-    Worker.objects.all().delete()
+    WorkerRecord.objects.all().delete()
 
     apply(Sweep(ALICE))
 

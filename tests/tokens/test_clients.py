@@ -8,20 +8,22 @@ import pytest
 from django.utils import timezone
 
 from routing_app.core.access.masking import SecretAccess
-from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Worker
+from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, WorkerRecord
 from routing_app.tokens import service
 
 pytestmark = pytest.mark.django_db
 
 
-def worker(id: str, silent_for: float = 0) -> Worker:
+def worker(id: str, silent_for: float = 0) -> WorkerRecord:
     """A worker that renewed its lease so many seconds ago."""
-    return Worker.objects.create(
+    return WorkerRecord.objects.create(
         id=id, host="host", pid=1, renewed_at=timezone.now() - timedelta(seconds=silent_for)
     )
 
 
-def connected(worker: Worker, id: str, peer: str, token: str = "abc1", protocol: str = "tokens") -> None:
+def connected(
+    worker: WorkerRecord, id: str, peer: str, token: str = "abc1", protocol: str = "tokens"
+) -> None:
     now = timezone.now()
     ConnectionRecord.objects.create(
         id=id, worker=worker, protocol=protocol, identity=token, peer=peer, connected_at=now

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from routing_app.core.access import keys
 from routing_app.core.access.masking import SecretAccess, shown_address, shown_identity
-from routing_app.core.models import ConnectionRecord, Worker
+from routing_app.core.models import ConnectionRecord, WorkerRecord
 from routing_app.tokens import service
 from routing_app.tokens.models import RegisteredToken, Source
 from routing_app.tokens.wire import NO_TOKEN
@@ -51,7 +51,7 @@ def connected() -> list[ConnectionRecord]:
     """A client with a token, one without, and one of another protocol."""
     service.add(SECRET, Source.API)
     service.add(ALIKE, Source.API, note="the other")
-    worker = Worker.objects.create(id="0123456789abcdef", host="host", pid=1)
+    worker = WorkerRecord.objects.create(id="0123456789abcdef", host="host", pid=1)
     return [
         ConnectionRecord.objects.create(
             id=f"{worker.id}{number:012x}",

@@ -27,7 +27,7 @@ from routing_app.core.delivery.connection import Connection
 from routing_app.core.leases.lease import Lease
 from routing_app.core.leases.reach import Times, advance, read
 from routing_app.core.leases.witness import Witness, witness_of
-from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Subscription, Worker
+from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Subscription, WorkerRecord
 from routing_app.core.protocol import registered
 
 logger = logging.getLogger(__name__)
@@ -268,8 +268,8 @@ def _enter(worker_ids: list[str]) -> Times:
 
 def _register(worker_ids: list[str], times: Times) -> None:
     host = socket.gethostname()[:255]
-    rows = [Worker(id=id, host=host, pid=os.getpid(), leased_at=times.witnessed) for id in worker_ids]
-    Worker.objects.bulk_create(rows, ignore_conflicts=True)
+    rows = [WorkerRecord(id=id, host=host, pid=os.getpid(), leased_at=times.witnessed) for id in worker_ids]
+    WorkerRecord.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def _renew(worker_id: str, times: Times, witnessed: bool) -> bool:
@@ -279,7 +279,7 @@ def _renew(worker_id: str, times: Times, witnessed: bool) -> bool:
     """
     advance(times, witnessed)
     leased = Case(When(leased_at__gt=times.witnessed, then=F("leased_at")), default=Value(times.witnessed))
-    if Worker.objects.filter(id=worker_id).update(renewed_at=Now(), leased_at=leased):
+    if WorkerRecord.objects.filter(id=worker_id).update(renewed_at=Now(), leased_at=leased):
         return True
     _register([worker_id], times)
     return False
@@ -309,7 +309,7 @@ async def _sweep_beside() -> None:
 
 def sweep() -> int:
     """Delete workers that have been gone for long, and all that belongs to them; how many there were."""
-    gone = Worker.objects.gone_for(kept_seconds(), read().witnessed)
+    gone = WorkerRecord.objects.gone_for(kept_seconds(), read().witnessed)
     return forget_workers(gone.values_list("id", flat=True))
 
 
@@ -317,5 +317,5 @@ def forget_workers(ids: Iterable[str]) -> int:
     """Delete workers and all that belongs to them."""
     ids = list(ids)
     if ids:
-        Worker.objects.filter(id__in=ids).delete()
+        WorkerRecord.objects.filter(id__in=ids).delete()
     return len(ids)

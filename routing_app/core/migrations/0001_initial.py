@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='Worker',
+            name='WorkerRecord',
             fields=[
                 ('id', models.CharField(max_length=32, primary_key=True, serialize=False)),
                 ('host', models.CharField(max_length=255)),
@@ -40,6 +40,9 @@ class Migration(migrations.Migration):
                 ('renewed_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), db_index=True)),
                 ('leased_at', models.DateTimeField(blank=True, null=True)),
             ],
+            options={
+                'verbose_name': 'worker',
+            },
         ),
         migrations.CreateModel(
             name='Reach',
@@ -61,7 +64,7 @@ class Migration(migrations.Migration):
                 ('identity', models.CharField(blank=True, db_index=True, max_length=255)),
                 ('peer', models.CharField(blank=True, max_length=64)),
                 ('connected_at', models.DateTimeField()),
-                ('worker', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='connections', to='core.worker')),
+                ('worker', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='connections', to='core.workerrecord')),
             ],
             options={
                 'verbose_name': 'connection',

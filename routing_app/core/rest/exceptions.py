@@ -26,7 +26,7 @@ REASONS: Final = {
 }
 
 
-class BodyTooLarge(APIException):
+class PayloadTooLarge(APIException):
     """The error for a body over the limit, which Django would answer with 400 and a page."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
@@ -37,7 +37,7 @@ class BodyTooLarge(APIException):
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     """REST Framework's answer to an exception of a view, counted; None for an error of ours."""
     if isinstance(error, RequestDataTooBig):
-        error = BodyTooLarge()
+        error = PayloadTooLarge()
     response = exception_handler(error, context)
     if response is not None and (reason := REASONS.get(response.status_code)) is not None:
         metrics.REFUSED.labels(PROTOCOL, reason).inc()
