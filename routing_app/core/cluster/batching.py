@@ -1,4 +1,9 @@
-"""Publications for the channel layer: one envelope per address for all that came since the last round."""
+"""Publications for the channel layer: one envelope per address for all that came since the last round.
+
+Envelopes keep the order in which publications to one address were made. An envelope is open while the next
+publication to its address may still join it; a publication to several addresses closes the open ones of all
+of them, since no publication may move before it or behind it.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +52,10 @@ class Batches:
         return self.backlog >= BACKLOG
 
     def add(self, publication: Publication, addresses: Sequence[str], at: float = 0.0) -> None:
-        """Queue a publication for those of its addresses that others may have; `at` is when it was made."""
+        """Queue a publication for those of its addresses that others may have; `at` is when it was made.
+
+        `at` is a time of this process's clock.
+        """
         packed = [*publication.pack(), at]
         if len(publication.addresses) == 1:
             self._append(addresses[0], packed, size_of(publication.message))
@@ -57,7 +65,7 @@ class Batches:
             self._append_sealed(addresses, packed)
 
     def take(self) -> list[Batch]:
-        """All that waits, in order; what comes later starts new envelopes."""
+        """All batches that wait, in order; later publications start new ones."""
         batches, self._batches, self._open, self._sizes = self._batches, [], {}, {}
         return batches
 
@@ -68,6 +76,7 @@ class Batches:
     def _append(self, address: str, packed: list[Any], size: int) -> None:
         items = self._open.get(address)
         before = self._sizes.get(address, 0)
+        # The size is looked at before the publication joins, so one that is larger than the bound still goes.
         if items is None or before > ENVELOPE_BYTES:
             items, before = [], 0
             self._open[address] = items
@@ -77,7 +86,7 @@ class Batches:
         self.backlog += 1
 
     def _append_wide(self, addresses: Sequence[str], packed: list[Any]) -> None:
-        """One envelope for all; what is published to these addresses later comes after it."""
+        """One envelope for all; a later publication to one of these addresses comes after it."""
         for address in addresses:
             self._open.pop(address, None)
         self._append_sealed([EVERYBODY], packed)

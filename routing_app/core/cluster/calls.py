@@ -1,4 +1,4 @@
-"""Questions between workers: one asks, another answers, in pieces where it likes.
+"""Calls between workers: one asks, another answers, in several parts where it likes.
 
 A call goes to `worker:<id>` over the relay, and its answers come back the same way, in order. A call to a
 worker that is gone, by what the relay receives (`peers`), fails within seconds; one to a worker that has said
@@ -28,7 +28,7 @@ ANSWER: Final = "$calls.answer"
 CANCEL: Final = "$cancel"
 PARTIAL, DONE, REFUSED, FAILED = "partial", "done", "refused", "failed"
 LOOK_SECONDS: Final = 0.25
-"""How often calls that wait look whether the other worker is gone."""
+"""Time between two looks whether the workers that calls wait for are gone."""
 
 
 class CallError(Exception):
@@ -44,7 +44,7 @@ class CallFailed(CallError):
 
 
 class CallRefused(CallError):
-    """Raised by what serves a call: the answer is no. `payload`, any JSON, says why, on both ends."""
+    """Raised by the function that serves a call: the answer is no. `payload`, any JSON, says why."""
 
     def __init__(self, payload: Any) -> None:
         super().__init__(str(payload))
@@ -59,11 +59,11 @@ class Incoming:
     """The id of the worker that asks."""
     payload: Any
     partial: Callable[[Any], Awaitable[None]]
-    """Sends a piece of the answer, any JSON."""
+    """Sends a part of the answer, any JSON."""
 
 
 Serve = Callable[[Incoming], Coroutine[Any, Any, Any]]
-"""Serves one verb: what it returns, any JSON, is the answer; it may raise CallRefused."""
+"""Serves one verb and returns the answer, any JSON; it may raise CallRefused."""
 
 
 @dataclass(eq=False, slots=True)
@@ -113,33 +113,35 @@ class Calls:
         timeout: float | None = None,
         on_partial: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Ask a worker, and return its answer; `on_partial` gets the pieces that come before it.
+        """Ask a worker, and return its answer; `on_partial` gets the parts that come before it.
 
         `payload` is any JSON. Raises WorkerGone, CallRefused, CallFailed, TimeoutError, and
-        LayerUnavailable when no answer could reach this process. Whoever stops waiting cancels the call.
+        LayerUnavailable when no answer could reach this process. A caller that stops waiting cancels the call
+        on the other side, too.
         """
         if not self._relay.reaches_others or self._relay.peers.is_gone(worker_id, self._relay.peers.now()):
             raise WorkerGone(worker_id)
+        # The subscription comes before the question: a process that only publishes has none, and would not
+        # receive the answer.
         await self._relay.want([make("worker", self._worker_id)])
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = _Waiting(worker_id, self._relay.peers.now(), answer, on_partial)
-        self._look()
+        if self._looking is None or self._looking.done():
+            self._looking = self._spawn(self._look_for_the_gone())
         try:
             async with asyncio.timeout(timeout):
                 await self._tell(worker_id, ASK, [self._worker_id, number, verb, payload])
                 return await answer
         except (asyncio.CancelledError, TimeoutError):
+            # In a task of its own: a cancelled caller must not be held up by the layer.
             self._spawn(self._tell(worker_id, ASK, [self._worker_id, number, CANCEL, None]))
             raise
         finally:
             del self._waiting[number]
 
-    def _look(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = self._spawn(self._look_for_the_gone())
-
     async def _look_for_the_gone(self) -> None:
+        """Fail calls whose worker is gone. One task for all calls, which ends with the last of them."""
         while self._waiting:
             await asyncio.sleep(LOOK_SECONDS)
             for waiting in self._waiting.values():
@@ -149,6 +151,7 @@ class Calls:
     def _answered(self, publication: Publication) -> int:
         number, stage, payload = publication.message
         waiting = self._waiting.get(number) if self._is_mine(publication) else None
+        # An answer may come after the caller has gone, or after its worker was taken for gone.
         if waiting is None or waiting.answer.done():
             return 0
         if stage == PARTIAL:
@@ -163,7 +166,11 @@ class Calls:
     # --- serving ------------------------------------------------------------------------------------------
 
     def serve(self, verb: str, serve: Serve, stops: bool = True) -> None:
-        """Answer `verb` in this worker; `stops`: it is cancelled when the asker does not wait any longer."""
+        """Answer `verb` in this worker; `stops`: it is cancelled when the asker does not wait any longer.
+
+        A verb that changes something should not stop in the middle: the asker may be gone, the change is
+        wanted.
+        """
         self._verbs[verb] = _Verb(serve, stops)
 
     def _asked(self, publication: Publication) -> int:
@@ -177,7 +184,7 @@ class Calls:
             return 1
         served = self._verbs.get(verb)
         task = self._spawn(self._serve(asker, number, served, payload))
-        if served is not None and served.stops:
+        if served is not None and served.stops:  # the others are not remembered: CANCEL finds none
             self._serving[key] = task
             task.add_done_callback(lambda _: self._serving.pop(key, None))
         return 1

@@ -10,9 +10,10 @@
 | replay | round, entries, last, number, lost_at, at | what was asked for: `[number, items]` each |
 | goodbye | number, hole | its sender ends in order |
 
-`hole` is the last envelope that never left live: whoever has not got it asks. It is None from a process that
-receives nothing, and cannot be asked. `at` is the clock of the sender, and times are by that clock. With the
-last part of a replay everything up to `number` is answered for; what is lost was published before `lost_at`.
+`hole` is the last envelope that never left live: a process that has not got it asks. It is None from a
+process that receives nothing, and cannot be asked. `at` is the clock of the sender, and times are by that
+clock. With the last part of a replay everything up to `number` is answered for; lost publications are from
+before `lost_at`.
 """
 
 from __future__ import annotations
@@ -33,20 +34,18 @@ UNENCODABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
 
 
 def armour(items: list[Any]) -> list[Any] | None:
-    """Items as JSON texts, for values that the layer's serializer has no form for.
+    """Items as JSON strings, for values that the layer's serializer (msgpack) has no form for.
 
     Such are numbers beyond 64 bits, lone surrogates and deep nesting: all of them legal in JSON. None when
     they were armoured already; items that JSON cannot hold either are lost, and counted.
     """
-    plain = [item for item in items if not isinstance(item, str)]
-    texts = [text for item in plain if (text := _as_json(item)) is not None]
-    metrics.LOST.labels(Loss.UNENCODABLE).inc(len(items) - len(texts))
-    return texts or None
-
-
-def _as_json(packed: list[Any]) -> str | None:
-    try:
-        return json.dumps(packed)
-    except Exception:
-        logger.exception("a publication cannot be encoded for other processes")
-        return None
+    strings = []
+    for item in items:
+        if isinstance(item, str):  # a string is an item that was armoured before, and failed as well
+            continue
+        try:
+            strings.append(json.dumps(item))
+        except Exception:
+            logger.exception("a publication cannot be encoded for other processes")
+    metrics.LOST.labels(Loss.UNENCODABLE).inc(len(items) - len(strings))
+    return strings or None

@@ -15,7 +15,8 @@ from channels.layers import InMemoryChannelLayer
 
 
 class ProcessChannelLayer(InMemoryChannelLayer):
-    """`InMemoryChannelLayer` without expiry, without the walk, and with room for every envelope."""
+    """`InMemoryChannelLayer` without expiry, without the walk over all groups, with room for every
+    envelope."""
 
     def __init__(self, capacity: int = 1_000_000, **options: Any) -> None:
         super().__init__(capacity=capacity, **options)

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any, Final
 
 SAMPLES: Final = 8
-"""Readings of another process's clock that are kept: of as many seconds, mostly."""
+"""Readings of another process's clock that are kept, about one for each second."""
 PAUSE_SECONDS: Final = 3.0
 """A process that was silent for so long may have slept, and its clock with it."""
 SAME_CLOCK_SECONDS: Final = 1.0
@@ -17,8 +17,8 @@ class Offset:
     """How much our clock is ahead of another process's.
 
     Clocks of two hosts have nothing in common but their rate. A reading that comes with an envelope is too
-    old by the time the envelope took, so what it says of the offset is never too small, and the smallest of
-    some is the best.
+    old by the time the envelope took, so an offset by it is never too small, and the smallest of some is the
+    best.
     """
 
     __slots__ = ("_before", "_read_at", "_samples", "seconds")
@@ -33,7 +33,7 @@ class Offset:
     def read(self, theirs: float, now: float) -> None:
         """Take a reading of the other clock.
 
-        What was known before a silence holds if a reading after it agrees: else that clock stood still.
+        The offset from before a silence holds if a reading after it agrees: else that clock stood still.
         """
         if self._samples and now - self._read_at > PAUSE_SECONDS:
             self._before = self.seconds
@@ -41,6 +41,8 @@ class Offset:
         self._read_at = now
         self._samples.append(now - theirs)
         best = min(self._samples)
+        # After a silence there is one sample, and its envelope may have been slow. The offset from before is
+        # better, unless the other host was suspended: then it differs by the time it slept, not by a delay.
         if self._before is not None and best <= self._before + SAME_CLOCK_SECONDS:
             best = min(best, self._before)
         self.seconds = best
@@ -69,19 +71,19 @@ class PeerRecord:
         self.received_at = 0.0
         self.offset = Offset()
         self.round = 0
-        """Number of the question whose answer is waited for, 0 for none: an older answer does not cover what
-        was lost since."""
+        """Number of the question whose answer is waited for, 0 for none: an older answer does not cover
+        losses since."""
         self.since = 0.0
-        """When we began to wait. What is missing was published before."""
+        """When the wait began. Missing envelopes were published before."""
         self.deadline = math.inf
-        """When what has not come counts as missing; never, for one that is silent."""
+        """When envelopes that have not come count as missing; never, for a silent process."""
         self.part_at = -math.inf
         """When a part of the answer came."""
         self.came: dict[int, list[Any]] = {}
         """Items of envelopes that are held back, by number: they came live, or again."""
 
     def wait(self, round: int, now: float, deadline: float) -> None:
-        """Hold back what comes until this question is answered."""
+        """Hold back envelopes that come until this question is answered."""
         self.round, self.since, self.deadline = round, now, deadline
         self.part_at = -math.inf
 

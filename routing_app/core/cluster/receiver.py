@@ -1,8 +1,11 @@
-"""Envelopes of other processes: each once, in its sender's order, and again what was missed.
+"""Envelopes of other processes: each once and in its sender's order, also those that have to be sent again.
 
-Envelopes are missing after our connection to the layer broke; when their sender says that some never left
-(`hole`); and when the first envelope comes from a process that may have sent something before. It is asked
-for what is missing, and what it sends meanwhile is held back. Others are delivered as they come.
+Each process numbers its envelopes 1, 2, 3, … over all addresses. This process receives only those for its own
+addresses, so a missing number means nothing by itself. Envelopes are missing in three cases only: our
+connection to the layer broke; their sender says that some never left (`hole`); or the first envelope comes
+from a process that may have sent something before, while ours was broken. The sender is then asked for all
+envelopes above `cursor`. Until it has answered, its new envelopes are held back, since they are later ones.
+Envelopes of other senders are delivered as they come.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ KNOWN_SENDERS: Final = 1024
 RECOVERY_SECONDS: Final = 3.0
 """How long a process may take to answer, or to send the next part."""
 PART_SECONDS: Final = 1.0
-"""How long after a part of an answer nothing is asked again."""
+"""A question is not repeated for so long after a part of its answer."""
 LATE_SECONDS: Final = 1.0
 """An envelope that took longer may be older than subscriptions here."""
 MAX_HELD: Final = 20_000
@@ -31,11 +34,11 @@ MAX_HELD: Final = 20_000
 
 Deliver = Callable[[list[Any], float | None], None]
 """Takes the items of an envelope, and how much our clock is ahead of their sender's; None where they are too
-fresh for anybody to have subscribed since."""
+fresh for a subscription to have begun since."""
 
 
 class Receiver:
-    """Every other process that has sent something; `ask` is called when there is something in `wanted`."""
+    """All other processes that have sent something; `ask` is called when there is something in `wanted`."""
 
     def __init__(
         self, deliver: Deliver, ask: Callable[[], None], clock: Callable[[], float] = monotonic
@@ -85,10 +88,12 @@ class Receiver:
         self._end(peer, number)
 
     def request_replay(self) -> None:
-        """Our connection to the layer was broken: everybody is asked for what it swallowed."""
+        """Ask every process for the envelopes that our broken connection to the layer may have lost."""
         now = self._broke_at = self._clock()
         last = max((peer.received_at for peer in self._peers.values()), default=0.0)
         for peer in self._peers.values():
+            # Compared with the last envelope of any process, not with the clock: the layer may have been down
+            # for long, and then all of them are silent, though none has gone.
             is_silent = last - peer.received_at >= PEER_SECONDS
             if peer.hole is not None:
                 self._wait_for(peer, math.inf if is_silent else now + RECOVERY_SECONDS)
@@ -111,7 +116,8 @@ class Receiver:
     ) -> None:
         """Take the last part of an answer, which covers everything up to `number`.
 
-        `lost_at` is when the last of what its sender had no more was published; that, and `at`, by its clock.
+        `lost_at` is when the last envelope that the sender's log had no more was published, None if there is
+        none. `lost_at` and `at` are times of the sender's clock.
         """
         if (peer := self._part(sender, round, entries)) is None:
             return
@@ -125,8 +131,8 @@ class Receiver:
         self._part(sender, round, entries)
 
     def settle(self) -> float | None:
-        """End waiting that took too long; when nothing is waited for, what is missing was published before
-        the time that is returned (by our clock), None when nothing is.
+        """End waits that took too long. The time (of our clock) before which lost messages were published is
+        returned once no wait is left, else None; None also when nothing was lost.
         """
         now = self._clock()
         for peer in self._peers.values():
@@ -146,18 +152,20 @@ class Receiver:
     # --- one sender --------------------------------------------------------------------------------------
 
     def _received(self, sender: str, number: int, hole: int | None) -> PeerRecord:
-        """Note a sign of life: a process has sent envelopes up to `number`. Ask if some are missing."""
+        """Note that a process has sent envelopes up to `number`, and ask for those that are missing."""
         now = self._clock()
         peer = self._peers.get(sender)
         is_missing = False
         if peer is None:
             peer = self._meet(sender)
+            # Soon after a break a new process may have published in it, unseen. At any other time its earlier
+            # envelopes were for others, or from before our subscriptions, unless it names a hole itself.
             is_missing = number > 0 and hole is not None and now - self._broke_at < PEER_SECONDS
             if not is_missing and not hole:
                 peer.cursor = number
         peer.received_at, peer.hole = now, hole
         if peer.round:
-            if peer.deadline == math.inf:
+            if peer.deadline == math.inf:  # it was silent when it was asked, and can answer now
                 peer.deadline = now + RECOVERY_SECONDS
                 self._ask()
         elif is_missing or (hole is not None and hole > peer.cursor):
@@ -180,11 +188,13 @@ class Receiver:
         if self._held >= MAX_HELD:
             self._miss(self._clock())
             return
-        self._held += number not in peer.came
+        self._held += number not in peer.came  # a bool counts as 1
         peer.came[number] = items
 
     def _part(self, sender: str, round: int, entries: Iterable[Entry]) -> PeerRecord | None:
         peer = self._peers.get(sender)
+        # Our connection may have broken again since the question of an older round. Its answer does not cover
+        # the second break, and this round has a question of its own.
         if peer is None or not peer.round or round != peer.round:
             return None
         peer.received_at = peer.part_at = self._clock()
@@ -195,9 +205,11 @@ class Receiver:
         return peer
 
     def _end(self, peer: PeerRecord, number: int) -> None:
-        """Deliver what has come, in order, and go on after `number`."""
+        """Deliver the envelopes that were held back or sent again, in order, and go on after `number`."""
         came, peer.came, peer.round = peer.came, {}, 0
         self._held -= len(came)
+        # An envelope may have come live and again: a dict by number holds it once. The cursor moves on before
+        # each delivery, so that an error in one cannot have it delivered a second time.
         for one in sorted(came):
             if one > peer.cursor:
                 peer.cursor = one
@@ -208,11 +220,15 @@ class Receiver:
         self._missing_until = max(until, self._missing_until)
 
     def _offset_if_late(self, peer: PeerRecord, items: list[Any]) -> float | None:
-        """None for what is fresh: most of what ever comes, so it is decided by the first item alone."""
+        """The offset of the sender's clock for late items, None for fresh ones.
+
+        Most envelopes are fresh, so the first item, the oldest of its envelope, decides for all.
+        """
         seconds = peer.offset.seconds
         if seconds is None or not items:
             return None
         first = items[0]
+        # An armoured item is a string, of which the time is not known before it is decoded.
         if isinstance(first, list) and isinstance(first[-1], float):
             return None if peer.received_at - first[-1] - seconds < LATE_SECONDS else seconds
         return seconds

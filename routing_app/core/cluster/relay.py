@@ -1,10 +1,10 @@
 """Carries publications between processes over the channel layer.
 
 One task per process does everything that waits for the layer, in order: first new subscriptions, then
-envelopes, then subscriptions that nobody needs any more. What is published in one loop turn, or while the
-layer is busy, goes as ONE envelope per address. Envelopes are numbered and logged: one that comes twice is
-delivered once, and what a broken connection swallowed, or never left, is asked for again (`inbox`, `replay`).
-However long the layer is down or hangs, each step ends within a few seconds.
+envelopes, then subscriptions that nobody needs any more. Publications of one loop turn, and those that come
+while the layer is busy, go as ONE envelope per address. Envelopes are numbered and logged: one that comes
+twice is delivered once, and one that a broken connection lost, or that never left, is sent again (`receiver`,
+`replay`). However long the layer is down or hangs, each step ends within a few seconds.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ logger = logging.getLogger(__name__)
 PATIENCE_SECONDS: Final = 1.0
 """How long a publisher waits for room in the backlog before its message counts as lost."""
 RETRY_SECONDS: Final = 3.0
-"""How long an envelope is tried again while the layer fails; then it, and what follows, stays in the log."""
+"""How long an envelope is tried again while the layer fails; then it, and the next ones, stay in the log."""
 HEARTBEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 3.0
-"""Our own heartbeats missing for so long: the connection is half-open, and is made anew."""
+"""Our own heartbeats missing for so long: the connection is half-open, and is made again."""
 RECOVERY_TICK_SECONDS: Final = 0.25
 STALL_SECONDS: Final = 0.5
-"""When this process stood still for so long, nobody else is blamed for that time."""
+"""A pause of this process from which on others are not taken for silent in it."""
 NOTICE_SECONDS: Final = 1.0
 """How long a notice may take; one that fails is made again by the next tick."""
 
@@ -69,11 +69,12 @@ class Relay:
         self._log = Log(clock=clock, on_lost=_count_as_down)
         self._gave_up = False
         self._number = 0
+        """Number of the last envelope that was made, over all addresses."""
         self._hole = 0
-        """The last envelope that never left live: others have to ask for it."""
+        """Number of the last envelope that never left live: others have to ask for it."""
         self._receiver = Receiver(self._deliver_items, self._ask, clock)
         self._asked: dict[str, tuple[int, float, int]] = {}
-        """Questions of other processes that wait for our answer: the last of each."""
+        """Questions of other processes that wait for our answer, the last of each."""
         self.peers = Peers()
         self._probe = 0
         self._probe_seen = asyncio.Event()
@@ -90,14 +91,15 @@ class Relay:
 
     @property
     def healthy(self) -> bool:
-        """False while the layer is silent, fails, or what it swallowed is not recovered."""
+        """False while the layer is silent or fails, or while envelopes that it lost are not recovered."""
         if not self.reaches_others or not self._receivers:
             return True
         silent = asyncio.get_running_loop().time() - self._echo_at
         return silent < SILENT_SECONDS and not self._receiver.recovering and not self._gave_up
 
     def receive_with(self, deliver: Deliver, on_gap: OnGap = lambda until: 0) -> None:
-        """Give what other processes publish to `deliver`; `on_gap` is called when some of it is missing."""
+        """Give publications of other processes to `deliver`; `on_gap` is called when some of them are
+        missing."""
         self._deliver = deliver
         self._on_gap = on_gap
 
@@ -107,7 +109,7 @@ class Relay:
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
-        """Send what waits, for as long as one envelope is tried, then end the tasks and all subscriptions."""
+        """Send the envelopes that wait, for as long as one is tried, then end tasks and subscriptions."""
         if self.reaches_others and (self._receivers or self._number):
             self._notify(EVERYBODY, lambda: self._envelope("goodbye", **self._position()))
         with suppress(TimeoutError):
@@ -120,16 +122,13 @@ class Relay:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._forget()
-
-    def _forget(self) -> None:
         _count_as_down(self._batches.backlog + self._log.unsent)
         self._batches = Batches(self.reaches_others)
         self._log = Log(clock=self._clock, on_lost=_count_as_down)
         self._notices, self._asked = [], {}
         self._subscriptions.forget()
 
-    # --- what the hub asks for ---------------------------------------------------------------------------
+    # --- for the hub -------------------------------------------------------------------------------------
 
     async def want(self, addresses: Iterable[str]) -> None:
         """Subscribe to addresses and wait until the layer is seen to honour it. Raises LayerUnavailable."""
@@ -156,6 +155,8 @@ class Relay:
         """Wait for room; after PATIENCE_SECONDS the publication is lost to other processes, and counted."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
+                # All callers wake up when a batch has left, and those that find no room wait on. No batch can
+                # leave between `offer` and `clear`: nothing is awaited there.
                 while not self.offer(publication):
                     self._room.clear()
                     await self._room.wait()
@@ -173,10 +174,10 @@ class Relay:
         asyncio.get_running_loop().call_later(seconds, self._work.set)
 
     async def _run(self) -> None:
-        """Do what waits, for ever; nothing that fails here ends the task."""
+        """Do all steps whenever there is work; no failure ends the task."""
         while True:
             await self._work.wait()
-            self._work.clear()
+            self._work.clear()  # before the steps: work that comes during them is done in another round
             try:
                 await self._subscriptions.begin()
                 await self._send_batches()
@@ -191,6 +192,8 @@ class Relay:
         """The one channel that this process receives on; a process that only publishes has none."""
         if self._receivers:
             return self._channel
+        # All processes are members of EVERYBODY's group: heartbeats, questions and wide publications go
+        # there. The group of the own worker id gets answers, calls, and the messages to single connections.
         self._channel = await self._layer.new_channel("hub.")
         if self.reaches_others:
             for address in (EVERYBODY, f"worker:{self._worker}"):
@@ -208,8 +211,9 @@ class Relay:
     async def _prove(self) -> None:
         """Wait until an envelope of our own comes back through a group that is used only for this.
 
-        The pub/sub layer sends SUBSCRIBE without waiting for the answer, and PUBLISH over another connection.
-        Only an echo through a subscription that is younger than all others proves that they are in force.
+        The pub/sub layer sends SUBSCRIBE without waiting for the answer, and PUBLISH over another
+        connection. Redis carries out the commands of one connection in their order, so an echo through a
+        subscription that is younger than all others proves that they are in force.
         """
         if not self.reaches_others:
             return
@@ -219,6 +223,8 @@ class Relay:
         pause = 0.01
         try:
             await self._layer.group_add(group_name(address), self._channel)
+            # The first probe may overtake its own SUBSCRIBE, and is lost then: it is sent until one comes
+            # back.
             while not self._probe_seen.is_set():
                 await self._layer.group_send(group_name(address), self._envelope("probe", number=self._probe))
                 with suppress(TimeoutError):
@@ -231,8 +237,8 @@ class Relay:
     # --- the sending task: envelopes ---------------------------------------------------------------------
 
     async def _send_batches(self) -> None:
-        """Send what waits. When the layer has failed one envelope for good, the rest has waited as long, and
-        goes out only when it is asked for.
+        """Send the batches that wait. After the layer has refused one envelope for RETRY_SECONDS the others,
+        which have waited as long, go out only when they are asked for.
         """
         batches = self._batches.take()
         if self._gave_up:
@@ -243,12 +249,17 @@ class Relay:
     async def _send_batch(self, batch: Batch) -> None:
         address, items = batch
         self._number += 1
+        # Logged before it is sent: a process that asks while it is under way must not be told that there is
+        # nothing. It gets the envelope twice then, and drops one by its number.
         if self.reaches_others:
             self._log.append((self._number, items))
         if not self._gave_up and await self._send(address, self._number, items):
             self._log.sent(self._number)
             metrics.ENVELOPES.labels("out").inc()
         else:
+            # From now on every envelope and heartbeat tells of the hole, and others ask for it. Until the
+            # first heartbeat has gone out nothing else is tried: later envelopes would only wait as long
+            # each.
             self._hole = self._number
             if not self._gave_up:
                 self._gave_up = True
@@ -267,7 +278,7 @@ class Relay:
                     envelope = self._envelope("items", number=number, hole=hole, items=items)
                     await self._group_send(address, envelope)
             except UNENCODABLE:
-                if (armoured := armour(items)) is None:
+                if (armoured := armour(items)) is None:  # nothing is left of it, which is counted: as if sent
                     return True
                 items[:] = armoured  # in the log, too
                 continue
@@ -293,7 +304,7 @@ class Relay:
             self._log.announced()
 
     async def _send_notices(self) -> None:
-        """Heartbeats and what recovery needs; made when sent, to tell of all envelopes before them."""
+        """Send heartbeats and the notices of recovery. They are made now, to tell of all envelopes before."""
         notices, self._notices = self._notices, []
         for address, make in notices:
             try:
@@ -364,7 +375,9 @@ class Relay:
     def _take(self, envelope: Envelope) -> None:
         sender, kind = envelope["from"], envelope["kind"]
         if sender == self._worker:
-            self._take_own(kind, envelope)
+            self._take_own(
+                kind, envelope
+            )  # also through EVERYBODY's group, of which this process is a member
             return
         self.peers.received(sender)
         if kind == "items":
@@ -414,10 +427,12 @@ class Relay:
     # --- broken connections ------------------------------------------------------------------------------
 
     async def _keep_watch(self) -> None:
-        """Heartbeat, and the steps of a recovery; a layer that stays silent is made to reconnect."""
+        """Send heartbeats, go on with a recovery, and have a silent layer reconnect."""
         while True:
             await self._pause(RECOVERY_TICK_SECONDS if self._receiver.recovering else HEARTBEAT_SECONDS)
-            if not self._notices:
+            if (
+                not self._notices
+            ):  # while notices wait, the layer is slow: another heartbeat would say no more
                 self._beat()
             if self._receiver.recovering:
                 self._ask()
@@ -426,7 +441,8 @@ class Relay:
                 await self._reconnect()
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep; if this process stood still meanwhile, what others have said waits to be read."""
+        """Sleep. After a pause of the whole process, envelopes of that time wait to be read: nobody was
+        silent."""
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
         await asyncio.sleep(seconds)
@@ -448,7 +464,7 @@ class Relay:
     def _reconnected(self, connection: object) -> None:
         """The layer's connection was broken; what was published in that time is asked for."""
         metrics.LAYER_ERRORS.inc()
-        logger.warning("the channel layer was lost and made anew: recovering")
+        logger.warning("the connection to the channel layer was lost and made again: recovering")
         self._receiver.request_replay()
         self._settle()
 

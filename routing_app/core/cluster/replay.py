@@ -1,8 +1,8 @@
-"""Keeps what was sent lately, so that what a broken layer connection swallowed can be sent again.
+"""A log of the envelopes that this process sent lately, from which others can have lost ones again.
 
 The channel layer delivers at most once, and says nothing about what it lost. So each process keeps a log of
 the envelopes it sent lately, and of those that never left. Another process that misses some asks for them.
-What no log reaches back to is a gap, and whoever may have missed something is told.
+Where no log reaches back far enough there is a gap, and the clients that it may concern are told.
 """
 
 from __future__ import annotations
@@ -55,13 +55,17 @@ class Log:
         self._sent: deque[tuple[Entry, float, int]] = deque()
         self._bytes = 0
         self._number = 0
+        """Number of the youngest envelope here."""
         self._dropped = 0
         self._dropped_at = 0.0
+        """Number of the youngest envelope that is here no more, and when it was sent."""
         self._unsent: dict[int, int] = {}
+        """Items of the envelopes that have not reached the layer, by number: lost for good if they are
+        dropped."""
 
     @property
     def unsent(self) -> int:
-        """Items here that have not reached the layer."""
+        """The number of items that have not reached the layer."""
         return sum(self._unsent.values())
 
     def append(self, entry: Entry) -> None:
@@ -85,9 +89,13 @@ class Log:
         """The envelopes numbered above `number`, of the last `seconds`."""
         self._forget()
         since = self._clock() - seconds
+        # Dropped envelopes were asked for only if they are above the number and young enough: the asker's
+        # subscriptions began less than `seconds` ago.
         is_lost = self._dropped > number and self._dropped_at >= since
         parts: list[list[Entry]] = [[]]
         size = 0
+        # All envelopes go, also those for addresses that the asker has not: the log does not know which it
+        # has, and its hub ignores the others.
         for entry, at, weight in self._sent:
             if entry[0] <= number or at < since:
                 continue
@@ -116,7 +124,7 @@ def _weight(entry: Entry) -> int:
 def size_of(item: Any) -> int:
     """About how many bytes a message takes.
 
-    Without recursion: how deeply it is nested is its sender's choice.
+    Without recursion: a sender may nest a message deeper than Python's stack.
     """
     if isinstance(item, str):
         return VALUE_BYTES + len(item)

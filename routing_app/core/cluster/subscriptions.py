@@ -1,7 +1,7 @@
-"""Which addresses this process is subscribed to at the channel layer, and which it should be.
+"""The subscriptions of this process at the channel layer, as they are and as they should be.
 
-Steps of one task, in order: what is asked for is subscribed to in rounds, each proven by an echo before
-anybody is told; what nobody needs any more is ended a few at a time.
+Steps of one task, in order: new addresses are subscribed to in rounds, each proven by an echo before anybody
+is told; addresses that nobody needs any more are unsubscribed from a few at a time.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from routing_app.core.address import group_name
 CONFIRM_SECONDS: Final = 3.0
 """How long a round of subscriptions may take until the layer is seen to honour it."""
 SUBSCRIPTIONS: Final = 500
-"""Subscriptions begun in one round: a mass arrival takes several, each within its time."""
+"""Subscriptions begun in one round: many new clients at once take several, each within its time."""
 DISCARDS: Final = 64
-"""Subscriptions ended in one round, so that a mass drop does not hold up envelopes."""
+"""Subscriptions ended in one round, so that many clients that leave at once do not hold up envelopes."""
 DISCARD_SECONDS: Final = 1.0
 """How long ending one may take, and the pause after a failure."""
 
@@ -27,14 +27,14 @@ Future = asyncio.Future[None]
 
 
 class LayerUnavailable(Exception):
-    """The channel layer does not answer; what was asked of it has not happened."""
+    """The channel layer does not answer; the request has not been carried out."""
 
 
 class Subscriptions:
     """The subscriptions of one process.
 
-    `channel` opens, once, and returns what the layer delivers to; `prove` returns when every subscription
-    begun before is in force; `work` is set when `begin` or `end` has something to do.
+    `channel` opens, once, and returns the channel that the layer delivers to; `prove` returns when every
+    subscription begun before is in force; `work` is called when `begin` or `end` has something to do.
     """
 
     def __init__(
@@ -50,8 +50,11 @@ class Subscriptions:
         self._work = work
         self._channel = ""
         self._held: set[str] = set()
+        """Addresses whose subscription has been proven."""
         self._asked: dict[str, Future] = {}
+        """Addresses to subscribe to, in order; a future resolves when the subscription has been proven."""
         self._dropped: set[str] = set()
+        """Addresses to unsubscribe from."""
 
     async def want(self, addresses: Iterable[str]) -> None:
         """Subscribe and wait until the layer is seen to honour it.
@@ -75,14 +78,14 @@ class Subscriptions:
         self._work()
 
     def forget(self) -> None:
-        """Hold nothing any more; whoever waits is told."""
+        """Hold nothing any more; callers that wait get LayerUnavailable."""
         _fail(self._asked.values(), LayerUnavailable("stopped"))
         self._asked = {}
         self._held.clear()
         self._dropped.clear()
 
     async def begin(self) -> None:
-        """One round of what is asked for."""
+        """Subscribe to some of the addresses that are wanted, and tell their callers."""
         asked = self._next_asked()
         if not asked:
             return
@@ -103,13 +106,15 @@ class Subscriptions:
             _resolve(asked.values())
 
     async def end(self) -> None:
-        """One round of what nobody needs any more."""
+        """Unsubscribe from some of the addresses that nobody needs any more."""
         for _ in range(DISCARDS):
             if not self._dropped:
                 return
             address = self._dropped.pop()
+            # Wanted, and given up before its round came: it is subscribed to first, then dropped. Ended
+            # now, it would come back with the next round, and nobody would end it.
             if address in self._asked:
-                self._dropped.add(address)  # it was asked for before: that comes first, with the next round
+                self._dropped.add(address)
                 return
             if not await self._discard(address):
                 return
@@ -117,7 +122,7 @@ class Subscriptions:
             self._work()
 
     def _next_asked(self) -> dict[str, Future]:
-        """Take some of the addresses asked for, without those that have come to be held in the meantime."""
+        """Take some of the addresses that are wanted, without those that are held by now."""
         taken = {address: self._asked.pop(address) for address in list(islice(self._asked, SUBSCRIPTIONS))}
         if self._asked:
             self._work()
@@ -133,7 +138,7 @@ class Subscriptions:
                 await self._layer.group_discard(group_name(address), self._channel)
         except Exception:
             metrics.LAYER_ERRORS.inc()
-            if address not in self._asked:
+            if address not in self._asked:  # else somebody wanted it again while the layer hung
                 self._dropped.add(address)
             asyncio.get_running_loop().call_later(DISCARD_SECONDS, self._work)
             return False

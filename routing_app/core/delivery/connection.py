@@ -29,7 +29,7 @@ class ConnectionState(Enum):
 
 
 class Encoder(Protocol):
-    """Turns a publication into the text a protocol's clients understand; None leaves this protocol out.
+    """Turns a publication into the frame that a protocol's clients understand; None leaves this protocol out.
 
     Called once per publication, process and encoder (once per address as well, if `per_address`), and
     must not look at any single connection.
@@ -38,7 +38,7 @@ class Encoder(Protocol):
     per_address: bool
 
     def __call__(self, publication: Publication, address: str) -> str | None:
-        """The text of the frame."""
+        """The payload of the text frame."""
 
 
 class NoEncoder:
@@ -47,7 +47,7 @@ class NoEncoder:
     per_address = False
 
     def __call__(self, publication: Publication, address: str) -> str | None:
-        """Nothing."""
+        """Leave the protocol out."""
         return None
 
 
@@ -83,7 +83,7 @@ def new_id(worker_id: str) -> str:
 
 
 class Connection:
-    """Sends to, and closes, one client. Addresses are given and taken by the hub, never here."""
+    """Sends to one client, and closes it. Only the hub changes its subscriptions."""
 
     __slots__ = (
         "__weakref__",
@@ -135,7 +135,7 @@ class Connection:
         return self.outbox.push(Frame(text))
 
     def close(self, close: Close = NORMAL) -> None:
-        """Send what waits, then the close. A second call does nothing.
+        """Send the frames that wait, then the close. A second call does nothing.
 
         Before the handshake is answered nothing can be sent: the consumer sees the state, and refuses it.
         """
@@ -146,7 +146,9 @@ class Connection:
             return
 
         self.outbox.flush()
-        if self.close_sent is None:  # not too slow even for this
+        # The flush may have found the reader too slow. Then `_overflowed` has closed the connection with
+        # SLOW.
+        if self.close_sent is None:
             self._closing(close)
             self.writer.close(close)
 
@@ -158,11 +160,12 @@ class Connection:
             self.close(GAP)
 
     def mark_closed(self) -> None:
-        """The other end has left, or everything has been told: nothing is sent from here on."""
+        """Send nothing from here on: the other end has left, or the close has been sent."""
         self._discard()
         self.state = ConnectionState.CLOSED
 
     def _overflowed(self, frames: int) -> None:
+        # The frames are counted here and those that the writer holds in `abort`: each owner counts its own.
         if self.state is not ConnectionState.OPEN:
             return
         metrics.LOST.labels(Loss.SLOW).inc(frames)

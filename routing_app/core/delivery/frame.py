@@ -23,7 +23,7 @@ def _frame(first: int, payload: bytes) -> bytes:
 class Frame:
     """One outbound text message, with its bytes on the wire made on first use and shared by all receivers.
 
-    `text` can always be encoded: what has no UTF-8 (a lone surrogate, which JSON may hold) became `?`.
+    `text` can always be encoded: a lone surrogate, which JSON may hold and UTF-8 has no form for, became `?`.
     `size` is that of the payload, in bytes.
     """
 

@@ -46,7 +46,7 @@ class Hub:
         self._relay = relay
         self._clock = clock
         self._subscribed_at = -inf
-        """When somebody subscribed last: what was published later is for all."""
+        """Time of the last subscription: a later publication is for all subscribers of its addresses."""
         self._index: Index = {}
         self._by_id: dict[str, Connection] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -58,8 +58,8 @@ class Hub:
     def on(self, event: str, handler: Callable[[Publication], int]) -> None:
         """Have `handler` take every publication of a protocol's internal `event` that reaches this process.
 
-        No connection gets such a publication by itself; what `handler` returns counts as delivered. Besides
-        addresses of connections, `worker:<id>` reaches the handler in one process.
+        No connection gets such a publication by itself; the number that `handler` returns counts as
+        delivered. Besides addresses of connections, `worker:<id>` reaches the handler in one process.
         """
         self._handlers[event] = handler
 
@@ -78,11 +78,13 @@ class Hub:
         if connection.state is ConnectionState.CLOSED:
             return
         new = [address for address in wanted if address not in connection.addresses]
+        # Indexed before the layer subscribes: a message may come as soon as the layer has the address, and
+        # before it says so here. The connection then gets it early rather than not at all.
         for address in new:
             self._add(connection, address)
         try:
             await self._relay.want(wanted)
-        except BaseException:
+        except BaseException:  # a cancellation as well: nobody is left who would unsubscribe later
             self.unsubscribe(connection, *new)
             raise
 
@@ -100,15 +102,18 @@ class Hub:
     async def publish(self, publication: Publication) -> int:
         """Deliver here at once and hand over to the other processes; how many connections of this one got it.
 
-        Waits only while the relay's backlog is full, so that a publisher is slowed before messages are lost.
+        It waits only while the relay's backlog is full: a publisher is slowed before messages are lost.
         """
         if len(publication.addresses) > 1 and not publication.id:
             publication = replace(publication, id=secrets.token_hex(8))
         metrics.PUBLISHED.inc()
         delivered = self.deliver(publication)
-        if self._late:  # what was published soon waits for room, and comes first
+        # While publications of `publish_soon` wait for room, this one queues behind them: offered at once it
+        # would overtake them as soon as there is room.
+        if self._late:
             self._offer_late(publication)
-            await self._caught_up()
+            if self._catching_up is not None:
+                await asyncio.shield(self._catching_up)  # shared: others wait for the same task
         elif not self._relay.offer(publication):
             await self._relay.offer_later(publication)
         return delivered
@@ -116,7 +121,7 @@ class Hub:
     def publish_soon(self, publication: Publication) -> int:
         """The same without waiting, for synchronous code on the loop; how many of this process got it.
 
-        While the relay's backlog is full, what is published so waits in order and reaches the others later.
+        While the relay's backlog is full, such publications wait in order and reach the others later.
         """
         if len(publication.addresses) > 1 and not publication.id:
             publication = replace(publication, id=secrets.token_hex(8))
@@ -131,12 +136,10 @@ class Hub:
         if self._catching_up is None:
             self._catching_up = asyncio.ensure_future(self._catch_up())
 
-    async def _caught_up(self) -> None:
-        if self._catching_up is not None:
-            await asyncio.shield(self._catching_up)
-
     async def _catch_up(self) -> None:
         try:
+            # The first one stays in the list while it waits, so that `publish` still sees that it is not
+            # alone.
             while self._late:
                 await self._relay.offer_later(self._late[0])
                 del self._late[0]
@@ -193,6 +196,8 @@ class Hub:
 
     def _deliver_to_one(self, address: str, publication: Publication) -> int:
         delivered = 0
+        # Over a list: a connection that turns out too slow is dropped within `_send`, and may have been the
+        # last one with its encoder.
         for encoder, members in list(self._subscribers(address, publication.published_at).items()):
             if (frame := _encode(encoder, publication, address)) is not None:
                 delivered += _send(members, frame, publication.exclude)
@@ -200,7 +205,7 @@ class Hub:
         return delivered
 
     def _deliver_to_many(self, publication: Publication) -> int:
-        """Each connection once, by the first of its addresses that the publication names."""
+        """Deliver to each connection once, by the first of its addresses that the publication names."""
         frames: dict[tuple[Encoder, str], Frame | None] = {}
         done: set[Connection] = set()
         delivered = 0
@@ -217,15 +222,18 @@ class Hub:
         return delivered
 
     def _subscribers(self, address: str, published_at: float = inf) -> dict[Encoder, Members]:
-        """The members of an address; of what was published before somebody subscribed, those that had."""
+        """The subscribers of an address at `published_at`, by encoder."""
         by_encoder = self._index.get(address)
         if by_encoder is None:
+            # A connection's own address is not in the index: every connection has one, and most never use it.
             if not address.startswith("connection:"):
                 return {}
-            connection = self._by_id.get(address[11:])
+            connection = self._by_id.get(address.removeprefix("connection:"))
             return {connection.encoder: {connection: connection.outbox}} if connection else {}
         if published_at >= self._subscribed_at:
             return by_encoder
+        # Only a publication of another process that was late, or sent again, comes here: some connection may
+        # have subscribed after it was published, and must not get a message from before its subscription.
         return {
             encoder: {
                 one: outbox for one, outbox in members.items() if one.addresses[address] <= published_at
@@ -243,6 +251,7 @@ class Hub:
         return len(doomed)
 
     def _repeated(self, id: str) -> bool:
+        # Another process sends a publication once to each address that is subscribed to here.
         if id in self._seen:
             return True
         self._seen[id] = None

@@ -14,7 +14,7 @@ MESSAGE: Final = "message"
 class Publication:
     """One message to one or more addresses.
 
-    `message` is any JSON value; `event` says what kind of happening it is to the protocol that publishes it;
+    `message` is any JSON value; `event` is its kind, by the protocol that publishes it;
     `sender` is a name for the receivers to see ("" for none); `exclude` is the id of a connection that is
     left out although it matches ("" for none); `id` is unique where several addresses are named, so that a
     process which gets the message once per address delivers it once.
@@ -27,7 +27,7 @@ class Publication:
     exclude: str = ""
     id: str = ""
     published_at: float = inf
-    """When, by the clock of this process; `inf` for just now. It is not for those who subscribed later."""
+    """When, by the clock of this process; `inf` for just now. Later subscribers do not get it."""
 
     def pack(self) -> list[Any]:
         """The form in which it crosses the channel layer: a list of plain values."""

@@ -1,4 +1,4 @@
-"""How frames leave the process: through the server's frame writer if it offers one, else `await send()`."""
+"""Writers: frames leave by the server's frame writer where it offers one, else by `await send()`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ logger = logging.getLogger(__name__)
 EXTENSION: Final = "switchboard.writer"
 """Name of our server's ASGI extension: `scope["extensions"][EXTENSION]` is a `FrameWriter`."""
 MAX_MESSAGE: Final = "switchboard.max_message"
-"""Key of `websocket.accept`: our server takes messages of so many bytes on this socket, whatever others may
-send. Servers that do not know it take no notice."""
+"""Key of `websocket.accept`: the largest message, in bytes, that our server takes on this socket. Other
+servers ignore it."""
 
 CLOSE: Final = "websocket.close"
 AUTOBAHN_GONE: Final = "Disconnected"
-"""Names of what Daphne's `send` raises when the peer is gone: other servers do without Autobahn."""
+"""Name of the exception that Daphne's `send` raises when the peer is gone. It is Autobahn's, which other
+servers do without, so it cannot be imported."""
 
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
@@ -63,7 +64,7 @@ class Writer(Protocol):
         """End the connection in order, after the frames written before."""
 
     def abort(self, close: Close) -> None:
-        """End the connection of a peer that does not read: what is held is thrown away, and counted here."""
+        """End the connection of a peer that does not read: frames held here are thrown away, and counted."""
 
 
 class DirectWriter:
@@ -83,6 +84,7 @@ class DirectWriter:
             self._server.write(frames[0].wire)
             return
         last, data = DirectWriter._joined
+        # Frames compare by identity, so equal lists hold the very same frames: the joined bytes serve again.
         if frames != last:
             data = b"".join([frame.wire for frame in frames])
             DirectWriter._joined = frames, data
@@ -106,7 +108,7 @@ class DirectWriter:
         self._drop()
 
     def _drop(self) -> None:
-        """The frames that the server held are lost, and only it knows how many they were."""
+        # The frames that the server held are lost, and only it knows how many they were.
         metrics.LOST.labels(Loss.SLOW).inc(self._server.abort())
 
 
@@ -123,11 +125,13 @@ class AsgiWriter:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._waiting: deque[tuple[dict[str, Any], int]] = deque()
-        """Messages and their bytes; the server has begun with the first one, and waits."""
+        """Messages and their bytes; `send` has begun with the first one, and waits."""
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
+        """Runs `_pump`. It exists while a `send` is stepped by hand, too: that `send` runs in its name."""
         self._context = copy_context()
         self._begun: Any = None
+        """The rest of the `send` that was begun by hand, for the task to await."""
         self._failed = False
         self.on_failure: Callable[[], None] = lambda: self.close(INTERNAL)
         """Called once when `send` fails although the peer is there; what is written then is lost, counted."""
@@ -150,8 +154,8 @@ class AsgiWriter:
         self._put({"type": CLOSE, "code": close.portable_code, "reason": close.reason})
 
     def abort(self, close: Close) -> None:
-        """Throw away what waits, then close. A server that is itself blocked cannot be hurried."""
-        while len(self._waiting) > 1:
+        """Throw away the messages that wait, then close. A blocked server cannot be hurried."""
+        while len(self._waiting) > 1:  # `send` is in the middle of the first one
             self._bytes -= self._waiting.pop()[1]
             metrics.LOST.labels(Loss.SLOW).inc()
         self.close(close)
@@ -161,6 +165,9 @@ class AsgiWriter:
         self._bytes += size
         if len(self._waiting) > 1:
             return
+        # The task does not run before this turn of the loop ends. So until then it can lend its identity and
+        # its context to a `send` that is stepped here; if every `send` ends at once, the task finds nothing
+        # to do and ends. A `send` that waits is finished in the task, which is the same task to it.
         if self._task is None:
             self._context = copy_context()
             self._task = asyncio.get_running_loop().create_task(self._pump(), context=self._context)
@@ -174,7 +181,7 @@ class AsgiWriter:
         try:
             coroutine = self._send(message)
             waiting_for = self._context.run(_step, coroutine, task)
-        except StopIteration:
+        except StopIteration:  # how a coroutine says that it has returned
             return True
         except Exception as error:
             self._fail(error, message)
@@ -199,7 +206,7 @@ class AsgiWriter:
             self._bytes = 0
 
     def _is_lost(self, message: dict[str, Any]) -> bool:
-        """Count what is not even tried: one before it was lost, so nothing but the close may follow."""
+        """Count a message that is not tried: an earlier one was lost, so nothing but the close may follow."""
         if not self._failed or message["type"] == CLOSE:
             return False
         metrics.LOST.labels(Loss.FAILED).inc()
@@ -213,28 +220,30 @@ class AsgiWriter:
         )
         self._failed = True
         self._is_lost(message)
+        # Later, because a close would write from within the write that has just failed.
         asyncio.get_running_loop().call_soon(self.on_failure)
 
 
 def _is_gone(error: Exception) -> bool:
-    """Whether the peer is gone, of which the receiving side tells the consumer. Not every TimeoutError says
-    so: the kernel's has a number, that of `asyncio.timeout` has none.
-    """
+    """Whether `send` failed because the peer is gone; the receiving side tells the consumer of that."""
+    # TimeoutError is an OSError. The kernel's (ETIMEDOUT) has a number, that of `asyncio.timeout` has none.
     if isinstance(error, TimeoutError):
         return error.errno is not None
     return isinstance(error, OSError) or type(error).__name__ == AUTOBAHN_GONE
 
 
 def _step(coroutine: Coroutine[Any, Any, None], task: asyncio.Task[None]) -> Any:
-    """Run a coroutine of a task that has not begun up to its first wait; returns what it waits for.
-
-    Whoever it calls finds that task as the current one. Raises StopIteration when it ends.
+    """Run a coroutine up to its first wait, as a part of `task`, which has not begun; returns the future that
+    it waits for. `asyncio.current_task()` is `task` in it. Raises StopIteration when it ends.
     """
     loop = task.get_loop()
+    # asyncio knows one current task per loop. `asyncio.timeout`, anyio and others read it, and keep it to
+    # cancel it later, so it has to be the task in which the coroutine will go on.
     if (outer := asyncio.current_task(loop)) is not None:
         _leave_task(loop, outer)
     _enter_task(loop, task)
     try:
+        # `send(None)` is how a task itself starts a coroutine; the value is what its first `await` yields.
         return coroutine.send(None)
     finally:
         _leave_task(loop, task)
@@ -245,11 +254,13 @@ def _step(coroutine: Coroutine[Any, Any, None], task: asyncio.Task[None]) -> Any
 @types.coroutine
 def _resume(coroutine: Coroutine[Any, Any, None], waiting_for: Any) -> Generator[Any, Any, None]:
     """The rest of a coroutine that `_step` began, to be awaited in a task."""
+    # `yield from` cannot be used: it would start the coroutine, which has begun already. So this does by hand
+    # what `yield from` does: each future goes out to the task, each result or error goes in.
     while True:
         step: Callable[[], Any]
         try:
             step = partial(coroutine.send, (yield waiting_for))
-        except BaseException as error:
+        except BaseException as error:  # a cancellation as well: the coroutine may have to clean up
             step = partial(coroutine.throw, error)
         try:
             waiting_for = step()
