@@ -1,6 +1,6 @@
 """Addresses of messages: `<kind>:<name>`, the same string in every API, client and admin page.
 
-Each protocol registers its kinds; `connection` belongs to all. What they reach: docs/addresses.md.
+Each protocol registers its kinds; `connection` belongs to all. Receivers of each kind: docs/addresses.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HEX: Final = frozenset("0123456789abcdef")
 
 
 class AddressError(ValueError):
-    """A text is not an address, or not one that may be published to."""
+    """A string is not an address, or not one that may be published to."""
 
 
 def any_name(name: str) -> str:
@@ -35,11 +35,11 @@ class AddressKind:
     check: Callable[[str], str] = any_name
     """The one form of a name; raises AddressError, with a sentence for the caller."""
     publish: bool = True
-    """Whether an operator may publish to it."""
+    """True when an operator may publish to it."""
     subscribe: bool = True
-    """Whether a client of the requests protocol may subscribe to it."""
+    """True when a client of the requests protocol may subscribe to it."""
     secret: bool = False
-    """Whether the name lets somebody in, and is masked where it is listed."""
+    """True when the name lets somebody in, and is masked where it is listed."""
 
 
 _kinds: Final[dict[str, AddressKind]] = {"connection": AddressKind()}
@@ -56,7 +56,7 @@ def unregister(kind: str) -> None:
 
 
 def is_secret(kind: str) -> bool:
-    """Whether names of this kind let somebody in; of an unknown kind nobody knows, so it is one."""
+    """True when names of this kind let somebody in; an unknown kind counts as secret."""
     rules = _kinds.get(kind)
     return rules is None or rules.secret
 
@@ -89,7 +89,7 @@ def make(kind: str, name: str) -> Address:
 
 
 def worker_of(id: str) -> str:
-    """The id of the worker that owns a connection or session; "" for what is no id of one."""
+    """The id of the worker that owns a connection or session; "" for a string that is not such an id."""
     worker_id = id[:WORKER_ID_LENGTH]
     return worker_id if len(id) > WORKER_ID_LENGTH and HEX.issuperset(worker_id) else ""
 

@@ -45,7 +45,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
     @admin.display(description="scopes")
     def scope_list(self, row: ApiKey) -> str:
-        """The scopes as one text."""
+        """The scopes as one string."""
         return ", ".join(row.scopes)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
@@ -152,5 +152,5 @@ class WorkerAdmin(ReadOnly):
 
     @admin.display(description="connections")
     def connection_count(self, row: WorkerRecord) -> int:
-        """How many clients it serves."""
+        """The number of clients that it serves."""
         return row.connections.count()

@@ -28,7 +28,7 @@ from routing_app.core.codes import (
     Refusal,
 )
 from routing_app.core.delivery.connection import NO_ENCODER, Connection, ConnectionState, Limits, Peer, new_id
-from routing_app.core.delivery.writer import EXTENSION, MAX_MESSAGE, AsgiWriter, DirectWriter, Writer
+from routing_app.core.delivery.writer import EXTENSION, MAX_MESSAGE, AsgiWriter, DirectWriter
 from routing_app.core.protocol import Protocol
 from routing_app.core.worker import Worker, current_worker
 
@@ -40,7 +40,7 @@ NOT_TAKEN: Final = {
 }
 """Codes with which a server ends a connection over a frame that it never shows the consumer."""
 CLOSE_WAIT_SECONDS: Final = 10.0
-"""How long the other end may take to answer our close before the consumer ends all the same."""
+"""Longest wait for the other end's answer to our close."""
 
 
 class Consumer(AsyncConsumer):
@@ -68,7 +68,7 @@ class Consumer(AsyncConsumer):
         return None
 
     async def opened(self) -> None:
-        """Before the accept goes out: subscribe, say who this is. What is sent here follows the accept."""
+        """Subscribe and identify the connection, before the accept goes out; frames sent here follow it."""
 
     async def received(self, text: str) -> None:
         """A text frame. The next one is read when this returns."""
@@ -79,7 +79,7 @@ class Consumer(AsyncConsumer):
         self.connection.close(UNSUPPORTED_DATA)
 
     def closed(self) -> None:
-        """The connection has ended, whoever ended it. Called once, and must not wait."""
+        """The connection has ended, by either end. Called once, and must not wait."""
 
     def max_message(self) -> int:
         """Bytes of the largest frame that it takes; a larger one is answered with 1009."""
@@ -111,7 +111,7 @@ class Consumer(AsyncConsumer):
         self.worker = current_worker()
         self.protocol = self.worker.protocols[self.protocol_name]
         self._accepted = False
-        if (await receive())["type"] != "websocket.connect":
+        if (await receive())["type"] != "websocket.connect":  # the client has gone before its handshake
             return
         self.peer = admission.peer_of(scope)
         try:
@@ -138,7 +138,7 @@ class Consumer(AsyncConsumer):
                     await self._read(receive)
         except Exception as error:
             self._end(error)
-        finally:
+        finally:  # also when the server cancels the task
             self._clean_up()
 
     async def _open(self, send: Any, subprotocol: str | None) -> bool:
@@ -169,7 +169,7 @@ class Consumer(AsyncConsumer):
         return {**message, MAX_MESSAGE: self.max_message()}
 
     def _end(self, error: Exception) -> None:
-        """A handler has failed, or the other end has not answered our close in time."""
+        """End after an error: a handler has failed, or the other end has not answered our close in time."""
         if self._patience.expired():
             return
         refused = admission.refused_by(self.protocol_name, error)
@@ -179,23 +179,21 @@ class Consumer(AsyncConsumer):
 
     def _connect(self, send: Any) -> Connection:
         worker = self.worker
+        extension = (self.scope.get("extensions") or {}).get(EXTENSION)
         connection = Connection(
             new_id(worker.id),
             self.protocol_name,
-            self._writer(send),
+            DirectWriter(extension) if extension is not None else AsgiWriter(send),
             worker.flusher,
             self.protocol.encoder or NO_ENCODER,
             self.peer,
             self.limits(),
         )
+        # Corked until the accept has gone out: messages that arrive before wait, and follow it.
         connection.outbox.cork()
         connection.on_close = self._closing
         admission.arrived(worker, connection)
         return connection
-
-    def _writer(self, send: Any) -> Writer:
-        extension = (self.scope.get("extensions") or {}).get(EXTENSION)
-        return DirectWriter(extension) if extension is not None else AsgiWriter(send)
 
     async def _read(self, receive: Any) -> None:
         bucket = TokenBucket(settings.MESSAGE_RATE, settings.MESSAGE_BURST)
@@ -205,8 +203,10 @@ class Consumer(AsyncConsumer):
             message = await receive()
             if message["type"] != "websocket.receive":
                 self.left = message.get("code") or 1006, message.get("reason") or ""
-                self._count_not_taken(connection)
+                if self.left[0] in NOT_TAKEN and connection.state is ConnectionState.OPEN:
+                    self.refuse(NOT_TAKEN[self.left[0]][1])
                 return
+            # A frame that crossed our close is read and dropped, until the other end has answered the close.
             if connection.state is not ConnectionState.OPEN:
                 continue
             counted.inc()
@@ -223,14 +223,11 @@ class Consumer(AsyncConsumer):
                 self._too_big()
             else:
                 await self.received_bytes(data)
+        # A character has 1 to 4 bytes of UTF-8: most strings need not be encoded to know that they fit.
         elif len(text) > limit or (len(text) * 4 > limit and len(text.encode()) > limit):
             self._too_big()
         else:
             await self.received(text)
-
-    def _count_not_taken(self, connection: Connection) -> None:
-        if self.left[0] in NOT_TAKEN and connection.state is ConnectionState.OPEN:
-            self.refuse(NOT_TAKEN[self.left[0]][1])
 
     def _too_big(self) -> None:
         self.refuse(Refusal.TOO_BIG)
@@ -243,7 +240,7 @@ class Consumer(AsyncConsumer):
             await handshake.send_away(self.scope, send, refused.close)
 
     def _closing(self, close: Close) -> None:
-        """Our end has closed; the other end gets some time to answer, then the task ends."""
+        """Give the other end some time to answer our close; then the task ends."""
         self._patience.reschedule(asyncio.get_running_loop().time() + CLOSE_WAIT_SECONDS)
 
     def _clean_up(self) -> None:

@@ -51,7 +51,7 @@ async def query(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 async def query_apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The same in a thread of its own, for what is short and may wait behind nothing else."""
+    """The same in a thread of its own, for a short query that may wait behind nothing else."""
 
     def run() -> T:
         with patience(APART_SECONDS):
@@ -70,7 +70,7 @@ def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def _give_back() -> None:
     """Return the thread's connection to the pool; SQLite's stays open unless it is broken."""
     if connection.vendor == "sqlite":
-        # CONN_MAX_AGE is for the threads of requests, which end; to open a file anew costs two queries.
+        # CONN_MAX_AGE is for the threads of requests, which end; to open a file again costs two queries.
         connection.close_at = None
         connection.close_if_unusable_or_obsolete()
     else:
@@ -90,7 +90,7 @@ class Job:
 
 
 class GroupedWrites:
-    """Many small writes as few transactions: what comes while one commits goes into the next.
+    """Many small writes as few transactions: jobs that come while one commits go into the next.
 
     Every waiter is told after the commit. When a transaction fails, its jobs are tried one by one, so that
     only those which fail by themselves are told so; while the database is out, all of them at once.
@@ -163,7 +163,10 @@ class WritingThread:
             except RuntimeError as error:  # the interpreter is about to end and takes no more work
                 return [error] * len(batch)
             await asyncio.wait([asyncio.wrap_future(running)], timeout=HUNG_SECONDS)
-            if running.cancelled() or running.cancel():  # it stood behind one that hung
+            # One thread serves all loops of the process, so a batch may wait behind another one's. Cancelling
+            # succeeds only before it has begun: then another try with the new thread is safe. One that has
+            # begun may still commit, so it is not tried again.
+            if running.cancelled() or running.cancel():
                 continue
             if running.done():
                 return running.result()
@@ -171,7 +174,7 @@ class WritingThread:
             return [OperationalError("the writing thread hung")] * len(batch)
 
     def _replace(self, hung: ThreadPoolExecutor) -> None:
-        if self._executor is hung:
+        if self._executor is hung:  # else another loop has replaced it already
             logger.error("database: the writing thread hung for %g s and is replaced", HUNG_SECONDS)
             self._executor = self._new()
             hung.shutdown(wait=False, cancel_futures=True)
@@ -191,6 +194,7 @@ def _commit(jobs: Sequence[Job]) -> list[Any]:
     except Exception as error:
         return [error] * len(jobs)
     try:
+        # Adjacent jobs only are joined: to bring all of a kind together would change the order of writes.
         with transaction.atomic():
             return [
                 outcome
@@ -204,7 +208,11 @@ def _commit(jobs: Sequence[Job]) -> list[Any]:
 
 
 def _commit_each(jobs: Sequence[Job]) -> list[Any]:
-    """A transaction for each job. Two in a row that the database refuses: then it is not their fault."""
+    """A transaction for each job.
+
+    After two in a row that the database refuses the others get the same error, untried: with thousands of
+    jobs an outage would otherwise take a timeout for each.
+    """
     outcomes: list[Any] = []
     for job in jobs:
         outcomes += _commit([job])

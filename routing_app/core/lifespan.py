@@ -1,8 +1,9 @@
 """The life of this process's worker: it begins and ends with the server that serves the application.
 
 A server that speaks ASGI's lifespan says when. Ours also says when it begins to drain, through the extension
-`switchboard.drain`: a list to which the application appends what is to be awaited. Other servers end their
-sockets without a word of ours, so a signal that stops the process drains first and is passed on then.
+`switchboard.drain`: a list to which the application appends coroutine functions to be awaited. Other servers
+end their sockets without telling the application, so a signal that stops the process drains first and is
+passed on then.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Lifespan:
 
 
 async def _start(worker: Worker) -> None:
-    """Begin what needs no client: the lease, and what protocols keep up to date."""
+    """Begin the tasks that need no client: the lease, and those of protocols."""
     try:
         await worker.start()
     except Exception as error:

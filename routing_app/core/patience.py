@@ -18,7 +18,7 @@ from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
 BESIDE_SECONDS: Final = 1.0
-"""How much longer this end waits than the server lets a statement run: where both work, the server's error
+"""This end waits so much longer than the server lets a statement run: where both work, the server's error
 comes first."""
 
 _own = threading.local()
@@ -36,7 +36,7 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 class PatientConnection(psycopg.Connection[Any]):
-    """Waits for the end of a statement for `seconds`, or what `patience` says; 0: for ever.
+    """Waits for the end of a statement for `seconds`, or as `patience` says; 0: until it ends.
 
     When that is over the connection is closed, and `OperationalError` raised. All older ones are under
     suspicion then, since they went the same way: each is closed when it is to be used next, without a wait

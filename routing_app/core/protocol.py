@@ -1,4 +1,4 @@
-"""A protocol as one object: everything of it that the rest of the house has to know.
+"""A protocol as one object: everything of it that the rest of the code has to know.
 
 An installed app that serves a protocol has a module `protocol.py` with one subclass of `Protocol`. It is
 found as Django's admin finds `admin.py`; nothing else names it.
@@ -49,11 +49,10 @@ class Protocol:
     encoder: ClassVar[Encoder | None] = None
     """A publication as this protocol's clients read it."""
     secret_permission: ClassVar[str] = ""
-    """Where a connection's identity lets a client in: the Django permission, such as `app.change_model`,
-    whose holders see identities and secret addresses whole. Others see them masked. Empty: identities are
-    no secret."""
+    """The Django permission, such as `app.change_model`, whose holders see identities and secret addresses
+    whole, where these let a client in. Others see them masked. Empty: identities are not secret."""
     keep_rows_seconds: ClassVar[float] = 0.0
-    """How much longer the row of a worker that is gone stays: rows of the protocol hang on it so long."""
+    """The row of a worker that is gone stays so much longer: rows of the protocol hang on it."""
     api: ClassVar[Mapping[str, Any]] = {}
     """Operators' REST: prefix below `/api/` -> viewset."""
     openapi_tag: ClassVar[str] = ""

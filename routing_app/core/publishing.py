@@ -27,7 +27,7 @@ class Outcome:
 
 
 def check_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
-    """Distinct, publishable addresses in the order given. Raises AddressError; too many is one, too."""
+    """Distinct, publishable addresses in the order given. Raises AddressError, also for too many of them."""
     distinct = tuple(dict.fromkeys(parse(address) for address in addresses))
     if len(distinct) > settings.MAX_RECEIVERS:
         raise AddressError(f"at most {settings.MAX_RECEIVERS} addresses")

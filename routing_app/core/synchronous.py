@@ -14,7 +14,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WAIT_SECONDS: Final = 30.0
-"""How long a synchronous caller waits for the serving loop before TimeoutError."""
+"""Longest wait of a synchronous caller for the serving loop, before TimeoutError."""
 
 
 def from_sync(
@@ -45,7 +45,7 @@ def from_sync(
 
 
 def on_a_loop() -> bool:
-    """Whether the caller is on a running event loop, and must not wait."""
+    """True when the caller is on a running event loop, and must not wait."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -54,8 +54,10 @@ def on_a_loop() -> bool:
 
 
 def _is_dispatched() -> bool:
-    """Whether a running loop waits for this thread. asgiref goes back there, and runs here what is bound
-    to this thread; to wait for that loop in any other way could be for ever.
+    """True when a running loop waits for this thread.
+
+    asgiref goes back to that loop, and runs in this thread what is bound to it. To wait for that loop in any
+    other way could be a deadlock: it waits for this thread.
     """
     loop = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
     return loop is not None and loop.is_running()

@@ -59,7 +59,7 @@ class Worker:
         self.serving = False
         """True once a socket was served here; scripts that only publish never serve."""
         self.on_drain: list[Callable[[Close], None]] = []
-        """Called once when the worker begins to drain, for what is no connection of the hub."""
+        """Called once when the worker begins to drain, for sessions that are not connections of the hub."""
         self._starting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.protocols: dict[str, Any] = {protocol.name: protocol(self) for protocol in registered()}
@@ -74,7 +74,7 @@ class Worker:
             return
         if self._starting is None or self._starting.done():
             self._starting = asyncio.ensure_future(self._start())
-        # The first socket may leave before this has ended; the others need it all the same.
+        # Shielded: the first socket may leave before the start has ended, and the others wait for it, too.
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
@@ -86,7 +86,7 @@ class Worker:
         self.serving = True
 
     async def _run(self, step: Callable[[], Awaitable[None]]) -> None:
-        """A protocol that cannot start or stop does not keep the others from it."""
+        """Start or stop a protocol; one that fails does not keep the others from it."""
         try:
             await step()
         except Exception:
@@ -104,6 +104,7 @@ class Worker:
         self.draining = True
         for hook in self.on_drain:
             hook(close)
+        # A list: connections that arrive from here on see `draining` before they are accepted.
         doomed = self.hub.connections()
         for start in range(0, len(doomed), DRAIN_BATCH):
             for connection in doomed[start : start + DRAIN_BATCH]:
@@ -119,6 +120,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # In this order: the tasks publish, the relay sends that, and a lease is given back last, since other
+        # workers take over what hangs on it at once.
         await self.relay.stop()
         await self.presence.stop()
         await self.writes.settled()

@@ -15,12 +15,12 @@ from routing_app.rooms.models import Membership, Room
 
 
 def may_join_another(member: Member) -> bool:
-    """Whether a client is in fewer rooms than ROOMS_MAX_ROOMS."""
+    """True when a client is in fewer rooms than ROOMS_MAX_ROOMS."""
     return len(member.rooms) < int(settings.ROOMS_MAX_ROOMS)
 
 
 def may_post(request: HttpRequest) -> bool:
-    """Whether a request to `/bus-message/` has ROOMS_BUS_TOKEN, where one is set."""
+    """True when a request to `/bus-message/` has ROOMS_BUS_TOKEN, where one is set."""
     wanted: str = settings.ROOMS_BUS_TOKEN
     return not wanted or compare_digest(presented_key(request).encode(), wanted.encode())
 

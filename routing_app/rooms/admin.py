@@ -23,7 +23,7 @@ class MessageForm(forms.Form):
     message = forms.CharField(widget=forms.Textarea(attrs={"rows": 6, "cols": 60}))
 
     def value(self) -> Any:
-        """The JSON value, or the text itself."""
+        """The JSON value, or the string itself."""
         text = self.cleaned_data["message"]
         try:
             return json.loads(text)
@@ -78,7 +78,7 @@ class RoomAdmin(admin.ModelAdmin[Room]):
 
     @admin.display(description="members", ordering="member_count")
     def members(self, row: Room) -> int:
-        """How many are in it now."""
+        """The number of members now."""
         return int(getattr(row, "member_count", 0))
 
     def delete_model(self, request: HttpRequest, obj: Room) -> None:

@@ -24,7 +24,7 @@ from routing_app.rooms.models import Membership, NamespaceName, Room, check_allo
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}})
 class AllowedField(serializers.JSONField):
-    """A list of texts."""
+    """A list of strings."""
 
 
 class RoomSerializer(StrictModelSerializer[Room]):

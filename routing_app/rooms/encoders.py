@@ -1,4 +1,4 @@
-"""How a publication reads for members of a room: once for Socket.IO 1.x to 4.x, once for plain sockets."""
+"""Publications as members of a room read them, over Socket.IO 1.x to 4.x and over plain sockets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _room(address: str) -> str:
 
 
 class SocketEncoder:
-    """Engine.IO message, Socket.IO event. The text is the same for clients 1.x to 4.x."""
+    """Engine.IO message, Socket.IO event. The string is the same for clients 1.x to 4.x."""
 
     per_address = True
 
@@ -40,7 +40,7 @@ class SocketEncoder:
         self._namespace = "/" + namespace
 
     def __call__(self, publication: Publication, address: str) -> str | None:
-        """The text of the frame."""
+        """The payload of the frame."""
         return ENGINE_MESSAGE + socketio.event(self._namespace, *arguments(publication, address))
 
 
@@ -50,7 +50,7 @@ class PlainEncoder:
     per_address = True
 
     def __call__(self, publication: Publication, address: str) -> str | None:
-        """The text of the frame."""
+        """The payload of the frame."""
         return wire.dump_frame(arguments(publication, address))
 
 

@@ -1,7 +1,8 @@
 """The lobbies that have a member on this worker: writes changes, publishes them, and keeps the replicas true.
 
-A change is published when it is committed, whoever still waits for it. What a worker misses (a publisher died
-in between, a change was late) it reads from the rows: after HOLD_SECONDS, and at each look.
+A change is published when it is committed, even if nobody waits for it any more. A worker reads changes that
+it has missed (a publisher died in between, a change was late) from the rows: after HOLD_SECONDS, and at each
+look.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ logger = logging.getLogger(__name__)
 CHANGED: Final = "$rooms.changed"
 """Event of a publication to a lobby that carries one change of it; workers take it, no client."""
 HOLD_SECONDS: Final = 1.0
-"""How long a change waits for those before it until the rows are read."""
+"""A change waits so long for those before it until the rows are read."""
 ADMISSION_SECONDS: Final = 10.0
-"""How long a member whose row is committed may wait until it is taken in."""
+"""Longest wait of a member whose row is committed until it is taken in."""
 
 
 class Lobbies:
@@ -152,7 +153,7 @@ class Lobbies:
             self._worker.spawn(self._read(lobby))
 
     async def _read(self, lobby: str) -> None:
-        """Bring a replica up to date from the rows. Who waits for it is sent away if that cannot be done."""
+        """Bring a replica up to date from the rows. Members that wait for it are sent away if that fails."""
         try:
             found = await lobby_changes.replica(lobby)
         except DatabaseError as error:
@@ -177,7 +178,7 @@ class Lobbies:
         """Compare replicas with the rows, and make the changes that are owed; how the lobbies are.
 
         A replica that is behind may be so because a change is on its way: it gets the time of any other.
-        One that is at the rows' number and differs was robbed of rows; seen twice, it is read anew.
+        One that is at the rows' number and differs was robbed of rows; seen twice, it is read again.
         """
         owed, self._owed = self._owed, []
         for entry in owed:

@@ -1,8 +1,8 @@
 """Changes of who is in a lobby: each takes the next number of its lobby, in the transaction that makes it.
 
-The lobby's row is locked meanwhile, so that workers make their changes one after the other, and whoever sees
-a number in the rows sees all changes up to it. They have transactions of their own, each of which locks all
-its lobbies at once and in one order: otherwise two workers could wait for each other.
+The lobby's row is locked until the commit. So workers make their changes one after the other, and a reader
+that sees a number in the rows sees all changes up to it. Changes have transactions of their own, each of
+which locks all its lobbies at once and in one order: otherwise two workers could wait for each other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from routing_app.rooms.models import Membership, Room
 from routing_app.rooms.records import CHUNK, Verdict
 
 ATTEMPTS: Final = 3
-"""How often a lobby is made anew that is deleted before it can be locked."""
+"""A lobby is made again so many times when it is deleted before it can be locked."""
 
 
 class ChangeKind(Enum):
@@ -34,7 +34,7 @@ class ChangeKind(Enum):
 
     JOIN = "join"
     LEAVE = "leave"
-    """Also of one that is not in: then its row went in another way, and the others are told all the same."""
+    """Also of one that is not in: its row went in another way, and the others still have to be told."""
     RESTORE = "restore"
     """Write a row again that was lost, without asking limits a second time."""
     REAP = "reap"
@@ -97,7 +97,7 @@ async def replica(lobby: str) -> tuple[Stamp, list[str]] | None:
 
 
 async def states(lobbies: Collection[str], here: str) -> dict[str, State]:
-    """How lobbies are now. Leases of workers other than `here`, which is alive, may have lapsed."""
+    """The state of lobbies now. Leases of workers other than `here`, which is alive, may have lapsed."""
     return await database.query(_states, list(lobbies), here)
 
 

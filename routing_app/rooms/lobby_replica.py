@@ -1,8 +1,9 @@
 """The state of one lobby as its members on one worker were told; pure, without clock or I/O.
 
-Every change of a lobby has a stamp that its transaction took, one after the other. A replica begins with what
-the rows say at some stamp and takes changes in the order of stamps; one that comes too early is held. So all
-members see one order, whichever worker they are on. Where a change never comes, the rows are read again.
+Every change of a lobby has a stamp that its transaction took, one after the other. A replica begins with
+the rows as they are at some stamp and takes changes in the order of stamps; one that comes too early is
+held. So all members see one order, whichever worker they are on. If a change never comes, the rows are read
+again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ HERE: Final = "HERE"
 """A member that was there all the time, though its row was lost: news to those who thought it gone."""
 
 Stamp = tuple[int, int]
-"""Key of the lobby's row and number of the change: a lobby that is made anew goes on above the old one."""
+"""Key of the lobby's row and number of the change: a lobby that is made again goes on above the old one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,12 @@ class LobbyReplica:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody here is in the lobby, or about to be."""
+        """True when nobody here is in the lobby, or about to be."""
         return not self._inside and not self._waiting
 
     @property
     def behind(self) -> bool:
-        """Whether a change has come before others that it follows."""
+        """True when a change has come before others that it follows."""
         return bool(self._held)
 
     def expect(self, local: LocalMember) -> None:
@@ -87,7 +88,7 @@ class LobbyReplica:
             local.settle(False)
 
     def waits_for(self, id: str) -> bool:
-        """Whether a member here waits for its own JOINED."""
+        """True when a member here waits for its own JOINED."""
         return id in self._waiting
 
     def missing(self) -> list[LocalMember]:

@@ -94,7 +94,7 @@ def _undo(member: Member, entry: MembershipEntry, before: MembershipEntry | None
 
 
 async def _granted(member: Member, verb: Verb, entry: MembershipEntry) -> bool:
-    """Whether a request succeeds. Who is refused is told; whom the database does not serve is sent away."""
+    """True when a request succeeds. Else the client was told, or, if the database is out, sent away."""
     try:
         verdict = await (_write(member, entry) if verb is Verb.JOIN else _submit(member, verb, entry))
     except (Overloaded, DatabaseError) as error:
@@ -132,7 +132,7 @@ def _submit(
 
 
 async def _subscribe(member: Member, *addresses: str) -> bool:
-    """Subscribe; False when the client went away meanwhile, or the channel layer is out."""
+    """Subscribe; False when the client has gone, or the channel layer is out."""
     worker, connection = member.worker, member.connection
     try:
         await worker.hub.subscribe(connection, *addresses)

@@ -13,7 +13,7 @@ from routing_app.rooms import wire
 
 
 class NamespaceName(models.TextChoices):
-    """Where a room lives."""
+    """The namespaces of rooms."""
 
     LAYOUT = wire.LAYOUT, "/layout"
     BUS = wire.BUS, "/bus"
@@ -32,11 +32,11 @@ def check_name(value: str) -> None:
 
 
 def check_allowed(value: object) -> None:
-    """A list of texts. Raises ValidationError."""
+    """Check a list of strings. Raises ValidationError."""
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise ValidationError('a list of texts, like ["alice", "10.0.0.7"]')
+        raise ValidationError('a list of strings, like ["alice", "10.0.0.7"]')
     if not all(map(wire.storable, value)):
-        raise ValidationError("a text with control characters, or with half of a surrogate pair")
+        raise ValidationError("a string with control characters, or with half of a surrogate pair")
 
 
 class RoomQuerySet(models.QuerySet["Room"]):
@@ -85,7 +85,7 @@ class Room(models.Model):
 
     @property
     def restricted(self) -> bool:
-        """Whether it does not take everybody."""
+        """True when it does not take everybody."""
         return bool(self.allowed) or self.member_limit is not None
 
     @property

@@ -26,7 +26,7 @@ def disconnect(rooms: QuerySet[Room]) -> Outcome:
 
 
 def delete(rooms: QuerySet[Room]) -> int:
-    """Delete rooms; members are in them no longer, and may join again. How many rooms there were."""
+    """Delete rooms; members are in them no longer, and may join again. Returns the number of rooms."""
     keys = list(rooms.values_list("namespace", "name"))
     Room.objects.filter(pk__in=list(rooms.values_list("pk", flat=True))).delete()
     for namespace, name in keys:

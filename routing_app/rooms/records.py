@@ -28,7 +28,7 @@ class Verb(Enum):
     """A question to the rows."""
 
     ASK = "ask"
-    """Whether a room would take a member; nothing is written."""
+    """Ask if a room would take a member; nothing is written."""
     JOIN = "join"
     LEAVE = "leave"
 

@@ -1,7 +1,7 @@
 """The rules of `/layout`, `/bus` and `/trigger`, and what every namespace does alike.
 
-Events of one client are taken one after the other; an ack goes out after the commit that it speaks of. What
-the original ignores is ignored, counted, and logged without its content.
+Events of one client are taken one after the other; an ack goes out after the commit that it speaks of. Events
+that the original ignores are ignored, counted, and logged without their content.
 """
 
 from __future__ import annotations

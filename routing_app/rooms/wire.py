@@ -34,7 +34,7 @@ TRIGGER_EVENTS: Final = {
 
 
 class IgnoredEvent(ValueError):
-    """An event without effect and without answer, as in the original; the text says why, for the log."""
+    """An event without effect and without answer, as in the original; its message says why, for the log."""
 
 
 class JoinRefused(IgnoredEvent):
@@ -71,7 +71,7 @@ class Notify:
     event: str
     message: Any
     fields: dict[str, Any] | None = None
-    """`room` and `message` as they came, where one is missing or no text; None for a usual EVENT."""
+    """`room` and `message` as they came, where one is missing or is not a string; None for a usual EVENT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +157,13 @@ def _object(argument: Any) -> dict[str, Any]:
     if isinstance(argument, str):
         argument = _json(argument, "the argument is not JSON")
     if not isinstance(argument, dict):
-        raise IgnoredEvent("the argument is no object")
+        raise IgnoredEvent("the argument is not an object")
     return argument
 
 
 def room_name(value: Any) -> str:
-    """A room as clients name it: a string, or a number that is taken for its text. Raises JoinRefused.
+    """A room as clients name it: a string, or a number that stands for its decimal string. Raises
+    JoinRefused.
 
     Half a character (`"\\ud83d"`, what is left of an emoji that was cut) becomes U+FFFD, as in all UTF-8.
     """
@@ -222,12 +223,12 @@ def _json(text: str, wrong: str) -> Any:
 
 
 def _whole(text: str) -> str:
-    """A text without halves of characters: only whole ones have a UTF-8."""
+    """A string without halves of characters: only whole ones have a UTF-8."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def storable(text: str) -> bool:
-    """No control characters, and nothing that has no UTF-8: neither survives every database."""
+    """True for a string without control characters and halves of pairs, which some databases do not take."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -239,7 +240,7 @@ def parse_frame(text: str) -> tuple[Any, list[Any]]:
     """The name and the arguments of a frame of a plain socket. Raises IgnoredEvent."""
     array = _json(text, "the frame is not JSON")
     if not isinstance(array, list) or not array:
-        raise IgnoredEvent("the frame is no array")
+        raise IgnoredEvent("the frame is not an array")
     return array[0], array[1:]
 
 

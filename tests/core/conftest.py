@@ -43,7 +43,7 @@ async def worker(settings) -> AsyncIterator[Worker]:
 
 @pytest.fixture
 def probe() -> type[Probe]:
-    """A line of its own for each test."""
+    """A protocol of its own for each test."""
     return type("Fresh", (Probe,), {"act": {}, "log": [], "seen": []})
 
 

@@ -137,7 +137,7 @@ def metric(name: str, **labels: str) -> float:
 
 
 class Counted:
-    """How much a metric has grown since the test began to look."""
+    """The growth of a metric since the test began to look."""
 
     def __init__(self, name: str, **labels: str) -> None:
         self._name, self._labels = name, labels

@@ -20,7 +20,7 @@ from tests.core.harness import Node
 
 
 class Bus:
-    """What a Redis server is to pub/sub layers: who is subscribed to which group at this moment."""
+    """A Redis server as pub/sub layers see it: who is subscribed to which group at this moment."""
 
     def __init__(self) -> None:
         self.groups: dict[str, set[asyncio.Queue[Any]]] = defaultdict(set)
@@ -30,7 +30,7 @@ class LaggingLayer:
     """One process's layer on a `Bus`, with the manners of the Redis pub/sub layer at their worst.
 
     `group_add` and `group_discard` return at once and take effect later, in order, `lag` loop turns each;
-    `group_send` reaches whoever is subscribed by then. While `down` every call fails, otherwise the next
+    `group_send` reaches those that are subscribed by then. While `down` every call fails, otherwise the next
     `failures` ones; while `hanging` none returns; while `unsure` a send gets through and fails all the same.
     `doubled` sends everything twice, as a retry does whose first try got through. Between `cut` and `mend`
     nothing arrives here.
@@ -74,7 +74,7 @@ class LaggingLayer:
                 queue.get_nowait()
 
     def mend(self) -> None:
-        """Make it anew, and say so."""
+        """Make it again, and say so."""
         if self._cut:
             for queue in self._queues.values():
                 while not queue.empty():
@@ -143,7 +143,7 @@ class Cluster:
         return node
 
     def subscriptions(self) -> set[str]:
-        """Groups of hub addresses that the layer still serves, whoever asked for them."""
+        """Groups of hub addresses that the layer still serves, of all processes."""
         of_workers = {group_name(f"worker:{node.relay._worker}") for node in self.nodes}
         return self._groups() - of_workers - {group_name(EVERYBODY)}
 

@@ -1,4 +1,4 @@
-"""An ASGI application with one line on the core, `/probe`, that does what its client says.
+"""An ASGI application with one protocol on the core, `/probe`, that does what its client says.
 
 A text frame is a command and its argument; the query string says what goes wrong during the handshake.
 """
@@ -107,7 +107,7 @@ COMMANDS: dict[str, Callable[[Probe, str], Awaitable[Any]]] = {
 
 
 class ProbeProtocol(Protocol):
-    """What the worker keeps of it: nothing."""
+    """Traces of it in the worker: nothing."""
 
     name = "probe"
     encoder = TextEncoder()

@@ -1,4 +1,4 @@
-"""A line for tests of the base socket, a client of it, and what a connection leaves traces in."""
+"""A protocol for tests of the base socket, a client of it, and the traces that a connection leaves."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LINE = "probe"
 
 
 class Probe(Consumer):
-    """A line that does what a test tells it to."""
+    """A protocol that does what a test tells it to."""
 
     act: ClassVar[dict[str, Callable[[Probe], Awaitable[Any]]]]
-    """What to do in `admit`, `opened`, `received`: by that name."""
+    """Actions in `admit`, `opened`, `received`: by that name."""
     log: ClassVar[list[str]]
     seen: ClassVar[list[Probe]]
 
@@ -52,7 +52,7 @@ class Probe(Consumer):
 
 
 class ProbeProtocol(Protocol):
-    """What the worker keeps of it: nothing."""
+    """Traces of it in the worker: nothing."""
 
     name = LINE
     encoder = PLAIN

@@ -1,4 +1,5 @@
-"""What waits for the layer is joined into envelopes, of a size that Redis and the log can hold."""
+"""Publications that wait for the layer are joined into envelopes, of a size that Redis and the log can
+hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is answered without Django's request cycle is answered as Django's own view answers it."""
+"""Views without Django's request cycle answer as Django's own view does."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def test_the_form_api_answers_the_same(
 async def test_no_proxy_may_keep_the_answer_to_a_broadcast_by_get(
     fast: FastViews, django: Counting, key: str
 ):
-    """Whoever asked the same again would be told that it was sent."""
+    """A caller that asked again would be told that it was sent."""
     path = "/?" + urlencode({"method": "broadcast", "message": "abc1|Hello"})
     answer = await response(fast, "GET", path, b"", [(b"x-api-key", key.encode())])
 

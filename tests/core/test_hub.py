@@ -152,7 +152,7 @@ async def test_close_ends_the_connections_of_an_address_in_every_process_behind_
 
 
 async def test_a_listener_that_leaves_while_a_message_is_handed_out_disturbs_nobody(processes: Cluster):
-    """A line may drop a connection at once when it closes, here because it is too slow."""
+    """A protocol may drop a connection at once when it closes, here because it is too slow."""
     here, there = processes.node(), processes.node()
     doomed = []
     for node in (here, there):

@@ -1,4 +1,4 @@
-"""A line's internal events go to its handler, never to a client."""
+"""A protocol's internal events go to its handler, never to a client."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def test_publication_of_an_internal_event_goes_to_its_handler_alone() -> None:
         received.append(publication)
         return 7
 
-    hub.on("line.ask", handle)
+    hub.on("protocol.ask", handle)
 
-    question = Publication(("worker:1",), ["question"], event="line.ask")
+    question = Publication(("worker:1",), ["question"], event="protocol.ask")
     assert hub.deliver(question) == 7
     assert hub.deliver(Publication(("worker:1",), ["question"])) == 0
     assert received == [question]

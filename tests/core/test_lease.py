@@ -44,7 +44,7 @@ def clock() -> Clock:
 
 
 def stops_after(lease: Lease, clock: Clock, grace: float = GRACE) -> float:
-    """How long the lease holds from now on, when no more is received."""
+    """Seconds for which the lease holds from now on, when no more is received."""
     began = clock.now
     while lease.holds(grace):
         clock.now += TICK
@@ -219,7 +219,7 @@ class World:
             worker.lease.not_seen()
 
     def lapsed(self, worker: Simulated, grace: float) -> bool:
-        """What anybody who can reach the database takes the lease for."""
+        """The lease as a worker that reaches the database judges it."""
         life = timedelta(seconds=LEASE_SECONDS + grace)
         return worker.leased_at is not None and self.times().witnessed - worker.leased_at >= life
 

@@ -1,4 +1,4 @@
-"""Which workers live: by what is received, and only while our own heartbeats come back."""
+"""Liveness of workers: by what is received, and only while our own heartbeats come back."""
 
 from __future__ import annotations
 

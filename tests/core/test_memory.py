@@ -1,4 +1,4 @@
-"""What an address costs."""
+"""The cost of an address."""
 
 from __future__ import annotations
 

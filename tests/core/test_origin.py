@@ -1,4 +1,4 @@
-"""Who may open a socket from a browser: the whole matrix."""
+"""Pages that may open a socket: the whole matrix."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ SELF = ("self",)
         ("file://", "", SELF, False),
         ("null", "x", ("null",), True),
         ("null", "x", ("file://",), False),
-        # an asterisk in an Origin is no pattern
+        # an asterisk in an Origin is not a pattern
         ("https://*.good.example", "x", WILD, False),
         ("https://*.a.good.example", "x", WILD, False),
         ("https://*", "*", SELF, False),

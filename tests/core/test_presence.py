@@ -233,7 +233,7 @@ async def test_a_worker_that_was_swept_registers_and_copies_anew(node: Callable[
 async def test_workers_that_could_not_renew_while_the_database_was_out_are_not_swept(
     node: Callable[[], PresenceNode],
 ):
-    """Rows of lines hang on theirs, and would go before they have come to renew."""
+    """Rows of protocols hang on theirs, and would go before they have come to renew."""
     one, other = node(), node()
     connection = await one.arrive("token:a")
     await one.writes.settled()
@@ -290,7 +290,7 @@ async def test_a_renewal_is_five_statements_however_many_connections(node: Calla
 
 
 async def test_a_copy_that_is_right_is_only_read(node: Callable[[], PresenceNode]):
-    """Rows of lines hang on those of connections, and would go with them."""
+    """Rows of protocols hang on those of connections, and would go with them."""
     one = node()
     for number in range(50):
         await one.arrive(f"token:{number}", identity=str(number))

@@ -1,4 +1,4 @@
-"""What one process keeps of the others: whom it asks, what it takes for an answer, and their clocks."""
+"""The state that one process keeps of the others: questions, answers that it takes, and their clocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What another process could not send, or sent while nobody listened: for whom it is, and who is told.
+"""Messages that another process could not send, or sent in vain: their receivers, and those that are told
+of a gap.
 
 Each test drives its own clock, so that "before" and "after" are what it says.
 """
@@ -99,7 +100,7 @@ def counting(connection: Connection) -> list[int]:
 async def test_a_process_cut_off_for_long_is_asked_by_one_that_was_deaf_when_it_came_back(
     lagging: Cluster, time: Time, first_word: str
 ):
-    """One cannot publish for longer than it is waited for; meanwhile another one loses its own link."""
+    """One cannot publish for longer than it is waited for; during that another one loses its own link."""
     a, b, c = lagging.node(time.here), lagging.node(time.there), lagging.node(time.here)
     subscriber = await a.subscriber("token:a")
     for node in (b, c):

@@ -42,7 +42,7 @@ class Member:
         return call(self.server, method, path, body)
 
     def is_ready(self) -> bool:
-        """Whether `/health/ready` says so."""
+        """True when `/health/ready` says so."""
         try:
             return self.call("GET", "/health/ready").status == 200
         except (OSError, http.client.HTTPException):
@@ -53,7 +53,7 @@ class Member:
         return read_metric(self.server, name)
 
     def clients_listed(self) -> dict[str, int]:
-        """How many clients each worker has, as the REST API lists them."""
+        """The number of clients of each worker, as the REST API lists them."""
         counts: dict[str, int] = {}
         for client in listed(self.server):
             counts[client["worker"]] = counts.get(client["worker"], 0) + 1
@@ -67,7 +67,7 @@ def read_metric(server: Server, name: str) -> float:
 
 
 def listing_count(server: Server) -> int:
-    """How many clients are present."""
+    """The number of clients that are present."""
     return int(call(server, "GET", "/api/clients/").json()["count"])
 
 

@@ -78,7 +78,7 @@ class Link:
                     return
 
     async def _lost(self, way: Way) -> bool:
-        """Whether the bytes just read are swallowed. What has lost some is a black hole from then on."""
+        """True when the bytes just read are swallowed. A way that has lost some swallows all from then on."""
         if way in self._proxy.swallowed:
             self._deaf.add(way)
         if way in self._deaf:

@@ -78,7 +78,7 @@ def ask(connection: http.client.HTTPConnection) -> int:
 
 
 async def hours_apart(one: Server, two: Server) -> int:
-    """How far apart the servers' clocks are: what each takes for the time at which a new client came."""
+    """The difference between the servers' clocks: what each takes for the time at which a new client came."""
     name = secrets.token_hex(4)
     async with subscribed(one.port, f"{name}-one"), subscribed(two.port, f"{name}-two"):
         names = {f"{name}-one", f"{name}-two"}

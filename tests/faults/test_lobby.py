@@ -49,7 +49,7 @@ async def test_who_comes_and_goes_while_postgres_fails_leaves_no_ghost(
         leavers = [await watcher(servers[number % 2], lobby) for number in range(20)]
 
         async def come_in() -> None:
-            # Who is refused, or sent away, comes back until it is in.
+            # A client that is refused, or sent away, comes back until it is in.
             while True:
                 with contextlib.suppress(OSError, TimeoutError, WebSocketException):
                     stay.append(await watcher(servers[len(stay) % 2], lobby))

@@ -1,4 +1,4 @@
-"""Who comes while the database or Redis is out is asked to come back, on every path that needs it."""
+"""Clients that come while the database or Redis is out are told to come back, on every path that needs it."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ async def most_connections(database: str, while_running: asyncio.Future[Any]) ->
 
 
 def present(member: Member, token: str) -> int:
-    """How many clients of a token are listed."""
+    """The number of clients of a token that are listed."""
     page = member.call("GET", f"/api/clients/?page_size=1000&address=token:{token}").json()
     return int(page["count"])
 
@@ -84,7 +84,7 @@ def received_all(subscribers: list[Subscriber], name: str, count: int) -> bool:
 
 
 def received_on(newcomer: Subscriber, name: str, count: int) -> bool:
-    """Whether one that came in the middle has received all from its first message to the last."""
+    """True when one that came in the middle has received all from its first message to the last."""
     received = newcomer.numbers(name)
     return received != [] and received == list(range(received[0], count))
 

@@ -68,7 +68,7 @@ def connect(proxy: Proxy) -> Iterator[Open]:
 
 
 def says(client: socket.socket, data: bytes) -> bytes:
-    """What comes back for `data`, as long as it."""
+    """The bytes that come back for `data`, as many as it has."""
     client.sendall(data)
     back = b""
     while len(back) < len(data):

@@ -30,7 +30,7 @@ async def kill_pubsub_clients(redis: Redis) -> None:
 
 
 async def trouble(redis: Redis) -> None:
-    """What happens to Redis during the ten seconds of publishing."""
+    """The faults of Redis during the ten seconds of publishing."""
     for _ in range(2):
         await asyncio.sleep(1)
         await kill_pubsub_clients(redis)
@@ -46,7 +46,7 @@ async def trouble(redis: Redis) -> None:
 
 
 def has_all(subscriber: Subscriber, count: int) -> bool:
-    """Whether it has everything, or was told that it has not."""
+    """True when it has everything, or was told that it has not."""
     whole = all(len(subscriber.numbers(name)) >= count for name in ("one", "two"))
     return whole or subscriber.closed is not None
 
@@ -140,7 +140,7 @@ async def test_who_comes_during_an_outage_receives_nothing_from_before_and_all_f
 
 
 def has_all_of(subscriber: Subscriber, last: int) -> bool:
-    """Whether it has the last message, or was told that it has not."""
+    """True when it has the last message, or was told that it has not."""
     return subscriber.closed is not None or subscriber.numbers("two")[-1:] == [last]
 
 

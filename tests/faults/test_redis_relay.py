@@ -60,7 +60,7 @@ class Recorder:
 
 
 class Process:
-    """What one server process has of the core, with one subscriber."""
+    """The core of one server process, with one subscriber."""
 
     def __init__(self, number: int, url: str) -> None:
         self.id = f"{number:016x}"

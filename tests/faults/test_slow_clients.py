@@ -42,7 +42,7 @@ def memory_of(process: Process) -> int:
 
 
 def subscriber_count(pair: Pair, token: str) -> int:
-    """How many clients of a token are listed."""
+    """The number of clients of a token that are listed."""
     return int(pair.two.call("GET", f"/api/clients/?address=token:{token}").json()["count"])
 
 

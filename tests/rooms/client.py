@@ -30,7 +30,8 @@ class Plain:
         return json.loads(await asyncio.wait_for(self.connection.recv(), SECONDS))
 
     async def settled(self) -> list[Any]:
-        """What has come until all that was sent here is handled: CLIENTS of an empty room answers last."""
+        """The frames that have come until all that was sent here is handled: CLIENTS of an empty room
+        answers last."""
         await self.say("CLIENTS", {"room": "nobody is here"})
         received = []
         while (event := await self.receive())[0] != "CLIENTS":
@@ -88,7 +89,7 @@ class Client:
         assert await self.receive_packet() == f"43/{self.namespace},7[]"
 
     async def receive_packet(self) -> Any:
-        """The next packet that is no heartbeat."""
+        """The next packet that is not a heartbeat."""
         return await self.frames.receive_but("2", "3")
 
     async def receive(self) -> Any:
@@ -99,7 +100,7 @@ class Client:
         return json.loads(packet.removeprefix(prefix))
 
     async def settled(self) -> list[Any]:
-        """What has come until all that was sent here is handled."""
+        """The packets that have come until all that was sent here is handled."""
         await self.send("40/no-such-namespace")
         received = []
         while not (packet := await self.receive_packet()).startswith("44/no-such-namespace"):

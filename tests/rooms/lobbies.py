@@ -59,11 +59,11 @@ class Peer:
 
     @property
     def inside(self) -> bool:
-        """Whether it is in the lobby, as its client knows."""
+        """True when it is in the lobby, as its client knows."""
         return self.connection.state is ConnectionState.OPEN and lobby.current(self._member) is not None
 
     def replayed(self) -> set[str]:
-        """Who is there: PEERS, then JOINED and LEFT in the order in which they came."""
+        """The members: PEERS, then JOINED and LEFT in the order in which they came."""
         there: set[str] = set()
         for event, argument in self.received:
             if event == "PEERS":

@@ -114,4 +114,4 @@ async def test_a_room_is_made_with_its_limits_and_keeps_its_name(broker: Server,
     wrong = await asyncio.to_thread(
         browser.post, f"{ROOMS}add/", **{**fields, "name": f"{room}2", "allowed": "5"}, **forms
     )
-    assert "a list of texts" in wrong
+    assert "a list of strings" in wrong

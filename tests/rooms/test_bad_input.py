@@ -1,4 +1,5 @@
-"""What no client should send: the documented answer or silence, and the connection stays where it should."""
+"""Input that no client should send: the documented answer or silence, and the connection stays where it
+should."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from tests.compliance.engineio.client import Site
 from tests.rooms.client import SOCKET_IO, Api, plain, socketio
 from tests.services.server import Server
 
-# What crashes, or is dropped by, the original; an ack must not come, since nothing was done.
+# Events that crash the original, or that it drops; an ack must not come, since nothing was done.
 LAYOUT: list[list[Any]] = [
     *(
         [name, payload]

@@ -40,7 +40,7 @@ async def renewed(worker: Worker, seconds: float) -> None:
 
 
 async def news(running: list[Worker], dead_peers: DeadPeers, *subscribers: Peer) -> list[list[Any]]:
-    """What each receives by the next look."""
+    """The events that each receives by the next look."""
     await settle(running)
     before = [len(one.received) for one in subscribers]
     await dead_peers.look()

@@ -143,7 +143,7 @@ class Lobby(RuleBasedStateMachine):
         there = set(await rows())
         inside = [peer for peer in self.peers if peer.inside]
         assert there == {peer.id for peer in inside}
-        # Who has joined a second time was told no PEERS: it knows what came since.
+        # A member that has joined a second time was told no PEERS: it knows what came since.
         told = [peer for peer in inside if peer.received.count(("JOINED", peer.id)) == 1]
         await until(lambda: all(peer.replayed() == there for peer in told))
 

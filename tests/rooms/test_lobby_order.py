@@ -1,4 +1,4 @@
-"""One order of PEERS, JOINED and LEFT for everybody in a lobby, whatever the database does meanwhile."""
+"""One order of PEERS, JOINED and LEFT for everybody in a lobby, whatever the database does in between."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def running(request: pytest.FixtureRequest) -> AsyncIterator[list[Worker]]
 
 
 class Database:
-    """What writes changes of lobbies and deletes connections, with a switch: while `out` it fails."""
+    """The writes of lobbies and of connections, with a switch: while `out` it fails."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.out = False
@@ -69,7 +69,7 @@ async def entered(*on: Worker) -> list[Peer]:
 
 
 async def true_for_all(running: list[Worker], peers: list[Peer]) -> None:
-    """What each member was told is what the rows have."""
+    """Each member was told the same as the rows have."""
     await settle(running)
     there = set(await rows())
     assert there == {peer.id for peer in peers if peer.inside}
@@ -281,7 +281,7 @@ async def test_coming_and_going_at_once_leaves_everybody_with_the_truth(
 
     await asyncio.gather(*(come_and_go(chance.choice(running)) for _ in range(40)))
 
-    # Who has joined a second time was told no PEERS: it knows only what came since.
+    # A member that has joined a second time was told no PEERS: it knows only what came since.
     whole = [peer for peer in stays + crowd if [event for event, _ in peer.received].count("PEERS") == 1]
     await settle(running)
     there = set(await rows())
@@ -295,7 +295,7 @@ def rejoined(peer: Peer) -> bool:
 
 
 def orders_agree(stories: list[list[tuple[str, Any]]]) -> bool:
-    """Whether members that were there all the time received the same from when the last had come."""
+    """True when members that were there all the time received the same from when the last had come."""
     last = stories[-1]
     news = last[[event for event, _ in last].index("PEERS") + 1 :]
     return all(story[len(story) - len(news) :] == news for story in stories)

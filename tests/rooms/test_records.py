@@ -47,7 +47,7 @@ async def test_nothing_remains_of_a_killed_worker(
 ) -> None:
     """Its rows do not show once its lease of 15 s has run out; the database is told here that it has.
 
-    Who asks another worker for a session that it owned learns that there is none.
+    A worker that asks another one for a session of its own learns that there is none.
     """
     second = pair[0]
     first = server(REDIS_URL=redis_url, DATABASE_URL=second.database_url)

@@ -90,7 +90,7 @@ def test_inputs_that_crash_the_original_are_ignored_or_harmless(
         event = wire.parse(namespace, name, [argument])
     except IgnoredEvent:
         return
-    # A text is a good name for a room where the namespace takes names.
+    # A string is a good name for a room where the namespace takes names.
     assert namespace in ("trigger", "lobby")
     assert event in (Join(argument), Leave(argument))
 

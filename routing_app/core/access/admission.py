@@ -1,4 +1,4 @@
-"""How a client gets in and how it leaves: the same for a WebSocket and for a session of Engine.IO."""
+"""The admission of a client and its departure: the same for a WebSocket and for a session of Engine.IO."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_draining(worker: Worker) -> None:
 
 
 def refused_by(protocol: str, error: Exception) -> Refused:
-    """The meaning of a handler's exception for its client; it is logged unless it is known."""
+    """The meaning of a handler's exception for its client; an unknown one is logged."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, BACKING_SERVICES):
@@ -82,7 +82,7 @@ def arrived(worker: Worker, connection: Connection) -> None:
 
 
 def departed(worker: Worker, connection: Connection, close: Close, served: bool = True) -> None:
-    """Forget a connection everywhere, whoever has ended it; `served`: it was open to its client."""
+    """Forget a connection everywhere, whichever end has closed it; `served`: it was open to its client."""
     connection.on_close = None
     connection.mark_closed()
     worker.hub.drop(connection)

@@ -16,7 +16,7 @@ from django.http.request import split_domain_port, validate_host
 
 
 def allowed(scope: Mapping[str, Any]) -> bool:
-    """Whether ALLOWED_HOSTS names the host of a request, as Django decides it.
+    """True when ALLOWED_HOSTS names the host of a request, as Django decides it.
 
     Without a Host header no browser is asking, and no name was pointed anywhere.
     """

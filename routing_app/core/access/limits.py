@@ -53,7 +53,7 @@ class TokenBucket:
         return max(0.0, -self._tokens / self._rate)
 
     def is_full(self) -> bool:
-        """Whether it allows as much at once as a new one."""
+        """True when it allows as much at once as a new one."""
         return not self._rate or self._tokens + (self._clock() - self._last) * self._rate >= self._burst
 
     def try_take(self) -> float:

@@ -24,7 +24,8 @@ class SecretAccess:
     permissions: frozenset[str] = frozenset()
 
     def covers(self, permission: str) -> bool:
-        """Whether a secret of this permission is shown whole; an empty permission is of no known protocol."""
+        """True when a secret of this permission is shown whole; an empty permission is of no known
+        protocol."""
         return self.everything or permission in self.permissions
 
 
@@ -50,7 +51,7 @@ def shown_identity(access: SecretAccess, protocol: str, identity: str) -> str:
 
 
 def hides_identities(access: SecretAccess, protocol: str) -> bool:
-    """Whether identities of a protocol are masked for this caller."""
+    """True when identities of a protocol are masked for this caller."""
     owner = find(protocol)
     return owner is not None and bool(owner.secret_permission) and not access.covers(owner.secret_permission)
 

@@ -36,7 +36,7 @@ def user_of(key: str) -> User | None:
 
 
 def _same_password(session: dict[str, Any], user: AbstractBaseUser) -> bool:
-    """Whether the password is still the one that the session began with."""
+    """True when the password is still the one that the session began with."""
     held = session.get(HASH_SESSION_KEY) or ""
     hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
     return any(constant_time_compare(held, one) for one in hashes)

@@ -78,7 +78,7 @@ class _Waiting:
 class _Verb:
     serve: Serve
     stops: bool = field(default=True)
-    """Whether it ends when the asker does not wait any longer."""
+    """True when it ends as soon as the asker does not wait any longer."""
 
 
 class Calls:

@@ -1,4 +1,4 @@
-"""Which other workers live, by what this process receives from them."""
+"""Liveness of other workers, by what this process receives from them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Peers:
         return self._receiving_seconds + min(self._clock() - self._echo_at, LONGEST_STEP_SECONDS)
 
     def is_gone(self, worker_id: str, since: float) -> bool:
-        """Whether a worker has ended, or was silent from `since` (see `now`) on."""
+        """True when a worker has ended, or was silent from `since` (see `now`) on."""
         if worker_id in self._left:
             return True
         return self.now() - max(self._received.get(worker_id, 0.0), since) > GONE_SECONDS

@@ -14,7 +14,7 @@ SAME_CLOCK_SECONDS: Final = 1.0
 
 
 class Offset:
-    """How much our clock is ahead of another process's.
+    """The seconds by which our clock is ahead of another process's.
 
     Clocks of two hosts have nothing in common but their rate. A reading that comes with an envelope is too
     old by the time the envelope took, so an offset by it is never too small, and the smallest of some is the
@@ -89,5 +89,5 @@ class PeerRecord:
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether it is asked, and is expected to answer."""
+        """True when it is asked, and is expected to answer."""
         return self.round > 0 and self.deadline < math.inf

@@ -24,7 +24,7 @@ for: it is asked when it sends again."""
 KNOWN_SENDERS: Final = 1024
 """Processes whose numbers are remembered."""
 RECOVERY_SECONDS: Final = 3.0
-"""How long a process may take to answer, or to send the next part."""
+"""Longest time until a process answers, or sends the next part."""
 PART_SECONDS: Final = 1.0
 """A question is not repeated for so long after a part of its answer."""
 LATE_SECONDS: Final = 1.0

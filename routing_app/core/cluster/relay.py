@@ -30,9 +30,10 @@ from routing_app.core.delivery.publication import Publication
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 1.0
-"""How long a publisher waits for room in the backlog before its message counts as lost."""
+"""Longest wait of a publisher for room in the backlog; then its message counts as lost."""
 RETRY_SECONDS: Final = 3.0
-"""How long an envelope is tried again while the layer fails; then it, and the next ones, stay in the log."""
+"""An envelope is tried again for so long while the layer fails; then it, and the next ones, stay in the
+log."""
 HEARTBEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 3.0
 """Our own heartbeats missing for so long: the connection is half-open, and is made again."""
@@ -40,7 +41,7 @@ RECOVERY_TICK_SECONDS: Final = 0.25
 STALL_SECONDS: Final = 0.5
 """A pause of this process from which on others are not taken for silent in it."""
 NOTICE_SECONDS: Final = 1.0
-"""How long a notice may take; one that fails is made again by the next tick."""
+"""Longest time of a notice; one that fails is made again by the next tick."""
 
 Deliver = Callable[[Publication], int]
 OnGap = Callable[[float], int]

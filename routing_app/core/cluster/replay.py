@@ -2,7 +2,7 @@
 
 The channel layer delivers at most once, and says nothing about what it lost. So each process keeps a log of
 the envelopes it sent lately, and of those that never left. Another process that misses some asks for them.
-Where no log reaches back far enough there is a gap, and the clients that it may concern are told.
+If no log reaches back far enough there is a gap, and the clients that it may concern are told.
 """
 
 from __future__ import annotations

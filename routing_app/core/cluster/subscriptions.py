@@ -15,13 +15,13 @@ from routing_app.core import metrics
 from routing_app.core.address import group_name
 
 CONFIRM_SECONDS: Final = 3.0
-"""How long a round of subscriptions may take until the layer is seen to honour it."""
+"""Longest time of a round of subscriptions until its echo has come."""
 SUBSCRIPTIONS: Final = 500
 """Subscriptions begun in one round: many new clients at once take several, each within its time."""
 DISCARDS: Final = 64
 """Subscriptions ended in one round, so that many clients that leave at once do not hold up envelopes."""
 DISCARD_SECONDS: Final = 1.0
-"""How long ending one may take, and the pause after a failure."""
+"""Longest time to end one, and the pause after a failure."""
 
 Future = asyncio.Future[None]
 

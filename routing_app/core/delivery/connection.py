@@ -16,7 +16,7 @@ from routing_app.core.delivery.publication import Publication
 from routing_app.core.delivery.writer import AsgiWriter, Writer
 
 GROWTH: Final = 4
-"""How many times as long a message may go out as it came: `é` is 2 bytes of UTF-8 and 6 as an escape of JSON,
+"""A message may go out so many times as long as it came: `é` is 2 bytes of UTF-8 and 6 as an escape of JSON,
 `1e15` becomes `1000000000000000.0`."""
 
 
@@ -38,7 +38,7 @@ class Encoder(Protocol):
     per_address: bool
 
     def __call__(self, publication: Publication, address: str) -> str | None:
-        """The payload of the text frame."""
+        """The payload of the frame."""
 
 
 class NoEncoder:

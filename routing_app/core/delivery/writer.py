@@ -225,7 +225,7 @@ class AsgiWriter:
 
 
 def _is_gone(error: Exception) -> bool:
-    """Whether `send` failed because the peer is gone; the receiving side tells the consumer of that."""
+    """True when `send` failed because the peer is gone; the receiving side tells the consumer of that."""
     # TimeoutError is an OSError. The kernel's (ETIMEDOUT) has a number, that of `asyncio.timeout` has none.
     if isinstance(error, TimeoutError):
         return error.errno is not None

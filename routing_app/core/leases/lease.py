@@ -1,8 +1,8 @@
-"""How long a worker may go on as if its lease held, when it cannot renew it: reckoned here, by its own clock.
+"""The time for which a worker that cannot renew its lease may still count on it, by its own clock.
 
-A lease is judged in the time of `reach`: time in which some worker could be sure of the database. Whoever
-judges sees `reached - leased_at >= LEASE_SECONDS + grace` and gives away what hung on the lease. So the
-worker itself has to stop before, without a database that would tell it what time that is:
+A lease is judged in the time of `reach`: time in which some worker could be sure of the database. Another
+worker that sees `reached - leased_at >= LEASE_SECONDS + grace` gives away what hung on the lease. So the
+owner itself has to stop before, without a database that would tell it the time:
 
 - That time goes STALL_SECONDS further than a clock at most. Of the last renewal that succeeded, the moment
   *before* it began counts.
@@ -70,7 +70,11 @@ class Lease:
     def looked(self, began: float, ended: float, witness: str) -> None:
         """The witness said `witness` to a question asked at `began` and answered at `ended`."""
         unknown = ended - self._renewal + STALL_SECONDS + STEP_SECONDS
-        if self._seen is None:  # whatever has been advanced since the renewal, this look has come after it
+        # `_spent` grows only by what another worker may have advanced: everything up to this look when it
+        # is the first one, the time since the look before when the word has changed, nothing when it is the
+        # same. A look lasts from `began` to `ended`; each side of a comparison takes the end that is worse
+        # for us.
+        if self._seen is None:
             self._spent = unknown
         elif witness != self._seen:
             advanced = ended - self._seen_at + STALL_SECONDS + STEP_SECONDS
@@ -83,5 +87,5 @@ class Lease:
         self._seen = None
 
     def holds(self, grace: float = 0.0) -> bool:
-        """Whether nobody can have given away yet what ends `grace` seconds after the lease."""
+        """True while nobody can have given away yet what ends `grace` seconds after the lease."""
         return self.clock() < self._as_of + LEASE_SECONDS + grace - MARGIN_SECONDS

@@ -2,7 +2,7 @@
 
 Each worker renews one row every 5 s; its connections count while that lease holds. A worker that cannot renew
 asks the witness every second whether anybody else can (`lease.py`). Rows of connections are
-a copy of what the process knows: if the database was out, or swept the worker, the copy is made anew.
+a copy of what the process knows: if the database was out, or swept the worker, the copy is made again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Change = tuple[str, str, tuple[str, ...]]
 
 
 def kept_seconds() -> float:
-    """How long the row of a worker that is gone stays after its last renewal."""
+    """Seconds for which the row of a worker that is gone stays after its last renewal."""
     return 4 * LEASE_SECONDS + max((protocol.keep_rows_seconds for protocol in registered()), default=0.0)
 
 
@@ -67,7 +67,7 @@ class Presence:
         self._stale = False
         self._sweeping: asyncio.Task[None] | None = None
         self.on_copy: list[Callable[[], asyncio.Future[None]]] = []
-        """Called when connections are copied anew: writes rows of a protocol that hang on theirs and went."""
+        """Called when connections are copied again: writes rows of a protocol that went with theirs."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -126,16 +126,18 @@ class Presence:
             self._submit(_delete, connection.id)
 
     async def renew(self) -> bool:
-        """Renew the lease, whatever else waits; make the copy anew where it may be wrong. Never raises.
+        """Renew the lease, and copy the connections again where rows may be wrong. Never raises.
 
-        True when it has succeeded. Those who ask while one is on its way share it: a lease is renewed in
-        order.
+        It waits behind no other write. True when it has succeeded. Callers that ask while one is on its way
+        share it: a lease is renewed in order.
         """
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.ensure_future(self._renew())
         return await asyncio.shield(self._renewing)
 
     async def _renew(self) -> bool:
+        # The clock is read before the first question: a lease counts from the moment before its renewal
+        # began, since nobody knows when in between the database took it.
         began = self.lease.clock()
         try:
             times = await query_apart(read)
@@ -149,6 +151,7 @@ class Presence:
         if gap >= timedelta(seconds=LEASE_SECONDS):
             for hook in self.on_lapse:
                 hook(gap)
+        # `_stale` is cleared before the copy: a write that fails while it is under way sets it again.
         if not known or self._stale:
             self._stale = False
             self._copy_all()
@@ -158,6 +161,7 @@ class Presence:
 
     async def _keep_lease(self, began: float, registered: asyncio.Future[Any]) -> None:
         try:
+            # Shielded: a worker that stops must not take the write of its row back, which others wait behind.
             times: Times = await asyncio.shield(registered)
         except Exception as error:
             logger.warning("presence: the worker could not be registered: %s", error)
@@ -219,7 +223,7 @@ def _addresses(connection: Connection) -> tuple[str, ...]:
 
 
 def _storable(text: str, size: int) -> str:
-    """A client's text as every database takes it: one that none takes would spoil the copy of all others."""
+    """A client's string as every database takes it: one that none takes would spoil the whole copy."""
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:size]
 
 
@@ -244,6 +248,8 @@ def _rewrite(changes: list[Change]) -> None:
 
 
 def _rewrite_chunk(wanted: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+    # Read first, write differences: most changes touch one address, and a row that is deleted and made again
+    # would take rows of protocols with it that hang on it.
     records = ConnectionRecord.objects.in_bulk(list(wanted))
     renamed = [record for id, record in records.items() if record.identity != wanted[id][0]]
     for record in renamed:
@@ -308,7 +314,7 @@ async def _sweep_beside() -> None:
 
 
 def sweep() -> int:
-    """Delete workers that have been gone for long, and all that belongs to them; how many there were."""
+    """Delete workers that have been gone for long, and all that belongs to them; returns their number."""
     gone = WorkerRecord.objects.gone_for(kept_seconds(), read().witnessed)
     return forget_workers(gone.values_list("id", flat=True))
 

@@ -1,17 +1,17 @@
-"""Time in which the database could be reached: what deadlines and leases are measured in.
+"""Time in which the database could be reached: the measure of deadlines and leases.
 
 A deadline that passes while nobody can reach the database is nobody's fault. So one row keeps two clocks,
 which go with the database's own but stand still in outages: each is set forward by every renewal of every
 worker, and runs on for STEP_SECONDS after it at most.
 
-- `reached` counts what any worker could reach the database in. Deadlines are times of it: a player whom the
-  outage kept from coming back has its whole grace left.
-- `witnessed` counts what a worker could reach database *and* witness in (`witness.py`). Leases are times of
-  it. Before it is set forward the witness is told; so a worker without the database can see that it stands
-  still (`lease.py`).
+- `reached` counts the time in which any worker could reach the database. Deadlines are times of it: a player
+  whom the outage kept from coming back has its whole grace left.
+- `witnessed` counts the time in which a worker could reach database *and* witness (`witness.py`). Leases are
+  times of it. Before it is set forward the witness is told; so a worker without the database can see that it
+  stands still (`lease.py`).
 
-To set a clock forward takes three steps: read the database's time, tell the witness, write. What is written
-is the time read in the first step, and it is written within STALL_SECONDS of that or not at all. So between
+To set a clock forward takes three steps: read the database's time, tell the witness, write. The time of the
+first step is written, within STALL_SECONDS of reading it or not at all. So between
 any two moments a clock goes STALL_SECONDS further than a clock on the wall at most, and the witness is told
 at most so long after the moment that is written. Each step is a statement of its own: nobody holds the row
 while waiting for anything.
@@ -29,7 +29,7 @@ from django.db.models.functions import Now
 from routing_app.core.models import Reach
 
 STEP_SECONDS: Final = 7.0
-"""How far the clocks run on after a renewal; a worker renews every five seconds."""
+"""The time by which the clocks run on after a renewal; a worker renews every five seconds."""
 STALL_SECONDS: Final = 3.0
 """Longest time from reading the database's time until it is written as the time of an advance."""
 TRIES: Final = 5
@@ -75,6 +75,8 @@ def advance(times: Times, witnessed: bool) -> None:
     """
     latest = times.now + timedelta(seconds=STALL_SECONDS)
     current = times
+    # An update with a condition instead of a lock: `version` finds out a worker that was quicker, and the
+    # database's own time in `now__lte` refuses an advance whose worker was suspended between the steps.
     for _ in range(TRIES):
         row = current.row
         changes = forward(times.now, witnessed, row)
@@ -98,5 +100,6 @@ def _shown(now: datetime, at: datetime, lost: float) -> datetime:
 
 def _set(clock: str, now: datetime, row: Reach) -> dict[str, object]:
     at, lost = getattr(row, f"{clock}_at"), getattr(row, f"{clock}_lost")
+    # Up to STEP_SECONDS after the last advance the clock went on by itself; for the rest it stood still.
     stood_still = (now - at).total_seconds() - STEP_SECONDS
     return {f"{clock}_at": max(at, now), f"{clock}_lost": lost + max(0.0, stood_still)}

@@ -1,4 +1,5 @@
-"""Whom workers tell before they set forward the time that leases are measured in (`reach.py`): Redis.
+"""The witness, Redis: workers tell it before they set forward the time that leases are measured in
+(`reach.py`).
 
 It keeps one word, which every advance replaces. Two looks that find the same word prove that no advance has
 begun between them; a look that fails proves nothing.
@@ -39,6 +40,7 @@ class RedisWitness:
     """The word is a key of its own for each database.
 
     One connection, and no second attempt: if Redis has restarted since the last look, that look fails.
+    A restarted Redis may have come back with an old word, from which nothing follows.
     """
 
     def __init__(self, url: str) -> None:
@@ -60,7 +62,7 @@ class RedisWitness:
             return False
 
     async def look(self, mark: str) -> str | None:
-        """The word; None, too, when there is none: Redis has forgotten it, whoever replaced it."""
+        """The word; None, too, when Redis has forgotten it: somebody may have replaced it before."""
         try:
             word: str | None = await self._redis.get(_key(mark))
         except Exception as error:

@@ -29,7 +29,7 @@ def secret_access(request: Request) -> SecretAccess:
 
 
 class KeyHolder:
-    """Stands where Django has a user: whoever presented a valid API key."""
+    """Stands where Django has a user: the holder of a valid API key."""
 
     is_authenticated = True
     is_active = True

@@ -34,7 +34,7 @@ class BodyTooLarge(Exception):
         super().__init__(f"{size} bytes")
         self.size = size
         self.whole = whole
-        """Whether it was read to its end, so that the connection can serve on."""
+        """True when it was read to its end, so that the connection can serve on."""
 
 
 class Gone(Exception):
@@ -60,6 +60,8 @@ async def read_body(scope: Scope, receive: Any, limit: int) -> bytes:
     One that is announced as too large is not asked for where the client waits for `100 Continue`, which a
     server sends at the first receive.
     """
+    # A refused body of up to DRAINED bytes is read to its end: the connection can serve on, and the client,
+    # which may send before it reads, sees the answer and not a reset.
     announced = _announced(scope)
     if announced > DRAINED or (announced > limit and _header(scope, b"expect")):
         raise BodyTooLarge(announced, whole=False)
@@ -131,14 +133,14 @@ def _header(scope: Scope, name: bytes) -> bytes:
 
 
 def _is_framed(scope: Scope) -> bool:
-    """Whether the end of the body is said by the framing alone; over HTTP/2 it always may be."""
+    """True when the end of the body is said by the framing alone; over HTTP/2 it always may be."""
     if _header(scope, b"transfer-encoding"):
         return True
     return not scope.get("http_version", "1.1").startswith("1") and not _header(scope, b"content-length")
 
 
 def _announced(scope: Scope) -> int:
-    """Bytes that Content-Length says; 0 where it says nothing that counts (RFC 9112, 6.3)."""
+    """The bytes of Content-Length; 0 where it is missing or does not count (RFC 9112, 6.3)."""
     length = _header(scope, b"content-length")
     return int(length[:20]) if length.isdigit() and not _header(scope, b"transfer-encoding") else 0
 
@@ -161,7 +163,7 @@ def _with_length(scope: Scope, size: int) -> dict[str, Any]:
 
 
 def _whole(body: bytes, receive: Any) -> Any:
-    """A `receive` that gives a body in one message, and then what comes behind it."""
+    """A `receive` that gives a body in one message, then the messages behind it."""
     messages = iter([{"type": "http.request", "body": body}])
 
     async def next_message() -> Any:
@@ -171,7 +173,7 @@ def _whole(body: bytes, receive: Any) -> Any:
 
 
 def _empty() -> Any:
-    """A `receive` that has no body to give; what the client still sends is not asked for."""
+    """A `receive` that has no body to give; bytes that the client still sends are not asked for."""
 
     async def never() -> None:
         await asyncio.get_running_loop().create_future()

@@ -11,7 +11,7 @@ M = TypeVar("M", bound=models.Model)
 
 
 class StringField(serializers.CharField):
-    """A string, and no number: `1.0` and `1e0` have no one spelling that would be the text meant."""
+    """A string, not a number: of `1.0` and `1e0` nobody knows which spelling was meant."""
 
     def to_internal_value(self, data: Any) -> str:
         """The string. Raises ValidationError."""
@@ -21,7 +21,7 @@ class StringField(serializers.CharField):
 
 
 class StrictModelSerializer(serializers.ModelSerializer[M]):
-    """A row whose texts are strings in JSON, too."""
+    """A row whose string columns take only strings of JSON."""
 
     serializer_field_mapping: ClassVar = {
         **serializers.ModelSerializer.serializer_field_mapping,

@@ -1,7 +1,7 @@
 """A NUL in what Django's admin or the REST side looks up is answered with 400, before any database sees it.
 
-PostgreSQL has no text with a NUL, so a lookup with one fails there, and on SQLite it finds nothing. Forms and
-serializers check what they store; paths, filters, searches, orders and actions check nothing.
+PostgreSQL has no string with a NUL, so a lookup with one fails there, and on SQLite it finds nothing. Forms
+and serializers check what they store; paths, filters, searches, orders and actions check nothing.
 """
 
 from __future__ import annotations

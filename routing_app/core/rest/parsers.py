@@ -1,4 +1,4 @@
-"""How request bodies are read."""
+"""Readers of request bodies."""
 
 from __future__ import annotations
 
