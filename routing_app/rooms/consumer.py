@@ -28,7 +28,7 @@ class RoomConsumer(Consumer):
     _member: Member | None = None
 
     def max_message(self) -> int:
-        """As over Socket.IO."""
+        """The same as over Socket.IO."""
         return int(settings.ROOMS_MAX_PAYLOAD)
 
     def limits(self) -> Limits:

@@ -40,7 +40,7 @@ class DeadPeers:
             await self._lobbies.writes.settled()
 
     async def look(self) -> None:
-        """Compare what members here were told with the rows; end who is missing twice. Never raises."""
+        """Compare the replicas here with the rows, and end members that are missing twice. Never raises."""
         try:
             states = await self._lobbies.look()
         except Exception as error:

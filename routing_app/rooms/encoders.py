@@ -14,7 +14,8 @@ API_SENDER: Final = "API"
 
 
 def arguments(publication: Publication, address: str) -> list[Any]:
-    """`[event, argument, ...]`: an ordinary message is an EVENT, this protocol's own are as they say."""
+    """`[event, argument, ...]`: an ordinary message is an EVENT, this protocol's own events keep their
+    names."""
     if publication.event != MESSAGE:
         return [publication.event, *publication.message]
     event = {

@@ -51,7 +51,7 @@ class Lobbies:
     # --- changes of members here -------------------------------------------------------------------------
 
     def expect(self, lobby: str, local: LocalMember) -> None:
-        """Somebody here is about to join."""
+        """Note that a member here is about to join."""
         self._replicas.setdefault(lobby, LobbyReplica()).expect(local)
 
     async def admitted(self, local: LocalMember) -> bool:
@@ -60,7 +60,7 @@ class Lobbies:
         return local.admitted.done() and local.admitted.result()
 
     def leave(self, lobby: str, id: str) -> None:
-        """Somebody here has gone, or did not come: it is told nothing more."""
+        """Tell nothing more to a member here that has gone, or did not come."""
         if (replica := self._replicas.get(lobby)) is None:
             return
         replica.leave(id)
@@ -69,7 +69,7 @@ class Lobbies:
             self._stop_timer(lobby)
 
     def submit(self, kind: ChangeKind, entry: MembershipEntry) -> asyncio.Future[ChangeOutcome]:
-        """Have a change made, and published after its commit; a LEAVE that fails is made by the next look."""
+        """Have a change made, and published after its commit; the next look repeats a LEAVE that fails."""
         try:
             future = self.writes.submit_item(lobby_changes.make, (kind, entry))
         except Overloaded as error:
@@ -86,6 +86,8 @@ class Lobbies:
     def _made(self, kind: ChangeKind, entry: MembershipEntry, done: asyncio.Future[ChangeOutcome]) -> None:
         if done.cancelled():
             return
+        # A LEAVE that is not made leaves a member that nobody can remove: it is tried again. The other kinds
+        # are answered by their callers, which wait for them.
         if done.exception() is not None:
             if kind is ChangeKind.LEAVE:
                 self._owed.append(entry)
@@ -94,7 +96,7 @@ class Lobbies:
             to = (address(*entry.room),)
             self._worker.hub.publish_soon(Publication(to, pack(change), CHANGED))
 
-    # --- what is told to members here --------------------------------------------------------------------
+    # --- events for members here -------------------------------------------------------------------------
 
     def _take(self, publication: Publication) -> int:
         """A change, of this worker or of another one."""
@@ -105,7 +107,9 @@ class Lobbies:
         if replica is None:
             return 0
         if replica.stamp is None:
-            # Until a member's row is committed nothing counts: it will be in the rows that are read then.
+            # Until a member's row is committed nothing counts: it will be in the rows that are read then. Its
+            # own JOINED says that it is committed. Changes that come while the rows are read are kept, since
+            # the read may have been before them.
             if lobby in self._loading or replica.waits_for(change.id):
                 replica.take(change)
                 self._load(lobby)
@@ -162,7 +166,7 @@ class Lobbies:
         finally:
             self._loading.discard(lobby)
         replica = self._replicas.get(lobby)
-        if replica is None:
+        if replica is None:  # the last member has left while the rows were read
             return
         if found is not None:
             replica.look(*found)
@@ -175,7 +179,8 @@ class Lobbies:
     # --- looks -------------------------------------------------------------------------------------------
 
     async def look(self) -> dict[str, State]:
-        """Compare replicas with the rows, and make the changes that are owed; how the lobbies are.
+        """Compare replicas with the rows, and make the changes that are owed; returns the state of the
+        lobbies.
 
         A replica that is behind may be so because a change is on its way: it gets the time of any other.
         One that is at the rows' number and differs was robbed of rows; seen twice, it is read again.

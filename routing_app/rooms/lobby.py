@@ -58,7 +58,7 @@ async def take(member: Member, event: wire.Event, ack: Ack) -> None:
 
 
 def gone(member: Member) -> None:
-    """The client has gone: the members who remain are told once its row has."""
+    """End the membership of a client that has gone; the others are told once its row has, too."""
     entries = list(member.rooms.values())
     member.rooms.clear()
     for entry in entries:
@@ -87,7 +87,7 @@ async def _join(member: Member, lobby: str, peers: bool = False) -> bool:
 
 
 def _return(member: Member, lobby: str) -> None:
-    """The lobby thinks that a member is gone which has not left: its row was lost, or taken for dead."""
+    """Bring a member back that has not left: its row was lost, or its worker was taken for dead."""
     if (entry := member.rooms.get((wire.LOBBY, lobby))) is not None:
         lobbies_of(member.worker).restore([entry])
 
@@ -100,7 +100,7 @@ async def _leave(member: Member, lobby: str, ack: Ack) -> None:
 
 
 async def _broadcast(member: Member, event: wire.NotifyEvent) -> None:
-    """To the whole lobby, the sender included."""
+    """Send to the whole lobby, the sender included."""
     lobby = current(member)
     if lobby is None:
         ignore(member, "not in a lobby")
@@ -110,7 +110,7 @@ async def _broadcast(member: Member, event: wire.NotifyEvent) -> None:
 
 
 async def _signal(member: Member, event: wire.Signal) -> None:
-    """Unchanged to one member of the lobby, or to all others of it; nobody else can be reached."""
+    """Pass a signal unchanged to one member of the lobby, or to all others; nobody else can be reached."""
     lobby = current(member)
     if lobby is None:
         ignore(member, "not in a lobby")

@@ -102,7 +102,7 @@ async def states(lobbies: Collection[str], here: str) -> dict[str, State]:
 
 
 def _rounds(requests: Iterable[Request]) -> list[list[Request]]:
-    """The first requests of all connections, then their second ones."""
+    """The first requests of all connections, then their second ones: so bulk statements keep the order."""
     rounds: list[list[Request]] = []
     asked: dict[str, int] = defaultdict(int)
     for request in requests:
@@ -131,13 +131,14 @@ def _locked(requests: Sequence[Request]) -> dict[RoomKey, Room]:
     others = sorted({entry.room for _, entry in requests} - joined)
     for _ in range(ATTEMPTS):
         found = {**records.find(others), **records.rooms_of(joining)}
+        # By key, in ascending order, in every worker: so no two of them hold what the other one waits for.
         keys = sorted(room.pk for room in found.values())
         rooms: dict[RoomKey, Room] = {}
         for start in range(0, len(keys), CHUNK):
-            # Not against foreign keys: nobody who only refers to a room has to wait.
+            # NO KEY UPDATE: a transaction that only inserts a foreign key to a room need not wait.
             locked = Room.objects.select_for_update(no_key=True).filter(pk__in=keys[start : start + CHUNK])
             rooms |= {(room.namespace, room.name): room for room in locked.order_by("pk")}
-        if joined <= rooms.keys():
+        if joined <= rooms.keys():  # else an operator has deleted one between the read and the lock
             return rooms
     raise OperationalError("a lobby is deleted as fast as it is made")
 
@@ -152,7 +153,7 @@ def _number(rooms: Iterable[Room]) -> None:
 def _join(
     kind: ChangeKind, entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]
 ) -> tuple[set[MembershipEntry], list[MembershipEntry]]:
-    """Write rows; which connections have none of their own, and whose membership is new."""
+    """Write rows; returns the entries of connections without a row, and those whose membership is new."""
     inside = _inside(entries) if kind is ChangeKind.RESTORE else set()
     lost = records.write(entries, rooms)
     new = [e for e in entries if e not in lost and (rooms[e.room].pk, e.connection) not in inside]
@@ -167,7 +168,8 @@ def _inside(entries: Iterable[MembershipEntry]) -> set[tuple[int, str]]:
 def _leave(
     kind: ChangeKind, entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]
 ) -> list[MembershipEntry]:
-    """Delete rows; who has left. An id that another connection has taken over has not."""
+    """Delete rows; returns the entries that have left. An id that another connection has taken over has
+    not."""
     if kind is ChangeKind.REAP:
         lapsed = Membership.objects.lapsed().filter(connection_id__in={e.connection for e in entries})
         still = set(lapsed.values_list("room_id", "connection_id"))
@@ -182,7 +184,7 @@ def _leave(
 
 
 def _replica(lobby: str) -> tuple[Stamp, list[str]] | None:
-    """One statement, so that number and members are of one moment."""
+    # One statement, so that number and members are of one moment.
     rows = list(
         Room.objects.filter(namespace=wire.LOBBY, name=lobby)
         .order_by("memberships__pk")

@@ -56,7 +56,7 @@ class LobbyReplica:
 
     def __init__(self) -> None:
         self.stamp: Stamp | None = None
-        """Up to where it has taken changes; None until the rows were read."""
+        """The stamp of the last change that was taken; None until the rows were read."""
         self.ids: dict[str, None] = {}
         self._waiting: dict[str, LocalMember] = {}
         self._inside: dict[str, LocalMember] = {}
@@ -73,17 +73,17 @@ class LobbyReplica:
         return bool(self._held)
 
     def expect(self, local: LocalMember) -> None:
-        """Somebody here is about to join: its own JOINED takes it in."""
+        """Note that a member here is about to join: its own JOINED takes it in."""
         self._waiting[local.id] = local
 
     def leave(self, id: str) -> None:
-        """Somebody here has gone, and is told nothing more."""
+        """Tell nothing more to a member here that has gone."""
         for members in (self._waiting, self._inside):
             if (local := members.pop(id, None)) is not None:
                 local.settle(False)
 
     def give_up(self) -> None:
-        """The rows cannot be read: nobody who waits is taken in."""
+        """Take in none of the members that wait: the rows cannot be read."""
         for local in self._waiting.values():
             local.settle(False)
 
@@ -102,9 +102,11 @@ class LobbyReplica:
             self._go_on()
 
     def look(self, stamp: Stamp, ids: Sequence[str]) -> None:
-        """Take what the rows said at a stamp; an older look than what is known is dropped."""
+        """Take the rows as they were at a stamp; a look that is older than the replica is dropped."""
         if self.stamp is not None and stamp < self.stamp:
             return
+        # Members are told of the differences as if each change had come, so that they end with the same
+        # state. Members that wait and have a row are taken in last: their PEERS are then complete.
         present = set(ids)
         for id in [id for id in self.ids if id not in present]:
             self._goes(id)
@@ -118,6 +120,8 @@ class LobbyReplica:
         self._go_on()
 
     def _go_on(self) -> None:
+        # Stamps of one lobby row have no gaps, so the next change is the one with the next number. A row that
+        # was deleted and made again has another key: changes of it wait until the rows are read.
         while self.stamp is not None:
             key, number = self.stamp
             change = self._held.pop((key, number + 1), None)
@@ -134,8 +138,7 @@ class LobbyReplica:
             self._take_in(change.id)
 
     def _comes(self, id: str) -> None:
-        """A member that is there comes a second time: nobody was told that it had left."""
-        if id in self.ids:
+        if id in self.ids:  # it comes a second time: nobody was told that it had left
             self._goes(id)
         self.ids[id] = None
         self._tell(JOINED, id)
@@ -149,7 +152,6 @@ class LobbyReplica:
             local.settle(True)
 
     def _goes(self, id: str) -> None:
-        """A member that is not there does not leave."""
         if id not in self.ids:
             return
         del self.ids[id]

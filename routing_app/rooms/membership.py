@@ -55,15 +55,22 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
     if before is None and not may_join_another(member):
         refuse(member, "JOIN", "in too many rooms", Refusal.CROWDED)
         return False
+    # A client must receive nothing of a room that does not take it, not even between its subscription and the
+    # refusal of its row. So a room with limits is asked first; the row is still what decides, since the last
+    # place may be gone by then.
     known_to_be_open = entry.room in members_of(member.worker).open
     if not known_to_be_open and not await _granted(member, Verb.ASK, entry):
         return False
     if not await _subscribe(member, *entry.addresses):
         return False
-    member.rooms[entry.room] = entry
+    member.rooms[entry.room] = entry  # before the row is written: a client that goes now takes it along
     if not await _granted(member, Verb.JOIN, entry):
         if member.connection.state is ConnectionState.OPEN:
-            _undo(member, entry, before)
+            if before is not None:
+                member.rooms[entry.room] = before
+            else:
+                member.rooms.pop(entry.room, None)
+                member.worker.hub.unsubscribe(member.connection, *entry.addresses)
         return False
     member.nickname = nickname
     member.connection.identity = records.identity(nickname)
@@ -85,14 +92,6 @@ def _entry(member: Member, room: str, nickname: Any, *more_addresses: str) -> Me
     )
 
 
-def _undo(member: Member, entry: MembershipEntry, before: MembershipEntry | None) -> None:
-    if before is not None:
-        member.rooms[entry.room] = before
-    else:
-        member.rooms.pop(entry.room, None)
-        member.worker.hub.unsubscribe(member.connection, *entry.addresses)
-
-
 async def _granted(member: Member, verb: Verb, entry: MembershipEntry) -> bool:
     """True when a request succeeds. Else the client was told, or, if the database is out, sent away."""
     try:
@@ -109,10 +108,12 @@ async def _granted(member: Member, verb: Verb, entry: MembershipEntry) -> bool:
 
 
 async def _write(member: Member, entry: MembershipEntry) -> Verdict:
-    """JOIN. The connection's own row comes first: without it nobody would see the membership.
+    """Write the row of a JOIN, after the connection's own: without that nobody would see the membership.
 
     Raises OperationalError when it cannot be written.
     """
+    # The connection's row may have been lost with a batch that failed: it is written once more, then the
+    # membership is tried again.
     for _ in range(2):
         if member.recorded is not None:
             await asyncio.wait([member.recorded])
@@ -140,6 +141,7 @@ async def _subscribe(member: Member, *addresses: str) -> bool:
         connection.close(UNAVAILABLE)
     if connection.state is ConnectionState.OPEN:
         return True
+    # The hub may have forgotten the connection before it was subscribed: nobody else would unsubscribe it.
     worker.hub.unsubscribe(connection, *addresses)
     return False
 
@@ -154,9 +156,9 @@ async def leave_room(member: Member, room: str) -> bool:
 
 
 def unavailable(member: Member, error: Exception) -> None:
-    """The database does not serve a client: it is asked to come back, and to say again what it wants.
+    """Send a client away that the database does not serve: it comes back, and asks again.
 
-    Nothing else could be told by what every client understands; and what was not done, or only perhaps, ends
+    There is no error that every client understands; and a change that was not made, or only perhaps, ends
     with the connection.
     """
     metrics.REFUSED.labels(PROTOCOL, Refusal.UNAVAILABLE).inc()

@@ -1,4 +1,5 @@
-"""Rows of rooms and memberships: what the writing thread does for many sockets at once, and the queries."""
+"""Rows of rooms and memberships: the writes of the writing thread, for many sockets at once, and the
+queries."""
 
 from __future__ import annotations
 
@@ -72,20 +73,32 @@ async def nicknames(room: RoomKey) -> list[Any]:
 
 
 async def touch(worker: Worker, rooms: Iterable[RoomKey]) -> None:
-    """Say that rooms are in use."""
+    """Note that rooms are in use."""
     keys = list(rooms)
-    await worker.writes.submit(lambda: _touch(keys))
+
+    def write_now() -> None:
+        for start in range(0, len(keys), CHUNK):
+            Room.objects.filter(_any_of(keys[start : start + CHUNK])).update(last_used_at=Now())
+
+    await worker.writes.submit(write_now)
 
 
 async def forget_unused(worker: Worker, seconds: float) -> int:
-    """Delete rooms that nobody has described, is in, or has used for so long; how many there were."""
-    return await worker.writes.submit(lambda: _forget_unused(seconds))
+    """Delete rooms without a description and members, unused for so long; returns their number."""
+
+    def delete() -> int:
+        before = Now() - timedelta(seconds=seconds)
+        unused = Room.objects.plain().filter(memberships=None, last_used_at__lt=before)
+        return unused.delete()[1].get("rooms.Room", 0)
+
+    return await worker.writes.submit(delete)
 
 
 def _apply(requests: list[Request]) -> Verdict:
     by_verb: dict[Verb, list[MembershipEntry]] = defaultdict(list)
     for verb, entry in requests:
         by_verb[verb].append(entry)
+    # Leavers first: their places in a room with a limit are free for those who join in the same transaction.
     remove(by_verb[Verb.LEAVE])
     rooms = rooms_of(by_verb[Verb.JOIN])
     rooms |= find(sorted({entry.room for entry in by_verb[Verb.ASK]} - rooms.keys()))
@@ -109,11 +122,14 @@ def remove(entries: Sequence[MembershipEntry]) -> None:
 
 
 def rooms_of(entries: Iterable[MembershipEntry]) -> dict[RoomKey, Room]:
-    """The rooms of entries; those that do not exist yet are made. Sorted, so that workers do not deadlock."""
+    """The rooms of entries; those that do not exist yet are made."""
+    # Sorted: two workers that insert the same rooms in different orders would wait for each other.
     keys = sorted({entry.room for entry in entries})
     rooms = find(keys)
     missing = [Room(namespace=key[0], name=key[1]) for key in keys if key not in rooms]
     if missing:
+        # Another worker may make the same room in between. A conflict is ignored, but leaves the row here
+        # without a key, so the rooms are read again.
         Room.objects.bulk_create(missing, CHUNK, ignore_conflicts=True)
         rooms |= find([(room.namespace, room.name) for room in missing])
     return rooms
@@ -166,7 +182,7 @@ def write(entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]) -> fro
 
 
 def _rename(nicknames: dict[str, Any], recorded: dict[str, ConnectionRecord]) -> None:
-    """A nickname belongs to the socket: the last JOIN names it in all its rooms."""
+    """Give sockets their last nickname in all their rooms: a nickname belongs to the socket."""
     changed = {
         id: identity(name) for id, name in nicknames.items() if recorded[id].identity != identity(name)
     }
@@ -185,15 +201,3 @@ def _rename(nicknames: dict[str, Any], recorded: dict[str, ConnectionRecord]) ->
 def identity(nickname: Any) -> str:
     """A nickname as listings of connections show it."""
     return ("" if nickname is None else nickname if isinstance(nickname, str) else str(nickname))[:255]
-
-
-def _touch(keys: Sequence[RoomKey]) -> None:
-    for start in range(0, len(keys), CHUNK):
-        Room.objects.filter(_any_of(keys[start : start + CHUNK])).update(last_used_at=Now())
-
-
-def _forget_unused(seconds: float) -> int:
-    unused = Room.objects.plain().filter(
-        memberships=None, last_used_at__lt=Now() - timedelta(seconds=seconds)
-    )
-    return unused.delete()[1].get("rooms.Room", 0)

@@ -68,7 +68,7 @@ async def _clients(member: Member, event: wire.Clients) -> None:
 
 
 async def _notify(member: Member, event: wire.Notify) -> None:
-    """To the others in the room. The sender need not be a member."""
+    """Send to the others in the room. The sender need not be a member."""
     key = (member.namespace, event.room)
     members_of(member.worker).used.add(key)
     await member.worker.hub.publish(_publication(member, event, key))
@@ -87,7 +87,7 @@ def _publication(member: Member, event: wire.Notify, key: RoomKey) -> Publicatio
 
 
 def forget_room(member: Member, key: RoomKey) -> None:
-    """The room was deleted: the client is no longer in it."""
+    """Take a client out of a room that was deleted."""
     if (entry := member.rooms.pop(key, None)) is not None:
         member.worker.hub.unsubscribe(member.connection, *entry.addresses)
         member.worker.presence.change(member.connection)

@@ -35,7 +35,7 @@ def _restore_lobbies(worker: Worker, mine: MemberRegistry) -> None:
 
 
 def evict(worker: Worker, mine: MemberRegistry, publication: Publication) -> int:
-    """Empty a room; how many members of it were here."""
+    """Empty a room; returns the number of its members here."""
     connections = worker.hub.members(publication.addresses[0], publication.published_at)
     members = [mine.find(connection) for connection in connections]
     namespace, name = publication.message
@@ -46,7 +46,7 @@ def evict(worker: Worker, mine: MemberRegistry, publication: Publication) -> int
 
 
 async def keep_on(worker: Worker) -> None:
-    """Do it again and again."""
+    """Do the upkeep until the worker stops."""
     while True:
         await asyncio.sleep(PERIOD_SECONDS)
         await keep(worker)

@@ -207,7 +207,7 @@ def _nickname(value: Any) -> Any:
 
 
 def _written(value: Any) -> str:
-    """A value as JSON. A number beyond all bounds (1e999) can be read, but not written."""
+    """A value as JSON. Raises JoinRefused for a value that JSON cannot hold."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
