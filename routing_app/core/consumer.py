@@ -137,7 +137,12 @@ class Consumer(AsyncConsumer):
                 if await self._open(send, subprotocol):
                     await self._read(receive)
         except Exception as error:
-            self._end(error)
+            # Either a handler has failed, or the other end has not answered our close in time.
+            if not self._patience.expired():
+                refused = admission.refused_by(self.protocol_name, error)
+                self.refuse(refused.reason)
+                self.connection.on_close = None
+                self.connection.close(refused.close)
         finally:  # also when the server cancels the task
             self._clean_up()
 
@@ -153,29 +158,16 @@ class Consumer(AsyncConsumer):
             await self._reject(send, admission.refused_by(self.protocol_name, error))
             return False
         try:
-            await send(self._acceptance(subprotocol))
+            accept: dict[str, Any] = {"type": "websocket.accept", "subprotocol": subprotocol}
+            if self.max_message() != settings.MAX_FRAME_BYTES:  # a bound of the protocol's own
+                accept[MAX_MESSAGE] = self.max_message()
+            await send(accept)
         except OSError:  # the client did not wait
             return False
         self._accepted = True
         metrics.OPENED.labels(self.protocol_name).inc()
         self.connection.outbox.uncork()
         return True
-
-    def _acceptance(self, subprotocol: str | None) -> dict[str, Any]:
-        """The accept; a protocol with a bound of its own tells the server."""
-        message = {"type": "websocket.accept", "subprotocol": subprotocol}
-        if self.max_message() == settings.MAX_FRAME_BYTES:
-            return message
-        return {**message, MAX_MESSAGE: self.max_message()}
-
-    def _end(self, error: Exception) -> None:
-        """End after an error: a handler has failed, or the other end has not answered our close in time."""
-        if self._patience.expired():
-            return
-        refused = admission.refused_by(self.protocol_name, error)
-        self.refuse(refused.reason)
-        self.connection.on_close = None
-        self.connection.close(refused.close)
 
     def _connect(self, send: Any) -> Connection:
         worker = self.worker

@@ -170,14 +170,11 @@ class WritingThread:
                 continue
             if running.done():
                 return running.result()
-            self._replace(executor)
+            if self._executor is executor:  # else another loop has replaced it already
+                logger.error("database: the writing thread hung for %g s and is replaced", HUNG_SECONDS)
+                self._executor = self._new()
+                executor.shutdown(wait=False, cancel_futures=True)
             return [OperationalError("the writing thread hung")] * len(batch)
-
-    def _replace(self, hung: ThreadPoolExecutor) -> None:
-        if self._executor is hung:  # else another loop has replaced it already
-            logger.error("database: the writing thread hung for %g s and is replaced", HUNG_SECONDS)
-            self._executor = self._new()
-            hung.shutdown(wait=False, cancel_futures=True)
 
     @staticmethod
     def _new() -> ThreadPoolExecutor:

@@ -18,18 +18,11 @@ def arguments(publication: Publication, address: str) -> list[Any]:
     names."""
     if publication.event != MESSAGE:
         return [publication.event, *publication.message]
-    event = {
-        "sender": publication.sender or API_SENDER,
-        "room": _room(address),
-        "message": publication.message,
-    }
-    return ["EVENT", event]
-
-
-def _room(address: str) -> str:
-    """The name of the room; of a message to one connection its id, since each is in a room of its own."""
+    # `room:<namespace>/<name>`; a message to one connection names its id, as if it were in a room of its own.
     kind, _, name = address.partition(":")
-    return name.partition("/")[2] if kind == "room" else name
+    room = name.partition("/")[2] if kind == "room" else name
+    event = {"sender": publication.sender or API_SENDER, "room": room, "message": publication.message}
+    return ["EVENT", event]
 
 
 class SocketEncoder:

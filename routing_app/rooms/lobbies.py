@@ -66,7 +66,8 @@ class Lobbies:
         replica.leave(id)
         if replica.empty:
             del self._replicas[lobby]
-            self._stop_timer(lobby)
+            if (timer := self._timers.pop(lobby, None)) is not None:
+                timer.cancel()
 
     def submit(self, kind: ChangeKind, entry: MembershipEntry) -> asyncio.Future[ChangeOutcome]:
         """Have a change made, and published after its commit; the next look repeats a LEAVE that fails."""
@@ -146,10 +147,6 @@ class Lobbies:
         replica = self._replicas.get(lobby)
         if replica is not None and (replica.behind or _older(replica.stamp, wanted)):
             self._load(lobby)
-
-    def _stop_timer(self, lobby: str) -> None:
-        if (timer := self._timers.pop(lobby, None)) is not None:
-            timer.cancel()
 
     def _load(self, lobby: str) -> None:
         if lobby not in self._loading:

@@ -86,7 +86,10 @@ def make(requests: Sequence[Request]) -> ChangeOutcome:
                 room = rooms[entry.room]
                 room.version += 1
                 changes[kind, entry] = Change((room.pk, room.version), EVENTS[kind], entry.nickname)
-    _number(rooms[entry.room] for _, entry in changes)
+    changed = list({room.pk: room for room in (rooms[entry.room] for _, entry in changes)}.values())
+    for room in changed:
+        room.last_used_at = Now()
+    Room.objects.bulk_update(changed, ["version", "last_used_at"], CHUNK)
     restricted = frozenset(key for key, room in rooms.items() if room.restricted)
     return ChangeOutcome(frozenset(refused), restricted, frozenset(unrecorded), changes)
 
@@ -143,26 +146,17 @@ def _locked(requests: Sequence[Request]) -> dict[RoomKey, Room]:
     raise OperationalError("a lobby is deleted as fast as it is made")
 
 
-def _number(rooms: Iterable[Room]) -> None:
-    changed = list({room.pk: room for room in rooms}.values())
-    for room in changed:
-        room.last_used_at = Now()
-    Room.objects.bulk_update(changed, ["version", "last_used_at"], CHUNK)
-
-
 def _join(
     kind: ChangeKind, entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]
 ) -> tuple[set[MembershipEntry], list[MembershipEntry]]:
     """Write rows; returns the entries of connections without a row, and those whose membership is new."""
-    inside = _inside(entries) if kind is ChangeKind.RESTORE else set()
+    inside: set[tuple[int, str]] = set()
+    if kind is ChangeKind.RESTORE:
+        rows = Membership.objects.filter(connection_id__in={entry.connection for entry in entries})
+        inside = set(rows.values_list("room_id", "connection_id"))
     lost = records.write(entries, rooms)
     new = [e for e in entries if e not in lost and (rooms[e.room].pk, e.connection) not in inside]
     return set(lost), new
-
-
-def _inside(entries: Iterable[MembershipEntry]) -> set[tuple[int, str]]:
-    rows = Membership.objects.filter(connection_id__in={entry.connection for entry in entries})
-    return set(rows.values_list("room_id", "connection_id"))
 
 
 def _leave(

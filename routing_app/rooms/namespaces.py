@@ -62,18 +62,17 @@ def _lobby_id(socket: NamespaceSocket) -> Any:
 NAMESPACES: Final = {f"/{name}": RoomNamespace(name) for name in wire.NAMESPACES}
 
 
+OPTIONS: Final = EngineOptions(
+    ping_interval=settings.ROOMS_PING_INTERVAL,
+    ping_timeout={3: settings.ROOMS_PING_TIMEOUT_V3, 4: settings.ROOMS_PING_TIMEOUT},
+    max_payload=settings.ROOMS_MAX_PAYLOAD,
+    max_packets=settings.ROOMS_MAX_PACKETS,
+)
+
+
 def _client(session: EngineSession) -> SocketClient:
     return SocketClient(session, current_worker(), PROTOCOL, NAMESPACES)
 
 
-def _options() -> EngineOptions:
-    return EngineOptions(
-        ping_interval=settings.ROOMS_PING_INTERVAL,
-        ping_timeout={3: settings.ROOMS_PING_TIMEOUT_V3, 4: settings.ROOMS_PING_TIMEOUT},
-        max_payload=settings.ROOMS_MAX_PAYLOAD,
-        max_packets=settings.ROOMS_MAX_PACKETS,
-    )
-
-
-endpoint: Final = Endpoint(PROTOCOL, _client, _options())
+endpoint: Final = Endpoint(PROTOCOL, _client, OPTIONS)
 """Serves `/socket.io/`, HTTP and WebSocket."""

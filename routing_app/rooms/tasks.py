@@ -25,13 +25,13 @@ PERIOD_SECONDS: Final = 30.0
 def restore(worker: Worker, mine: MemberRegistry) -> asyncio.Future[None]:
     """Write memberships again; those in lobbies have an order of their own, and follow."""
     entries = list(mine.entries())
+
+    def restore_lobbies(done: asyncio.Future[None]) -> None:
+        lobbies_of(worker).restore(entry for entry in mine.entries() if entry.room[0] == wire.LOBBY)
+
     done = records.restore(worker, [entry for entry in entries if entry.room[0] != wire.LOBBY])
-    done.add_done_callback(lambda _: _restore_lobbies(worker, mine))
+    done.add_done_callback(restore_lobbies)
     return done
-
-
-def _restore_lobbies(worker: Worker, mine: MemberRegistry) -> None:
-    lobbies_of(worker).restore(entry for entry in mine.entries() if entry.room[0] == wire.LOBBY)
 
 
 def evict(worker: Worker, mine: MemberRegistry, publication: Publication) -> int:

@@ -198,20 +198,15 @@ def _nickname(value: Any) -> Any:
     """Any JSON value that JavaScript holds for true; half a character in it becomes U+FFFD."""
     if value in (None, False, 0, ""):
         raise IgnoredEvent("no name")
-    text = _whole(_written(value))
+    try:
+        text = _whole(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    except ValueError:  # a number beyond all bounds (1e999) can be read, but not written
+        raise JoinRefused("a name holds only what JSON can") from None
     if len(text) > MAX_NAME:
         raise JoinRefused(f"a name, written as JSON, has at most {MAX_NAME} characters")
     if "\\u0000" in text:
         raise JoinRefused("a name does not hold the character U+0000")
     return json.loads(text)
-
-
-def _written(value: Any) -> str:
-    """A value as JSON. Raises JoinRefused for a value that JSON cannot hold."""
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        raise JoinRefused("a name holds only what JSON can") from None
 
 
 def _json(text: str, wrong: str) -> Any:

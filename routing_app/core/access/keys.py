@@ -42,12 +42,9 @@ def digest(plain: str) -> str:
 def find(plain: str) -> ApiKey | None:
     """The row of a key that is valid now; notes, once a minute, that it was used."""
     row = ApiKey.objects.filter(digest=digest(plain), revoked_at=None).first()
-    if row is not None:
-        _note_use(row)
-    return row
-
-
-def _note_use(row: ApiKey) -> None:
+    if row is None:
+        return None
     now = timezone.now()
     if row.last_used_at is None or now - row.last_used_at > LAST_USED_EVERY:
         ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
+    return row

@@ -46,7 +46,9 @@ def _matches(origin: str, host: str, pattern: str) -> bool:
     if parts is None:
         return False
     if pattern == "self":
-        return parts[0] in DEFAULT_PORTS and parts[1:] == _host_and_port(host, parts[0])
+        # The Host header has no scheme: it is the page's, by which a port that is left out is known.
+        own = _split(f"{parts[0]}://{host}")
+        return parts[0] in DEFAULT_PORTS and own is not None and parts[1:] == own[1:]
     if (below := _split_pattern(pattern)) is not None:
         return (parts[0], parts[2]) == (below[0], below[2]) and parts[1].endswith(f".{below[1]}")
     return parts == _split(pattern)
@@ -66,8 +68,3 @@ def _split_pattern(pattern: str) -> tuple[str, str, int] | None:
     scheme, separator, rest = pattern.partition(f"://{ANY_BELOW}")
     parts = _split(f"{scheme}://{rest}") if separator else None
     return parts if parts is not None and parts[0] in DEFAULT_PORTS else None
-
-
-def _host_and_port(host: str, scheme: str) -> tuple[str, int] | None:
-    split = _split(f"{scheme}://{host}")
-    return split and split[1:]

@@ -60,7 +60,10 @@ class Batches:
         if len(publication.addresses) == 1:
             self._append(addresses[0], packed, size_of(publication.message))
         elif len(addresses) > WIDE and self._has_everybody:
-            self._append_wide(addresses, packed)
+            # One envelope for all of them; a later publication to one of them must come after it.
+            for address in addresses:
+                self._open.pop(address, None)
+            self._append_sealed([EVERYBODY], packed)
         else:
             self._append_sealed(addresses, packed)
 
@@ -84,12 +87,6 @@ class Batches:
         self._sizes[address] = before + size
         items.append(packed)
         self.backlog += 1
-
-    def _append_wide(self, addresses: Sequence[str], packed: list[Any]) -> None:
-        """One envelope for all; a later publication to one of these addresses comes after it."""
-        for address in addresses:
-            self._open.pop(address, None)
-        self._append_sealed([EVERYBODY], packed)
 
     def _append_sealed(self, addresses: Sequence[str], packed: list[Any]) -> None:
         """Start new envelopes for all addresses of a publication.

@@ -65,8 +65,11 @@ class Receiver:
     def take(self, sender: str, number: int, hole: int | None, items: list[Any]) -> None:
         """Deliver an envelope, or hold it back during a recovery; one seen before is dropped."""
         peer = self._received(sender, number - 1, hole)
-        if peer.round:
-            self._hold(peer, number, items)
+        if peer.round and self._held >= MAX_HELD:
+            self._miss(self._clock())
+        elif peer.round:
+            self._held += number not in peer.came  # a bool counts as 1
+            peer.came[number] = items
         elif number > peer.cursor:
             peer.cursor = number
             self._deliver(items, self._offset_if_late(peer, items))
@@ -157,7 +160,10 @@ class Receiver:
         peer = self._peers.get(sender)
         is_missing = False
         if peer is None:
-            peer = self._meet(sender)
+            if len(self._peers) >= KNOWN_SENDERS:
+                silent = min(self._peers, key=lambda name: self._peers[name].received_at)
+                self.goodbye(silent, self._peers[silent].cursor, None)
+            peer = self._peers[sender] = PeerRecord(0)
             # Soon after a break a new process may have published in it, unseen. At any other time its earlier
             # envelopes were for others, or from before our subscriptions, unless it names a hole itself.
             is_missing = number > 0 and hole is not None and now - self._broke_at < PEER_SECONDS
@@ -173,23 +179,9 @@ class Receiver:
             self._ask()
         return peer
 
-    def _meet(self, sender: str) -> PeerRecord:
-        if len(self._peers) >= KNOWN_SENDERS:
-            silent = min(self._peers, key=lambda name: self._peers[name].received_at)
-            self.goodbye(silent, self._peers[silent].cursor, None)
-        peer = self._peers[sender] = PeerRecord(0)
-        return peer
-
     def _wait_for(self, peer: PeerRecord, deadline: float) -> None:
         self._rounds += 1
         peer.wait(self._rounds, self._clock(), deadline)
-
-    def _hold(self, peer: PeerRecord, number: int, items: list[Any]) -> None:
-        if self._held >= MAX_HELD:
-            self._miss(self._clock())
-            return
-        self._held += number not in peer.came  # a bool counts as 1
-        peer.came[number] = items
 
     def _part(self, sender: str, round: int, entries: Iterable[Entry]) -> PeerRecord | None:
         peer = self._peers.get(sender)

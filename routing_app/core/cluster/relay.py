@@ -243,7 +243,15 @@ class Relay:
         """
         batches = self._batches.take()
         if self._gave_up:
-            await self._announce_unsent()
+            try:
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    await self._group_send(EVERYBODY, self._heartbeat())
+            except Exception:
+                metrics.LAYER_ERRORS.inc()
+                self._wake_later(NOTICE_SECONDS)
+            else:
+                self._gave_up = False
+                self._log.announced()
         for batch in batches:
             await self._send_batch(batch)
 
@@ -292,17 +300,6 @@ class Relay:
                 return True
             await asyncio.sleep(pause)
             pause *= 2
-
-    async def _announce_unsent(self) -> None:
-        try:
-            async with asyncio.timeout(NOTICE_SECONDS):
-                await self._group_send(EVERYBODY, self._heartbeat())
-        except Exception:
-            metrics.LAYER_ERRORS.inc()
-            self._wake_later(NOTICE_SECONDS)
-        else:
-            self._gave_up = False
-            self._log.announced()
 
     async def _send_notices(self) -> None:
         """Send heartbeats and the notices of recovery. They are made now, to tell of all envelopes before."""
@@ -376,9 +373,11 @@ class Relay:
     def _take(self, envelope: Envelope) -> None:
         sender, kind = envelope["from"], envelope["kind"]
         if sender == self._worker:
-            self._take_own(
-                kind, envelope
-            )  # also through EVERYBODY's group, of which this process is a member
+            # Also through EVERYBODY's group, of which this process is a member.
+            self._echo_at = asyncio.get_running_loop().time()
+            self.peers.echo()
+            if kind == "probe" and envelope["number"] == self._probe:
+                self._probe_seen.set()
             return
         self.peers.received(sender)
         if kind == "items":
@@ -397,12 +396,6 @@ class Relay:
         else:
             self._receiver.part(sender, envelope["round"], entries)
         self._settle()
-
-    def _take_own(self, kind: str, envelope: Envelope) -> None:
-        self._echo_at = asyncio.get_running_loop().time()
-        self.peers.echo()
-        if kind == "probe" and envelope["number"] == self._probe:
-            self._probe_seen.set()
 
     def _take_notice(self, kind: str, sender: str, envelope: Envelope) -> None:
         if kind in ("heartbeat", "hello"):
@@ -429,27 +422,22 @@ class Relay:
 
     async def _keep_watch(self) -> None:
         """Send heartbeats, go on with a recovery, and have a silent layer reconnect."""
+        loop = asyncio.get_running_loop()
         while True:
-            await self._pause(RECOVERY_TICK_SECONDS if self._receiver.recovering else HEARTBEAT_SECONDS)
-            if (
-                not self._notices
-            ):  # while notices wait, the layer is slow: another heartbeat would say no more
+            pause = RECOVERY_TICK_SECONDS if self._receiver.recovering else HEARTBEAT_SECONDS
+            due = loop.time() + pause
+            await asyncio.sleep(pause)
+            # After a pause of the whole process, envelopes of that time wait to be read: nobody was silent.
+            if (late := loop.time() - due) > STALL_SECONDS:
+                self._echo_at += late
+                self._receiver.postpone(late)
+            if not self._notices:  # else the layer is slow, and another heartbeat would say no more
                 self._beat()
             if self._receiver.recovering:
                 self._ask()
                 self._settle()
-            elif asyncio.get_running_loop().time() - self._echo_at > SILENT_SECONDS:
+            elif loop.time() - self._echo_at > SILENT_SECONDS:
                 await self._reconnect()
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleep. After a pause of the whole process, envelopes of that time wait to be read: nobody was
-        silent."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + seconds
-        await asyncio.sleep(seconds)
-        if (late := loop.time() - due) > STALL_SECONDS:
-            self._echo_at += late
-            self._receiver.postpone(late)
 
     def _beat(self) -> None:
         self._notify(EVERYBODY, self._heartbeat)

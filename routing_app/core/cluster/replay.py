@@ -70,7 +70,7 @@ class Log:
 
     def append(self, entry: Entry) -> None:
         """Keep an envelope, unsent as yet; its number is higher than those before."""
-        weight = _weight(entry)
+        weight = ENTRY_BYTES + sum(size_of(item) for item in entry[1])
         self._sent.append((entry, self._clock(), weight))
         self._number = entry[0]
         self._unsent[entry[0]] = len(entry[1])
@@ -114,11 +114,6 @@ class Log:
             self._dropped, self._dropped_at = entry[0], at
             if lost := self._unsent.pop(entry[0], 0):
                 self._on_lost(lost)
-
-
-def _weight(entry: Entry) -> int:
-    """About how many bytes an envelope takes."""
-    return ENTRY_BYTES + sum(size_of(item) for item in entry[1])
 
 
 def size_of(item: Any) -> int:

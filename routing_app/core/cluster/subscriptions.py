@@ -86,7 +86,11 @@ class Subscriptions:
 
     async def begin(self) -> None:
         """Subscribe to some of the addresses that are wanted, and tell their callers."""
-        asked = self._next_asked()
+        asked = {address: self._asked.pop(address) for address in list(islice(self._asked, SUBSCRIPTIONS))}
+        if self._asked:
+            self._work()
+        # Asked for again while the round before was still being proven, an address may be held by now.
+        _resolve(asked.pop(address) for address in asked.keys() & self._held)
         if not asked:
             return
         try:
@@ -120,15 +124,6 @@ class Subscriptions:
                 return
         if self._dropped:
             self._work()
-
-    def _next_asked(self) -> dict[str, Future]:
-        """Take some of the addresses that are wanted, without those that are held by now."""
-        taken = {address: self._asked.pop(address) for address in list(islice(self._asked, SUBSCRIPTIONS))}
-        if self._asked:
-            self._work()
-        held = taken.keys() & self._held
-        _resolve(taken.pop(address) for address in held)
-        return taken
 
     async def _discard(self, address: str) -> bool:
         """Unsubscribe; False when the layer fails, and it will be tried again."""

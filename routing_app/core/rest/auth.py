@@ -70,14 +70,11 @@ class HasScope(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """May this caller use this method of this view?"""
-        if isinstance(request.auth, ApiKey):
-            return self._needed(request, view) in request.auth.scopes
-        return bool(request.user.is_active and request.user.is_staff)
-
-    def _needed(self, request: Request, view: APIView) -> str:
+        if not isinstance(request.auth, ApiKey):
+            return bool(request.user.is_active and request.user.is_staff)
         named: dict[str, str] = getattr(view, "scopes", {})
         default = Scope.READ if request.method in SAFE_METHODS else Scope.MANAGE
-        return named.get(request.method or "", default)
+        return named.get(request.method or "", default) in request.auth.scopes
 
 
 class Pages(PageNumberPagination):

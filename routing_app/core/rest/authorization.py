@@ -76,17 +76,13 @@ def _authorize_session(request: HttpRequest, scope: str) -> Caller:
     if user is None:
         raise _as_bearer(NotAuthenticated())
     if scope != Scope.READ:
-        _check_csrf(request)
+        check = CSRFCheck(lambda request: HttpResponse())
+        check.process_request(request)
+        if reason := check.process_view(request, None, (), {}):  # type: ignore[arg-type]
+            raise CSRFFailed(str(reason))
     if not user.is_staff:
         raise NotStaff
     return Caller(str(user), user=user)
-
-
-def _check_csrf(request: HttpRequest) -> None:
-    check = CSRFCheck(lambda request: HttpResponse())
-    check.process_request(request)
-    if reason := check.process_view(request, None, (), {}):  # type: ignore[arg-type]
-        raise CSRFFailed(str(reason))
 
 
 def _as_bearer(error: NotAuthenticated | AuthenticationFailed) -> NotAuthenticated | AuthenticationFailed:
