@@ -40,15 +40,15 @@ async def test_a_slow_reader_that_wakes_up_is_told_the_code(shared: Plain) -> No
 
 async def test_a_slow_reader_that_reads_on_is_told_the_code_however_late(shared: Plain) -> None:
     raw = await shared.raw("/offer?frames=200")
-    heard = 0
+    received = 0
     for _ in range(25):  # longer than one that does not read is given
-        heard += len(data := await raw.reader.read(20_000))
+        received += len(data := await raw.reader.read(20_000))
         await asyncio.sleep(0.1)
     while more := await raw.reader.read(MEGABYTE):
-        heard += len(more)
+        received += len(more)
         data = (data + more)[-100:]
     assert data.endswith(b"\x88\x11" + (4100).to_bytes(2, "big") + b"reader too slow")
-    assert heard < 200 * 100_000
+    assert received < 200 * 100_000
     await raw.close()
 
 

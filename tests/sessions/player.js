@@ -48,10 +48,10 @@ class Player {
     const socket = (this.socket = new WebSocket(endpoint));
     socket.addEventListener("open", () => this.sendLate(socket, "REQUESTED"));
     socket.addEventListener("close", (event) => this.log.push(`closed ${event.code}`));
-    socket.addEventListener("message", (event) => this.hear(socket, JSON.parse(event.data)));
+    socket.addEventListener("message", (event) => this.receive(socket, JSON.parse(event.data)));
   }
 
-  hear(socket, message) {
+  receive(socket, message) {
     this.log.push(message.action);
     if (message.action === "OK") this.state = "playing";
     else if (message.action === "PING") this.sendLate(socket, "PONG");

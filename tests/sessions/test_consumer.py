@@ -177,7 +177,7 @@ async def test_flood_of_one_player_is_answered_and_troubles_no_other(customer: C
     assert customer.events() == ["created", "bound"]
 
 
-async def test_players_hear_nothing_that_is_published(customer: Customer, play: Play) -> None:
+async def test_players_receive_nothing_that_is_published(customer: Customer, play: Play) -> None:
     reply = await customer.create()
     player = await play(reply)
     session = reply.json["sessionId"]

@@ -198,7 +198,7 @@ async def test_a_player_of_a_worker_that_says_nothing_is_not_silent(
     coordinator: Coordinator, quick_probe: None
 ) -> None:
     """That worker may be out, or cut off from the channel layer; its lease decides about its players."""
-    elsewhere = Worker(id="0" * 16, host="h", pid=1, leased_at=(await query(reach.read)).witnessed)
+    elsewhere = WorkerRecord(id="0" * 16, host="h", pid=1, leased_at=(await query(reach.read)).witnessed)
     await query(elsewhere.save)
     unknown = [new_id(elsewhere.id), new_id(elsewhere.id)]
     for connection in unknown:

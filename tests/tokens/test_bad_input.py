@@ -18,7 +18,7 @@ TOO_BIG, INVALID_TEXT, UNSUPPORTED = 1009, 1007, 1003
 
 @pytest.fixture
 def bystander(broker: Server, connect: Connect, name: str) -> Any:
-    """A client that must go on hearing whatever the test does."""
+    """A client that must go on receiving whatever the test does."""
     client = connect(broker, f"{name}/bystander")
     yield client
     assert form(broker, "broadcast", message=f"{name}/bystander|still here").status == 200
