@@ -93,9 +93,9 @@ async def test_one_publish_reaches_each_protocol_in_its_own_shape(
 
     assert json.loads(await receive(neighbours.token)) == message
     assert json.loads(await receive(neighbours.events)) == message
-    assert await neighbours.plain.hear() == ["EVENT", event]
+    assert await neighbours.plain.receive() == ["EVENT", event]
     for client in neighbours.socketio:
-        assert await client.heard("EVENT") == [event]
+        assert await client.received("EVENT") == [event]
 
 
 async def test_the_addresses_of_a_user_and_of_a_client_reach_the_events_protocol(
