@@ -52,6 +52,7 @@ class PatientConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Run a statement's generator to its end. Raises psycopg's OperationalError."""
+        # Within a transaction the error would come in the middle of it, and a wait is bounded anyway.
         if self._made_at < self._trusted_since and self.pgconn.transaction_status == TransactionStatus.IDLE:
             raise self._given_up("the database was silent on another connection")
         limit = timeout if timeout is not None else self._limit()
@@ -59,6 +60,8 @@ class PatientConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, limit)
         except psycopg.OperationalError:
+            # psycopg raises the same error for a timeout as for a connection that broke: only the clock tells
+            # them apart. A timeout of the caller's own says nothing of the network.
             if timeout is not None or limit is None or monotonic() - began < limit:
                 raise
             PatientConnection._trusted_since = monotonic()

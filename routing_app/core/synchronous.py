@@ -30,6 +30,7 @@ def from_sync(
     there, alone = async_to_sync(function), async_to_sync(_alone)
 
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        # On a running loop `async_to_sync` itself raises the RuntimeError.
         if on_a_loop() or _is_dispatched():
             return there(*args, **kwargs)
         if (loop := serving_loop()) is None:
@@ -39,7 +40,7 @@ def from_sync(
         try:
             return future.result(wait)
         finally:
-            future.cancel()
+            future.cancel()  # nothing where it has ended; after a timeout it ends the coroutine on the loop
 
     return call
 

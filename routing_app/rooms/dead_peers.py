@@ -48,6 +48,8 @@ class DeadPeers:
             self._missing = set()
             return
         lapsed = {(e.room, e.connection): e for state in states.values() for e in state.lapsed}
+        # REAP looks at the lease once more in its transaction: a worker that has renewed since keeps its
+        # members.
         for peer in lapsed.keys() & self._missing:
             self._lobbies.submit(ChangeKind.REAP, lapsed[peer])
         self._missing = set(lapsed)

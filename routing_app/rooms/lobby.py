@@ -62,6 +62,7 @@ def gone(member: Member) -> None:
     entries = list(member.rooms.values())
     member.rooms.clear()
     for entry in entries:
+        # It is told nothing more from here on; the others are told after the commit.
         lobbies = lobbies_of(member.worker)
         lobbies.leave(entry.room[1], member.id)
         lobbies.submit(ChangeKind.LEAVE, entry)
@@ -76,6 +77,7 @@ async def _join(member: Member, lobby: str, peers: bool = False) -> bool:
     """All members of the lobby receive JOINED, the new one as well; PEERS follows where it is wanted."""
     lobbies = lobbies_of(member.worker)
     local = LocalMember(member.id, member.emit, peers, lambda: _return(member, lobby))
+    # Before the row is written: its own JOINED, which takes it in, may come before `join` returns.
     lobbies.expect(lobby, local)
     if await join(member, lobby, member.id, peer_address(lobby, member.id)):
         if await lobbies.admitted(local):

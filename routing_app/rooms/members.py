@@ -72,7 +72,7 @@ class MemberRegistry:
 
     def know(self, room: RoomKey, restricted: bool) -> None:
         """Remember what a room allowed when it was asked."""
-        if len(self.open) >= KNOWN_ROOMS:
+        if len(self.open) >= KNOWN_ROOMS:  # to forget is harmless: the rooms are asked again
             self.open.clear()
         if restricted:
             self.open.discard(room)

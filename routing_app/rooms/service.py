@@ -79,6 +79,8 @@ def _publication(member: Member, event: wire.Notify, key: RoomKey) -> Publicatio
     to, exclude = (address(*key),), member.connection.id
     if event.event != "EVENT":
         return Publication(to, [event.message], event.event, exclude=exclude)
+    # A publication's sender is a string and its room stands in the address. A nickname of another type, or a
+    # room that came as a number, would be lost: then the event travels as it is, for this protocol alone.
     sender = UNKNOWN if member.nickname is None else member.nickname
     if event.fields is None and isinstance(sender, str):
         return Publication(to, event.message, MESSAGE, sender, exclude)

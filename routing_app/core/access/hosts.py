@@ -38,6 +38,7 @@ def own(scope: Mapping[str, Any]) -> str:
     host = header(scope) or ""
     if "*" not in settings.ALLOWED_HOSTS:
         return host if allowed(scope) else ""
+    # Both ends on the loopback address: the browser runs on this machine, or a proxy here hides its own host.
     inside = all(_is_loopback(_first(scope.get(end))) for end in ("client", "server"))
     return "" if inside and not _names_this_machine(split_domain_port(host)[0]) else host
 

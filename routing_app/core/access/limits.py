@@ -48,6 +48,8 @@ class TokenBucket:
         if not self._rate:
             return 0.0
         now = self._clock()
+        # The count may go below zero. An event that has to wait is taken on credit, and the next ones wait
+        # behind it: so a connection that always sends is held to the rate, without a queue.
         self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate) - 1.0
         self._last = now
         return max(0.0, -self._tokens / self._rate)

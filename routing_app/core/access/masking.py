@@ -61,5 +61,6 @@ def shown_address(access: SecretAccess, text: str) -> str:
     kind, colon, name = text.partition(":")
     if not colon or not address.is_secret(kind):
         return text
+    # A kind of no protocol has the permission "", which only `everything` covers.
     owners = (protocol.secret_permission for protocol in registered() if kind in protocol.addresses)
     return text if access.covers(next(owners, "")) else f"{kind}:{mask(name)}"

@@ -37,6 +37,7 @@ def user_of(key: str) -> User | None:
 
 def _same_password(session: dict[str, Any], user: AbstractBaseUser) -> bool:
     """True when the password is still the one that the session began with."""
+    # Fallback hashes are those by SECRET_KEY_FALLBACKS: a session survives a change of the key.
     held = session.get(HASH_SESSION_KEY) or ""
     hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
     return any(constant_time_compare(held, one) for one in hashes)

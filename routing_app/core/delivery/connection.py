@@ -122,7 +122,7 @@ class Connection:
         self.encoder = encoder
         self.outbox = Outbox(flusher, writer, self._overflowed, limits.outbox_bytes, limits.outbox_frames)
         self.addresses: dict[str, float] = {}
-        """Its subscriptions, and when each began by the hub's clock."""
+        """Its subscriptions, and the time of the hub's clock at which each began."""
         self.state = ConnectionState.OPEN
         self.close_sent: Close | None = None
         self.on_close: Callable[[Close], None] | None = None

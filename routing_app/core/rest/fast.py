@@ -66,6 +66,7 @@ async def _read(receive: Any) -> bytes:
 
 async def _respond(match: ResolverMatch, scope: Scope, body: bytes) -> HttpResponse:
     try:
+        # The steps of Django's ASGIHandler that a view can notice, without its signals and middleware.
         set_script_prefix(get_script_prefix(scope))
         request = ASGIRequest(scope, BytesIO(body))
         response: HttpResponse = await match.func(request, *match.args, **match.kwargs)
