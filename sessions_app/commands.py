@@ -225,7 +225,7 @@ class End(StoreCommand):
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat(StoreCommand):
+class HttpHeartbeat(StoreCommand):
     """A heartbeat over HTTP, of a device that has no socket."""
 
     session: UUID

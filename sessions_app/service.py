@@ -25,7 +25,7 @@ from sessions_app.commands import (
     Create,
     End,
     Granted,
-    Heartbeat,
+    HttpHeartbeat,
     Lapsed,
     LimitReached,
     Listing,
@@ -159,7 +159,7 @@ def operators_view() -> QuerySet[Session]:
 
 async def heartbeat(key: AccountKey, session: UUID) -> datetime | None:
     """A heartbeat over HTTP; when the next is due at the latest, None without such a session."""
-    deadline: datetime | None = await current_coordinator().submit(Heartbeat(key, session))
+    deadline: datetime | None = await current_coordinator().submit(HttpHeartbeat(key, session))
     return deadline
 
 

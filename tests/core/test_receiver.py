@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from routing_app.core.cluster.peer import PAUSE_SECONDS, Offset
-from routing_app.core.cluster.receiver import PART_SECONDS, RECOVERY_SECONDS, Receiver
+from routing_app.core.cluster.receiver import PART_SECONDS, RECOVERY_SECONDS, EnvelopeReceiver
 from routing_app.core.cluster.replay import Log
 
 pytestmark = pytest.mark.once
@@ -20,7 +20,7 @@ class Process:
         self.now = 100.0
         self.delivered: list[int] = []
         self.asks = 0
-        self.receiver = Receiver(self._deliver, self._ask, lambda: self.now)
+        self.receiver = EnvelopeReceiver(self._deliver, self._ask, lambda: self.now)
 
     def _deliver(self, items: list[Any], offset: float | None) -> None:
         self.delivered += [item[1] for item in items]

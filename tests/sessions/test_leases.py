@@ -10,7 +10,17 @@ from django.db.models.functions import Now
 
 from routing_app.core.leases import reach
 from routing_app.core.models import LEASE_SECONDS, Reach, WorkerRecord
-from sessions_app.commands import Bind, Bound, Create, Granted, Heartbeat, Lapsed, LimitReached, Sweep, Unbind
+from sessions_app.commands import (
+    Bind,
+    Bound,
+    Create,
+    Granted,
+    HttpHeartbeat,
+    Lapsed,
+    LimitReached,
+    Sweep,
+    Unbind,
+)
 from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
 from sessions_app.store import AccountKey, StoreCommand
 from sessions_app.wire import Wanted
@@ -122,11 +132,11 @@ def test_who_was_to_come_back_when_the_outage_began_has_its_grace_left() -> None
 def test_a_device_that_could_not_beat_in_the_outage_keeps_its_slot() -> None:
     granted = one(Create(ALICE, WANTED))
     assert isinstance(granted, Granted)
-    one(Heartbeat(ALICE, granted.session.id))
+    one(HttpHeartbeat(ALICE, granted.session.id))
     out_for_all(OUTAGE_SECONDS)
     renew("one")
 
-    assert one(Heartbeat(ALICE, granted.session.id)) is not None
+    assert one(HttpHeartbeat(ALICE, granted.session.id)) is not None
 
 
 def test_what_is_told_of_a_heartbeat_is_a_time_of_the_clock_on_the_wall() -> None:
@@ -134,7 +144,7 @@ def test_what_is_told_of_a_heartbeat_is_a_time_of_the_clock_on_the_wall() -> Non
     renew("one")
     granted = one(Create(ALICE, WANTED))
     assert isinstance(granted, Granted)
-    due = one(Heartbeat(ALICE, granted.session.id))
+    due = one(HttpHeartbeat(ALICE, granted.session.id))
     seconds = settings.SESSIONS_HEARTBEAT_SECONDS * 2 + settings.SESSIONS_PONG_SECONDS
 
     assert due == SessionEvent.objects.latest("id").at + timedelta(seconds=seconds)

@@ -22,7 +22,7 @@ from sessions_app.commands import (
     Create,
     End,
     Granted,
-    Heartbeat,
+    HttpHeartbeat,
     LimitReached,
     NoSuchPublisher,
     NoSuchSession,
@@ -216,7 +216,7 @@ class StoreMachine(RuleBasedStateMachine):
         outcomes = apply(
             End(BOB, id, Kind.FINISHED, "bob"),
             Bind(BOB, id, "stolen", "w"),
-            Heartbeat(BOB, id),
+            HttpHeartbeat(BOB, id),
             Create(BOB, Wanted(offer_id="film"), (id,)),
         )
         assert outcomes[:3] == [None, None, None]
@@ -273,7 +273,9 @@ def test_nobody_has_sessions_with_an_unknown_publisher() -> None:
     nobody = AccountKey("nobody", "alice")
     id = uuid.uuid4()
 
-    outcomes = apply(Create(nobody, Wanted(tag="live")), Bind(nobody, id, "c", "w"), Heartbeat(nobody, id))
+    outcomes = apply(
+        Create(nobody, Wanted(tag="live")), Bind(nobody, id, "c", "w"), HttpHeartbeat(nobody, id)
+    )
 
     assert outcomes == [NoSuchPublisher(), None, None]
 

@@ -37,7 +37,7 @@ Deliver = Callable[[list[Any], float | None], None]
 fresh for a subscription to have begun since."""
 
 
-class Receiver:
+class EnvelopeReceiver:
     """All other processes that have sent something; `ask` is called when there is something in `wanted`."""
 
     def __init__(

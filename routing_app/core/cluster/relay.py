@@ -21,7 +21,7 @@ from routing_app.core.address import group_name
 from routing_app.core.cluster.batching import EVERYBODY, Batch, Batches, unpack
 from routing_app.core.cluster.envelope import UNENCODABLE, Envelope, armour
 from routing_app.core.cluster.liveness import Peers
-from routing_app.core.cluster.receiver import Receiver
+from routing_app.core.cluster.receiver import EnvelopeReceiver
 from routing_app.core.cluster.replay import Entry, Log, Replay
 from routing_app.core.cluster.subscriptions import Subscriptions
 from routing_app.core.codes import Loss
@@ -73,7 +73,7 @@ class Relay:
         """Number of the last envelope that was made, over all addresses."""
         self._hole = 0
         """Number of the last envelope that never left live: others have to ask for it."""
-        self._receiver = Receiver(self._deliver_items, self._ask, clock)
+        self._receiver = EnvelopeReceiver(self._deliver_items, self._ask, clock)
         self._asked: dict[str, tuple[int, float, int]] = {}
         """Questions of other processes that wait for our answer, the last of each."""
         self.peers = Peers()

@@ -19,7 +19,7 @@ from routing_app.core.delivery.frame import Frame
 logger = logging.getLogger(__name__)
 
 EXTENSION: Final = "switchboard.writer"
-"""Name of our server's ASGI extension: `scope["extensions"][EXTENSION]` is a `FrameWriter`."""
+"""Name of our server's ASGI extension: `scope["extensions"][EXTENSION]` is a `ServerWriter`."""
 MAX_MESSAGE: Final = "switchboard.max_message"
 """Key of `websocket.accept`: the largest message, in bytes, that our server takes on this socket. Other
 servers ignore it."""
@@ -32,7 +32,7 @@ servers do without, so it cannot be imported."""
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 
-class FrameWriter(Protocol):
+class ServerWriter(Protocol):
     """The ASGI extension of our server, one per socket."""
 
     def write(self, data: bytes) -> None:
@@ -75,7 +75,7 @@ class DirectWriter:
     _joined: ClassVar[tuple[list[Frame], bytes]] = ([], b"")
     """The frames joined last, by any writer: subscribers of one address mostly get the same ones."""
 
-    def __init__(self, server: FrameWriter) -> None:
+    def __init__(self, server: ServerWriter) -> None:
         self._server = server
 
     def write(self, frames: list[Frame]) -> None:

@@ -43,7 +43,7 @@ class Namespace(Protocol):
         """The handler of a socket that connects."""
 
 
-class SocketWriter:
+class NamespaceWriter:
     """A core Writer over a session; what it holds is what the whole session holds."""
 
     __slots__ = ("_leave", "_namespace", "_session")
@@ -107,7 +107,7 @@ class NamespaceSocket:
         self.connection = Connection(
             id,
             protocol,
-            SocketWriter(session, name, self.close),
+            NamespaceWriter(session, name, self.close),
             worker.flusher,
             namespace.encoder,
             session.peer,
