@@ -1,4 +1,4 @@
-"""System checks of the stack we stand on; each names what goes wrong and how to mend it."""
+"""System checks of the packages underneath; each names the fault and its remedy."""
 
 from __future__ import annotations
 

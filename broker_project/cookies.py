@@ -10,8 +10,8 @@ from django.utils.deprecation import MiddlewareMixin
 class SecureCookies(MiddlewareMixin):
     """Marks every cookie of a response over HTTPS as `Secure`.
 
-    By request and not by setting: a server may be asked over both, and what a trusted proxy says of the
-    scheme is known only then.
+    A setting could not: one server may serve both schemes, and behind a proxy the scheme is known only from
+    the request.
     """
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

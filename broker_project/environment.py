@@ -22,7 +22,7 @@ FALSE: Final = frozenset({"0", "false", "no", "off"})
 
 @dataclass(frozen=True)
 class Option:
-    """One documented setting: its variable, its default as text, and what it does."""
+    """One documented setting: its variable, its default as a string, and its effect."""
 
     name: str
     default: str
@@ -30,13 +30,13 @@ class Option:
 
 
 class Environment:
-    """Reads settings from a mapping (the process environment unless told otherwise)."""
+    """Reads settings from a mapping (the process environment by default)."""
 
     def __init__(self, source: Mapping[str, str] | None = None) -> None:
         self._source = os.environ if source is None else source
         self.options: list[Option] = []
 
-    def text(self, name: str, default: str, help: str, choices: Sequence[str] = ()) -> str:
+    def string(self, name: str, default: str, help: str, choices: Sequence[str] = ()) -> str:
         """A string; with `choices`, one of them."""
         value = self._read(name, default, help)
         if choices and value not in choices:

@@ -1,6 +1,6 @@
 """`/health/live` and `/health/ready`, answered before Django: no thread, no middleware, also while draining.
 
-`live` says that the event loop turns. `ready` says whether this process should get new clients: its database
+`live` says that the event loop runs. `ready` says that this process can take new clients: its database
 and its channel layer answer, and it is not stopping.
 """
 
@@ -25,15 +25,15 @@ READY: Final = "/health/ready"
 PROBE_SECONDS: Final = 1.5
 """Longest wait for a database or a layer."""
 FRESH_SECONDS: Final = 1.0
-"""How long a result answers for the next ones that ask."""
+"""How long a result is used again."""
 GROUP: Final = "switchboard.health"
-"""A group that nobody joins: sending to it asks the layer, and reaches no one."""
+"""A group without members: sending to it tries the layer, and reaches no consumer."""
 
 _thread = ThreadPoolExecutor(1, thread_name_prefix="health")
 
 
 class Probe:
-    """One question to a service, asked once for all that want to know at the same time."""
+    """A check of one service, made once for all requests at the same time."""
 
     def __init__(self, name: str, ask: Callable[[], Awaitable[None]]) -> None:
         self._name = name
@@ -43,14 +43,14 @@ class Probe:
         self._asked_at = 0.0
 
     async def result(self) -> str:
-        """`ok`, or what is wrong in a few words; within PROBE_SECONDS."""
+        """`ok`, or the fault in a few words; within PROBE_SECONDS."""
         loop = asyncio.get_running_loop()
         if self._result and loop.time() - self._asked_at < FRESH_SECONDS:
             return self._result
         if self._asking is None or self._asking.done():
             self._asking = loop.create_task(self._asked())
         try:
-            # A caller that gives up leaves the question open, so that a service that hangs is asked once.
+            # The query goes on after this timeout, so that a service that hangs is asked once.
             return await asyncio.wait_for(asyncio.shield(self._asking), PROBE_SECONDS)
         except TimeoutError:
             return "no answer"

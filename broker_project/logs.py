@@ -1,4 +1,4 @@
-"""The log: one line a record, to stderr, and no query string, for those hold tokens."""
+"""The log: one line for each record, to stderr, without query strings, since those hold tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one table of protocols: found in the installed apps, and what the project makes of them."""
+"""The protocols of the installed apps, and the tables that the project makes of them."""
 
 from __future__ import annotations
 

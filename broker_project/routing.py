@@ -1,4 +1,4 @@
-"""Sends an ASGI scope to the application that serves it; a socket path nobody serves is refused."""
+"""The routing of ASGI scopes to the applications that serve them; a socket path without one is refused."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Sockets:
 class Polling:
     """Serves HTTP requests of exact paths straight from ASGI, and gives the rest to Django.
 
-    A poll waits for seconds: it must not hold a thread, and should not pay for Django's middleware. A request
-    that meant to open a WebSocket, but lost its Upgrade on the way, is told so.
+    A poll waits for seconds: it must not hold a thread, and should not pay for Django's middleware. A
+    request that meant to open a WebSocket, but lost its Upgrade on the way, is answered 426.
     """
 
     def __init__(self, django: Any, table: Mapping[str, Any], sockets: Collection[str]) -> None:
@@ -60,7 +60,7 @@ class Polling:
 
 
 class OriginForm:
-    """Of a target that is a whole URL, passes on the path, and the host as Host (RFC 9112, 3.2.2)."""
+    """Turns a target that is a whole URL into its path, and its host into Host (RFC 9112, 3.2.2)."""
 
     def __init__(self, application: Any) -> None:
         self._application = application

@@ -22,31 +22,31 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 ENVIRONMENT = _env = Environment()
 
 # --- where it listens ------------------------------------------------------------------------------------
-HOST = _env.text("HOST", "127.0.0.1", "Address that `serve` listens on.")
+HOST = _env.string("HOST", "127.0.0.1", "Address that `serve` listens on.")
 PORT = _env.integer("PORT", 8000, "Port that `serve` listens on.", 1, 65535)
 WORKERS = _env.integer("WORKERS", 1, "Worker processes; more than one needs REDIS_URL.", 1, 256)
 TRUSTED_PROXIES = _env.words(
-    "TRUSTED_PROXIES", "", "Addresses or networks whose X-Forwarded-For and -Proto are believed."
+    "TRUSTED_PROXIES", "", "Addresses or networks whose X-Forwarded-For and -Proto are read."
 )
 DRAIN_SECONDS = _env.seconds("DRAIN_SECONDS", 10, "Longest time a stopping worker waits for its handlers.")
 HTTPS = _env.boolean("HTTPS", False, "TLS; without TLS_CERT with a self-signed certificate in VAR_DIR.")
-TLS_CERT = _env.text("TLS_CERT", "", "Certificate chain in PEM form; `serve` then speaks TLS.")
-TLS_KEY = _env.text("TLS_KEY", "", "Its private key in PEM form; empty: in the same file.")
+TLS_CERT = _env.string("TLS_CERT", "", "Certificate chain in PEM form; `serve` then speaks TLS.")
+TLS_KEY = _env.string("TLS_KEY", "", "Its private key in PEM form; empty: in the same file.")
 PING_INTERVAL = _env.integer(
-    "PING_INTERVAL", 25, "Seconds of silence after which a WebSocket is asked for a sign of life; 0: never."
+    "PING_INTERVAL", 25, "Seconds of silence after which a WebSocket is pinged; 0: never."
 )
 PING_TIMEOUT = _env.integer("PING_TIMEOUT", 20, "Seconds it has to answer before it is dropped.", 1)
 
 # --- where it keeps things -------------------------------------------------------------------------------
 # An installed package may not write beside itself: there it is the folder that the command runs in.
 _home = BASE_DIR if (BASE_DIR / "manage.py").is_file() else Path.cwd()
-VAR_DIR = Path(_env.text("VAR_DIR", str(_home / "var"), "Folder of the SQLite file and generated secrets."))
-DATABASE_URL = _env.text(
+VAR_DIR = Path(_env.string("VAR_DIR", str(_home / "var"), "Folder of the SQLite file and generated secrets."))
+DATABASE_URL = _env.string(
     "DATABASE_URL",
     "",
     "postgres://user:password@host/name or sqlite:///path; empty: switchboard.sqlite3 in VAR_DIR.",
 )
-REDIS_URL = _env.text("REDIS_URL", "", "redis://host:port/0; empty: the in-memory layer, for one process.")
+REDIS_URL = _env.string("REDIS_URL", "", "redis://host:port/0; empty: the in-memory layer, for one process.")
 DATABASE_THREADS = _env.integer(
     "DATABASE_THREADS", 8, "Threads, and pooled connections, a worker uses for the database.", 1, 128
 )
@@ -70,7 +70,7 @@ CSRF_TRUSTED_ORIGINS = _env.words(
     re.compile(r"(?ai)https?://(\*\.)?([a-z0-9._-]+|\[[0-9a-f:.]+])(:[0-9]{1,5})?").fullmatch,
     "origins such as https://example.com",
 )
-SECURE_COOKIES = _env.text(
+SECURE_COOKIES = _env.string(
     "SECURE_COOKIES",
     "auto",
     "Cookies with `Secure`: `auto` over HTTPS, as it is or as a trusted proxy says; `always`.",
@@ -126,13 +126,13 @@ TOKENS_WIRE_COMPAT = _env.boolean(
     False,
     "The original's JSON-string frames, empty replies and spelling, for old clients.",
 )
-TOKENS_BROADCAST = _env.text(
+TOKENS_BROADCAST = _env.string(
     "TOKENS_BROADCAST",
     "everyone",
     "Clients that may broadcast over a socket: everyone, registered tokens, none.",
     ("everyone", "registered", "none"),
 )
-TOKENS_URL = _env.text(
+TOKENS_URL = _env.string(
     "TOKENS_URL", "", "http, https or file URL of a table of tokens to import (RegisteredTokensUrl)."
 )
 if TOKENS_URL and not TOKENS_URL.startswith(("http://", "https://", "file:///")):
@@ -142,7 +142,7 @@ TOKENS_REFRESH_SECONDS = _env.seconds(
 )
 
 # --- the sessions protocol --------------------------------------------------------------------------------
-SESSIONS_PUBLIC_URL = _env.text(
+SESSIONS_PUBLIC_URL = _env.string(
     "SESSIONS_PUBLIC_URL", "", "ws:// or wss:// address that players connect to; empty: as they called REST."
 ).rstrip("/")
 if SESSIONS_PUBLIC_URL and not SESSIONS_PUBLIC_URL.startswith(("ws://", "wss://")):
@@ -173,7 +173,7 @@ SESSIONS_RATE = _env.integer(
     "SESSIONS_RATE", 0, "Creates and takeovers a minute of one customer, in a worker; 0: any number."
 )
 SESSIONS_BURST = _env.integer("SESSIONS_BURST", 10, "Those it may do at once before the rate applies.", 1)
-SESSIONS_FAIL_MODE = _env.text(
+SESSIONS_FAIL_MODE = _env.string(
     "SESSIONS_FAIL_MODE",
     "closed",
     "When the database is out: closed refuses with 503, open lets everybody play.",
@@ -207,7 +207,7 @@ ROOMS_MAX_PAYLOAD = _env.integer(
 )
 ROOMS_MAX_PACKETS = _env.integer("ROOMS_MAX_PACKETS", 5000, "Packets in one polling request.", 16)
 ROOMS_MAX_ROOMS = _env.integer("ROOMS_MAX_ROOMS", 1000, "Rooms one client may be in at once.", 1)
-ROOMS_BUS_TOKEN = _env.text(
+ROOMS_BUS_TOKEN = _env.string(
     "ROOMS_BUS_TOKEN",
     "",
     "Shared secret that POST /bus-message then asks for; empty: nothing, as the original.",
@@ -219,13 +219,13 @@ ROOMS_KEEP_SECONDS = _env.seconds(
 )
 
 # --- the events protocol ----------------------------------------------------------------------------------
-EVENTS_TOKEN_SECRET = _env.text(
+EVENTS_TOKEN_SECRET = _env.string(
     "EVENTS_TOKEN_SECRET",
     "",
     "Key that login tokens are signed with, 32 or more bytes; empty: of SECRET_KEY.",
 )
 EVENTS_TOKEN_SECONDS = _env.integer("EVENTS_TOKEN_SECONDS", 43200, "Lifetime of a login token.", 1, 2**28)
-EVENTS_EXPIRED_SOCKETS = _env.text(
+EVENTS_EXPIRED_SOCKETS = _env.string(
     "EVENTS_EXPIRED_SOCKETS",
     "close",
     "Sockets whose token expires or is revoked: `close` them, or go on as the `public`.",
@@ -238,25 +238,25 @@ EVENTS_REGISTER = _env.boolean("EVENTS_REGISTER", True, "Anybody may register at
 EVENTS_LOGIN_RATE = _env.integer(
     "EVENTS_LOGIN_RATE", 20, "Logins a minute, from one address and for one user; 0: any number."
 )
-EVENTS_SEND_TO_USERS = _env.text(
+EVENTS_SEND_TO_USERS = _env.string(
     "EVENTS_SEND_TO_USERS",
     "everyone",
     "Sockets that may send `user` events: everyone, authenticated, nobody.",
     ("everyone", "authenticated", "nobody"),
 )
-EVENTS_SEND_TO_CLIENTS = _env.text(
+EVENTS_SEND_TO_CLIENTS = _env.string(
     "EVENTS_SEND_TO_CLIENTS",
     "everyone",
     "Sockets that may send `client` events: everyone, authenticated, nobody.",
     ("everyone", "authenticated", "nobody"),
 )
-EVENTS_SEND_TO_CHANNELS = _env.text(
+EVENTS_SEND_TO_CHANNELS = _env.string(
     "EVENTS_SEND_TO_CHANNELS",
     "everyone",
     "Sockets that may send to a channel whose row does not say: everyone, authenticated, members, nobody.",
     ("everyone", "authenticated", "members", "nobody"),
 )
-EVENTS_PUBLIC_WALKERS = _env.text(
+EVENTS_PUBLIC_WALKERS = _env.string(
     "EVENTS_PUBLIC_WALKERS",
     "public",
     "Sockets that may run walkers with auth=False: `public` ones, as the original; or `everyone`.",
@@ -292,7 +292,7 @@ REQUESTS_MAX_MALFORMED = _env.integer(
 )
 
 # --- what is logged and counted --------------------------------------------------------------------------
-LOG_LEVEL = _env.text(
+LOG_LEVEL = _env.string(
     "LOG_LEVEL", "INFO", "Least level that is logged.", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 )
 METRICS_OPEN = _env.boolean("METRICS_OPEN", False, "/metrics without an API key.")
@@ -300,7 +300,7 @@ METRICS_OPEN = _env.boolean("METRICS_OPEN", False, "/metrics without an API key.
 
 def _secret_key() -> str:
     """The configured key, or one made on first use and kept in VAR_DIR."""
-    if key := _env.text(
+    if key := _env.string(
         "SECRET_KEY", "", "Django's secret; empty: made once and kept in VAR_DIR/secret_key."
     ):
         return key

@@ -1,4 +1,4 @@
-"""Stores: Django's settings for the database, the channel layer and the cache.
+"""Django's settings for the database, the channel layer and the cache, made from URLs.
 
 A URL that cannot be understood is an `ImproperlyConfigured` of one line, which never holds a password.
 """
@@ -19,7 +19,7 @@ def database(url: str, folder: Path, threads: int, seconds: float) -> dict[str, 
     """SQLite in WAL mode, in `folder` where the URL is empty; or PostgreSQL with psycopg's pool, where a
     statement takes `seconds` at most (0: any time)."""
     if not url:
-        file = folder / "switchboard.sqlite3"  # as it is: a path may hold what means something in a URL
+        file = folder / "switchboard.sqlite3"  # not as a URL: a path may hold ? or #
         return _sqlite({"ENGINE": "django.db.backends.sqlite3", "NAME": str(file)}, folder)
     config = _parsed(url)
     # SQLite's memory is one thread's own.
@@ -58,7 +58,7 @@ def _parsed(url: str) -> dict[str, Any]:
         return {}
     try:
         return dict(environ.Env.db_url_config(url))
-    except ValueError:  # its text may hold a part of the password
+    except ValueError:  # its message may hold a part of the password
         raise ImproperlyConfigured(
             "DATABASE_URL: expected a URL; in a password / ? # [ ] @ are written %2F %3F %23 %5B %5D %40"
         ) from None
@@ -86,7 +86,7 @@ def _postgresql(config: dict[str, Any], threads: int, seconds: float) -> dict[st
         # One that gives up tries again with the next query.
         "reconnect_timeout": 1,
     }
-    # A database whose host is gone answers nothing: without these a thread waits a quarter of an hour.
+    # A database whose host is gone does not answer: without these a thread waits a quarter of an hour.
     silence = {
         "connect_timeout": 5,
         "keepalives_idle": 10,
@@ -94,12 +94,12 @@ def _postgresql(config: dict[str, Any], threads: int, seconds: float) -> dict[st
         "keepalives_count": 2,
         "tcp_user_timeout": 20_000,
     }
-    # Whose connection is swallowed while it holds locks must not hold them for good: the server ends its
+    # A worker whose connection is lost while it holds locks must not hold them for good: PostgreSQL ends its
     # transaction.
     limit = f"{seconds * 1000:.0f}"
     server = f"-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit}"
     # The holder of a lock has to see the commit of the holder before it, whatever the database's default is.
     isolation = {"isolation_level": IsolationLevel.READ_COMMITTED}
     config["OPTIONS"] = {"options": server, **silence, **config.get("OPTIONS", {}), **isolation, "pool": pool}
-    config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails nobody afterwards
+    config["CONN_HEALTH_CHECKS"] = True  # a restart of the database fails no query after it
     return config

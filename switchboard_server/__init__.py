@@ -1,4 +1,4 @@
-"""Our Daphne: the WebSocket side rewritten for drain, bounded memory and fan-out, plus workers and TLS."""
+"""A server for ASGI: Daphne's HTTP, WebSockets of our own, a drain, worker processes, TLS. No Django."""
 
 from typing import Final
 

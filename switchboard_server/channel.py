@@ -1,7 +1,7 @@
-"""One HTTP connection: Twisted's parser, and what it would keep to itself.
+"""One HTTP connection: Twisted's parser, opened for three things that it hides.
 
-An application is told that a further request waits behind its own, and asks itself for a body that the client
-sends only when asked to; a socket gets the bytes that came behind its handshake.
+An application learns that another request waits behind its own, `100 Continue` is sent when the application
+receives the body, and a WebSocket gets the bytes that came behind its handshake.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from twisted.web.http import HTTPChannel
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_SECONDS: Final = 3.0
-"""How long a client may go on sending what nobody reads, after the answer."""
+"""Time a client has to close after an answer that came before the end of its body."""
 
 
 class Awaited(asyncio.Queue[dict[str, Any]]):
     """The `receive` of a request whose client waits for `100 Continue` (RFC 9110, 10.1.1).
 
-    The first receive asks the client for its body, so that one that is not wanted is not sent.
+    The first receive sends it, so that a client does not send a body that the application does not read.
     """
 
     def __init__(self, ask: Callable[[], None]) -> None:
         super().__init__()
         self._ask: Callable[[], None] | None = ask
         self.whole = False
-        """Whether the body has come."""
+        """True once the body has come."""
 
     async def get(self) -> dict[str, Any]:
         """The next message."""
@@ -37,7 +37,7 @@ class Awaited(asyncio.Queue[dict[str, Any]]):
         return await super().get()
 
     def put_nowait(self, item: dict[str, Any]) -> None:
-        """Queue a message; what Daphne takes for the body before it has come is left out."""
+        """Queue a message; the empty body that Daphne queues before the real one has come is left out."""
         if self.whole or item["type"] != "http.request":
             super().put_nowait(item)
 
@@ -77,8 +77,8 @@ class HttpChannel(HTTPChannel):
             self.turn_away()
 
     def turn_away(self) -> None:
-        """Close, and read on without looking: a close with unread bytes would reset the answer away."""
-        # Twisted ends its own reading in this way, too.
+        """Close, but read on and discard: a reset for unread bytes could overtake the answer."""
+        # Twisted itself stops a channel's reading by replacing this method.
         self.dataReceived = lambda data: None  # type: ignore[method-assign]
         self._networkProducer.unregisterProducer()
         transport: Any = self.transport

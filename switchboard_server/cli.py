@@ -1,4 +1,4 @@
-"""Daphne's command line with our server and its few options more: `python -m switchboard_server`."""
+"""The command line `python -m switchboard_server`: Daphne's, with a few more options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from switchboard_server.tls import context_factory
 
 
 class CommandLine(CommandLineInterface):
-    """Takes every option of Daphne's; `run` serves until the process is told to stop."""
+    """Takes every option of Daphne's; `run` serves until a signal stops the process."""
 
     description = "Switchboard's HTTP and WebSocket server"
 
@@ -27,9 +27,14 @@ class CommandLine(CommandLineInterface):
         self._ready = ready
         group = self.parser.add_argument_group("beyond Daphne")
         group.add_argument(
-            "--drain-seconds", type=float, default=10.0, help="Longest wait for handlers at the end"
+            "--drain-seconds",
+            type=float,
+            default=10.0,
+            help="Longest wait for handlers when the server stops",
         )
-        group.add_argument("--trusted-proxies", default="", help="Addresses whose X-Forwarded-* are believed")
+        group.add_argument(
+            "--trusted-proxies", default="", help="Addresses whose X-Forwarded-* headers are read"
+        )
         group.add_argument("--cert", default="", help="Certificate chain (PEM): speak TLS")
         group.add_argument("--key", default="", help="Its private key (PEM)")
         group.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
@@ -43,9 +48,7 @@ class CommandLine(CommandLineInterface):
         except (ValueError, OSError) as error:
             self.parser.error(str(error))
         if known.proxy_headers and not known.trusted_proxies:
-            self.parser.error(
-                "--proxy-headers needs --trusted-proxies: forwarded headers are believed by address"
-            )
+            self.parser.error("--proxy-headers needs --trusted-proxies: only headers from these are read")
         self.server_class: Any = partial(Server, options=options)
         _raise_open_files()
         if not known.verbosity:
@@ -54,7 +57,7 @@ class CommandLine(CommandLineInterface):
 
 
 def _raise_open_files() -> None:
-    """Every socket is an open file, and the usual soft limit is 1,024."""
+    """Raise the soft limit to the hard one: every socket is an open file, and the usual limit is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -67,7 +70,7 @@ def _write_byte(descriptor: int) -> None:
 
 
 def server_options(known: argparse.Namespace, ready: Callable[[], object] | None = None) -> ServerOptions:
-    """Our options as the server wants them. Raises ValueError or OSError for what cannot be used."""
+    """The options beyond Daphne's. Raises ValueError or OSError for a value that cannot be used."""
     tls = None
     if known.cert or known.key:
         tls = context_factory(known.cert, known.key or known.cert)

@@ -66,7 +66,7 @@ def count(data: bytes) -> int:
 
 
 def may_close_with(code: int) -> bool:
-    """Whether `code` may stand in a close frame (section 7.4 and the IANA registry)."""
+    """True for a code that may be in a close frame (section 7.4 and the IANA registry)."""
     return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, NO_STATUS, ABNORMAL))
 
 
@@ -140,7 +140,11 @@ class FrameReader:
         self._max_message = max_message or UNLIMITED
 
     def feed(self, data: bytes) -> None:
-        """Add bytes from the wire."""
+        """Add bytes from the wire.
+
+        `_data` is what was received, as it is, while one read holds whole frames: no copy is made. Only a
+        frame that is spread over several reads is collected in a bytearray.
+        """
         rest = len(self._data) - self._at
         if not rest:
             self._data, self._at = data, 0
@@ -163,8 +167,14 @@ class FrameReader:
                 break
             payload = unmask(bytes(self._data[start:end]), bytes(self._data[start - 4 : start]))
             self._consume(end)
-            if (frame := self._frame(opcode, final, payload)) is not None:
-                return frame
+            if opcode == CLOSE:
+                return WireFrame(CLOSE, _close_payload(payload))
+            if opcode > CLOSE:
+                return WireFrame(opcode, payload)
+            if final and self._parts is None:
+                return WireFrame(opcode, self._text(payload, True) if opcode == TEXT else payload)
+            if (whole := self._fragment(opcode, final, payload)) is not None:
+                return whole
         return None
 
     def clear(self) -> None:
@@ -177,7 +187,7 @@ class FrameReader:
         if end == len(self._data):
             self._data, self._at = b"", 0
         elif isinstance(self._data, bytearray):
-            # One copy, so that frames after a long one are cut from bytes again.
+            # Back to bytes, by one copy: slices of a bytearray would each be copied twice.
             self._data, self._at = bytes(memoryview(self._data)[end:]), 0
 
     def _header(self) -> tuple[int, bool, int, int] | None:
@@ -187,19 +197,16 @@ class FrameReader:
         length = second & 0x7F
         start = at + 6
         if length > 125:
-            start += 2 if length == 126 else 8
+            layout, shortest, size = ("!H", 126, 2) if length == 126 else ("!Q", 65536, 8)
+            start += size
             if len(data) < start:
                 self._need = start - at
                 return None
-            length = self._long_length(at, length)
+            (length,) = unpack_from(layout, data, at + 2)
+            if length < shortest:
+                raise FrameError(1002, "a length that is not in its shortest form")
         self._check(first, second, length)
         return first & 0x0F, first >= 0x80, start, start + length
-
-    def _long_length(self, at: int, marker: int) -> int:
-        (length,) = unpack_from("!H" if marker == 126 else "!Q", self._data, at + 2)
-        if length < (126 if marker == 126 else 65536):
-            raise FrameError(1002, "a length that is not in its shortest form")
-        return int(length)
 
     def _check(self, first: int, second: int, length: int) -> None:
         opcode = first & 0x0F
@@ -218,20 +225,13 @@ class FrameReader:
         if length > self._max_frame or self._size + length > self._max_message:
             raise FrameError(1009, f"at most {min(self._max_frame, self._max_message)} bytes")
 
-    def _frame(self, opcode: int, final: bool, payload: bytes) -> WireFrame | None:
-        if opcode >= CLOSE:
-            return WireFrame(opcode, _close_payload(payload) if opcode == CLOSE else payload)
-        if final and self._parts is None:
-            return WireFrame(opcode, self._text(payload, True) if opcode == TEXT else payload)
-        return self._fragment(opcode, final, payload)
-
     def _fragment(self, opcode: int, final: bool, payload: bytes) -> WireFrame | None:
         """Take one part of a fragmented message (section 5.4); the message with its last part."""
         if self._parts is None:
             self._parts, self._opcode, self._size = [], opcode, 0
             self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
         self._size += len(payload)
-        # Text is checked part by part, so that a wrong byte is refused before the message ends.
+        # UTF-8 is checked part by part, so that a wrong byte is refused before the message ends.
         part = payload if self._decoder is None else self._text(payload, final)
         if part:
             self._parts.append(part)

@@ -34,14 +34,14 @@ class HandshakeError(Exception):
 
 
 def tokens(headers: Iterable[Header], name: bytes) -> list[bytes]:
-    """The comma-separated words of a header, over all its lines, in order."""
+    """The comma-separated words of a header, over all its values, in order."""
     return [
         word.strip() for key, value in headers if key == name for word in value.split(b",") if word.strip()
     ]
 
 
 def wants_websocket(headers: Iterable[Header]) -> bool:
-    """Whether a request with these lower-cased headers asks to become a WebSocket."""
+    """True for a request whose lower-cased headers ask to become a WebSocket."""
     return any(word.lower() == b"websocket" for word in tokens(headers, b"upgrade"))
 
 
@@ -76,7 +76,7 @@ def subprotocols(headers: Iterable[Header]) -> list[str]:
 
 
 def answer(key: bytes, headers: Iterable[Header] = ()) -> bytes:
-    """The whole 101 response. Raises ValueError for a header that would break out of its line."""
+    """The whole 101 response. Raises ValueError for a header with a line break or NUL in it."""
     accept = b64encode(sha1(key + GUID, usedforsecurity=False).digest())
     lines = [
         b"HTTP/1.1 101 Switching Protocols",

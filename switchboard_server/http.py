@@ -1,4 +1,4 @@
-"""HTTP requests as Daphne serves them, and the request that becomes a WebSocket."""
+"""HTTP requests, served by Daphne, and the handshake request that becomes a WebSocket."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ logger = logging.getLogger("daphne.http")
 ROOT_PATH = b"daphne-root-path"
 TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 MAX_HEAD_BYTES = 65536
-"""Of request line and headers, as uvicorn has it; Twisted drops what has more than 16 KB without a word."""
+"""Largest request line with headers, as in uvicorn. Twisted's own limit is 16 KB, and it drops a connection
+that exceeds it without an answer."""
 COMMON_NAMES = {
     name: name
     for name in (
@@ -52,7 +53,7 @@ class HttpServer(Protocol):
     max_body_bytes: int
     """Largest body of a request."""
     refusing: bool
-    """Whether new sockets are answered with 503."""
+    """True while new sockets are answered with 503."""
     limits: SocketLimits
     server_name: str
     root_path: str
@@ -60,7 +61,7 @@ class HttpServer(Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether the server is stopping."""
+        """True once the server is stopping."""
 
     def open_websocket(self, upgrade: Upgrade) -> None:
         """Start an application for a valid handshake request."""
@@ -70,7 +71,7 @@ class HttpServer(Protocol):
 
 
 class WebRequest(daphne.http_protocol.WebRequest):
-    """One HTTP request. Differs from Daphne's in what a proxy may say, in upgrades, and while draining."""
+    """One HTTP request: Daphne's, but for proxy headers, upgrades, its size, and the drain."""
 
     server: HttpServer
     client: Any
@@ -80,7 +81,7 @@ class WebRequest(daphne.http_protocol.WebRequest):
     def __init__(self, channel: Any, queued: Any = None) -> None:
         self.websocket: WebSocket | None = None
         self.awaited: Awaited | None = None
-        """The messages of a request whose client waits to be asked for its body."""
+        """The receive queue of a request whose client sends its body only after `100 Continue`."""
         self._body_size = 0
         self._behind: Callable[[], object] | None = None
         self._another_waits = False
@@ -89,7 +90,7 @@ class WebRequest(daphne.http_protocol.WebRequest):
         super().__init__(channel, parsePOSTFormSubmission=False)
 
     def begin(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Serve the request before its body has come: the client waits to be asked for it."""
+        """Serve the request before its body has come: the client waits for `100 Continue`."""
         if handshake.wants_websocket(self.lowered_headers()):
             self._ask_for_body()
             return
@@ -113,7 +114,7 @@ class WebRequest(daphne.http_protocol.WebRequest):
         """Twisted: the request can be served."""
         if self._too_large:
             return None
-        self._believe_proxy()
+        self._read_proxy_headers()
         headers = self.lowered_headers()
         if not handshake.wants_websocket(headers):
             return super().process()
@@ -152,7 +153,7 @@ class WebRequest(daphne.http_protocol.WebRequest):
         return self._body_size > self.server.max_body_bytes
 
     def _turn_away(self) -> None:
-        """Answer 413 while the body still comes."""
+        """Answer 413 while the body still comes, and read on: see `HttpChannel.turn_away`."""
         self.channel.transport.write(TOO_LARGE)
         self.channel.turn_away()
         if self.awaited is not None:
@@ -168,14 +169,14 @@ class WebRequest(daphne.http_protocol.WebRequest):
             call()
 
     def another_waits(self) -> None:
-        """The channel: something has come behind this request."""
+        """Called by the channel: something has come behind this request."""
         if not self._another_waits:
             self._another_waits = True
             if self._behind is not None:
                 self._behind()
 
     def answer(self, status: int, reason: str, headers: Iterable[Header] = ()) -> None:
-        """A whole response of one line of text."""
+        """Answer with `reason` as plain text."""
         if self._response_started:
             self.loseConnection()
             return
@@ -188,7 +189,8 @@ class WebRequest(daphne.http_protocol.WebRequest):
         self.handle_reply({"type": "http.response.body", "body": body})
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """A message of the application; the connection ends with it while draining, or before the body."""
+        """Pass on a message of the application; while draining, and before the body has come, the connection
+        ends with the answer."""
         last = self.server.draining or (self.awaited is not None and not self.awaited.whole)
         if last and message.get("type") == "http.response.start" and self.channel is not None:
             self.channel.persistent = False
@@ -202,17 +204,17 @@ class WebRequest(daphne.http_protocol.WebRequest):
             self.websocket.connection_lost()
 
     def duration(self) -> float:
-        """Seconds since the request came, whatever the clock of the host does meanwhile."""
+        """Seconds since the request came, by a clock that does not jump."""
         return asyncio.get_running_loop().time() - self._came
 
     def isSecure(self) -> bool:  # noqa: N802 - Twisted's name
-        """Whether the client's own connection is encrypted, as far as a trusted proxy says."""
+        """True if the client's own connection is encrypted: by a trusted proxy's header, else by this one."""
         if self.forwarded_scheme:
             return self.forwarded_scheme in ("https", "wss")
         return bool(super().isSecure())
 
-    def _believe_proxy(self) -> None:
-        """Take the client's address and scheme from a trusted proxy; nobody else may set the root path."""
+    def _read_proxy_headers(self) -> None:
+        """Take the client's address and scheme from a trusted proxy; no other peer may set the root path."""
         peer = getattr(self.client, "host", "unix")
         if not self.server.proxies.trust(peer):
             self.requestHeaders.removeHeader(ROOT_PATH)
@@ -255,7 +257,7 @@ class Upgrade:
         self._key = key
         self._headers = headers
         self.secure = ISSLTransport(request.channel.transport, None) is not None
-        """Whether the transport encrypts, and so has no socket to write to directly."""
+        """True if the transport encrypts, and so has no socket to write to directly."""
 
     def scope(self, websocket: WebSocket) -> dict[str, Any]:
         """The ASGI scope of the socket."""
@@ -277,7 +279,7 @@ class Upgrade:
         }
 
     def bind(self, websocket: WebSocket) -> None:
-        """Have the socket told when the client goes away before the answer."""
+        """Call `connection_lost` of the socket if the client goes away before the answer."""
         self._request.websocket = websocket
 
     def answer(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:

@@ -1,6 +1,6 @@
-"""The server's end of ASGI's lifespan: an application begins before its first client and ends after the last.
+"""The server's side of ASGI's lifespan: an application starts before its first client, stops after its last.
 
-An application that does not know lifespans is served without, as the specification asks.
+An application that raises for a lifespan scope is served without one, as the specification asks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 logger = logging.getLogger("switchboard.lifespan")
 
 DRAIN: Final = "switchboard.drain"
-"""Extension of the lifespan scope: a list of what the application wants awaited when the server drains."""
+"""Extension of the lifespan scope: a list of functions that the server calls and awaits when it drains."""
 
 
 class ApplicationLifespan:
@@ -32,12 +32,12 @@ class ApplicationLifespan:
         await self._say("lifespan.startup")
 
     async def drain(self) -> None:
-        """Let the application close its connections in its own words."""
+        """Let the application close its connections with its own codes."""
         for step in self._drains:
             await step()
 
     async def shutdown(self) -> None:
-        """End the application, and return when it says that it has ended."""
+        """Stop the application; returns when it has returned."""
         if self._task is not None and not self._task.done():
             await self._say("lifespan.shutdown")
             await asyncio.wait([self._task])

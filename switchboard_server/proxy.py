@@ -1,4 +1,4 @@
-"""Headers of reverse proxies about the client: believed only from addresses that are configured."""
+"""Headers in which reverse proxies name the client: read only from the addresses of trusted proxies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 UNIX = "unix"
-"""Word for the other end of a Unix socket, which has no address."""
+"""Stands for the peer of a Unix socket, which has no address."""
 
 
 class Proxies:
@@ -22,7 +22,7 @@ class Proxies:
                 self._networks.append(ip_network(word, strict=False))
 
     def trust(self, host: str) -> bool:
-        """Whether what `host` says about others is believed."""
+        """True for the address of a trusted proxy."""
         if host == UNIX:
             return self._unix
         address = _parse(host) if self._networks else None
@@ -31,7 +31,8 @@ class Proxies:
     def client(self, peer: str, forwarded_for: Sequence[bytes]) -> str:
         """The client's address: the last of X-Forwarded-For that no trusted proxy has, `peer` without one.
 
-        Each proxy appends the address it sees, so what stands left of an untrusted one may be invented.
+        Each proxy appends the address it sees, so a client can invent everything to the left of the first
+        untrusted one.
         """
         client = peer
         words = b",".join(forwarded_for).decode("latin-1").split(",")
@@ -45,18 +46,18 @@ class Proxies:
         return client
 
     def port(self, forwarded_port: Sequence[bytes]) -> int:
-        """The client's port as the nearest proxy says; 0 when it does not say."""
+        """The client's port by the header of the nearest proxy; 0 without a valid one."""
         word = _nearest(forwarded_port)
         return int(word) if word.isascii() and word.isdecimal() and len(word) <= 5 else 0
 
     def scheme(self, forwarded_proto: Sequence[bytes]) -> str:
-        """The scheme the nearest proxy was spoken to with; empty when it does not say."""
+        """The scheme by the header of the nearest proxy, lower-cased; empty without a valid one."""
         word = _nearest(forwarded_proto).lower()
         return word if word in ("http", "https", "ws", "wss") else ""
 
 
 def _nearest(values: Sequence[bytes]) -> str:
-    """The last word of a header: what the nearest proxy has said."""
+    """The last word of a header: the nearest proxy has appended it."""
     return values[-1].decode("latin-1").rpartition(",")[2].strip() if values else ""
 
 

@@ -1,4 +1,4 @@
-"""Messages that the application has not received yet: bounded, so that reading can stop."""
+"""Messages that the application has not received yet, with bounds at which reading has to stop."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any, Final
 
 MAX_MESSAGES: Final = 64
 MAX_BYTES: Final = 256 * 1024
+"""Bounds of memory for a client whose application is slow; one more message may exceed either."""
 
 Message = dict[str, Any]
 
 
 class ReceiveQueue:
-    """The receive queue of one application. One reader; `put` never blocks, the owner asks `full` first."""
+    """The receive queue of one application, with one reader. `put` never waits: callers look at `full`."""
 
     __slots__ = ("_ended", "_messages", "_size", "_waiter")
 
@@ -24,12 +25,12 @@ class ReceiveQueue:
 
     @property
     def full(self) -> bool:
-        """Whether the application is so far behind that reading from the client has to stop."""
+        """True while the application is so far behind that reading from the client has to stop."""
         return len(self._messages) >= MAX_MESSAGES or self._size >= MAX_BYTES
 
     @property
     def low(self) -> bool:
-        """Whether it has caught up enough for reading to go on."""
+        """True once half of each bound is free: reading goes on, and is not switched for every message."""
         return len(self._messages) <= MAX_MESSAGES // 2 and self._size <= MAX_BYTES // 2
 
     def put(self, message: Message, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Daphne's server with our WebSocket: `CommandLineInterface.server_class` of `cli.py`."""
+"""The server: Daphne's, with the WebSockets, the drain and the heartbeat of this package."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ logger = logging.getLogger("daphne.server")
 reactor: Any = _reactor  # a module that Twisted replaces by an object
 
 BACKLOG: Final = 4096
-"""Handshakes the kernel queues; Twisted's 50 drops 500 clients that arrive at once to 98 a second."""
+"""Connections that the kernel queues. With Twisted's 50, of 500 clients that arrive at once 98 a second get
+through."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,13 @@ class ServerOptions:
 
 
 class Server(daphne.server.Server):
-    """Daphne with drain, bounded memory and the frame writer. Every option of Daphne's means what it did."""
+    """Daphne's server with a drain, bounded memory and frame writers. Daphne's options keep their meaning."""
 
     def __init__(self, *args: Any, options: ServerOptions = ServerOptions(), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.options = options
         self.proxies = options.proxies
-        # Daphne's options name the forwarded headers; they are believed by address, in `proxy.py`.
+        # Daphne's options name the forwarded headers; `proxy.py` says from which addresses they are read.
         self.address_header: str = kwargs.get("proxy_forwarded_address_header") or "X-Forwarded-For"
         self.port_header: str = kwargs.get("proxy_forwarded_port_header") or ""
         self.proxy_forwarded_address_header = None
@@ -82,7 +83,7 @@ class Server(daphne.server.Server):
         self.sockets: set[WebSocket] = set()
         self.state = {"draining": False}
         self.refusing = False
-        """Whether new sockets are answered with 503."""
+        """True while new sockets are answered with 503."""
         self.connections: dict[WebRequest, dict[str, Any]] = {}
         self.ports: list[Any] = []
         self._leaving: dict[asyncio.Task[None], float] = {}
@@ -92,13 +93,13 @@ class Server(daphne.server.Server):
 
     @property
     def draining(self) -> bool:
-        """Whether the server is stopping."""
+        """True once the server is stopping."""
         return self.state["draining"]
 
     # --- running --------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve until a signal; returns when everything has been told."""
+        """Serve until a signal; returns when the drain is done."""
         asyncio.set_event_loop(twisted_loop)
         twisted_loop.set_debug(self.verbosity >= 3)
         # Twisted measures timeouts by the wall clock: a step of an hour would end every idle HTTP connection.
@@ -115,7 +116,7 @@ class Server(daphne.server.Server):
         if self.ready_callable:
             self.ready_callable()
         self.options.ready()
-        # What the start has loaded stays: later collections need not walk it (120,000 objects, 60 ms).
+        # The modules stay loaded: a later collection need not walk their 120,000 objects (60 ms).
         gc.collect()
         gc.freeze()
         reactor.run(installSignalHandlers=False)
@@ -206,7 +207,7 @@ class Server(daphne.server.Server):
         websocket.application_ended(_error_of(task))
 
     def lost(self, websocket: WebSocket) -> None:
-        """The client of this socket has gone; its application has been told."""
+        """The client of this socket has gone; its application has some time to end."""
         self.sockets.discard(websocket)
         if websocket.task is not None:
             self._leaving[websocket.task] = twisted_loop.time() + self.application_close_timeout

@@ -1,7 +1,7 @@
 """Several worker processes on one listening socket: started, restarted, replaced one by one, and ended.
 
-The socket is shared and not SO_REUSEPORT: with that every worker has an accept queue of its own, and what
-waits in it is reset when the worker leaves.
+The workers share the socket. With SO_REUSEPORT each would have an accept queue of its own, and the kernel
+resets the connections that wait in it when the worker ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GRACE_SECONDS: Final = 5.0
 BACKOFF_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits before a crashed worker is started again; the last one from then on."""
 STEADY_SECONDS: Final = 60.0
-"""A worker that lived so long begins again with the shortest wait."""
+"""After a worker has lived so long, the waits begin with the shortest again."""
 
 
 @dataclass(eq=False)
@@ -35,7 +35,7 @@ class WorkerProcess:
     started: float
     listens: bool = False
     retired: bool = False
-    """Whether its end is expected."""
+    """True if its end is expected."""
 
     @property
     def pid(self) -> int:
@@ -55,8 +55,9 @@ class StartFailed(Exception):
 class Supervisor:
     """Keeps `count` workers of `command` alive.
 
-    `command` makes a worker's arguments from the descriptors of its ready pipe and of the pipe whose end
-    says that the supervisor has gone. `ended` is called with the pid of each worker that has ended.
+    `command` makes a worker's arguments from two descriptors: of the pipe in which it writes a byte when
+    it listens, and of the pipe whose end of file means that the supervisor has gone. `ended` is called
+    with the pid of each worker that has ended.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class Supervisor:
         return worker
 
     async def _watch(self, worker: WorkerProcess) -> None:
-        """Wait for a worker's end; one that was not told to end is started again."""
+        """Wait for a worker's end; one that ended by itself is started again."""
         code = await worker.process.wait()
         self._workers.discard(worker)
         self._ended(worker.pid)
@@ -186,7 +187,7 @@ class Supervisor:
             try:
                 new = await self._start()
             except StartFailed:
-                logger.exception("the new worker did not start, the old ones go on")
+                logger.exception("the new worker did not start, the old ones serve on")
                 return
             logger.info("worker %d replaces worker %d", new.pid, old.pid)
             old.retired = True

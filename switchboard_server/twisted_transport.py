@@ -19,7 +19,7 @@ BYTES_ACKED: Final = 120
 4.1. The structure only ever grows at its end, so the offset stays."""
 
 
-class Receiver(Protocol):
+class DataReceiver(Protocol):
     """The WebSocket as its connection sees it."""
 
     def data_received(self, data: bytes) -> None:
@@ -35,9 +35,9 @@ class TwistedTransport:
 
     __slots__ = ("_receiver", "_transport", "_writer")
 
-    def __init__(self, transport: Any, receiver: Receiver) -> None:
+    def __init__(self, transport: Any, receiver: DataReceiver) -> None:
         self._transport = transport
-        self._receiver: Receiver | None = receiver
+        self._receiver: DataReceiver | None = receiver
         self._writer: FlowControl | None = None
 
     # --- Transport ------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class TwistedSocketTransport(TwistedTransport):
 
     __slots__ = ("_more", "send")
 
-    def __init__(self, transport: Any, receiver: Receiver) -> None:
+    def __init__(self, transport: Any, receiver: DataReceiver) -> None:
         super().__init__(transport, receiver)
         self.send: Callable[[bytes], int] = transport.getHandle().send
         self._more: Callable[[], object] | None = None

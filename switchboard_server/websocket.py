@@ -2,7 +2,7 @@
 
 It does no I/O and has no timer of its own. Its transport calls `data_received` and `connection_lost`, its
 application `receive` and `send`, and a heartbeat calls `deadline_passed` and `check_alive`. It stops reading
-when its application is behind, and writes through a `FrameWriter`.
+when its application is behind, and writes through a `TransportWriter`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from switchboard_server.frames import FrameError, FrameReader
 from switchboard_server.handshake import Header
 from switchboard_server.receive_queue import Message, ReceiveQueue
 from switchboard_server.transport import Transport
-from switchboard_server.writer import BufferedWriter, FrameWriter, SocketWriter
+from switchboard_server.writer import BufferedWriter, KernelWriter, TransportWriter
 
 logger = logging.getLogger("daphne.websocket")
 
@@ -54,7 +54,7 @@ class SocketLimits:
     """Bytes of one message; 0 for no limit."""
 
 
-class Host(Protocol):
+class SocketHost(Protocol):
     """The server as its sockets see it."""
 
     @property
@@ -69,7 +69,7 @@ class Host(Protocol):
         """The same clock, exactly."""
 
     def lost(self, websocket: WebSocket) -> None:
-        """The connection is gone or refused, and the application has been told."""
+        """The connection is gone or refused; the application's disconnect is queued."""
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
         """Write a line of the access log."""
@@ -80,7 +80,7 @@ class UpgradeRequest(Protocol):
 
     @property
     def secure(self) -> bool:
-        """Whether the transport encrypts, and so is not a `SocketTransport`."""
+        """True if the transport encrypts, and so is not a `SocketTransport`."""
 
     def answer(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
         """The 101 response. Raises ValueError for a subprotocol or a header that is not allowed."""
@@ -131,7 +131,7 @@ class WebSocket:
         "writer",
     )
 
-    def __init__(self, host: Host, upgrade: UpgradeRequest) -> None:
+    def __init__(self, host: SocketHost, upgrade: UpgradeRequest) -> None:
         self._host = host
         self._upgrade: UpgradeRequest | None = upgrade
         self._details = upgrade.log_details()
@@ -142,7 +142,7 @@ class WebSocket:
         self._behind = NOT_BEHIND
         """Of a peer that has not reached our close frame: the time to drop it at the latest, and the bytes
         that it had acknowledged when it was last looked at."""
-        self.writer: FrameWriter[Any] = BufferedWriter(self) if upgrade.secure else SocketWriter(self)
+        self.writer: TransportWriter[Any] = BufferedWriter(self) if upgrade.secure else KernelWriter(self)
         self._transport: Transport | None = None
         self.task: asyncio.Task[None] | None = None
         self.state = SocketState.HANDSHAKE
@@ -252,7 +252,7 @@ class WebSocket:
                 self._read()
 
     def connection_lost(self) -> None:
-        """The connection is gone. The application is told, and no reference to the transport is kept."""
+        """The connection is gone: queue the disconnect, and keep no reference to the transport."""
         if self.state >= SocketState.OPEN:
             self._log("disconnected")
         self.state = SocketState.CLOSED
@@ -265,7 +265,7 @@ class WebSocket:
         self._host.lost(self)
 
     def _read(self) -> None:
-        """Handle whole frames until there are no more, or until the application is behind."""
+        """Handle whole frames until more bytes are needed, or until the application is behind."""
         queue, reader = self._queue, self._reader
         try:
             # While closing, frames are read on although the queue is full: one of them is the peer's close.

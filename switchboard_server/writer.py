@@ -33,7 +33,7 @@ class Owner(Protocol):
         """Drop the connection; how many frames are thrown away."""
 
 
-class FrameWriter(Generic[T]):
+class TransportWriter(Generic[T]):
     """The writer of one WebSocket; subclasses differ in how bytes reach the kernel."""
 
     __slots__ = ("_drained", "_handed", "_held", "_last", "_owner", "_transport", "_waiting", "open")
@@ -137,7 +137,7 @@ class FrameWriter(Generic[T]):
             callback()
 
 
-class SocketWriter(FrameWriter[SocketTransport]):
+class KernelWriter(TransportWriter[SocketTransport]):
     """The writer over plain TCP or a Unix socket: a write is one system call while nothing is held.
 
     `_waiting` is None while nothing is held. Only then frames go to the kernel directly: at any other time
@@ -209,7 +209,7 @@ class SocketWriter(FrameWriter[SocketTransport]):
             self._call_drained()
 
 
-class BufferedWriter(FrameWriter[Transport]):
+class BufferedWriter(TransportWriter[Transport]):
     """The writer over a transport without a socket of its own to write to: TLS.
 
     Bytes go through `transport.write` until it says that it is full. Its buffer below that mark (64 KiB in

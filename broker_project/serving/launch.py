@@ -1,4 +1,4 @@
-"""Serving as planned: in this process, or in workers under a supervisor."""
+"""The start of the server: in this process, or in workers under a supervisor."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Plan:
 
 
 def serve(plan: Plan) -> int:
-    """Serve until told to stop; returns the exit code. Raises StartProblem when the workers do not start."""
+    """Serve until a signal; returns the exit code. Raises StartProblem when the workers do not start."""
     connections.close_all()
     if plan.workers > 1:
         return _supervise(plan)
@@ -62,7 +62,7 @@ def _supervise(plan: Plan) -> int:
         try:
             return asyncio.run(supervisor.run(plan.announce))
         except StartFailed as error:
-            raise StartProblem(f"{error}; its reason is above") from None
+            raise StartProblem(f"{error}; the log above has the reason") from None
 
 
 def _worker_command(plan: Plan, ready: int, parent: int) -> list[str]:

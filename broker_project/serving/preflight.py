@@ -25,11 +25,11 @@ CONNECT_SECONDS: Final = 5
 """Longest wait for a database or a Redis that does not answer."""
 
 ADVISORY_LOCK: Final = 0x5357_4244
-"""PostgreSQL's name for the lock of a start: "SWBD"."""
+"""Number of PostgreSQL's advisory lock that starting servers take: "SWBD" in ASCII."""
 
 
 class StartProblem(Exception):
-    """The server cannot start; the text is one line."""
+    """The server cannot start; the message is one line."""
 
 
 def check_settings(workers: int) -> None:
@@ -51,7 +51,7 @@ def check_database() -> None:
     """Raise StartProblem unless the database can be opened and asked something."""
     database = deepcopy(settings.DATABASES["default"])
     options = database.setdefault("OPTIONS", {})
-    # The pool would try again for a while before it tells that nobody answers.
+    # The pool would try again for a while before it reports that the server does not answer.
     options.pop("pool", None)
     if database["ENGINE"].endswith("postgresql"):
         options["connect_timeout"] = CONNECT_SECONDS
@@ -112,7 +112,7 @@ def check_redis() -> None:
         raise StartProblem(
             f"REDIS_URL: cannot reach {without_password(settings.REDIS_URL)}: {_one_line(error)}"
         ) from None
-    except ValueError:  # its text may hold a part of the password
+    except ValueError:  # its message may hold a part of the password
         raise StartProblem(
             f"REDIS_URL: expected redis://host:port/number, but got {without_password(settings.REDIS_URL)}"
         ) from None
@@ -138,7 +138,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def database_name() -> str:
-    """The place of the database, without its password."""
+    """The URL of the database, without its user and password."""
     database: dict[str, Any] = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         return f"sqlite:///{database['NAME']}"
@@ -148,7 +148,7 @@ def database_name() -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL without what stands before the last @, however the password is written."""
+    """A URL without everything before the last @, so that no way of writing a password escapes."""
     scheme, separator, rest = url.partition("://")
     return scheme + separator + rest.rpartition("@")[2]
 

@@ -32,7 +32,7 @@ END: Final = "$engineio.end"
 READ_AHEAD: Final = 64
 """Packets that the holder reads while a call is under way."""
 READ_AHEAD_SIZE: Final = 256 * 1024
-"""The same in characters, or bytes: what holds as many takes no more."""
+"""The same in characters of strings and bytes of binary packets."""
 RETRY_SECONDS: Final = 0.05
 
 
@@ -47,7 +47,7 @@ class BridgeWriter:
         self._retry: asyncio.TimerHandle | None = None
 
     def write(self, frames: list[Frame]) -> None:
-        """Hand over to the relay, or keep what it has no room for."""
+        """Hand over to the relay, or keep the frames while it has no room."""
         self._waiting += frames
         self._pass_on()
 
@@ -95,11 +95,11 @@ class Bridges:
         self._limits = limits
         self._numbers = itertools.count(1)
         self._channels: dict[int, PacketSocket] = {}
-        sessions.offers("upgrade", _upgrade)
-        sessions.offers("probed", _probed, stops=False)
-        sessions.offers("moved", self._moved, stops=False)
-        sessions.offers("stay", _stay, stops=False)
-        sessions.offers("receive", _receive, stops=False)
+        sessions.offer("upgrade", _upgrade)
+        sessions.offer("probed", _probed, stops=False)
+        sessions.offer("moved", self._moved, stops=False)
+        sessions.offer("stay", _stay, stops=False)
+        sessions.offer("receive", _receive, stops=False)
         self._worker.hub.on(FRAMES, self._write)
         self._worker.hub.on(END, self._end)
         self._worker.on_drain.append(self._drain)
@@ -167,7 +167,7 @@ Caller = Callable[..., Any]
 
 
 async def _probe(channel: PacketSocket, call: Caller, number: int, seconds: float) -> bool:
-    """The probe of `websocket.upgrade`, with the owner told of each step."""
+    """The probe of `websocket.upgrade`, with a call to the owner for each step."""
     try:
         async with asyncio.timeout(seconds):
             if await probe(channel, lambda: call("probed")):
@@ -181,7 +181,7 @@ async def _probe(channel: PacketSocket, call: Caller, number: int, seconds: floa
 
 
 async def _carry(channel: PacketSocket, call: Caller) -> Close:
-    """Pass packets to the owner until either end closes; what the WebSocket is then closed with."""
+    """Pass packets to the owner until either end closes; returns the close for the WebSocket."""
     ahead = ReadAhead()
     reader = asyncio.ensure_future(_read(channel, ahead))
     try:
@@ -198,7 +198,7 @@ async def _carry(channel: PacketSocket, call: Caller) -> Close:
 
 
 async def _read(channel: PacketSocket, ahead: ReadAhead) -> Close:
-    """Queue packets until there are no more; why."""
+    """Queue packets until the WebSocket ends; returns how."""
     try:
         while True:
             await ahead.put(await channel.packet())

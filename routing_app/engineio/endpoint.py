@@ -1,4 +1,4 @@
-"""The ASGI application at `/socket.io/`: every request and WebSocket of Engine.IO comes in here."""
+"""The ASGI application at `/socket.io/`, for every request and WebSocket of Engine.IO."""
 
 from __future__ import annotations
 
@@ -76,15 +76,15 @@ class Endpoint:
 
     def sessions(self, worker: Worker) -> Registry:
         """The sessions that this process owns."""
-        return self._desk(worker).registry
+        return self._state(worker).registry
 
-    def desk(self, worker: Worker) -> EngineState:
-        """A new desk, which the protocol keeps as `engineio`."""
+    def new_state(self, worker: Worker) -> EngineState:
+        """A new state for a worker, which the protocol keeps as `engineio`."""
         return EngineState(worker, self._options, self._application, self._protocol)
 
-    def _desk(self, worker: Worker) -> EngineState:
-        desk: EngineState = worker.protocols[self._protocol].engineio
-        return desk
+    def _state(self, worker: Worker) -> EngineState:
+        state: EngineState = worker.protocols[self._protocol].engineio
+        return state
 
     # --- HTTP --------------------------------------------------------------------------------------------
 
@@ -116,7 +116,8 @@ class Endpoint:
         if not request.sid:
             if method != "GET":
                 raise RequestRefused(Fault.BAD_METHOD)
-            await self._open_polling(request, scope, send, headers)
+            opened = await self._open(current_worker(), request, scope)
+            await polling.answer_open(opened, send, headers)
             return
         session = await self._find(request)
         if method == "GET":
@@ -145,12 +146,6 @@ class Endpoint:
             await session.end(TOO_BIG)
             raise
 
-    async def _open_polling(
-        self, request: EngineRequest, scope: Any, send: Any, headers: list[Header]
-    ) -> None:
-        session = await self._open(current_worker(), request, scope)
-        await polling.answer_open(session, send, headers)
-
     # --- WebSocket ---------------------------------------------------------------------------------------
 
     async def _serve_websocket(self, scope: Any, receive: Any, send: Any) -> None:
@@ -178,16 +173,13 @@ class Endpoint:
     async def _upgrade(self, request: EngineRequest, channel: PacketSocket) -> None:
         session = self.sessions(current_worker()).find(request.sid)
         if session is None:
-            await self._bridge(request, channel)
+            state = await self._remote_state(request)
+            await state.bridges.serve(request.sid, request.version, channel, self._options.upgrade_timeout)
             return
         if session.version != request.version:
             raise RequestRefused(Fault.BAD_REQUEST)
         await channel.accept()
         await websocket.upgrade(session, channel)
-
-    async def _bridge(self, request: EngineRequest, channel: PacketSocket) -> None:
-        desk = await self._remote_desk(request)
-        await desk.bridges.serve(request.sid, request.version, channel, self._options.upgrade_timeout)
 
     # --- sessions ----------------------------------------------------------------------------------------
 
@@ -205,19 +197,19 @@ class Endpoint:
         """The session of a request, here or at the worker that owns it. Raises RequestRefused."""
         session = self.sessions(current_worker()).find(request.sid)
         if session is None:
-            desk = await self._remote_desk(request)
-            return RemoteSession(desk.remote, request.sid, request.version)
+            state = await self._remote_state(request)
+            return RemoteSession(state.remote, request.sid, request.version)
         if session.version != request.version:
             raise RequestRefused(Fault.BAD_REQUEST)
         return session
 
-    async def _remote_desk(self, request: EngineRequest) -> EngineState:
+    async def _remote_state(self, request: EngineRequest) -> EngineState:
         """The state that reaches a session's owner elsewhere. Raises RequestRefused, LayerUnavailable."""
         worker = current_worker()
         if worker_of(request.sid) in ("", worker.id) or not worker.relay.reaches_others:
             raise RequestRefused(Fault.UNKNOWN_SID)
         await worker.start()
-        return self._desk(worker)
+        return self._state(worker)
 
     def _counted(self, error: Exception) -> Refused:
         refused = admission.refused_by(self._protocol, error)

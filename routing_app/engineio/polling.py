@@ -21,7 +21,7 @@ class PayloadTooBig(Exception):
 
 
 class Polled(Protocol):
-    """A session as this transport sees it: one of this process, or one that another worker owns."""
+    """A session as this transport sees it: of this process, or of another worker."""
 
     def begin_poll(self) -> asyncio.Future[None]:
         """See EngineSession.begin_poll; what it resolves with does not matter."""
@@ -52,7 +52,8 @@ async def answer_open(session: EngineSession, send: Any, headers: list[Header]) 
 async def answer_get(session: Polled, scope: Any, receive: Any, send: Any, headers: list[Header]) -> None:
     """Wait for packets and answer them; nothing when the client goes away first. Raises RequestRefused.
 
-    What waits behind a poll in the same connection may be what keeps the session alive: then the poll ends.
+    A request behind the poll in the same connection may be the one that keeps the session alive, so the poll
+    ends when one comes.
     """
     ready = session.begin_poll()
     if (on_another := (scope.get("extensions") or {}).get(PIPELINE)) is not None:

@@ -13,7 +13,7 @@ from routing_app.engineio.session import Application, EngineOptions, EngineSessi
 
 
 class Registry:
-    """Makes sessions, finds them, and forgets them when they end."""
+    """Makes sessions, finds them, and drops them when they end."""
 
     def __init__(
         self, worker: Worker, options: EngineOptions, application: Callable[[EngineSession], Application]

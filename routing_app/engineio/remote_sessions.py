@@ -21,17 +21,17 @@ ANSWER_SECONDS: Final = 120.0
 """How long a call may take in all: above the longest silence that a heartbeat allows."""
 
 Verb = Callable[[EngineSession, str, str], Coroutine[Any, Any, str]]
-"""Does a thing with a session: (session, caller's worker id, payload) -> payload, or RequestRefused."""
+"""An action on a session: (session, caller's worker id, payload) -> payload, or RequestRefused."""
 
 
 def pack(packets: Sequence[Packet]) -> str:
-    """Packets as one text."""
+    """Packets as one string."""
     return json.dumps([p if isinstance(p, str) else [b64encode(p).decode()] for p in packets])
 
 
-def unpack(text: str) -> list[Packet]:
+def unpack(packed: str) -> list[Packet]:
     """The inverse of `pack`."""
-    return [p if isinstance(p, str) else b64decode(p[0]) for p in json.loads(text)]
+    return [p if isinstance(p, str) else b64decode(p[0]) for p in json.loads(packed)]
 
 
 class RemoteSessions:
@@ -43,15 +43,15 @@ class RemoteSessions:
         self._protocol = protocol
         self._polls: dict[str, int] = {}
         """Polls that wait here, by session; the value is its protocol version."""
-        self.offers("poll", _poll)
-        self.offers("release", _release)
-        # What was posted is taken as a whole, whether its client waits for the answer or not.
-        self.offers("post", _post, stops=False)
-        self.offers("close", _close, stops=False)
+        self.offer("poll", _poll)
+        self.offer("release", _release)
+        # These are carried out as a whole, even if the client goes away before the answer.
+        self.offer("post", _post, stops=False)
+        self.offer("close", _close, stops=False)
         worker.on_drain.append(self._drain)
 
-    def offers(self, verb: str, action: Verb, stops: bool = True) -> None:
-        """Do one more thing with sessions for other workers; `stops`: it ends when nobody waits for it."""
+    def offer(self, verb: str, action: Verb, stops: bool = True) -> None:
+        """Serve an action to other workers; with `stops` it is cancelled when its caller gives up."""
 
         async def serve(call: Incoming) -> str:
             sid, version, payload = call.payload
@@ -68,7 +68,7 @@ class RemoteSessions:
         self.worker.calls.serve(f"{self._protocol}.{verb}", serve, stops)
 
     async def call(self, sid: str, version: int, verb: str, payload: str = "") -> str:
-        """Have the owner do something with a session. Raises RequestRefused, also when there is no owner."""
+        """Have the owner do something with a session. Raises RequestRefused, also without an owner."""
         calls, name = self.worker.calls, f"{self._protocol}.{verb}"
         try:
             answer: str = await calls.call(worker_of(sid), name, [sid, version, payload], ANSWER_SECONDS)
@@ -112,7 +112,7 @@ class RemoteSession:
         self._poll: asyncio.Future[str] | None = None
 
     def begin_poll(self) -> asyncio.Future[Any]:
-        """See EngineSession; a refusal comes with the future. None waits at a worker that stops."""
+        """See EngineSession; a refusal comes with the future. A worker that stops answers at once."""
         self._poll = asyncio.ensure_future(self._sessions.poll(self._sid, self._version))
         if self._sessions.worker.draining:
             self._sessions.release(self._sid, self._version)
@@ -136,7 +136,7 @@ class RemoteSession:
         await self._sessions.call(self._sid, self._version, "post", pack(packets))
 
     async def end(self, close: Close) -> None:
-        """See EngineSession.end. Raises RequestRefused when there is no such session any more."""
+        """See EngineSession.end. Raises RequestRefused when the session has ended."""
         await self._sessions.call(self._sid, self._version, "close", str(close.code))
 
 

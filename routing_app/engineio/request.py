@@ -23,7 +23,7 @@ MESSAGES: Final = {
     Fault.FORBIDDEN: "Forbidden",
     Fault.UNSUPPORTED_VERSION: "Unsupported protocol version",
 }
-"""The texts of the original servers."""
+"""The messages of the original servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class EngineRequest:
 
     @property
     def encodes_twice(self) -> bool:
-        """Whether its client encodes text a second time also in frames: socket.io-client 1.0."""
+        """True for a client that encodes strings a second time in frames, too: socket.io-client 1.0."""
         return self.query.get("EIO") == "2"
 
 
@@ -65,7 +65,7 @@ def header(scope: Mapping[str, Any], name: bytes) -> str | None:
 
 
 def cross_origin(scope: Mapping[str, Any]) -> list[Header]:
-    """CORS as the original servers do it: an Origin is reflected, with credentials; without one, anybody.
+    """CORS as the original servers do it: an Origin is reflected, with credentials; without one, `*`.
 
     The endpoint refuses a foreign origin before it answers anything else.
     """

@@ -1,8 +1,8 @@
-"""One Engine.IO session: what a client is, whichever transport carries it at the moment.
+"""One Engine.IO session: one client, over the transport that carries it at the moment.
 
-A session begins on polling or on a WebSocket, may move from the first to the second once, and ends when its
-client says so, falls silent, breaks the protocol, or this end closes it. Rules: socketio/engine.io-protocol,
-`README.md` of v3 and main, "Heartbeat", "Upgrade", "HTTP long-polling".
+A session begins on polling or on a WebSocket, may move from the first to the second once, and ends when
+its client closes it, falls silent or breaks the protocol, or when the server closes it. Rules:
+socketio/engine.io-protocol, `README.md` of v3 and main, "Heartbeat", "Upgrade", "HTTP long-polling".
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class EngineOptions:
     ping_interval: float = 25.0
     ping_timeout: Mapping[int, float] = field(default_factory=lambda: {3: 60.0, 4: 20.0})
     max_payload: int = 1_000_000
-    """Of a polling request, and of a packet on a WebSocket; clients 4.x are told."""
+    """Of a polling request, and of a packet on a WebSocket; clients 4.x get it in the opening packet."""
     max_packets: int = 5_000
     upgrade_timeout: float = 10.0
 
 
 class Fault(IntEnum):
-    """Why a request is refused; the numbers are those of the original servers."""
+    """The reason for which a request is refused; the numbers are those of the original servers."""
 
     UNKNOWN_TRANSPORT = 0
     UNKNOWN_SID = 1
@@ -70,13 +70,13 @@ class Application(Protocol):
     """The application of a session, one for each."""
 
     async def opened(self) -> None:
-        """The client knows its session by now, or with what is sent before this."""
+        """The opening packet has been sent, so the application may send."""
 
     async def received(self, message: Packet) -> None:
         """The data of a message packet. The next one is read when this returns."""
 
     def closed(self, close: Close) -> None:
-        """The session has ended, whoever ended it. Called once, and must not wait."""
+        """The session has ended, by either side. Called once, and must not wait."""
 
 
 class EngineSession:
@@ -125,7 +125,7 @@ class EngineSession:
 
     @property
     def writable(self) -> bool:
-        """Whether what is sent can reach the client; last words of the application still do."""
+        """True while packets can reach the client; those that the application sends in `closed` still do."""
         return not self._shut
 
     @property
@@ -185,7 +185,7 @@ class EngineSession:
     # --- polling -----------------------------------------------------------------------------------------
 
     def begin_poll(self) -> asyncio.Future[None]:
-        """Claim the one poll that may be open; `end_poll` has to follow. Raises RequestRefused."""
+        """Open the one poll that may be open; `end_poll` has to follow. Raises RequestRefused."""
         self._serve_polling()
         if self._poll is not None:
             self.close(MALFORMED)
@@ -226,7 +226,7 @@ class EngineSession:
 
         The original answers version 3 in the binary form, unless the first request said `b64`;
         socketIO-client-2 reads nothing else. A first request without `t`, which every real client sends
-        against caches, gets text where the packets allow it.
+        against caches, gets the string form where the packets allow it.
         """
         binary = self._mostly_binary or any(isinstance(packet, bytes) for packet in packets)
         return wire.encode_payload(self.version, packets, binary and not self._text_only)
@@ -326,7 +326,7 @@ class EngineSession:
     # --- from the client ---------------------------------------------------------------------------------
 
     async def receive(self, packet: Packet) -> None:
-        """Take one packet of the client. What is wrong closes the session."""
+        """Take one packet of the client; a wrong one closes the session."""
         if self.version == 3:
             self._received_at = self._loop.time()
         if isinstance(packet, bytes):

@@ -18,7 +18,7 @@ from routing_app.engineio.session import EngineSession
 from routing_app.engineio.wire import Packet
 
 CLOSE_WAIT_SECONDS: Final = 10.0
-"""How long the other end may take to answer our close before its task ends all the same."""
+"""Time that the client has to answer our close before the task of its WebSocket ends."""
 
 
 class SocketGone(Exception):
@@ -124,7 +124,7 @@ async def upgrade(session: EngineSession, channel: PacketSocket) -> None:
 
 
 async def probe(channel: PacketSocket, probed: Callable[[], Awaitable[object]]) -> bool:
-    """`2probe` in, `3probe` out, `5` in ("Upgrade" of both READMEs); whether it came to that.
+    """`2probe` in, `3probe` out, `5` in ("Upgrade" of both READMEs); True once all three have passed.
 
     A client may leave out the probe, as Arduino libraries do, and repeat it. Raises as PacketSocket.packet.
     """

@@ -19,7 +19,7 @@ MESSAGE: Final = "4"
 UPGRADE: Final = "5"
 NOOP: Final = "6"
 BASE64: Final = "b"
-"""First character of binary data as text; the type follows in version 3."""
+"""First character of binary data in a string; the type follows in version 3."""
 TYPES: Final = frozenset("0123456")
 
 PROBE: Final = PING + "probe"
@@ -73,8 +73,8 @@ def check(packet: str) -> str:
 def decode_frame(version: int, data: Packet, twice: bool = False) -> Packet:
     """The packet of one WebSocket frame: version 3 puts the type before binary data, version 4 does not.
 
-    Clients without binary frames (`b64` in the query) write base64; those of version 2 encode text `twice`,
-    here as in payloads. Raises EngineWireError.
+    Clients without binary frames (`b64` in the query) write base64; those of version 2 encode strings
+    `twice`, here as in payloads. Raises EngineWireError.
     """
     if isinstance(data, str):
         if data.startswith(BASE64):
@@ -83,7 +83,7 @@ def decode_frame(version: int, data: Packet, twice: bool = False) -> Packet:
     if version == 4:
         return data
     if data[:1] != b"\x04":
-        raise EngineWireError("a binary packet that is no message")
+        raise EngineWireError("a binary packet that is not a message")
     return data[1:]
 
 
@@ -144,7 +144,7 @@ def _as_base64(version: int, data: bytes) -> str:
 def _from_base64(version: int, text: str) -> bytes:
     """`b` and the data, in version 3 with the type between them. Raises EngineWireError."""
     if version == 3 and text[1:2] != MESSAGE:
-        raise EngineWireError("a binary packet that is no message")
+        raise EngineWireError("a binary packet that is not a message")
     try:
         return b64decode(text[1 if version == 4 else 2 :], validate=True)
     except ValueError:
@@ -167,7 +167,7 @@ def _units(text: str) -> int:
 
 
 def _split_text_3(text: str, limit: int) -> list[Packet]:
-    """`<length>:<packet>`, again and again; lengths in UTF-16 units."""
+    """`<length>:<packet>`, repeated; lengths are UTF-16 units."""
     packets: list[Packet] = []
     at = 0
     while at < len(text):
@@ -190,7 +190,7 @@ def _length(digits: str) -> int:
 
 
 def _skip_units(text: str, start: int, units: int) -> int:
-    """The index `units` UTF-16 units after `start`; beyond the text when it is too short."""
+    """The index `units` UTF-16 units after `start`; beyond the string when it is too short."""
     at = start
     while units > 0 and at < len(text):
         units -= 2 if ord(text[at]) > 0xFFFF else 1
@@ -203,7 +203,7 @@ def _from_text_3(part: str) -> Packet:
 
 
 def _encoded_once(part: str) -> str:
-    """Undo the second UTF-8 encoding that 1.x clients apply to text in the text form."""
+    """Undo the second UTF-8 encoding that 1.x clients apply to strings in the text form."""
     if part.isascii():
         return part
     try:
@@ -213,7 +213,7 @@ def _encoded_once(part: str) -> str:
 
 
 def _split_binary_3(body: bytes, limit: int) -> list[Packet]:
-    """`<0 text, 1 binary><digits of the length as bytes><255><packet>`, again and again; lengths in bytes."""
+    """`<0 string, 1 binary><digits of the length as bytes><255><packet>`, repeated; lengths are bytes."""
     packets: list[Packet] = []
     at = 0
     while at < len(body):
@@ -231,7 +231,7 @@ def _from_binary_3(kind: int, data: bytes) -> Packet:
     if kind == 1:
         return decode_frame(3, data)
     if kind != 0:
-        raise EngineWireError("a packet that is neither text nor binary")
+        raise EngineWireError("a packet that is neither string nor binary")
     try:
         return check(data.decode())
     except UnicodeDecodeError:

@@ -46,7 +46,7 @@ class Rooms(Protocol):
         super().__init__(worker)
         self.members = MemberRegistry()
         self.lobbies = Lobbies(worker, self.name)
-        self.engineio = endpoint.desk(worker)
+        self.engineio = endpoint.new_state(worker)
 
     async def start(self) -> None:
         """Keep rows, empty rooms that are deleted, and tell of peers whose worker has died."""

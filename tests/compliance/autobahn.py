@@ -27,12 +27,12 @@ run()
 
 
 class NotAvailable(Exception):
-    """The fuzzing client cannot be had on this machine; the text says what is missing."""
+    """The fuzzing client cannot be had on this machine; the message names what is missing."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the fuzzing client says about one case: how messages were handled, and how the close."""
+    """The fuzzing client's verdict on one case: of the messages, and of the close."""
 
     behavior: str
     close: str

@@ -43,17 +43,17 @@ def test_seconds_are_finite_and_not_negative(value: str) -> None:
 
 def test_a_choice_is_one_of_its_words() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^WHO: expected one of all, none, but got 'some'"):
-        Environment({"WHO": "some"}).text("WHO", "all", "Who.", ("all", "none"))
+        Environment({"WHO": "some"}).string("WHO", "all", "Who.", ("all", "none"))
 
 
 def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("hush\n", encoding="utf-8")
-    assert Environment({"KEY_FILE": str(tmp_path / "key")}).text("KEY", "", "A key.") == "hush"
+    assert Environment({"KEY_FILE": str(tmp_path / "key")}).string("KEY", "", "A key.") == "hush"
 
 
 def test_a_secret_file_that_cannot_be_read_is_named() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^KEY_FILE: cannot read /no/such/file"):
-        Environment({"KEY_FILE": "/no/such/file"}).text("KEY", "", "A key.")
+        Environment({"KEY_FILE": "/no/such/file"}).string("KEY", "", "A key.")
 
 
 def test_an_empty_value_is_the_default() -> None:

@@ -1,4 +1,4 @@
-"""Checks before a start that need no process of their own; `tests/server/test_start.py` has the rest."""
+"""Checks before a start that need no process of their own; `test_serve.py` has the rest."""
 
 from __future__ import annotations
 

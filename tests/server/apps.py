@@ -125,7 +125,7 @@ async def cleans(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -
 
 
 async def stuck(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """Ignore the disconnect for ever."""
+    """Ignore the disconnect."""
     await send({"type": "websocket.accept"})
     await asyncio.sleep(3600)
 

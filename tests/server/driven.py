@@ -96,7 +96,7 @@ class Connection:
         self._writer = writer
 
     def make_room(self, size: int) -> None:
-        """The kernel has room for so many more bytes, and the transport is told by its loop."""
+        """The kernel has room for so many more bytes, and the loop asks the transport for more."""
         self.room += size
         self.flush()
         while not self.held and self._more is not None:
@@ -110,7 +110,7 @@ class Connection:
         self._is_reading = False
 
     def reading(self) -> bool:
-        """Whether bytes from the peer are taken."""
+        """True while bytes from the peer are taken."""
         return self._is_reading
 
     def resume_reading(self) -> None:
@@ -219,7 +219,7 @@ class Driven:
                 found.append(message.get("text", message.get("bytes")))
         return found
 
-    # --- switchboard_server.websocket.Host ------------------------------------------------------------
+    # --- switchboard_server.websocket.SocketHost ------------------------------------------------------------
 
     def time(self) -> float:
         return self.now

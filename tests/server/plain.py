@@ -1,4 +1,4 @@
-"""A running server of ours with the tests' applications, and clients that do exactly what they are told."""
+"""A running server of ours with the tests' applications, and clients that send nothing by themselves."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Plain:
         return connect(f"ws://{LOOPBACK}:{self.port}{path}", **options)
 
     async def raw(self, path: str, send: bytes = b"", **changes: Any) -> Raw:
-        """Connect a client that does only what it is told; `send` follows its handshake request at once.
+        """Connect a client that sends nothing by itself; `send` follows its handshake request at once.
 
         `changes` are headers by their name with `_` for `-`; None leaves one out.
         """
@@ -117,7 +117,7 @@ class Raw:
         return first & 0x0F, await self.reader.readexactly(size)
 
     async def read_close(self, answer: bool = True) -> int:
-        """The code of the close frame, whatever comes before it; the connection then ends in order."""
+        """Skip frames up to the close frame, whose code is returned; the connection then ends in order."""
         while True:
             opcode, payload = await self.read_frame()
             if opcode == 8:

@@ -1,4 +1,4 @@
-"""What proxies say is believed from trusted addresses only."""
+"""Forwarded headers are read from trusted addresses only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRUSTED = Proxies(["127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "unix"])
         ("127.0.0.1", [b"[2001:db9::1]:4711"], "2001:db9::1"),
         ("::ffff:127.0.0.1", [b"192.0.2.7"], "192.0.2.7"),
         ("unix", [b"192.0.2.7"], "192.0.2.7"),
-        # What a client sends itself stands on the left.
+        # A header that the client itself sends stands on the left.
         ("127.0.0.1", [b"127.0.0.1, 192.0.2.7"], "192.0.2.7"),
         ("127.0.0.1", [b"203.0.113.9, 192.0.2.7, 10.1.2.3"], "192.0.2.7"),
         ("127.0.0.1", [b"203.0.113.9", b"192.0.2.7"], "192.0.2.7"),

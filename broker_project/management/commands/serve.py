@@ -1,4 +1,4 @@
-"""`manage.py serve`: check, migrate, prepare the first run, and serve until told to stop."""
+"""`manage.py serve`: check, migrate, prepare the first run, and serve until a signal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
     requires_system_checks: tuple[str, ...] = ()  # checked in one line each, by preflight
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Django's parser, made to keep what it does not know for Daphne."""
+        """Django's parser, which keeps unknown options for Daphne."""
         parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
         parser.parse_args = partial(_parse_known, parser)  # type: ignore[method-assign, assignment]
         parser.set_defaults(verbosity=0)
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         parser.add_argument("--verbose", action="store_true", help="log every request and socket")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Serve; what stands in the way is one line and exit code 1."""
+        """Serve; an obstacle is one line on stderr and exit code 1."""
         try:
             if options["config"]:
                 _restart_with(options["config"])
@@ -97,9 +97,9 @@ def _parse_known(parser: CommandParser, args: Any = None, namespace: Any = None)
 
 
 def _restart_with(config: str) -> None:
-    """Start this command again with the settings of a file; what the environment says already stays.
+    """Start this command again with the settings of a file; values of the environment win.
 
-    A variable that is empty says nothing, as everywhere.
+    An empty variable counts as not set, as everywhere.
     """
     from routing_app.tokens.conf import ConfigError, load
 
@@ -155,7 +155,7 @@ def _daphne_arguments(options: dict[str, Any], cert: str, key: str) -> list[str]
 
 def _welcome(options: dict[str, Any], secure: bool, known: bool) -> str:
     if not known:
-        return f"Switchboard listens as told: {' '.join(options['daphne'])}"
+        return f"Switchboard listens at {' '.join(options['daphne'])}"
     host = LOCAL.get(options["host"], options["host"])
     host = f"[{host}]" if ":" in host else host
     base = f"{'https' if secure else 'http'}://{host}:{options['port']}"

@@ -48,7 +48,7 @@ class SocketClient:
         self._timer: asyncio.TimerHandle | None = None
 
     async def opened(self) -> None:
-        """Clients before protocol 5 are put into the main namespace; later ones have to say where."""
+        """Clients before protocol 5 are put into the main namespace; later ones have to name theirs."""
         if self._session.version == 3:
             await self._connect(wire.Packet(wire.CONNECT))
         else:
@@ -56,7 +56,7 @@ class SocketClient:
             self._timer = loop.call_later(self._connect_seconds, self._session.close, SILENT)
 
     async def received(self, message: EnginePacket) -> None:
-        """Take one Socket.IO packet. What is none ends the session, as in the original."""
+        """Take one Socket.IO packet; a message that is not one ends the session, as in the original."""
         self._counted.inc()
         if pause := self._bucket.take():
             await asyncio.sleep(pause)

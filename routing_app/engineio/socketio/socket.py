@@ -29,7 +29,7 @@ class NamespaceHandler(Protocol):
         """An event. The next packet of the session is read when this returns."""
 
     def closed(self) -> None:
-        """The socket has ended, whoever ended it. Called once, and must not wait."""
+        """The socket has ended, by either side. Called once, and must not wait."""
 
 
 class Namespace(Protocol):
@@ -68,7 +68,7 @@ class NamespaceWriter:
     def close(self, close: Close) -> None:
         """End this namespace; the whole session where the client shall come back.
 
-        A client that is told DISCONNECT by the server stays away; one whose transport ends reconnects.
+        A client that gets DISCONNECT from the server stays away; one whose transport ends reconnects.
         """
         if close.advice is Advice.STAY_AWAY:
             self._session.send(MESSAGE + wire.disconnect(self._namespace))
@@ -113,7 +113,8 @@ class NamespaceSocket:
             session.peer,
             worker.limits.beside(session.options.max_payload),
         )
-        self.sid = id if session.version == 4 else _old_sid(name, session.sid)
+        old_sid = session.sid if name == wire.MAIN else f"{name}#{session.sid}"
+        self.sid = id if session.version == 4 else old_sid
         """The id that other clients may see. Clients 2.x compute the old form from the engine's sid."""
         self._handler = namespace.handler(self)
         self._open = True
@@ -157,7 +158,3 @@ class NamespaceSocket:
 
     def _send(self, packet: str) -> None:
         self.connection.send(MESSAGE + packet)
-
-
-def _old_sid(namespace: str, engine_sid: str) -> str:
-    return engine_sid if namespace == wire.MAIN else f"{namespace}#{engine_sid}"

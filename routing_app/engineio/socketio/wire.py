@@ -1,9 +1,9 @@
-"""Socket.IO packets to and from text, as every client generation writes them.
+"""Socket.IO packets to and from strings, as every client generation writes them.
 
 A packet is `<type>[<attachments>-][<namespace>[?<query>],][<ack id>][<JSON>]`. Clients 1.x leave out the
 comma after a namespace when nothing follows. Facts: socketio/socket.io-protocol, `Readme.md` of v5 and branch
-v4; client 1.x by observation. What is written here is ASCII: clients 1.x, and Python's socketIO-client-2,
-read other text wrongly on some transport.
+v4; client 1.x by observation. Packets are written in ASCII: clients 1.x, and Python's socketIO-client-2, read
+other characters wrongly on some transport.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def decode(text: str) -> Packet:
     if head[2] is not None:
         raise SocketWireError("attachments on a text packet")
     namespace, _, query = (head[3] or MAIN).partition("?")
-    packet = Packet(type, namespace, _json(text[head.end() :]), head[4] or None, dict(parse_qsl(query)))
+    data = loads(text[head.end() :]) if head.end() < len(text) else None
+    packet = Packet(type, namespace, data, head[4] or None, dict(parse_qsl(query)))
     _check(packet)
     return packet
 
@@ -111,10 +112,6 @@ def loads(text: str) -> Any:
 
 def _prefix(namespace: str) -> str:
     return "" if namespace == MAIN else namespace + ","
-
-
-def _json(text: str) -> Any:
-    return loads(text) if text else None
 
 
 def _check(packet: Packet) -> None:

@@ -89,7 +89,7 @@ def _served(protocol: str, endpoint: Endpoint) -> Endpoint:
 
         def __init__(self, worker: Worker) -> None:
             super().__init__(worker)
-            self.engineio = endpoint.desk(worker)
+            self.engineio = endpoint.new_state(worker)
 
     register(EndpointProtocol)
     settings.ORIGINS[protocol] = ["*"]

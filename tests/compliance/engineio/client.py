@@ -61,7 +61,7 @@ class Site:
         return await asyncio.to_thread(self._request, method, target, payload, headers)
 
     async def begin_poll(self, sid: str) -> asyncio.Task[Answer]:
-        """A poll whose request has been sent: it is with the server before whatever is sent next."""
+        """A poll whose request has been sent: it is with the server before anything sent later."""
         return await self._begin("GET", sid)
 
     async def begin_post(self, body: str, sid: str) -> asyncio.Task[Answer]:
@@ -141,6 +141,6 @@ class Socket:
 
 
 def handshake(text: str) -> dict[str, Any]:
-    """What the opening packet says, in the text form of either version."""
+    """The JSON of the opening packet, in the string form of either version."""
     found: dict[str, Any] = json.loads(text[text.index("{") :])
     return found

@@ -15,7 +15,7 @@ from tests.services.process import Process
 
 @pytest.fixture(scope="package", params=["serve", "uvicorn"])
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Where the application listens. The public suites want 300/200 ms; a busy machine needs longer."""
+    """The port of the application. The public suites want 300/200 ms; a busy machine needs longer."""
     number = free_port()
     options = ["--port", str(number), "--server", request.param, "--pace", "0"]
     options += ["--ping-interval", "500", "--ping-timeout", "1500", "--connect-timeout", "1500"]

@@ -1,4 +1,4 @@
-"""What the suites of socketio/engine.io-protocol check (branches v3 and main, `test-suite/`), and more."""
+"""The checks of the suites of socketio/engine.io-protocol (branches v3 and main, `test-suite/`), and more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.once  # nothing here is stored or published
 
 
 def payload(site: Site, *packets: str) -> str:
-    """Packets in the text form of the version."""
+    """Packets in the string form of the version."""
     if site.version == 4:
         return "\x1e".join(packets)
     return "".join(f"{len(packet)}:{packet}" for packet in packets)

@@ -1,4 +1,4 @@
-"""What the public suite of Socket.IO checks (socketio/socket.io-protocol, `test-suite/`), and older clients.
+"""The checks of Socket.IO's public suite (socketio/socket.io-protocol, `test-suite/`), and older clients.
 
 Two cases of the suite are not met by decision: events with binary attachments. They end the session, clearly.
 """

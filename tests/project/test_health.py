@@ -1,4 +1,4 @@
-"""/health: what ready depends on, how long it may take, and that the product says so while it drains."""
+"""/health: the services that `ready` depends on, the longest time it takes, and its answer while draining."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every option of Daphne's command line means under `serve` what it means to Daphne."""
+"""Every option of Daphne's command line keeps its meaning under `serve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the way of a start is one line that names it, and an exit code that is not 0."""
+"""`serve` that cannot start: one line that names the obstacle, and an exit code that is not 0."""
 
 from __future__ import annotations
 
