@@ -121,7 +121,7 @@ class ChannelRules:
         except Exception as error:
             logger.warning("events: the rules of channels could not be read: %s", error)
             return
-        if number > self._known:
+        if number > self._known:  # else a later reading has ended first, and knows more
             self._known = number
             self.replace(rows)
 

@@ -69,6 +69,7 @@ class EventConsumer(Consumer):
         self.channel_id = self.asked_channel if fits else new_id()
         self.rates = EventRates(self.visitor, self.peer.host)
         self._expiry: asyncio.TimerHandle | None = None
+        # One change of visitor or channel at a time: each reads the addresses, waits, and writes them.
         self._moving = asyncio.Lock()
         return None
 
@@ -196,6 +197,7 @@ class EventConsumer(Consumer):
         if settings.EVENTS_EXPIRED_SOCKETS == "close":
             self.connection.close(close)
         else:
+            # At once, although `_become` does it too: that waits for a change under way, and for the layer.
             self.worker.hub.unsubscribe(self.connection, make("user", self.visitor.root_id))
             self.visitor = PUBLIC
             self.worker.spawn(self._become(PUBLIC))
@@ -235,6 +237,7 @@ class EventConsumer(Consumer):
         wanted = {make("client", self.client_id), make("user", visitor.root_id)}
         if self.protocol.rules.may_listen(visitor, self.channel_id):
             wanted.add(make("channel", self.channel_id))
+        # First off the former visitor's addresses: while the layer is slow, nothing of theirs may arrive.
         hub.unsubscribe(self.connection, *(self.connection.addresses.keys() - wanted))
         await hub.subscribe(self.connection, *wanted)
         self._watch_expiry(visitor)

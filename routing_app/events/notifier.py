@@ -50,6 +50,7 @@ def _notify(addresses: Sequence[str], data: Any) -> None:
     message = plain(data, largest_message())
     if (call := running.get()) is not None:
         call.count_notifications(len(addresses))
+    # On the serving loop nothing may wait, so the publications follow in this turn's order.
     if on_a_loop():
         hub = current_worker().hub
         for address in addresses:

@@ -52,7 +52,7 @@ class LoginThrottle(BaseThrottle):
 
 
 def _count(key: str) -> int:
-    cache.add(key, 0, WINDOW_SECONDS)
+    cache.add(key, 0, WINDOW_SECONDS)  # does nothing where the key is there: the window keeps its end
     try:
         return cache.incr(key)
     except ValueError:  # it expired between the two calls

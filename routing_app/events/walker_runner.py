@@ -87,11 +87,13 @@ async def _in_a_thread(walker: Walker, values: dict[str, Any], call: WalkerCall)
     slots: asyncio.Semaphore = current_worker().protocols["events"].walker_slots
     await slots.acquire()
     task = asyncio.ensure_future(query(_call, walker.function, values, call))
+    # The slot is the thread's, not the caller's: it is free when the function has ended, however late.
     task.add_done_callback(lambda done: _ended(slots, done))
     await asyncio.shield(task)
 
 
 def _call(function: Callable[..., Any], values: dict[str, Any], call: WalkerCall) -> None:
+    # A context of this call: threads are used again, and a variable set in one would outlive the walker.
     context = contextvars.copy_context()
     context.run(running.set, call)
     try:

@@ -91,6 +91,7 @@ class Connection:
         while self._backlogged():
             if self._look is None:
                 self._look = asyncio.ensure_future(self._look_until_drained())
+            # Shielded: a handler that is cancelled must not end the look of the others.
             await asyncio.shield(self._look)
 
     async def _look_until_drained(self) -> None:
@@ -148,6 +149,7 @@ class Connection:
         if self._ended is not None or not self.inner.send(text):
             request.fail(self._closed())
             return request
+        # After the send, but in the same turn: no answer can come before the request is known.
         self._pending[name] = request
         request.on_end(lambda: self._forget(name))
         self._tell()
@@ -171,6 +173,7 @@ class Connection:
         return key
 
     def _backlogged(self) -> bool:
+        # A quarter of the bounds: the rest is for publications, which do not wait.
         outbox, writer = self.inner.outbox, self.inner.writer
         if self.inner.state is not ConnectionState.OPEN or outbox.corked:
             return False

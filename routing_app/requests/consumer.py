@@ -139,7 +139,7 @@ class RequestsConsumer(Consumer):
             logger.warning("requests: a backing service is down: %s", error)
             await _fail(context, "unavailable", "a backing service is down; try again")
         except Exception as error:
-            if self.client.is_closed:
+            if self.client.is_closed:  # it failed because the client has left
                 return
             self.refuse(Refusal.EXCEPTION)
             logger.exception("requests: a handler failed on %s", self.client.id)
@@ -170,6 +170,8 @@ class RequestsConsumer(Consumer):
             self._room.set()
 
     def _crowded(self) -> bool:
+        # A handler that waits for an answer of this client is not counted: the answer can only come if
+        # reading goes on, so counting it could stop the connection until it closes.
         return len(self._tasks) - self.client.waiting_for >= settings.REQUESTS_MAX_RUNNING
 
     def _refuse_malformed(self, error: wire.RequestWireError) -> None:

@@ -112,6 +112,7 @@ class RemoteRequests:
             request.fail(ConnectionClosed(*NOBODY))
             return request
         task = self._worker.spawn(self._ask(request, owner, [id, kind, dict(message), timeout]))
+        # A request that times out or is cancelled here cancels the call, and with it the request over there.
         request.on_end(lambda: _cancel(task))
         return request
 

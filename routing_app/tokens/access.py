@@ -53,7 +53,7 @@ class TokenLookup:
         """Is the token registered and enabled? Read after the call began. Raises TokenUnknown."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                if self._first is not None:
+                if self._first is not None:  # it ends also when the import fails
                     await asyncio.wait([self._first])
                 # Shielded: others ask about the same token.
                 return await asyncio.shield(self._ask(token))
@@ -64,6 +64,7 @@ class TokenLookup:
         future = self._asked.get(token)
         if future is None:
             future = self._asked[token] = asyncio.get_running_loop().create_future()
+        # A query that runs may have read before this call; so the token goes into the next one.
         if self._task is None:
             self._task = asyncio.ensure_future(self._answer_all())
         return future
@@ -136,6 +137,7 @@ class BroadcastPermission:
                 self._answer = await self._lookup.enabled(self._token)
                 self._good_until = monotonic() + PERMISSION_SECONDS
             except TokenUnknown:
+                # Not asked for every message of a flood: each question would wait PATIENCE_SECONDS again.
                 self._good_until = monotonic() + PATIENCE_SECONDS
         return self._answer
 

@@ -109,6 +109,7 @@ class TokenConsumer(Consumer):
         """Subscribe to the addresses of a token, and only then unsubscribe from those of the one before."""
         hub, connection = self.worker.hub, self.connection
         addresses = wire.addresses_of(token)
+        # In this order a prefix that both tokens share is never without a subscription, and none is missed.
         await hub.subscribe(connection, *addresses)
         hub.unsubscribe(connection, *(connection.addresses.keys() - set(addresses)))
         connection.identity = token

@@ -180,7 +180,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-# --- who may ----------------------------------------------------------------------------------------------
+# --- permissions ------------------------------------------------------------------------------------------
 
 
 async def _authorize(request: HttpRequest, fields: Fields, scope: str) -> SecretAccess:
@@ -192,6 +192,7 @@ async def _authorize(request: HttpRequest, fields: Fields, scope: str) -> Secret
     plain = presented_key(request) or fields.get("key")
     if settings.TOKENS_API_OPEN and not plain:
         return EVERYTHING
+    # A key that is presented is checked even where the API is open: a wrong one is a mistake worth an answer.
     try:
         caller = await authorize(request, scope, plain)
     except ScopeMissing:
@@ -206,6 +207,7 @@ async def _authorize(request: HttpRequest, fields: Fields, scope: str) -> Secret
 
 
 async def _secrets_of(caller: Caller) -> SecretAccess:
+    # The scopes of a key came with it; a user's permissions are rows.
     return caller.secret_access() if caller.key is not None else await query(caller.secret_access)
 
 

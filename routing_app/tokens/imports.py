@@ -85,6 +85,7 @@ def location(source: str) -> str:
 def _download(url: str) -> bytes:
     """GET, in a thread that is left behind when it takes too long: no timeout of sockets covers all of it."""
     answers: Queue[bytes | TableError] = Queue()
+    # A daemon: a server that never ends its answer must not hold up the end of the process.
     Thread(target=lambda: answers.put(_get(url)), daemon=True, name="table").start()
     try:
         answer = answers.get(timeout=TIMEOUT_SECONDS)
@@ -201,6 +202,7 @@ def _store(tokens: list[str], values: Mapping[str, bool], outcome: Imported) -> 
     wanted = [row for token, row in known.items() if values[token] and not row.enabled]
     on = [row.token for row in wanted if row.disabled_by == Source.IMPORT]
 
+    # Another process may have added a token since the rows were read; its row stays.
     RegisteredToken.objects.bulk_create(new, ignore_conflicts=True)
     enable(RegisteredToken.objects.filter(token__in=on))
     RegisteredToken.objects.filter(token__in=off).update(

@@ -217,7 +217,7 @@ class Connection:
         return request
 
     def _forget(self, name: str, request: Request) -> None:
-        if self._pending.get(name) is request:
+        if self._pending.get(name) is request:  # a later request may have the same key
             del self._pending[name]
 
     def _key(self, message: Mapping[str, Any]) -> Any:
@@ -237,7 +237,7 @@ class Connection:
                 self._end(closed)
                 return
             self._socket = socket = again
-            # Before anybody else can send on the new socket: what they ask may need the rights.
+            # Before any other task can send on the new socket: its request may need the rights.
             rights = self._ask_for_rights(self._api_key) if self._api_key else None
             self._open.set()
             self._spawn(self._resume(again, rights))
@@ -246,6 +246,7 @@ class Connection:
         try:
             async for data in socket:
                 self._take(data)
+                # A handler that waits for the server is not counted: its answer comes through this loop.
                 while len(self._tasks) - len(self._pending) >= MAX_RUNNING:
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         except SocketClosed as error:
@@ -261,7 +262,7 @@ class Connection:
     def _end(self, closed: ConnectionClosed) -> None:
         if not self._ended.done():
             self._ended.set_result(closed)
-            self._open.set()  # nobody waits in vain
+            self._open.set()  # callers of `opened` learn that no socket will come
             self._call("close", "", closed)
 
     async def _resume(self, socket: ClientConnection, rights: Request | None) -> None:

@@ -46,8 +46,8 @@ class Dialer:
     """Knows the address of the server, and how to wait between attempts.
 
     The first handshake carries the API key, so that a wrong one is refused at once. Later ones do not: there
-    are servers that refuse with the same 403 what is wrong and what is out for a moment; the answer to
-    `authenticate` tells them apart.
+    are servers that answer the same 403 for a wrong key and for an outage; the answer to `authenticate` tells
+    them apart.
     """
 
     def __init__(self, url: str, options: dict[str, Any], api_key: str = "") -> None:
@@ -79,6 +79,7 @@ class Dialer:
         """Open a socket again after a close with `code`; None when the server has said to stay away."""
         if code in STAY_AWAY:
             return None
+        # Kept until `settled`: a server that accepts and closes again at once must not reset the doubling.
         self._waits = self._waits or waits(code)
         after = 0.0
         for wait in self._waits:

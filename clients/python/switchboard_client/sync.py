@@ -79,6 +79,7 @@ class SyncConnection:
                 yield partial
             yield self._call(reply(request))
         finally:
+            # The caller may have left the iteration early; the server is told nothing, the answer is dropped.
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(_forget, request)
 
