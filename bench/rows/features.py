@@ -44,7 +44,7 @@ def _row(label: str, dialect: Dialect = TOKENS, size: int = 100, redis: bool = F
 
 SECTION = Section(
     name="features",
-    title=f"What a feature costs: {RECEIVERS} receivers, 16 in flight, `serve`",
+    title=f"The price of a feature: {RECEIVERS} receivers, 16 in flight, `serve`",
     columns=(Column("rate", "deliveries/s"), Column("us", "CPU µs each", 2)),
     rows=(
         _row("as it starts"),

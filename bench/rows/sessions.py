@@ -170,7 +170,7 @@ SECTION = Section(
         Column("p99", "p99 ms", 1),
         Column("steady", "CPU ms each", 2),
         Column("steady_below", "of PostgreSQL and Redis", 2),
-        Column("rate", f"{IN_FLIGHT} in fetch: requests/s"),
+        Column("rate", f"{IN_FLIGHT} in flight: requests/s"),
         Column("ms", "CPU ms each", 2),
         Column("below", "of PostgreSQL and Redis", 2),
         Column("percent", "% of a core", 2),
