@@ -128,14 +128,11 @@ class LobbyReplica:
             if change is None:
                 return
             self.stamp = change.stamp
-            self._apply(change)
-
-    def _apply(self, change: Change) -> None:
-        if change.event == LEFT:
-            self._goes(change.id)
-        elif change.event == JOINED or change.id not in self.ids:
-            self._comes(change.id)
-            self._take_in(change.id)
+            if change.event == LEFT:
+                self._goes(change.id)
+            elif change.event == JOINED or change.id not in self.ids:
+                self._comes(change.id)
+                self._take_in(change.id)
 
     def _comes(self, id: str) -> None:
         if id in self.ids:  # it comes a second time: nobody was told that it had left

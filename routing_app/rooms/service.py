@@ -53,8 +53,10 @@ async def take(member: Member, name: Any, arguments: list[Any], ack: Ack) -> Non
             ack()
     elif isinstance(event, wire.Clients):
         await _clients(member, event)
-    elif isinstance(event, wire.Notify):
-        await _notify(member, event)
+    elif isinstance(event, wire.Notify):  # to the others in the room; the sender need not be a member
+        key = (member.namespace, event.room)
+        members_of(member.worker).used.add(key)
+        await member.worker.hub.publish(_publication(member, event, key))
 
 
 async def _clients(member: Member, event: wire.Clients) -> None:
@@ -65,13 +67,6 @@ async def _clients(member: Member, event: wire.Clients) -> None:
         unavailable(member, error)
         return
     member.emit("CLIENTS", {"room": event.room, "clients": names})
-
-
-async def _notify(member: Member, event: wire.Notify) -> None:
-    """Send to the others in the room. The sender need not be a member."""
-    key = (member.namespace, event.room)
-    members_of(member.worker).used.add(key)
-    await member.worker.hub.publish(_publication(member, event, key))
 
 
 def _publication(member: Member, event: wire.Notify, key: RoomKey) -> Publication:

@@ -39,7 +39,8 @@ def own(scope: Mapping[str, Any]) -> str:
     if "*" not in settings.ALLOWED_HOSTS:
         return host if allowed(scope) else ""
     # Both ends on the loopback address: the browser runs on this machine, or a proxy here hides its own host.
-    inside = all(_is_loopback(_first(scope.get(end))) for end in ("client", "server"))
+    ends = scope.get("client"), scope.get("server")
+    inside = all(end and _is_loopback(str(end[0])) for end in ends)
     return "" if inside and not _names_this_machine(split_domain_port(host)[0]) else host
 
 
@@ -47,10 +48,6 @@ def header(scope: Mapping[str, Any]) -> str | None:
     """The Host header; two of them make a name that nobody has."""
     values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     return ",".join(values) if values else None
-
-
-def _first(end: Any) -> str:
-    return str(end[0]) if end else ""
 
 
 def _names_this_machine(domain: str) -> bool:

@@ -35,8 +35,14 @@ class KnownKeys:
             return row
         before = self._forgotten
         row = await query(keys.find, plain)
-        if before == self._forgotten:  # else the row may have been read before the key was revoked
-            self._remember(digest, row)
+        if before != self._forgotten:  # the row may have been read before the key was revoked
+            return row
+        if row is None:
+            self._rows.pop(digest, None)
+            return None
+        if len(self._rows) >= MAX_KEYS:
+            self._rows.clear()
+        self._rows[digest] = (row, self._clock() + REMEMBERED_SECONDS)
         return row
 
     def forget(self, publication: Publication) -> int:
@@ -44,11 +50,3 @@ class KnownKeys:
         self._rows.clear()
         self._forgotten += 1
         return 0
-
-    def _remember(self, digest: str, row: ApiKey | None) -> None:
-        if row is None:
-            self._rows.pop(digest, None)
-            return
-        if len(self._rows) >= MAX_KEYS:
-            self._rows.clear()
-        self._rows[digest] = (row, self._clock() + REMEMBERED_SECONDS)

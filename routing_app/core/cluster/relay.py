@@ -384,18 +384,15 @@ class Relay:
             metrics.ENVELOPES.labels("in").inc()
             self._receiver.take(sender, envelope["number"], envelope["hole"], envelope["items"])
         elif kind == "replay":
-            self._take_replay(sender, envelope)
+            entries = [(number, items) for number, items in envelope["entries"]]
+            if envelope["last"]:
+                number, lost_at, at = envelope["number"], envelope["lost_at"], envelope["at"]
+                self._receiver.replay(sender, envelope["round"], entries, number, lost_at, at)
+            else:
+                self._receiver.part(sender, envelope["round"], entries)
+            self._settle()
         else:
             self._take_notice(kind, sender, envelope)
-
-    def _take_replay(self, sender: str, envelope: Envelope) -> None:
-        entries = [(number, items) for number, items in envelope["entries"]]
-        if envelope["last"]:
-            number, lost_at, at = envelope["number"], envelope["lost_at"], envelope["at"]
-            self._receiver.replay(sender, envelope["round"], entries, number, lost_at, at)
-        else:
-            self._receiver.part(sender, envelope["round"], entries)
-        self._settle()
 
     def _take_notice(self, kind: str, sender: str, envelope: Envelope) -> None:
         if kind in ("heartbeat", "hello"):

@@ -156,8 +156,13 @@ class Hub:
         It is only for those that had subscribed when it was published.
         """
         addresses = publication.addresses
-        if len(addresses) > 1 and self._repeated(publication.id):
-            return 0
+        if len(addresses) > 1:
+            # Another process sends a publication once to each address that is subscribed to here.
+            if publication.id in self._seen:
+                return 0
+            self._seen[publication.id] = None
+            if len(self._seen) > REMEMBERED:
+                self._seen.popitem(last=False)
         if publication.event == CLOSE:
             return self._close_here(publication)
         if (handler := self._handlers.get(publication.event)) is not None:
@@ -249,15 +254,6 @@ class Hub:
         for connection in doomed:
             connection.close(replace(close, reason=reason))
         return len(doomed)
-
-    def _repeated(self, id: str) -> bool:
-        # Another process sends a publication once to each address that is subscribed to here.
-        if id in self._seen:
-            return True
-        self._seen[id] = None
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-        return False
 
     def _add(self, connection: Connection, address: str) -> None:
         self._subscribed_at = connection.addresses[address] = self._clock()

@@ -35,8 +35,9 @@ class FastViews:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Serve one ASGI HTTP scope."""
-        match = self._match(scope)
-        if match is None:
+        try:
+            match = self._resolver.resolve(scope["path"].removeprefix(scope.get("root_path", "")))
+        except Resolver404:
             await self._http(scope, receive, send)
             return
         try:
@@ -44,12 +45,6 @@ class FastViews:
         except Gone:
             return
         await _send(await _respond(match, scope, body), send)
-
-    def _match(self, scope: Scope) -> ResolverMatch | None:
-        try:
-            return self._resolver.resolve(scope["path"].removeprefix(scope.get("root_path", "")))
-        except Resolver404:
-            return None
 
 
 async def _read(receive: Any) -> bytes:
