@@ -154,7 +154,8 @@ class ChangePasswordView(EventsView):
         """Change the password; every token of the user becomes void, this one too."""
         body = read(PasswordChange, request)
         try:
-            changed = service.change_password(_user(request), body.old_password, body.new_password)
+            user: Any = request.user  # authenticated, so not the anonymous one
+            changed = service.change_password(user, body.old_password, body.new_password)
         except ValidationError as error:
             raise RestProblem.invalid(bad_value(["body", "new_password"], error.messages)) from None
         if not changed:
@@ -173,10 +174,6 @@ class LogoutView(EventsView):
         assert isinstance(request.auth, Visitor)
         service.log_out(request.auth.jti)
         return Response({"message": "Successfully Logged Out!"})
-
-
-def _user(request: Request) -> Any:
-    return request.user
 
 
 @require_safe

@@ -185,15 +185,12 @@ class ChannelAdmin(admin.ModelAdmin[Channel]):
         """Write a message and send it to a channel."""
         if not self.has_change_permission(request):
             return HttpResponse(status=403)
-        form = SendToChannelForm(request.POST or None, initial=_first_channel(request))
+        row = request.GET.get("row", "")
+        chosen = Channel.objects.filter(pk=int(row)).first() if row.isdecimal() else None
+        initial = {"channel_id": chosen.channel_id} if chosen else {}
+        form = SendToChannelForm(request.POST or None, initial=initial)
         if request.method == "POST" and form.is_valid():
             notify_channels([form.cleaned_data["channel_id"]], form.cleaned_data["message"])
             messages.success(request, "Sent.")
             return HttpResponseRedirect(reverse("admin:events_channel_changelist"))
         return _send_page(request, form, "Send to a channel", "To all sockets on it, on every worker.")
-
-
-def _first_channel(request: HttpRequest) -> dict[str, Any]:
-    row = request.GET.get("row", "")
-    found = Channel.objects.filter(pk=int(row)).first() if row.isdecimal() else None
-    return {"channel_id": found.channel_id} if found else {}

@@ -118,7 +118,7 @@ class EventsView(APIView):
 
 
 class NotFoundView(EventsView):
-    """Answers what is under a prefix and nowhere else."""
+    """Answers paths below a prefix that are nowhere else."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -184,7 +184,7 @@ def bad_value(loc: Iterable[str], messages: Iterable[str]) -> Items:
 
 
 def items(error: ValidationError, place_of: Any) -> Items:
-    """Validation items without `url`, each `loc` led by where its field stands."""
+    """Validation items without `url`, each `loc` led by the place of its field."""
     found: Items = orjson.loads(error.json(include_url=False))
     for item in found:
         item["loc"] = [place_of(str(item["loc"][0])) if item["loc"] else "body", *item["loc"]]

@@ -27,7 +27,7 @@ from routing_app.core.access.masking import SecretAccess
 from routing_app.core.codes import Advice, Refusal
 from routing_app.core.database import query
 from routing_app.core.models import Scope
-from routing_app.core.rest.authorization import Caller, CSRFFailed, ScopeMissing, authorize
+from routing_app.core.rest.authorization import CSRFFailed, ScopeMissing, authorize
 from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import Source
@@ -101,7 +101,8 @@ async def _answer(request: HttpRequest) -> HttpResponse:
         raise FormDenied(405, "only GET and POST are answered")
     fields = _read_fields(request)
     name = fields.get("method")
-    if not name and request.method == "GET" and _is_browser(request):
+    # A browser names HTML; programs send `*/*`, which would match it as well.
+    if not name and request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
         return redirect("console")
     method = METHODS.get(name)
     if method is not None:
@@ -129,11 +130,6 @@ def _refuse(denied: FormDenied) -> HttpResponse:
     if denied.status == 405:
         response["Allow"] = "GET, POST"
     return response
-
-
-def _is_browser(request: HttpRequest) -> bool:
-    """A browser names HTML; programs send `*/*`, which would match it as well."""
-    return "text/html" in request.headers.get("Accept", "")
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -203,10 +199,8 @@ async def _authorize(request: HttpRequest, fields: Fields, scope: str) -> Secret
         raise _denied(error) from None
     if caller.key is None and scope != Scope.READ and request.method != "POST":
         raise FormDenied(403, "with a session only POST may change or send anything", Refusal.FORBIDDEN)
-    return EVERYTHING if settings.TOKENS_API_OPEN else await _secrets_of(caller)
-
-
-async def _secrets_of(caller: Caller) -> SecretAccess:
+    if settings.TOKENS_API_OPEN:
+        return EVERYTHING
     # The scopes of a key came with it; a user's permissions are rows.
     return caller.secret_access() if caller.key is not None else await query(caller.secret_access)
 

@@ -197,7 +197,16 @@ def _store(tokens: list[str], values: Mapping[str, bool], outcome: Imported) -> 
     # Locked in order, so that two imports never wait for each other.
     rows = RegisteredToken.objects.select_for_update().filter(token__in=tokens).order_by("token")
     known = {row.token: row for row in rows}
-    new = [_new(token, values[token]) for token in tokens if token not in known]
+    new = [
+        RegisteredToken(
+            token=token,
+            enabled=values[token],
+            disabled_by="" if values[token] else Source.IMPORT,
+            source=Source.IMPORT,
+        )
+        for token in tokens
+        if token not in known
+    ]
     off = [token for token, row in known.items() if row.enabled and not values[token]]
     wanted = [row for token, row in known.items() if values[token] and not row.enabled]
     on = [row.token for row in wanted if row.disabled_by == Source.IMPORT]
@@ -214,8 +223,3 @@ def _store(tokens: list[str], values: Mapping[str, bool], outcome: Imported) -> 
     outcome.kept += len(wanted) - len(on)
     outcome.unchanged += len(known) - len(wanted) - len(off)
     outcome.revoked += off
-
-
-def _new(token: str, enabled: bool) -> RegisteredToken:
-    disabled_by = "" if enabled else Source.IMPORT
-    return RegisteredToken(token=token, enabled=enabled, disabled_by=disabled_by, source=Source.IMPORT)

@@ -71,7 +71,12 @@ def parse(text: str, max_receivers: int) -> Inbound:
     Raises LimitExceeded.
     """
     if text.startswith(REGISTER):
-        return _parse_register(text[len(REGISTER) :])
+        try:
+            return RegisterToken(check_token(text[len(REGISTER) :]))
+        except LimitExceeded:
+            raise
+        except TokenWireError as error:  # decision 11
+            return IgnoredFrame(str(error))
     if text.startswith(ECHO):
         return Echo(text[len(ECHO) :])
     receivers, bar, payload = text.partition("|")
@@ -175,16 +180,6 @@ _GO_ESCAPES: Final = {
     **dict.fromkeys(_SURROGATES, "\\ufffd"),
     **{ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"},
 }
-
-
-def _parse_register(text: str) -> RegisterToken | IgnoredFrame:
-    """Everything after the first colon; what cannot be a token is ignored (decision 11)."""
-    try:
-        return RegisterToken(check_token(text))
-    except LimitExceeded:
-        raise
-    except TokenWireError as error:
-        return IgnoredFrame(str(error))
 
 
 def _one_spelling(token: str) -> str:
