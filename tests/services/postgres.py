@@ -25,7 +25,7 @@ _NAME: Final = "switchboard"
 _SETTINGS: Final = {
     "fsync": "off",
     "full_page_writes": "off",
-    "max_connections": "200",
+    "max_connections": "400",
     "shared_buffers": "64MB",
     "unix_socket_directories": "",
     "listen_addresses": LOOPBACK,
