@@ -4,7 +4,7 @@
 |---|---|
 | `publish`, `publish_sync` | send a message to addresses of any protocol |
 | `walker`, `RootId` | make a function a walker of the events protocol, and type a field that is a user |
-| `report`, `current`, `node` | inside a walker: answer, see who calls and where, find nodes |
+| `report`, `current`, `node` | inside a walker: answer, see caller and node, register finders of nodes |
 | `notify_users`, `notify_channels`, `notify_clients`, `notify_self` | send to its clients |
 | `on_message`, `on_request`, `Context`, `RequestDenied` | handlers of the requests protocol |
 | `on_connection`, `on_close`, `on_error` | the same for connections and failures |

@@ -46,7 +46,7 @@ class Imported:
     unchanged: int = 0
     kept: int = 0
     revoked: list[str] = field(default_factory=list)
-    """Tokens that were enabled before; who calls has to close their connections."""
+    """Tokens that were enabled before; the caller has to close their connections."""
     skipped: list[Skipped] = field(default_factory=list)
 
     def __str__(self) -> str:
