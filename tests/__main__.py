@@ -31,7 +31,7 @@ FIRST, SECOND = 3, 2
 
 @dataclass(frozen=True)
 class Stack:
-    """What the tests run on: its name, the settings that choose it, and the file its output waits in."""
+    """The backing services of a run: a name, the settings that choose them, the file of its output."""
 
     name: str
     processes: int

@@ -91,7 +91,7 @@ class UserEvent(BaseModel):
 
     @property
     def ids(self) -> list[str]:
-        """Whom it is for."""
+        """Its receivers."""
         return self.root_ids
 
 
@@ -104,7 +104,7 @@ class ChannelEvent(BaseModel):
 
     @property
     def ids(self) -> list[str]:
-        """Whom it is for."""
+        """Its receivers."""
         return self.channel_ids
 
 
@@ -117,7 +117,7 @@ class ClientEvent(BaseModel):
 
     @property
     def ids(self) -> list[str]:
-        """Whom it is for."""
+        """Its receivers."""
         return self.client_ids
 
 

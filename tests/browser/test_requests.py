@@ -19,7 +19,7 @@ from tests.services.databases import Databases
 from tests.services.javascript import require_packages
 from tests.services.server import Server
 
-# What is tested is the client; what it asks of the server is tested on both stacks without a browser.
+# The client is under test here; its requests are tested on both stacks without a browser.
 pytestmark = pytest.mark.once
 
 

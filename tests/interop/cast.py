@@ -22,7 +22,7 @@ class Kind:
     library: str
     options: dict[str, Any] = field(default_factory=dict)
     transport: str = "websocket"
-    """What it ends on."""
+    """The transport that it ends with."""
 
     def __str__(self) -> str:
         return self.name

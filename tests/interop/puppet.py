@@ -69,7 +69,7 @@ class Client:
         self._puppet = puppet
         self.name = name
         self.id = ""
-        """What the library calls `socket.id`."""
+        """The library's `socket.id`."""
         self._numbers = itertools.count(1)
         self._acks: dict[int, asyncio.Future[list[Any]]] = {}
         self._received: dict[str, asyncio.Queue[list[Any]]] = {}
@@ -97,7 +97,7 @@ class Client:
             return [await queue.get() for _ in range(count)]
 
     def unread(self, event: str) -> list[list[Any]]:
-        """What has come of a name and was not asked for yet."""
+        """The events of a name that have come and were not asked for yet."""
         queue = self._queue(event)
         return [queue.get_nowait() for _ in range(queue.qsize())]
 

@@ -85,7 +85,7 @@ async def receive(socket: ClientConnection) -> Any:
 
 
 def texts(kind: Kind) -> list[str]:
-    """What a client can send as it is.
+    """Input that a client can send as it is.
 
     On polling 2.x sends UTF-8 and 1.x UTF-8 of UTF-8, in the same form. Text that could be both is read as
     1.x means it (routing_app/rooms/README.md).

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).with_name("events.mjs")
 
 
 def run(*arguments: str) -> list[Any]:
-    """What the script prints, line by line."""
+    """The output of the script, line by line."""
     result = subprocess.run(
         ["node", str(SCRIPT), *arguments], capture_output=True, text=True, check=True, timeout=50
     )

@@ -25,7 +25,7 @@ def naming(kind: Kind) -> dict[str, Any]:
 
 
 def public_id(kind: Kind, client: Client) -> str:
-    """What peers call it. 1.x does not know the namespace's part of its own id."""
+    """Its name for peers. 1.x does not know the namespace's part of its own id."""
     return f"/lobby#{client.id}" if "-client-1." in kind.library else client.id
 
 

@@ -48,6 +48,6 @@ async def join(client: Client) -> None:
 
 
 async def come_back(client: Client) -> None:
-    """What the known programs do: JOIN again with every connect."""
+    """Steps of the known programs: JOIN again with every connect."""
     await client.received("connect")
     await join(client)

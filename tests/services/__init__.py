@@ -1,4 +1,4 @@
-"""What the tests start for themselves: throwaway Redis and PostgreSQL servers, and Switchboard itself.
+"""Services that the tests start: throwaway Redis and PostgreSQL servers, and Switchboard itself.
 
 Every class starts one process on a free port, keeps its log in a file, and ends that process by its id.
 """

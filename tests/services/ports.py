@@ -42,7 +42,7 @@ def _slot() -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether something accepts connections on the port."""
+    """True when something accepts connections on the port."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1):
             return True

@@ -123,7 +123,7 @@ class Postgres:
 
 
 def _folders() -> list[Path]:
-    """Where the server's binaries may be: Debian's folders, `pg_config`'s answer, the PATH."""
+    """Possible places of the server's binaries: Debian's folders, `pg_config`'s answer, the PATH."""
     folders = list(Path("/usr/lib/postgresql").glob("*/bin"))
     if pg_config := shutil.which("pg_config"):
         answer = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)

@@ -113,7 +113,7 @@ def _command(runner: str, port: int) -> list[str]:
 
 
 def _environment(folder: Path, port: int) -> dict[str, str]:
-    """What every server gets: the tests' environment without settings of Switchboard, and the basics."""
+    """Settings of every server: the tests' environment without settings of Switchboard, and the basics."""
     from broker_project.settings import ENVIRONMENT
 
     # PYTHONUNBUFFERED would hide output that is written late; without bytecode each start compiles the tree.

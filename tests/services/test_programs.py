@@ -1,4 +1,4 @@
-"""What tests need and is missing is installed where that is possible, else one line says what to do."""
+"""Missing programs of the tests are installed where that is possible, else one line says what to do."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_children_of_a_crashed_process_end_with_its_session(tmp_path: Path) -> N
 
 
 def _runs(pid: int) -> bool:
-    """Whether the process exists and is not a zombie that nobody has collected."""
+    """True when the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Which limits apply and whom they let in."""
+"""Limits: those that apply, and the streams that they let in."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ logger = logging.getLogger("measured")
 
 
 class Gauge:
-    """What one server process holds."""
+    """The holdings of one server process."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
