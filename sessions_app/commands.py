@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 
 from sessions_app.limits import Decision, Policy, decide, takeover_allowed
-from sessions_app.models import Kind, Session
+from sessions_app.models import EventKind, Session
 from sessions_app.store import SERVER, LockedAccount, StoreCommand
 from sessions_app.wire import FIELDS, Wanted
 
@@ -84,7 +84,7 @@ class Create(StoreCommand):
         for id, connection in self.silent.items():
             session = account.sessions.get(id)
             if session is not None and session.connection_id == connection:
-                account.end(session, Kind.EXPIRED, SERVER, "no answer to a probe at the limit")
+                account.end(session, EventKind.EXPIRED, SERVER, "no answer to a probe at the limit")
         if self.victims is not None and not takeover_allowed(account.rules, self.wanted, self.key.customer):
             return TakeoverOff()
         victims = [account.sessions.get(id) for id in dict.fromkeys(self.victims or ())]
@@ -96,7 +96,7 @@ class Create(StoreCommand):
         if (full := decision.full) is not None:
             counted = tuple(Listing.of(session) for session in full.counted)
             if not (self.probe_first and any(listing.connection for listing in counted)):
-                account.record(Kind.DENIED, self.wanted, "customer", str(full))
+                account.record(EventKind.DENIED, self.wanted, "customer", str(full))
             return LimitReached(str(full), full.rule.maximum, full.rule.policy is Policy.ASK, counted)
         return self._grant(account, decision, own, [victim for victim in victims if victim is not None])
 
@@ -121,11 +121,11 @@ class Create(StoreCommand):
         ended = tuple(Listing.of(session) for session in (*victims, *decision.evicted))
         name = self.wanted.display_name
         for victim in victims:
-            account.end(victim, Kind.TAKEN_OVER, "customer", f"by {name}")
+            account.end(victim, EventKind.TAKEN_OVER, "customer", f"by {name}")
         for session in decision.evicted:
-            account.end(session, Kind.EVICTED, "customer", f"by {name}")
+            account.end(session, EventKind.EVICTED, "customer", f"by {name}")
         for full in decision.observed:
-            account.record(Kind.DENIED, self.wanted, "customer", str(full), observed=True)
+            account.record(EventKind.DENIED, self.wanted, "customer", str(full), observed=True)
         session = self._take(account) if own is None else self._take_again(account, own)
         others = any(one.connection_id for one in account.sessions.values() if one is not session)
         return Granted(Listing.of(session), ended, others)
@@ -139,7 +139,7 @@ class Create(StoreCommand):
             **{name: getattr(self.wanted, name) for name, _ in FIELDS.values()},
         )
         account.put(session)
-        account.record(Kind.CREATED, session, "customer", session_id=session.id)
+        account.record(EventKind.CREATED, session, "customer", session_id=session.id)
         return session
 
     def _take_again(self, account: LockedAccount, own: Session) -> Session:
@@ -186,7 +186,9 @@ class Bind(StoreCommand):
         session.expires_at = None
         session.bound_at = session.seen_at = account.now
         account.put(session)
-        account.record(Kind.REBOUND if before else Kind.BOUND, session, "player", session_id=session.id)
+        account.record(
+            EventKind.REBOUND if before else EventKind.BOUND, session, "player", session_id=session.id
+        )
         return Bound(replaced)
 
 
@@ -209,7 +211,7 @@ class End(StoreCommand):
     """Free a slot; with `connection` only if the session is still bound to it."""
 
     session: UUID
-    kind: Kind
+    kind: EventKind
     by: str
     why: str = ""
     connection: str = ""
@@ -241,7 +243,7 @@ class HttpHeartbeat(StoreCommand):
             return deadline
         if session.bound_at is None:
             session.bound_at = account.now
-            account.record(Kind.BOUND, session, "customer", "by heartbeat", session_id=session.id)
+            account.record(EventKind.BOUND, session, "customer", "by heartbeat", session_id=session.id)
         session.seen_at = account.now
         session.expires_at = account.after(seconds)
         account.put(session)

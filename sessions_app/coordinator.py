@@ -148,7 +148,7 @@ class Coordinator:
         still bound; a connection that has ended, written yet or not, leaves its session in the grace."""
         bound = {id: socket for id in connections if (socket := self.sockets.get(id)) and socket.bound_to}
         answers = {id: socket.ping() for id, socket in bound.items()}
-        # The time is over after the first wait. Where this process was busy then, PONGs that have arrived in
+        # The time is over after the first wait. If this process was busy then, PONGs that have arrived in
         # time are still unread; the event loop reads them during the second.
         for seconds in (settings.SESSIONS_PROBE_SECONDS, TICK_SECONDS):
             due = [answer for answer in answers.values() if not answer.done()]

@@ -25,7 +25,7 @@ class SizeBound:
 
 
 def fewest(needs: Sequence[int], counts_in: Sequence[Pattern]) -> list[int]:
-    """Which sessions end: of the smallest choices the one with the oldest, then the next oldest, and so on.
+    """The sessions that end: of the smallest choices that with the oldest, then the next oldest, and so on.
 
     `needs` says how many have to leave each limit; `counts_in` is of the sessions, oldest first. No need is
     above the number of sessions that count there. Beside limits in which every session counts (the

@@ -54,7 +54,7 @@ class LimitRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Full(Generic[S]):
+class FullLimit(Generic[S]):
     """A rule that leaves no room: its subject (the offer, say; "" for the account) and who counts in it."""
 
     rule: LimitRule
@@ -69,11 +69,11 @@ class Full(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Decision(Generic[S]):
-    """Whether one more may start: `full` is None and `evicted` end, or `full` says why not."""
+    """The decision on one more: `full` is None and `evicted` end, or `full` says why not."""
 
-    full: Full[S] | None
+    full: FullLimit[S] | None
     evicted: tuple[S, ...] = ()
-    observed: tuple[Full[S], ...] = ()
+    observed: tuple[FullLimit[S], ...] = ()
     """Rules that would have refused, had they not been there only to observe."""
 
 
@@ -125,10 +125,10 @@ def _specificity(rule: LimitRule) -> tuple[bool, bool]:
     return bool(rule.customer), bool(rule.value)
 
 
-def _full(rule: LimitRule, wanted: object, held: Iterable[S]) -> Full[S] | None:
+def _full(rule: LimitRule, wanted: object, held: Iterable[S]) -> FullLimit[S] | None:
     subject = subject_of(rule.scope, wanted)
     counted = tuple(stream for stream in held if subject_of(rule.scope, stream) == subject)
-    return Full(rule, subject or "", counted) if len(counted) >= rule.maximum else None
+    return FullLimit(rule, subject or "", counted) if len(counted) >= rule.maximum else None
 
 
 def _evictions(rules: Iterable[LimitRule], wanted: object, held: Sequence[S]) -> set[int]:

@@ -232,7 +232,7 @@ class Session(models.Model):
         return self.name or self.offer_id or self.tag
 
 
-class Kind(models.TextChoices):
+class EventKind(models.TextChoices):
     """The events in the life of a session."""
 
     CREATED = "created", "created"
@@ -246,7 +246,9 @@ class Kind(models.TextChoices):
     KILLED = "killed", "killed"
 
 
-ENDINGS = frozenset({Kind.TAKEN_OVER, Kind.EVICTED, Kind.EXPIRED, Kind.FINISHED, Kind.KILLED})
+ENDINGS = frozenset(
+    {EventKind.TAKEN_OVER, EventKind.EVICTED, EventKind.EXPIRED, EventKind.FINISHED, EventKind.KILLED}
+)
 """Kinds that end a session; each session has exactly one event of these."""
 
 
@@ -254,7 +256,7 @@ class SessionEvent(models.Model):
     """One event of the history, written in the transaction that it tells of, and never changed."""
 
     at = models.DateTimeField(db_index=True)
-    kind = models.CharField(max_length=16, choices=Kind, db_index=True)
+    kind = models.CharField(max_length=16, choices=EventKind, db_index=True)
     account = models.ForeignKey(Account, models.CASCADE, related_name="events")
     session_id = models.UUIDField(null=True, blank=True, db_index=True)
     """The session; none when it was denied."""

@@ -34,7 +34,7 @@ from sessions_app.commands import (
     TakeoverOff,
 )
 from sessions_app.coordinator import DATABASE_TIMEOUT_SECONDS, PING, current_coordinator, end_connection
-from sessions_app.models import Kind, Session
+from sessions_app.models import EventKind, Session
 from sessions_app.store import SERVER, AccountKey
 
 
@@ -109,7 +109,7 @@ async def finish(key: AccountKey, session: UUID, connection: str, bound: bool) -
     connection that was `bound` to it has lost it to another. Raises OUTAGE.
     """
     only_if_bound_to = connection if bound else ""
-    command = End(key, session, Kind.FINISHED, "player", connection=only_if_bound_to)
+    command = End(key, session, EventKind.FINISHED, "player", connection=only_if_bound_to)
     ended: Listing | None = await current_coordinator().submit(command)
     if ended is not None and ended.connection not in ("", connection):
         await terminate(ended.connection)
@@ -118,12 +118,14 @@ async def finish(key: AccountKey, session: UUID, connection: str, bound: bool) -
 
 def give_up(key: AccountKey, session: UUID, connection: str) -> End:
     """The command that ends the session of a player which answers no PING."""
-    return End(key, session, Kind.EXPIRED, SERVER, "no PONG", connection)
+    return End(key, session, EventKind.EXPIRED, SERVER, "no PONG", connection)
 
 
 async def end_own(key: AccountKey, session: UUID) -> bool:
     """A customer ends a session of its own. False when there is no such session. Raises OUTAGE."""
-    ended: Listing | None = await current_coordinator().submit(End(key, session, Kind.FINISHED, "customer"))
+    ended: Listing | None = await current_coordinator().submit(
+        End(key, session, EventKind.FINISHED, "customer")
+    )
     if ended is not None and ended.connection:
         await terminate(ended.connection)
     return ended is not None
@@ -132,7 +134,7 @@ async def end_own(key: AccountKey, session: UUID) -> bool:
 async def kill(sessions: Iterable[tuple[AccountKey, UUID]], operator: str) -> int:
     """An operator ends sessions, many in a transaction; how many lived. Raises OUTAGE."""
     coordinator = current_coordinator()
-    commands = [End(key, session, Kind.KILLED, operator) for key, session in sessions]
+    commands = [End(key, session, EventKind.KILLED, operator) for key, session in sessions]
     killed = 0
     for start in range(0, len(commands), KILLED_AT_ONCE):
         some = commands[start : start + KILLED_AT_ONCE]

@@ -28,7 +28,7 @@ from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, WorkerRecord
 from sessions_app.limits import LimitRule
-from sessions_app.models import Account, Kind, Limit, Publisher, Session, SessionEvent, last_lapsed_lease
+from sessions_app.models import Account, EventKind, Limit, Publisher, Session, SessionEvent, last_lapsed_lease
 
 CHUNK: Final = 500
 """Rows in one statement."""
@@ -129,11 +129,11 @@ class LockedAccount:
         if session.expires_at is not None:
             if session.expires_at <= self._times.reached:
                 why = "no sign of life in time" if session.bound_at else "never bound"
-                self.end(session, Kind.EXPIRED, SERVER, why)
+                self.end(session, EventKind.EXPIRED, SERVER, why)
         elif leased_at is None:
             self.unbind(session)
         elif leased_at <= last_lapsed_lease(self._times):
-            self.end(session, Kind.EXPIRED, SERVER, "its worker is gone")
+            self.end(session, EventKind.EXPIRED, SERVER, "its worker is gone")
 
     def put(self, session: Session) -> None:
         """Add a session, or keep what was changed of it."""
@@ -148,7 +148,7 @@ class LockedAccount:
         session.expires_at = self.after(settings.SESSIONS_GRACE_SECONDS)
         self.put(session)
 
-    def end(self, session: Session, kind: Kind, by: str, why: str = "") -> None:
+    def end(self, session: Session, kind: EventKind, by: str, why: str = "") -> None:
         """Free a slot: the row goes, one event stays."""
         del self.sessions[session.id]
         self.changed.pop(session.id, None)
@@ -156,7 +156,7 @@ class LockedAccount:
 
     def record(
         self,
-        kind: Kind,
+        kind: EventKind,
         stream: Any,
         by: str,
         why: str = "",

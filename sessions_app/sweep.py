@@ -18,7 +18,7 @@ from routing_app.core.codes import TERMINATED
 from routing_app.core.database import query
 from sessions_app.commands import End, Sweep, Unbind
 from sessions_app.coordinator import Coordinator
-from sessions_app.models import Kind, Session, SessionEvent, seconds_ago
+from sessions_app.models import EventKind, Session, SessionEvent, seconds_ago
 from sessions_app.store import SERVER, AccountKey
 from sessions_app.wire import TERMINATE
 
@@ -105,7 +105,7 @@ def _repairs(sessions: list[UUID], stopped: Collection[str]) -> list[Unbind | En
         key, connection = AccountKey(row.account.publisher.name, row.account.customer), row.connection_id
         if connection in stopped:
             why = "its worker lost the database"
-            commands.append(End(key, row.pk, Kind.EXPIRED, SERVER, why, connection))
+            commands.append(End(key, row.pk, EventKind.EXPIRED, SERVER, why, connection))
         else:
             commands.append(Unbind(key, row.pk, connection))
     return commands

@@ -93,7 +93,7 @@ URLS: dict[str, tuple[Behaviour | None, str | None, str, int]] = {
     "200 with HTML": (html, "k1", "unavailable", 1),
     "200 with no keys": (no_keys, "k1", "unavailable", 1),
 }
-"""How a URL behaves, the `kid` of its key, what a good token gets, and how often the URL is asked."""
+"""The behaviour of a URL, the `kid` of its key, the answer to a good token, and the number of fetches."""
 
 
 @pytest.mark.parametrize("case", URLS)

@@ -20,7 +20,7 @@ from sessions_app import service
 from sessions_app.commands import Bind, Bound, Create, Granted, LimitReached
 from sessions_app.coordinator import Coordinator, current_coordinator
 from sessions_app.fencing import _renewed_late
-from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
+from sessions_app.models import EventKind, Limit, Publisher, Session, SessionEvent
 from sessions_app.store import AccountKey
 from sessions_app.sweep import reconcile
 from sessions_app.wire import TERMINATE, Wanted
@@ -132,7 +132,7 @@ async def test_the_slot_of_a_player_that_was_stopped_is_free_when_the_database_i
     await reconcile(coordinator)
 
     assert await query(Session.objects.count) == 0
-    assert (await query(kinds))[-1] == Kind.EXPIRED
+    assert (await query(kinds))[-1] == EventKind.EXPIRED
 
 
 async def test_a_machine_whose_clock_stood_still_learns_from_the_database(coordinator: Coordinator) -> None:

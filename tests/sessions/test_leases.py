@@ -21,7 +21,7 @@ from sessions_app.commands import (
     Sweep,
     Unbind,
 )
-from sessions_app.models import Kind, Limit, Publisher, Session, SessionEvent
+from sessions_app.models import EventKind, Limit, Publisher, Session, SessionEvent
 from sessions_app.store import AccountKey, StoreCommand
 from sessions_app.wire import Wanted
 from tests.sessions.test_store import apply
@@ -117,7 +117,7 @@ def test_an_outage_for_all_ends_nobody_who_lived_through_it() -> None:
     assert isinstance(one(Create(ALICE, WANTED)), LimitReached), "the first to come ends nobody"
     renew("one")
     assert isinstance(one(Create(ALICE, WANTED)), LimitReached), "nor when one is back before the other"
-    assert Kind.EXPIRED not in kinds()
+    assert EventKind.EXPIRED not in kinds()
 
 
 def test_who_was_to_come_back_when_the_outage_began_has_its_grace_left() -> None:
@@ -157,7 +157,7 @@ def test_one_worker_cut_off_frees_its_slots_after_lease_and_grace() -> None:
     assert isinstance(one(Create(ALICE, WANTED)), LimitReached)
     cut_off("one", LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS)
     assert isinstance(one(Create(ALICE, WANTED)), Granted)
-    assert kinds().count(Kind.EXPIRED) == 1
+    assert kinds().count(EventKind.EXPIRED) == 1
 
 
 def test_a_deadline_passes_in_time_that_counts_for_no_lease() -> None:

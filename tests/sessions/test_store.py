@@ -30,7 +30,7 @@ from sessions_app.commands import (
     TakeoverOff,
     Unbind,
 )
-from sessions_app.models import ENDINGS, Kind, Limit, Publisher, Session, SessionEvent
+from sessions_app.models import ENDINGS, EventKind, Limit, Publisher, Session, SessionEvent
 from sessions_app.store import AccountKey, StoreCommand, StoreEntry, apply_all
 from sessions_app.wire import Wanted
 
@@ -201,8 +201,8 @@ class StoreMachine(RuleBasedStateMachine):
         if known and own:
             known.connection = ""
 
-    @rule(data=st.data(), kind=st.sampled_from([Kind.FINISHED, Kind.KILLED]))
-    def end(self, data: st.DataObject, kind: Kind) -> None:
+    @rule(data=st.data(), kind=st.sampled_from([EventKind.FINISHED, EventKind.KILLED]))
+    def end(self, data: st.DataObject, kind: EventKind) -> None:
         id = self._pick(data)
         [first, second] = apply(End(ALICE, id, kind, "somebody"), End(ALICE, id, kind, "somebody"))
         assert (first is not None) is (id in self.model.sessions)
@@ -214,7 +214,7 @@ class StoreMachine(RuleBasedStateMachine):
     def somebody_else_tries(self, data: st.DataObject) -> None:
         id = self._pick(data)
         outcomes = apply(
-            End(BOB, id, Kind.FINISHED, "bob"),
+            End(BOB, id, EventKind.FINISHED, "bob"),
             Bind(BOB, id, "stolen", "w"),
             HttpHeartbeat(BOB, id),
             Create(BOB, Wanted(offer_id="film"), (id,)),
@@ -250,7 +250,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert rows == {id: one.connection for id, one in model.sessions.items()}
         endings = SessionEvent.objects.filter(kind__in=ENDINGS).values_list("session_id", flat=True)
         assert len(endings) == len(set(endings)) == model.ended
-        assert SessionEvent.objects.filter(kind=Kind.CREATED).count() == model.created
+        assert SessionEvent.objects.filter(kind=EventKind.CREATED).count() == model.created
 
 
 @pytest.mark.django_db(transaction=True)
