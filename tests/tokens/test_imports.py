@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -158,12 +157,10 @@ def test_decision_24_slow_site_is_given_up(monkeypatch: pytest.MonkeyPatch, part
         while not ended.wait(0.1):
             request.wfile.write(b" ")
 
-    started = monotonic()
     with website(answer) as url:
         with pytest.raises(TableError, match=r"no table within 0\.5 seconds"):
             imports.read(url)
         ended.set()
-    assert monotonic() - started < 10
 
 
 def test_table_has_a_greatest_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
