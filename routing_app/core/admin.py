@@ -82,7 +82,7 @@ class ReadOnly(admin.ModelAdmin[Any]):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody saves a row: one that has gone meanwhile would be back. Actions ask about the list."""
+        """Nobody saves a row: one that has gone in between would be back. Actions ask about the list."""
         return obj is None and super().has_change_permission(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -155,7 +155,7 @@ async def test_a_middleware_finds_its_context_variables_from_the_first_step_to_t
 
 
 @pytest.mark.parametrize("blocked", [False, True], ids=["at once", "after a wait"])
-@pytest.mark.parametrize("repeated", [False, True], ids=["once", "for ever"])
+@pytest.mark.parametrize("repeated", [False, True], ids=["once", "always"])
 async def test_a_send_that_fails_while_the_peer_is_there_is_counted_and_ends_the_connection(
     blocked: bool, repeated: bool
 ):

@@ -50,5 +50,5 @@ def _in_form(request: HttpRequest) -> bool:
     return any(NUL in name or _has_nul(values) for name, values in request.POST.lists())
 
 
-def _has_nul(texts: Iterable[Any]) -> bool:
-    return any(NUL in text for text in texts)
+def _has_nul(strings: Iterable[Any]) -> bool:
+    return any(NUL in string for string in strings)
