@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -159,7 +160,8 @@ class Bridges:
     # --- the owner ---------------------------------------------------------------------------------------
 
     async def _moved(self, session: EngineSession, caller: str, payload: str) -> str:
-        session.upgraded(BridgeWriter(self._worker, caller, int(payload)))
+        number, text_only = json.loads(payload)
+        session.upgraded(BridgeWriter(self._worker, caller, number), text_only)
         return ""
 
 
@@ -171,7 +173,7 @@ async def _probe(channel: PacketSocket, call: Caller, number: int, seconds: floa
     try:
         async with asyncio.timeout(seconds):
             if await probe(channel, lambda: call("probed")):
-                await call("moved", str(number))
+                await call("moved", json.dumps([number, channel.text_only]))
                 return True
     except (SocketGone, TimeoutError, wire.EngineWireError, PacketTooBig, RequestRefused):
         pass

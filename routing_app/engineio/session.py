@@ -17,9 +17,10 @@ from typing import Final, Protocol
 from routing_app.core import metrics
 from routing_app.core.codes import INTERNAL, MALFORMED, NORMAL, SILENT, SLOW, Advice, Close, Loss
 from routing_app.core.delivery.connection import Peer
-from routing_app.core.delivery.frame import BinaryFrame, Frame
+from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.writer import Writer
 from routing_app.engineio import wire
+from routing_app.engineio.frames import Form, data_frame, packet_of
 from routing_app.engineio.wire import Packet, Payload
 
 logger = logging.getLogger(__name__)
@@ -112,9 +113,11 @@ class EngineSession:
         self._posting = False
         self._received_at = self._loop.time()
         self._pinged = False
-        self._text_only = "b64" in query
-        """Binary data goes as base64."""
-        self._mostly_binary = "t" in query and not self._text_only
+        self._strings_only = "b64" in query
+        """Polls answer binary data as base64."""
+        self._mostly_binary = "t" in query and not self._strings_only
+        self.form = Form(version, self._strings_only)
+        """The form of binary data in frames; that of a later WebSocket may be another."""
         self._lifetime = options.ping_interval + options.ping_timeout[version]
         self._timer = self._loop.call_at(self._due(), self._tick)
 
@@ -154,7 +157,7 @@ class EngineSession:
 
     def send(self, packet: Packet) -> None:
         """Send one packet in order; nothing once the session has ended."""
-        self.write([Frame(packet) if isinstance(packet, str) else self._binary(packet)])
+        self.write([Frame(packet) if isinstance(packet, str) else data_frame(self.form, packet)])
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Send frames that hold one packet each."""
@@ -174,13 +177,6 @@ class EngineSession:
     def held_frames(self) -> int:
         """Frames that the WebSocket has not written, where it counts them; a poller is bounded in bytes."""
         return 0 if self._writer is None else self._writer.held_frames()
-
-    def _binary(self, data: bytes) -> Frame:
-        """For polling the data alone; a WebSocket frame has the form of the version."""
-        if self._writer is None:
-            return BinaryFrame(data)
-        encoded = wire.encode_frame(self.version, data, self._text_only)
-        return Frame(encoded) if isinstance(encoded, str) else BinaryFrame(encoded)
 
     # --- polling -----------------------------------------------------------------------------------------
 
@@ -229,7 +225,7 @@ class EngineSession:
         against caches, gets the string form where the packets allow it.
         """
         binary = self._mostly_binary or any(isinstance(packet, bytes) for packet in packets)
-        return wire.encode_payload(self.version, packets, binary and not self._text_only)
+        return wire.encode_payload(self.version, packets, binary and not self._strings_only)
 
     async def post(self, packets: Iterable[Packet]) -> None:
         """Take what the client posted, in order. One post at a time. Raises RequestRefused."""
@@ -278,7 +274,7 @@ class EngineSession:
         self._held -= _size(taken)
         if not self.open:
             self._lose(Loss.CLOSED)
-        return [_packet(frame) for frame in taken] + last_words or [wire.NOOP]
+        return [packet_of(frame) for frame in taken] + last_words or [wire.NOOP]
 
     def release(self) -> None:
         """Have the open poll end, if there is one; its client asks again."""
@@ -308,15 +304,16 @@ class EngineSession:
         if self._poll is not None and not self._poll.done():
             self._answer_soon(self._noop_at)
 
-    def upgraded(self, writer: Writer) -> None:
-        """The client has moved: what waited goes over the WebSocket."""
+    def upgraded(self, writer: Writer, text_only: bool) -> None:
+        """The client has moved: what waited goes over the WebSocket, to `text_only` without binary frames."""
         self.upgrading, self._noop_at = False, None
         if not self.open:
             return
         waiting, self._queue, self._held = self._queue, [], 0
         self._writer = writer
+        self.form = Form(self.version, text_only)
         for frame in waiting:
-            self.send(_packet(frame))
+            self.send(packet_of(frame))
         self.release()
 
     def upgrade_failed(self) -> None:
@@ -419,14 +416,10 @@ class EngineSession:
 
     def _lose(self, reason: Loss) -> None:
         """No poll will take what is queued."""
-        packets = map(_packet, self._queue)
+        packets = map(packet_of, self._queue)
         lost = sum(isinstance(packet, bytes) or packet[:1] == wire.MESSAGE for packet in packets)
         metrics.LOST.labels(reason).inc(lost)
         self._queue, self._held = [], 0
-
-
-def _packet(frame: Frame) -> Packet:
-    return frame.data if isinstance(frame, BinaryFrame) else frame.text
 
 
 def _size(frames: Iterable[Frame]) -> int:

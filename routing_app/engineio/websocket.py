@@ -34,6 +34,8 @@ class PacketSocket:
         self._send = send
         self._version = request.version
         self._twice = request.encodes_twice
+        self.text_only = "b64" in request.query
+        """True for a client without binary frames."""
         self._subprotocol = first_offered(scope)
         self._max_packet = max_packet
 
@@ -115,7 +117,7 @@ async def upgrade(session: EngineSession, channel: PacketSocket) -> None:
     """
     if session.begin_upgrade():
         if await _probe(session, channel):
-            session.upgraded(channel.writer)
+            session.upgraded(channel.writer, channel.text_only)
             await _serve(session, channel)
             return
         session.upgrade_failed()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.engineio.socketio import wire as socketio
+from routing_app.engineio.socketio.socket import AttachedPacket
 from routing_app.engineio.wire import MESSAGE as ENGINE_MESSAGE
 from routing_app.rooms import wire
+from routing_app.rooms.binary import as_bytes
 
 API_SENDER: Final = "API"
 """Sender of a message that no client of this protocol sent."""
@@ -33,9 +36,12 @@ class SocketEncoder:
     def __init__(self, namespace: str) -> None:
         self._namespace = "/" + namespace
 
-    def __call__(self, publication: Publication, address: str) -> str | None:
-        """The payload of the frame."""
-        return ENGINE_MESSAGE + socketio.event(self._namespace, *arguments(publication, address))
+    def __call__(self, publication: Publication, address: str) -> str | AttachedPacket:
+        """The payload of the frame; a packet with attachments for a message with binary data."""
+        if publication.binary:
+            publication = replace(publication, message=as_bytes(publication.message, publication.binary))
+        packet = socketio.event(self._namespace, *arguments(publication, address))
+        return ENGINE_MESSAGE + packet if isinstance(packet, str) else AttachedPacket(packet)
 
 
 class PlainEncoder:

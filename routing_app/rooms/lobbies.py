@@ -129,7 +129,7 @@ class Lobbies:
         for connection in self._worker.hub.members(publication.addresses[0], publication.published_at):
             if connection.protocol != self._protocol:
                 frame = connection.encoder(news, publication.addresses[0])
-                if frame is not None:
+                if isinstance(frame, str):
                     connection.send(frame)
 
     def _regain(self, replica: LobbyReplica) -> None:

@@ -18,7 +18,7 @@ from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.lobby_changes import ChangeKind
 from routing_app.rooms.lobby_replica import LocalMember
 from routing_app.rooms.members import Ack, Member
-from routing_app.rooms.membership import ignore, join, leave_room, unavailable
+from routing_app.rooms.membership import ignore, join, leave_room, publish, unavailable
 from routing_app.rooms.models import address
 
 
@@ -44,17 +44,17 @@ async def connected(member: Member, lobby_id: Any) -> None:
         member.connection.close(FORBIDDEN)
 
 
-async def take(member: Member, event: wire.Event, ack: Ack) -> None:
-    """One event of a client."""
+async def take(member: Member, event: wire.Event, ack: Ack, binary: bool) -> None:
+    """One event of a client, with buffers in it or not."""
     if isinstance(event, wire.Join):
         if current(member) is not None or await _join(member, event.room):
             ack()
     elif isinstance(event, wire.Leave):
         await _leave(member, event.room, ack)
     elif isinstance(event, wire.NotifyEvent):
-        await _broadcast(member, event)
+        await _broadcast(member, event, binary)
     elif isinstance(event, wire.Signal):
-        await _signal(member, event)
+        await _signal(member, event, binary)
 
 
 def gone(member: Member) -> None:
@@ -101,17 +101,17 @@ async def _leave(member: Member, lobby: str, ack: Ack) -> None:
         ack()
 
 
-async def _broadcast(member: Member, event: wire.NotifyEvent) -> None:
+async def _broadcast(member: Member, event: wire.NotifyEvent, binary: bool) -> None:
     """Send to the whole lobby, the sender included."""
     lobby = current(member)
     if lobby is None:
         ignore(member, "not in a lobby")
         return
     message = {"from": member.id, "message": event.message}
-    await member.worker.hub.publish(Publication((address(wire.LOBBY, lobby),), [message], "MESSAGE"))
+    await publish(member, Publication((address(wire.LOBBY, lobby),), [message], "MESSAGE"), binary)
 
 
-async def _signal(member: Member, event: wire.Signal) -> None:
+async def _signal(member: Member, event: wire.Signal, binary: bool) -> None:
     """Pass a signal unchanged to one member of the lobby, or to all others; nobody else can be reached."""
     lobby = current(member)
     if lobby is None:
@@ -119,4 +119,4 @@ async def _signal(member: Member, event: wire.Signal) -> None:
         return
     to = address(wire.LOBBY, lobby) if event.to == lobby else peer_address(lobby, event.to)
     publication = Publication((to,), [event.data], "RTCSIGNAL", exclude=member.connection.id)
-    await member.worker.hub.publish(publication)
+    await publish(member, publication, binary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any, Final
 
 from django.db import Error as DatabaseError
@@ -15,8 +16,10 @@ from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import UNAVAILABLE, Refusal
 from routing_app.core.database import Overloaded
 from routing_app.core.delivery.connection import ConnectionState
+from routing_app.core.delivery.publication import Publication
 from routing_app.rooms import records, wire
 from routing_app.rooms.access import may_join_another
+from routing_app.rooms.binary import paths
 from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.lobby_changes import ChangeKind, ChangeOutcome
 from routing_app.rooms.members import Member, MembershipEntry, members_of
@@ -153,6 +156,13 @@ async def leave_room(member: Member, room: str) -> bool:
         return True
     member.worker.hub.unsubscribe(member.connection, *entry.addresses)
     return await _granted(member, Verb.LEAVE, entry)
+
+
+async def publish(member: Member, publication: Publication, binary: bool) -> None:
+    """Publish a message of a client; `binary` says that it may hold Base64."""
+    if binary:
+        publication = replace(publication, binary=paths(publication.message))
+    await member.worker.hub.publish(publication)
 
 
 def unavailable(member: Member, error: Exception) -> None:

@@ -11,7 +11,7 @@ from routing_app.engineio.endpoint import Endpoint
 from routing_app.engineio.session import EngineOptions, EngineSession
 from routing_app.engineio.socketio.client import SocketClient
 from routing_app.engineio.socketio.socket import Ack, NamespaceSocket
-from routing_app.rooms import lobby, service, wire
+from routing_app.rooms import binary, lobby, service, wire
 from routing_app.rooms.encoders import SocketEncoder
 from routing_app.rooms.members import Member
 from routing_app.rooms.membership import PROTOCOL
@@ -45,6 +45,11 @@ class RoomHandler:
     async def received(self, name: Any, arguments: list[Any], ack: Ack) -> None:
         """An event."""
         await service.take(self._member, name, arguments, ack)
+
+    async def received_binary(self, name: Any, arguments: list[Any], ack: Ack) -> None:
+        """The same with buffers in it."""
+        binary.as_json(arguments)
+        await service.take(self._member, name, arguments, ack, binary=True)
 
     def closed(self) -> None:
         """The socket has ended."""

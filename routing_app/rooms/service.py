@@ -13,7 +13,7 @@ from django.db import Error as DatabaseError
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.rooms import lobby, records, wire
 from routing_app.rooms.members import Ack, Member, RoomKey, members_of
-from routing_app.rooms.membership import ignore, join, leave_room, refuse, unavailable
+from routing_app.rooms.membership import ignore, join, leave_room, publish, refuse, unavailable
 from routing_app.rooms.models import address
 
 UNKNOWN: Final = "unknown"
@@ -33,8 +33,8 @@ def leave(member: Member) -> None:
         lobby.gone(member)
 
 
-async def take(member: Member, name: Any, arguments: list[Any], ack: Ack) -> None:
-    """One event of a client."""
+async def take(member: Member, name: Any, arguments: list[Any], ack: Ack, binary: bool = False) -> None:
+    """One event of a client; `binary` says that there are buffers in it, as Base64."""
     try:
         event = wire.parse(member.namespace, name, arguments)
     except wire.JoinRefused as refused:
@@ -44,7 +44,7 @@ async def take(member: Member, name: Any, arguments: list[Any], ack: Ack) -> Non
         ignore(member, str(ignored))
         return
     if member.namespace == wire.LOBBY:
-        await lobby.take(member, event, ack)
+        await lobby.take(member, event, ack, binary)
     elif isinstance(event, wire.Join):
         if await join(member, event.room, event.name):
             ack()
@@ -56,7 +56,7 @@ async def take(member: Member, name: Any, arguments: list[Any], ack: Ack) -> Non
     elif isinstance(event, wire.Notify):  # to the others in the room; the sender need not be a member
         key = (member.namespace, event.room)
         members_of(member.worker).used.add(key)
-        await member.worker.hub.publish(_publication(member, event, key))
+        await publish(member, _publication(member, event, key), binary)
 
 
 async def _clients(member: Member, event: wire.Clients) -> None:

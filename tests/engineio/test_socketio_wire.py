@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing_app.engineio.socketio import wire
-from routing_app.engineio.socketio.wire import BinaryRefused, Packet, SocketWireError
+from routing_app.engineio.socketio.wire import Attached, Packet, SocketWireError
 
 pytestmark = pytest.mark.once
 
@@ -38,6 +38,7 @@ ids = st.integers(0, 2**64).map(str)
         ('2/bus,17["x",{"a":[1]}]', Packet(wire.EVENT, "/bus", ["x", {"a": [1]}], "17")),
         ("3/bus,17[]", Packet(wire.ACK, "/bus", [], "17")),
         ('29007199254740993["x"]', Packet(wire.EVENT, "/", ["x"], "9007199254740993")),
+        ('50-["x"]', Packet(wire.EVENT, "/", ["x"])),
         ("2" + "9" * 5000 + '["x"]', Packet(wire.EVENT, "/", ["x"], "9" * 5000)),
     ],
 )
@@ -49,15 +50,17 @@ def test_packets_of_clients(text: str, packet: Packet) -> None:
 def test_events_come_back_and_are_ascii(namespace: str, name: str, arguments: list[object]) -> None:
     text = wire.event(namespace, name, *arguments)
 
+    assert isinstance(text, str)
     assert wire.decode(text) == Packet(wire.EVENT, namespace, json.loads(json.dumps([name, *arguments])))
     assert text.removeprefix(f"2{namespace}").isascii()
 
 
 @given(namespaces, ids, st.lists(values, max_size=3))
 def test_acks_come_back(namespace: str, id: str, arguments: list[object]) -> None:
-    packet = wire.decode(wire.ack(namespace, id, *arguments))
+    text = wire.ack(namespace, id, *arguments)
 
-    assert packet == Packet(wire.ACK, namespace, json.loads(json.dumps(arguments)), id)
+    assert isinstance(text, str)
+    assert wire.decode(text) == Packet(wire.ACK, namespace, json.loads(json.dumps(arguments)), id)
 
 
 @given(st.text())
@@ -96,9 +99,71 @@ def test_what_is_no_packet_is_refused(text: str) -> None:
         wire.decode(text)
 
 
-@pytest.mark.parametrize("text", ['51-["x",{"_placeholder":true,"num":0}]', "61-0[]", "5"])
-def test_binary_is_refused_by_name(text: str) -> None:
-    with pytest.raises(BinaryRefused):
+binaries = st.recursive(
+    values | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(namespaces, st.lists(binaries, max_size=3), ids)
+def test_binary_data_comes_back_where_it_was(namespace: str, arguments: list[object], id: str) -> None:
+    for written, type in (
+        (wire.event(namespace, "x", *arguments, id=id), wire.EVENT),
+        (wire.ack(namespace, id, "x", *arguments), wire.ACK),
+    ):
+        if isinstance(written, str):
+            assert not count_bytes(arguments)
+            continue
+        packet = wire.decode(written.text)
+        assert (packet.type, packet.namespace, packet.id) == (type, namespace, id)
+        assert packet.attachments == len(written.attachments) == count_bytes(arguments)
+        wire.attach(packet.data, written.attachments)
+        assert packet.data == ["x", *arguments]
+
+
+def count_bytes(value: object) -> int:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return sum(map(count_bytes, value)) if isinstance(value, list) else isinstance(value, bytes)
+
+
+def test_a_value_that_looks_like_a_placeholder_makes_base64_of_the_others() -> None:
+    false = {"_placeholder": True, "num": 9}
+
+    assert wire.event("/", "x", b"\x01", '"_placeholder":true') == Attached(
+        '51-["x",{"_placeholder":true,"num":0},"\\"_placeholder\\":true"]', [b"\x01"]
+    )
+    assert wire.event("/", "x", b"\x01", false) == ('2["x",{"_base64":"AQ=="},{"_placeholder":true,"num":9}]')
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        ([{"_placeholder": True, "num": 1}], 1),
+        ([{"_placeholder": True, "num": -1}], 1),
+        ([{"_placeholder": True, "num": "0"}], 1),
+        ([{"_placeholder": True, "num": True}, {"_placeholder": True, "num": 0}], 2),
+        ([{"_placeholder": True, "num": 0.5}], 1),
+        ([{"_placeholder": True}], 1),
+        ([{"_placeholder": True, "num": 0}, [{"_placeholder": True, "num": 0}]], 1),
+        ([{"_placeholder": True, "num": 0}, {"_placeholder": True, "num": 0}], 2),
+        ([{"_placeholder": False, "num": 0}], 1),
+        (["x"], 1),
+    ],
+    ids=str,
+)
+def test_a_placeholder_and_an_attachment_belong_together(data: list[object], count: int) -> None:
+    with pytest.raises(SocketWireError):
+        wire.attach(data, [b"x"] * count)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["5", '5["x"]', '5-["x"]', "51-{}", "61-[]", '511-["x"]', '5999-["x"]', '51-[{"_placeholder":true}]'],
+)
+def test_a_binary_packet_without_its_number_or_data_is_refused(text: str) -> None:
+    with pytest.raises(SocketWireError):
         wire.decode(text)
 
 

@@ -158,14 +158,14 @@ async def test_what_version_2_encodes_twice_is_read_as_it_was_meant(
     assert (await other.receive())[1]["message"] == "é€𝄞"
 
 
-async def test_a_client_without_binary_frames_is_told_that_binary_is_not_taken(
+async def test_a_client_without_binary_frames_is_told_of_an_attachment_without_a_packet(
     broker: Server, stack: AsyncExitStack
 ) -> None:
     client = await Raw(broker, Dialect("&b64=1", "&b64=1")).socket(stack)
 
     await client.send("b4AQID")
 
-    assert await client.closed() == 1003
+    assert await client.closed() == 4009
 
 
 # --- how much comes at once ------------------------------------------------------------------------------

@@ -112,18 +112,18 @@ async def test_what_is_no_packet_ends_the_session(broker: Server, stack: AsyncEx
 @pytest.mark.parametrize(
     ("frame", "code"),
     [
-        (b"\x04\x00", UNSUPPORTED_DATA.code),
-        ('451-/layout,["NOTIFY",{"_placeholder":true,"num":0}]', UNSUPPORTED_DATA.code),
+        (b"\x04\x00", MALFORMED.code),
+        ('451-/layout,["NOTIFY"]', MALFORMED.code),
         ('42/layout,["NOTIFY","' + "x" * 1_000_000 + '"]', TOO_BIG.code),
     ],
-    ids=["binary frame", "attachment", "too big"],
+    ids=["binary frame", "a packet after one that wants an attachment", "too big"],
 )
 async def test_what_is_not_taken_is_refused_by_its_code(
     broker: Server, stack: AsyncExitStack, frame: Any, code: int
 ) -> None:
     for version in (3, 4):
         client = await socketio(stack, broker, "layout", version)
-        await client.frames.send(frame)
+        await client.frames.send(frame, '42/layout,["NOTIFY"]')
         assert await client.frames.closed() == code
 
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from routing_app.core import metrics
 from routing_app.core.codes import GAP, INTERNAL, NORMAL, SLOW, Close, Loss
-from routing_app.core.delivery.frame import Frame
+from routing_app.core.delivery.frame import Frame, FrameGroup
 from routing_app.core.delivery.outbox import Flusher, Outbox
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.delivery.writer import AsgiWriter, Writer
@@ -37,8 +37,8 @@ class Encoder(Protocol):
 
     per_address: bool
 
-    def __call__(self, publication: Publication, address: str) -> str | None:
-        """The payload of the frame."""
+    def __call__(self, publication: Publication, address: str) -> str | FrameGroup | None:
+        """The payload of the frame, or several frames."""
 
 
 class NoEncoder:
@@ -133,6 +133,10 @@ class Connection:
     def send(self, text: str) -> bool:
         """Send one text frame in order; False when the connection is closing or too slow."""
         return self.outbox.push(Frame(text))
+
+    def send_group(self, group: FrameGroup) -> bool:
+        """Send several frames that nothing may come between; False as for `send`."""
+        return self.outbox.push_all(group.frames(self.writer))
 
     def close(self, close: Close = NORMAL) -> None:
         """Send the frames that wait, then the close. A second call does nothing.

@@ -1,9 +1,14 @@
-"""A text frame, built once per process however many connections it goes to."""
+"""Frames, built once per process however many connections they go to."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from struct import pack
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from routing_app.core.delivery.writer import Writer
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -64,9 +69,19 @@ class BinaryFrame(Frame):
     @property
     def wire(self) -> bytes:
         """The complete frame as bytes, header included."""
-        return _frame(0x82, self.data)
+        if self._wire is None:
+            self._wire = _frame(0x82, self.data)
+        return self._wire
 
     @property
     def message(self) -> dict[str, Any]:
         """The ASGI message that sends it."""
         return {"type": "websocket.send", "bytes": self.data}
+
+
+class FrameGroup(ABC):
+    """One message that takes several frames: they reach a connection one after the other, or not at all."""
+
+    @abstractmethod
+    def frames(self, writer: Writer) -> Sequence[Frame]:
+        """The frames in the form that a connection's writer needs, the same ones for the same form."""

@@ -21,7 +21,7 @@ from routing_app.core import metrics
 from routing_app.core.address import AddressError
 from routing_app.core.codes import BY_CODE, KICKED, Close, Loss
 from routing_app.core.delivery.connection import Connection, ConnectionState, Encoder
-from routing_app.core.delivery.frame import Frame
+from routing_app.core.delivery.frame import Frame, FrameGroup
 from routing_app.core.delivery.outbox import Outbox, deliver
 from routing_app.core.delivery.publication import Publication
 
@@ -211,7 +211,7 @@ class Hub:
 
     def _deliver_to_many(self, publication: Publication) -> int:
         """Deliver to each connection once, by the first of its addresses that the publication names."""
-        frames: dict[tuple[Encoder, str], Frame | None] = {}
+        frames: dict[tuple[Encoder, str], Frame | FrameGroup | None] = {}
         done: set[Connection] = set()
         delivered = 0
         for address in publication.addresses:
@@ -285,22 +285,25 @@ def _without_own(connection: Connection, addresses: Iterable[str]) -> list[str]:
     return others
 
 
-def _encode(encoder: Encoder, publication: Publication, address: str) -> Frame | None:
+def _encode(encoder: Encoder, publication: Publication, address: str) -> Frame | FrameGroup | None:
     """The frame of one protocol; an encoder that fails loses the message for its own clients, counted."""
     try:
-        text = encoder(publication, address)
+        encoded = encoder(publication, address)
     except Exception:
         logger.exception("encoder %s failed", encoder)
         metrics.LOST.labels(Loss.UNENCODABLE).inc()
         return None
-    return None if text is None else Frame(text)
+    return Frame(encoded) if isinstance(encoded, str) else encoded
 
 
-def _send(members: Members, frame: Frame, exclude: str) -> int:
-    """Push one frame to all members but the excluded one; how many took it.
+def _send(members: Members, frame: Frame | FrameGroup, exclude: str) -> int:
+    """Push one frame, or a group, to all members but the excluded one; how many took it.
 
     Over a copy: a connection that turns out too slow may be dropped at once.
     """
+    if isinstance(frame, FrameGroup):
+        receivers = [connection for connection in members if connection.id != exclude]
+        return sum(connection.send_group(frame) for connection in receivers)
     outboxes = list(members.values())
     if exclude:
         outboxes = [outbox for connection, outbox in members.items() if connection.id != exclude]

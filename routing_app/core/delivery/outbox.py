@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -105,6 +105,18 @@ class Outbox:
         # A burst within one turn may exceed the bounds although the reader is quick: it is too slow only if
         # the writer cannot take the frames either.
         if self.size > self._max_bytes or len(frames) > self._max_frames:
+            self.flush()
+        return self.open
+
+    def push_all(self, frames: Sequence[Frame]) -> bool:
+        """Queue frames that nothing may come between; False as for `push`."""
+        if not self.open:
+            return False
+        if not self.frames:
+            self._flusher.mark(self)
+        self.frames += frames
+        self.size += sum(frame.size for frame in frames)
+        if self.size > self._max_bytes or len(self.frames) > self._max_frames:
             self.flush()
         return self.open
 

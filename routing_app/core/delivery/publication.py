@@ -9,6 +9,8 @@ from typing import Any, Final
 MESSAGE: Final = "message"
 """The event of an ordinary message; a protocol may publish others of its own (`JOINED`, `LEFT`, ...)."""
 
+Path = tuple[str | int, ...]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Publication:
@@ -26,15 +28,22 @@ class Publication:
     sender: str = ""
     exclude: str = ""
     id: str = ""
+    binary: tuple[Path, ...] = ()
+    """Where objects `{"_base64": "..."}` stand in `message` that were binary data when they came: the keys
+    and indexes that lead to each."""
     published_at: float = inf
     """When, by the clock of this process; `inf` for just now. Later subscribers do not get it."""
 
     def pack(self) -> list[Any]:
         """The form in which it crosses the channel layer: a list of plain values."""
-        return [list(self.addresses), self.message, self.event, self.sender, self.exclude, self.id]
+        packed = [list(self.addresses), self.message, self.event, self.sender, self.exclude, self.id]
+        if self.binary:
+            packed.append([list(path) for path in self.binary])
+        return packed
 
     @classmethod
     def unpack(cls, packed: list[Any], published_at: float = inf) -> Publication:
         """The inverse of `pack`."""
-        addresses, message, event, sender, exclude, id = packed
-        return cls(tuple(addresses), message, event, sender, exclude, id, published_at)
+        addresses, message, event, sender, exclude, id, *rest = packed
+        binary = tuple(map(tuple, rest[0])) if rest else ()
+        return cls(tuple(addresses), message, event, sender, exclude, id, binary, published_at)

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from django.conf import settings
 
 from routing_app.core import metrics
 from routing_app.core.access.limits import TokenBucket
-from routing_app.core.codes import MALFORMED, SILENT, UNSUPPORTED_DATA, Close, Refusal
+from routing_app.core.codes import MALFORMED, SILENT, TOO_BIG, Close, Refusal
 from routing_app.core.worker import Worker
 from routing_app.engineio.session import EngineSession
 from routing_app.engineio.socketio import wire
@@ -24,6 +25,37 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS: Final = 45.0
 """How long a client of protocol 5 may stay in no namespace (the original's `connectTimeout`)."""
+ATTACHMENT_SECONDS: Final = 60.0
+"""How long the attachments of a packet may take."""
+ATTACHMENTS_LATE: Final = replace(MALFORMED, reason="the attachments of a packet did not come")
+
+
+class _Incomplete:
+    """A packet whose attachments have not all come."""
+
+    def __init__(self, packet: wire.Packet, size: int, overdue: asyncio.TimerHandle) -> None:
+        self.packet = packet
+        self.overdue = overdue
+        self._size = size
+        self._attachments: list[bytes] = []
+
+    def add(self, data: bytes, limit: int) -> wire.Packet | None:
+        """Take an attachment; the packet once it is complete.
+
+        Raises PacketTooBig above `limit` bytes in all, SocketWireError where placeholders are wrong.
+        """
+        self._size += len(data)
+        if self._size > limit:
+            raise PacketTooBig
+        self._attachments.append(data)
+        if len(self._attachments) < self.packet.attachments:
+            return None
+        wire.attach(self.packet.data, self._attachments)
+        return self.packet
+
+
+class PacketTooBig(ValueError):
+    """A packet that is too large with its attachments."""
 
 
 class SocketClient:
@@ -36,12 +68,15 @@ class SocketClient:
         protocol: str,
         namespaces: Mapping[str, Namespace],
         connect_seconds: float = CONNECT_SECONDS,
+        attachment_seconds: float = ATTACHMENT_SECONDS,
     ) -> None:
         self._session = session
         self._worker = worker
         self._protocol = protocol
         self._namespaces = namespaces
         self._connect_seconds = connect_seconds
+        self._attachment_seconds = attachment_seconds
+        self._incomplete: _Incomplete | None = None
         self._sockets: dict[str, NamespaceSocket] = {}
         self._bucket = TokenBucket(settings.MESSAGE_RATE, settings.MESSAGE_BURST)
         self._counted = metrics.RECEIVED.labels(protocol)
@@ -58,23 +93,50 @@ class SocketClient:
     async def received(self, message: EnginePacket) -> None:
         """Take one Socket.IO packet; a message that is not one ends the session, as in the original."""
         self._counted.inc()
+        if self._incomplete is not None:
+            await self._complete(self._incomplete, message)
+            return
         if pause := self._bucket.take():
             await asyncio.sleep(pause)
-        if isinstance(message, bytes):
-            self._refuse(Refusal.BINARY, UNSUPPORTED_DATA)
+        if isinstance(message, bytes):  # an attachment of no packet
+            self._refuse(Refusal.BINARY, MALFORMED)
             return
         try:
             packet = wire.decode(message)
-        except wire.BinaryRefused:
-            self._refuse(Refusal.BINARY, UNSUPPORTED_DATA)
         except wire.SocketWireError:
             self._refuse(Refusal.MALFORMED, MALFORMED)
+            return
+        if packet.attachments:
+            loop = asyncio.get_running_loop()
+            overdue = loop.call_later(
+                self._attachment_seconds, self._refuse, Refusal.MALFORMED, ATTACHMENTS_LATE
+            )
+            self._incomplete = _Incomplete(packet, len(message), overdue)
         else:
             await self._take(packet)
+
+    async def _complete(self, incomplete: _Incomplete, message: EnginePacket) -> None:
+        """Take an attachment; another packet in between ends the session, as in the original."""
+        if isinstance(message, str):
+            self._refuse(Refusal.MALFORMED, MALFORMED)
+            return
+        try:
+            packet = incomplete.add(message, self._session.options.max_payload)
+        except wire.SocketWireError:
+            self._refuse(Refusal.MALFORMED, MALFORMED)
+        except PacketTooBig:
+            self._refuse(Refusal.TOO_BIG, TOO_BIG)
+        else:
+            if packet is not None:
+                incomplete.overdue.cancel()
+                self._incomplete = None
+                await self._take(packet)
 
     def closed(self, close: Close) -> None:
         """The session has ended, and all its sockets with it."""
         self._stop_waiting()
+        if self._incomplete is not None:
+            self._incomplete.overdue.cancel()
         for socket in list(self._sockets.values()):
             socket.close()
 

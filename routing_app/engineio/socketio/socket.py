@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from routing_app.core import metrics
 from routing_app.core.access import admission
 from routing_app.core.codes import NORMAL, Advice, Close
 from routing_app.core.delivery.connection import Connection, Encoder, new_id
-from routing_app.core.delivery.frame import Frame
+from routing_app.core.delivery.frame import Frame, FrameGroup
+from routing_app.core.delivery.writer import Writer
 from routing_app.core.worker import Worker
+from routing_app.engineio.frames import Form, data_frame
 from routing_app.engineio.session import EngineSession
 from routing_app.engineio.socketio import wire
 from routing_app.engineio.wire import MESSAGE
@@ -27,6 +29,9 @@ class NamespaceHandler(Protocol):
 
     async def received(self, name: Any, arguments: list[Any], ack: Ack) -> None:
         """An event. The next packet of the session is read when this returns."""
+
+    async def received_binary(self, name: Any, arguments: list[Any], ack: Ack) -> None:
+        """The same with attachments: `bytes` in the places where they were."""
 
     def closed(self) -> None:
         """The socket has ended, by either side. Called once, and must not wait."""
@@ -57,6 +62,11 @@ class NamespaceWriter:
         """Frames of whole packets."""
         self._session.write(frames)
 
+    @property
+    def form(self) -> Form:
+        """The form in which the client reads attachments."""
+        return self._session.form
+
     def held_bytes(self) -> int:
         """See EngineSession."""
         return self._session.held_bytes()
@@ -79,6 +89,25 @@ class NamespaceWriter:
     def abort(self, close: Close) -> None:
         """The client does not read: the session is of no use to any namespace."""
         self._session.abort(close)
+
+
+class AttachedPacket(FrameGroup):
+    """A packet with binary attachments, for any number of sockets of a namespace."""
+
+    __slots__ = ("_attachments", "_forms", "_text")
+
+    def __init__(self, packet: wire.Attached) -> None:
+        self._text = Frame(MESSAGE + packet.text)
+        self._attachments = packet.attachments
+        self._forms: dict[Form, list[Frame]] = {}
+
+    def frames(self, writer: Writer) -> Sequence[Frame]:
+        """The packet and its attachments as the writer's client reads them."""
+        assert isinstance(writer, NamespaceWriter)
+        form = writer.form
+        if form not in self._forms:
+            self._forms[form] = [self._text, *(data_frame(form, data) for data in self._attachments)]
+        return self._forms[form]
 
 
 class NamespaceSocket:
@@ -130,10 +159,11 @@ class NamespaceSocket:
         """Take an EVENT or an ACK; nobody here asks for acks."""
         if packet.type == wire.EVENT:
             name, *arguments = packet.data
-            await self._handler.received(name, arguments, self._ack(packet.id))
+            take = self._handler.received_binary if packet.attachments else self._handler.received
+            await take(name, arguments, self._ack(packet.id))
 
     def emit(self, event: str, *arguments: Any) -> None:
-        """Send one event to this client."""
+        """Send one event to this client; `bytes` anywhere in it go as attachments."""
         self._send(wire.event(self.name, event, *arguments))
 
     def close(self) -> None:
@@ -156,5 +186,8 @@ class NamespaceSocket:
 
         return ack
 
-    def _send(self, packet: str) -> None:
-        self.connection.send(MESSAGE + packet)
+    def _send(self, packet: wire.Written) -> None:
+        if isinstance(packet, str):
+            self.connection.send(MESSAGE + packet)
+        else:
+            self.connection.send_group(AttachedPacket(packet))

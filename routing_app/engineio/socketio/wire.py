@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from routing_app.core.json import NotJSON
@@ -25,18 +27,23 @@ ERROR: Final = 4
 BINARY_EVENT: Final = 5
 BINARY_ACK: Final = 6
 
+MAX_ATTACHMENTS: Final = 10
+"""Attachments of one packet: clients from socket.io-parser 4.2.6 on take no more (`maxAttachments`)."""
+PLACEHOLDER: Final = "_placeholder"
+"""`{"_placeholder": true, "num": n}` stands where attachment n was (socket.io-protocol, "Encoding")."""
+_WRITTEN: Final = f'"{PLACEHOLDER}":true'
+
 MAIN: Final = "/"
 """The namespace that a packet without one is for."""
+BASE64: Final = "_base64"
+"""`{"_base64": "..."}` is binary data where only JSON can go."""
+_PLAIN: Final = {BINARY_EVENT: EVENT, BINARY_ACK: ACK}
 
 _HEAD: Final = re.compile(r"([0-6])(?:([0-9]{1,3})-)?(?:(/[^,]*)(?:,|$))?([0-9]*)", re.ASCII | re.DOTALL)
 
 
 class SocketWireError(ValueError):
     """A packet that is not Socket.IO."""
-
-
-class BinaryRefused(SocketWireError):
-    """A packet with binary attachments, which this server does not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +58,39 @@ class Packet:
     data: Any = None
     id: str | None = None
     query: dict[str, str] = field(default_factory=dict)
+    attachments: int = 0
+    """Number of binary messages that follow, and belong where `data` has placeholders."""
+
+
+class Attached(NamedTuple):
+    """A packet to send, and the binary messages behind it."""
+
+    text: str
+    attachments: list[bytes]
+
+
+Written = str | Attached
 
 
 def decode(text: str) -> Packet:
-    """Read one packet. Raises SocketWireError; BinaryRefused for one that announces attachments."""
+    """Read one packet. Raises SocketWireError.
+
+    One with binary attachments has the type of the same packet without.
+    """
     head = _HEAD.match(text)
     if head is None:
         raise SocketWireError("unknown packet type")
     type = int(head[1])
-    if type in (BINARY_EVENT, BINARY_ACK):
-        raise BinaryRefused("binary attachments are not accepted")
-    if head[2] is not None:
+    attachments = 0
+    if (plain := _PLAIN.get(type)) is not None:
+        type, attachments = plain, int(head[2] or MAX_ATTACHMENTS + 1)
+        if attachments > MAX_ATTACHMENTS:
+            raise SocketWireError("too many attachments, or no number of them")
+    elif head[2] is not None:
         raise SocketWireError("attachments on a text packet")
     namespace, _, query = (head[3] or MAIN).partition("?")
     data = loads(text[head.end() :]) if head.end() < len(text) else None
-    packet = Packet(type, namespace, data, head[4] or None, dict(parse_qsl(query)))
+    packet = Packet(type, namespace, data, head[4] or None, dict(parse_qsl(query)), attachments)
     _check(packet)
     return packet
 
@@ -87,14 +112,55 @@ def disconnect(namespace: str) -> str:
     return f"{DISCONNECT}{_prefix(namespace)}"
 
 
-def event(namespace: str, *arguments: Any) -> str:
-    """An event: its name, then its arguments. Raises ValueError for what JSON cannot hold (Infinity)."""
-    return f"{EVENT}{_prefix(namespace)}{dumps(arguments)}"
+def event(namespace: str, *arguments: Any, id: str = "") -> Written:
+    """An event: its name, then its arguments, with `bytes` anywhere in them; `id` asks for an ack.
+
+    Raises ValueError for what JSON cannot hold (Infinity).
+    """
+    return _write(EVENT, BINARY_EVENT, _prefix(namespace) + id, arguments)
 
 
-def ack(namespace: str, id: str, *arguments: Any) -> str:
+def ack(namespace: str, id: str, *arguments: Any) -> Written:
     """The answer to an event that asked for one."""
-    return f"{ACK}{_prefix(namespace)}{id}{dumps(arguments)}"
+    return _write(ACK, BINARY_ACK, _prefix(namespace) + id, arguments)
+
+
+def attach(data: Any, attachments: Sequence[bytes]) -> None:
+    """Put attachments in the places of their placeholders within `data`.
+
+    Raises SocketWireError unless each has exactly one place: the original takes one that has several, and
+    so a small packet would become a large one.
+    """
+    left = dict(enumerate(attachments))
+
+    def attachment(value: Any) -> bytes | None:
+        if not isinstance(value, dict) or value.get(PLACEHOLDER) is not True:
+            return None
+        number = value.get("num")
+        if type(number) is not int or number not in left:
+            raise SocketWireError("a placeholder without an attachment of its own")
+        return left.pop(number)
+
+    put(data, attachment)
+    if left:
+        raise SocketWireError("an attachment without a placeholder")
+
+
+def put(data: Any, new: Callable[[Any], Any]) -> None:
+    """Replace values at any depth of `data` for which `new` has another; None keeps a value."""
+    containers = [data]
+    while containers:
+        container = containers.pop()
+        for key, value in items(container):
+            if (other := new(value)) is not None:
+                container[key] = other
+            elif isinstance(value, dict | list):
+                containers.append(value)
+
+
+def items(container: Any) -> Iterator[tuple[Any, Any]]:
+    """Key and value of all members of an object or an array; they may be replaced on the way."""
+    yield from list(container.items()) if isinstance(container, dict) else enumerate(container)
 
 
 def dumps(value: Any) -> str:
@@ -108,6 +174,39 @@ def loads(text: str) -> Any:
         return load_json(text)
     except NotJSON:
         raise SocketWireError("data that is not JSON") from None
+
+
+def _write(type: int, binary_type: int, head: str, arguments: Any) -> Written:
+    try:
+        return f"{type}{head}{dumps(arguments)}"
+    except TypeError:  # there are bytes in it
+        pass
+    attachments: list[bytes] = []
+
+    def placeholder(value: Any) -> dict[str, Any]:
+        attachments.append(_bytes(value))
+        return {PLACEHOLDER: True, "num": len(attachments) - 1}
+
+    text = _dumps(arguments, placeholder)
+    if text.count(_WRITTEN) == len(attachments):
+        return Attached(f"{binary_type}{len(attachments)}-{head}{text}", attachments)
+    # A value that looks like a placeholder, and is none, would end the connections of those that receive it.
+    return f"{type}{head}{_dumps(arguments, lambda value: base64_object(_bytes(value)))}"
+
+
+def base64_object(data: bytes) -> dict[str, str]:
+    """Binary data for those that have JSON alone."""
+    return {BASE64: b64encode(data).decode()}
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+def _dumps(value: Any, default: Callable[[Any], Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, default=default)
 
 
 def _prefix(namespace: str) -> str:

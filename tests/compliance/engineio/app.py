@@ -77,6 +77,8 @@ class EchoHandler:
         elif name == "message-with-ack":
             ack(*arguments)
 
+    received_binary = received
+
     def closed(self) -> None:
         """Nothing to clean up."""
 

@@ -1,7 +1,4 @@
-"""The checks of Socket.IO's public suite (socketio/socket.io-protocol, `test-suite/`), and older clients.
-
-Two cases of the suite are not met by decision: events with binary attachments. They end the session, clearly.
-"""
+"""The checks of Socket.IO's public suite (socketio/socket.io-protocol, `test-suite/`), and older clients."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from routing_app.core.codes import MALFORMED, UNSUPPORTED_DATA
+from routing_app.core.codes import MALFORMED
 from tests.compliance.engineio.client import Site, Socket
 
 pytestmark = pytest.mark.once  # nothing here is stored or published
@@ -119,15 +116,67 @@ async def test_event_with_ack(socketio: Site) -> None:
         assert await socket.receive_but("2") == '43456[1,"2",{"3":[false]}]'
 
 
-@pytest.mark.parametrize(
-    "packet", ['451-["message",{"_placeholder":true,"num":0}]', "461-0[]", b"\x01\x02"], ids=repr
-)
-async def test_binary_is_refused_with_its_own_code(socketio: Site, packet: str | bytes) -> None:
+TWO = '{"_placeholder":true,"num":0},"2",{"3":[{"_placeholder":true,"num":1}]}]'
+
+
+async def test_event_with_binary_attachments(socketio: Site) -> None:
     async with AsyncExitStack() as stack:
         socket = await connected(socketio, stack)
-        await socket.send(packet)
+        await socket.send('452-["message",' + TWO, b"\x01\x02\x03", b"\x04\x05\x06")
 
-        assert await socket.closed() in (UNSUPPORTED_DATA.code, UNSUPPORTED_DATA.portable)
+        assert await socket.receive_but("2") == '452-["message-back",' + TWO
+        assert await socket.receive_but("2") == b"\x01\x02\x03"
+        assert await socket.receive_but("2") == b"\x04\x05\x06"
+
+
+async def test_event_with_binary_attachments_and_ack(socketio: Site) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await connected(socketio, stack)
+        await socket.send('452-789["message-with-ack",' + TWO, b"\x01\x02\x03", b"\x04\x05\x06")
+
+        assert await socket.receive_but("2") == "462-789[" + TWO
+        assert await socket.receive_but("2") == b"\x01\x02\x03"
+        assert await socket.receive_but("2") == b"\x04\x05\x06"
+
+
+ONE = '451-["message",{"_placeholder":true,"num":0}]'
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        (b"\x01\x02",),
+        (ONE, '42["message"]'),
+        (ONE, b"x", b"y"),
+        (ONE, "bnot base64!"),
+        ('451-["message",{"_placeholder":true,"num":1}]', b"x"),
+        ('451-["message",{"_placeholder":true,"num":"splice"}]', b"x"),
+        ('452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]', b"x", b"y"),
+        ('451-["message"]', b"x"),
+        ('45["message"]',),
+        ('4511-["message"]',),
+    ],
+    ids=[
+        "an attachment without a packet",
+        "a packet between attachments",
+        "an attachment too many",
+        "an attachment that is not base64",
+        "a number that no attachment has",
+        "a number that is none",
+        "two placeholders of one number",
+        "no placeholder",
+        "no number of attachments",
+        "too many attachments",
+    ],
+)
+async def test_attachments_that_are_wrong_end_the_session(
+    socketio: Site, packets: tuple[str | bytes, ...]
+) -> None:
+    async with AsyncExitStack() as stack:
+        socket = await connected(socketio, stack)
+        await socket.send(*packets)
+
+        assert await socket.closed() == MALFORMED.code
 
 
 async def test_version_3_is_put_into_the_main_namespace_unasked(port: int) -> None:
