@@ -95,7 +95,7 @@ class Endpoint:
             if scope["method"] == "OPTIONS":
                 await respond(send, 204, b"", headers + preflight(scope))
                 return
-            await self._poll(read_request(scope), scope, receive, send, headers)
+            await self._poll(read_request(scope, self._options.versions), scope, receive, send, headers)
         except RequestRefused as refused:
             self._count(Refusal.MALFORMED)
             await respond(send, 400, _error(refused.fault), headers, b"application/json")
@@ -153,7 +153,7 @@ class Endpoint:
             return
         try:
             admission.check_origin(self._protocol, scope)
-            request = read_request(scope)
+            request = read_request(scope, self._options.versions)
             channel = PacketSocket(scope, receive, send, request, self._options.max_payload)
             if request.sid:
                 await self._upgrade(request, channel)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from routing_app.core.access import cors
 from routing_app.engineio.session import Fault, RequestRefused
-from routing_app.engineio.wire import TEXT_TYPE, VERSIONS
+from routing_app.engineio.wire import TEXT_TYPE
 
 Header = tuple[bytes, bytes]
 
@@ -41,8 +41,8 @@ class EngineRequest:
         return self.query.get("EIO") == "2"
 
 
-def read_request(scope: Mapping[str, Any]) -> EngineRequest:
-    """Check the query of a scope. Raises RequestRefused."""
+def read_request(scope: Mapping[str, Any], versions: Mapping[str, int]) -> EngineRequest:
+    """Check the query of a scope; `versions` as in EngineOptions. Raises RequestRefused."""
     try:
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), True, max_num_fields=MAX_FIELDS))
     except ValueError:
@@ -50,7 +50,7 @@ def read_request(scope: Mapping[str, Any]) -> EngineRequest:
     transport = query.get("transport", "")
     if transport not in ("polling", "websocket"):
         raise RequestRefused(Fault.UNKNOWN_TRANSPORT)
-    version = VERSIONS.get(query.get("EIO", ""))
+    version = versions.get(query.get("EIO", ""))
     if version is None:
         raise RequestRefused(Fault.UNSUPPORTED_VERSION)
     if "j" in query or (transport == "polling") != (scope["type"] == "http"):

@@ -46,6 +46,8 @@ class EngineOptions:
     """Of a polling request, and of a packet on a WebSocket; clients 4.x get it in the opening packet."""
     max_packets: int = 5_000
     upgrade_timeout: float = 10.0
+    versions: Mapping[str, int] = field(default_factory=lambda: wire.VERSIONS)
+    """Protocol version by the `EIO` of a query; any other is refused."""
 
 
 class Fault(IntEnum):

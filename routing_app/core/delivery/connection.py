@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Protocol
 
 from routing_app.core import metrics
 from routing_app.core.codes import GAP, INTERNAL, NORMAL, SLOW, Close, Loss
-from routing_app.core.delivery.frame import Frame, FrameGroup
+from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.outbox import Flusher, Outbox
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.delivery.writer import AsgiWriter, Writer
@@ -26,6 +27,14 @@ class ConnectionState(Enum):
     OPEN = "open"
     CLOSING = "closing"
     CLOSED = "closed"
+
+
+class FrameGroup(ABC):
+    """One message that takes several frames: they reach a connection one after the other, or not at all."""
+
+    @abstractmethod
+    def frames(self, writer: Writer) -> Sequence[Frame]:
+        """The frames in the form that a connection's writer needs, the same ones for the same form."""
 
 
 class Encoder(Protocol):

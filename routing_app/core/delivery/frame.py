@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from struct import pack
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from routing_app.core.delivery.writer import Writer
+from typing import Any
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -77,11 +72,3 @@ class BinaryFrame(Frame):
     def message(self) -> dict[str, Any]:
         """The ASGI message that sends it."""
         return {"type": "websocket.send", "bytes": self.data}
-
-
-class FrameGroup(ABC):
-    """One message that takes several frames: they reach a connection one after the other, or not at all."""
-
-    @abstractmethod
-    def frames(self, writer: Writer) -> Sequence[Frame]:
-        """The frames in the form that a connection's writer needs, the same ones for the same form."""

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 from routing_app.core import metrics
 from routing_app.core.address import AddressError
 from routing_app.core.codes import BY_CODE, KICKED, Close, Loss
-from routing_app.core.delivery.connection import Connection, ConnectionState, Encoder
-from routing_app.core.delivery.frame import Frame, FrameGroup
+from routing_app.core.delivery.connection import Connection, ConnectionState, Encoder, FrameGroup
+from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.outbox import Outbox, deliver
 from routing_app.core.delivery.publication import Publication
 

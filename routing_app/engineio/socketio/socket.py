@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from routing_app.core import metrics
 from routing_app.core.access import admission
 from routing_app.core.codes import NORMAL, Advice, Close
-from routing_app.core.delivery.connection import Connection, Encoder, new_id
-from routing_app.core.delivery.frame import Frame, FrameGroup
+from routing_app.core.delivery.connection import Connection, Encoder, FrameGroup, new_id
+from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.writer import Writer
 from routing_app.core.worker import Worker
 from routing_app.engineio.frames import Form, data_frame

@@ -25,7 +25,7 @@ from routing_app.engineio.endpoint import Endpoint  # noqa: E402
 from routing_app.engineio.session import EngineOptions, EngineSession  # noqa: E402
 from routing_app.engineio.socketio.client import SocketClient  # noqa: E402
 from routing_app.engineio.socketio.socket import Ack, NamespaceSocket  # noqa: E402
-from routing_app.engineio.wire import MESSAGE, Packet  # noqa: E402
+from routing_app.engineio.wire import MESSAGE, VERSIONS, Packet  # noqa: E402
 
 
 class Echo:
@@ -148,12 +148,16 @@ def _apart(scope: Any, send: Any, seconds: float) -> tuple[Any, Any]:
 
 TIMES = "SWITCHBOARD_COMPLIANCE"
 """Variable that holds ping interval, ping timeout, connect timeout and pace in milliseconds, with commas."""
+ONLY_4 = "SWITCHBOARD_COMPLIANCE_ONLY_4"
+"""Variable that is `yes` where clients before protocol 4 are refused, as the original does by default."""
 
 
 def _application() -> Application:
     times = os.environ.get(TIMES, "300,200,1000,0").split(",")
     interval, timeout, connect, pace = (int(text) / 1000 for text in times)
-    return Application(EngineOptions(interval, {3: timeout, 4: timeout}), connect, pace)
+    versions = {"4": 4} if os.environ.get(ONLY_4) == "yes" else VERSIONS
+    options = EngineOptions(interval, {3: timeout, 4: timeout}, versions=versions)
+    return Application(options, connect, pace)
 
 
 application = _application()
