@@ -63,14 +63,14 @@ async def test_the_example_in_a_browser(browser: Browser, broker: Server, site: 
         """)
         await page.until("document.getElementById('state').textContent === 'connected'")
         await other.publish(["channel:example"], {"from": "python"})
-        await page.until("document.getElementById('heard').children.length === 1")
+        await page.until("document.getElementById('received').children.length === 1")
         await page.run("""
             document.querySelector("[name=message]").value = "from the page";
             document.getElementById("publish").requestSubmit();
         """)
-        await page.until("document.getElementById('heard').children.length === 2")
-        heard = "[...document.querySelectorAll('#heard li')].map((item) => item.textContent)"
-        assert await page.run(heard) == ['{"from":"python"}', '"from the page"']
+        await page.until("document.getElementById('received').children.length === 2")
+        received = "[...document.querySelectorAll('#received li')].map((item) => item.textContent)"
+        assert await page.run(received) == ['{"from":"python"}', '"from the page"']
 
 
 async def test_the_client_in_a_browser(browser: Browser, broker: Server, site: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,13 +36,18 @@ def proxy(postgres_url: str) -> Iterator[Proxy]:
 def pool(proxy: Proxy, postgres_url: str) -> Iterator[ConnectionPool[PatientConnection]]:
     """Three connections through the proxy, checked when one is taken, as Django has it."""
     port = urlsplit(postgres_url).port
-    url = postgres_url.replace(f":{port}/", f":{proxy.port}/")
+    with pool_of(3, postgres_url.replace(f":{port}/", f":{proxy.port}/")) as pool:
+        yield pool
+
+
+@contextmanager
+def pool_of(size: int, url: str) -> Iterator[ConnectionPool[PatientConnection]]:
     with ConnectionPool(
         url,
         connection_class=PatientConnection,
         kwargs={"autocommit": True},
-        min_size=3,
-        max_size=3,
+        min_size=size,
+        max_size=size,
         check=ConnectionPool.check_connection,
         timeout=10,
     ) as pool:
@@ -84,6 +90,28 @@ def test_after_one_that_was_swallowed_no_older_connection_is_waited_for(
     with pool.connection() as connection:
         assert one(connection) == 1
         assert connection not in older
+
+
+MANY = 8
+"""Connections of a pool that needs a minute to find out by itself that all of them have ended."""
+
+
+@pytest.mark.parametrize("how", ["ended", "silent"])
+def test_all_connections_that_ended_at_a_time_cost_the_next_caller_no_wait(
+    proxy: Proxy, postgres_url: str, how: str
+):
+    port = urlsplit(postgres_url).port
+    with pool_of(MANY, postgres_url.replace(f":{port}/", f":{proxy.port}/")) as pool:
+        if how == "silent":
+            with pool.connection() as first:
+                proxy.swallow()
+                with patience(SECONDS), pytest.raises(psycopg.OperationalError):
+                    one(first)
+                proxy.heal()
+        else:
+            proxy.cut()
+        with pool.connection(timeout=10) as connection:
+            assert one(connection) == 1
 
 
 def test_a_transaction_that_is_under_way_on_an_older_connection_goes_on(
