@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
+
 from routing_app.core import metrics
 from routing_app.core.access import admission
 from routing_app.core.access.admission import Refused
@@ -112,20 +114,47 @@ class Endpoint:
     async def _poll(
         self, request: EngineRequest, scope: Any, receive: Any, send: Any, headers: list[Header]
     ) -> None:
+        if request.callback:
+            self._check_script()
         method = scope["method"]
         if not request.sid:
             if method != "GET":
                 raise RequestRefused(Fault.BAD_METHOD)
             opened = await self._open(current_worker(), request, scope)
-            await polling.answer_open(opened, send, headers)
+            await polling.answer_open(opened, request, send, headers)
             return
         session = await self._find(request)
         if method == "GET":
-            await polling.answer_get(session, scope, receive, send, headers)
+            await self._get(session, request, scope, receive, send, headers)
         elif method == "POST":
             await self._post(session, request, scope, receive, send, headers)
         else:
             raise RequestRefused(Fault.BAD_REQUEST)
+
+    def _check_script(self) -> None:
+        """A browser sends no Origin with a script, so only those may use JSONP that admit every page.
+
+        Raises Refused.
+        """
+        if "*" not in settings.ORIGINS[self._protocol]:
+            logger.info("%s: JSONP refused; it needs %s_ORIGINS=*", self._protocol, self._protocol.upper())
+            raise Refused(ORIGIN, Refusal.ORIGIN)
+
+    async def _get(
+        self,
+        session: Polled,
+        request: EngineRequest,
+        scope: Any,
+        receive: Any,
+        send: Any,
+        headers: list[Header],
+    ) -> None:
+        """An answer that cannot be written ends the session: its packets are lost."""
+        try:
+            await polling.answer_get(session, request, scope, receive, send, headers)
+        except wire.EngineWireError:
+            await session.end(MALFORMED)
+            raise RequestRefused(Fault.BAD_REQUEST) from None
 
     async def _post(
         self,

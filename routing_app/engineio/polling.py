@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from routing_app.core.codes import Close
 from routing_app.core.rest.bodies import BodyTooLarge, Gone, read_body
-from routing_app.engineio import wire
+from routing_app.engineio import jsonp, wire
 from routing_app.engineio.request import EngineRequest, Header, header, respond
 from routing_app.engineio.session import UPGRADES, EngineOptions, EngineSession, Fault, RequestRefused
 from routing_app.engineio.wire import Packet, Payload
@@ -42,15 +42,21 @@ class Polled(Protocol):
         """See EngineSession.end."""
 
 
-async def answer_open(session: EngineSession, send: Any, headers: list[Header]) -> None:
+async def answer_open(
+    session: EngineSession, request: EngineRequest, send: Any, headers: list[Header]
+) -> None:
     """Answer the first request: the opening packet alone, since some clients read no more of it."""
     payload = session.encode([session.opening(UPGRADES)])
     await session.start()
-    await respond(send, 200, payload.body, headers, payload.content_type)
+    await _respond(payload, request, send, headers)
 
 
-async def answer_get(session: Polled, scope: Any, receive: Any, send: Any, headers: list[Header]) -> None:
-    """Wait for packets and answer them; nothing when the client goes away first. Raises RequestRefused.
+async def answer_get(
+    session: Polled, request: EngineRequest, scope: Any, receive: Any, send: Any, headers: list[Header]
+) -> None:
+    """Wait for packets and answer them; nothing when the client goes away first.
+
+    Raises RequestRefused, and EngineWireError for a JSONP request of a session that polls in binary.
 
     A request behind the poll in the same connection may be the one that keeps the session alive, so the poll
     ends when one comes.
@@ -59,8 +65,7 @@ async def answer_get(session: Polled, scope: Any, receive: Any, send: Any, heade
     if (on_another := (scope.get("extensions") or {}).get(PIPELINE)) is not None:
         on_another(session.release)
     if await _unless_gone(ready, receive):
-        payload = session.end_poll()
-        await respond(send, 200, payload.body, headers, payload.content_type)
+        await _respond(session.end_poll(), request, send, headers)
     else:
         session.drop_poll()
 
@@ -82,9 +87,19 @@ async def answer_post(
     except Gone:
         raise RequestRefused(Fault.BAD_REQUEST) from None
     content_type = (header(scope, b"content-type") or "").encode("latin-1")
+    answer_type = wire.TEXT_TYPE
+    if request.callback:
+        body, content_type, answer_type = jsonp.payload_of(body), wire.TEXT_TYPE, jsonp.FORM_ANSWER_TYPE
     packets = wire.decode_payload(request.version, body, content_type, options.max_packets)
     await session.post(packets)
-    await respond(send, 200, b"ok", headers)
+    await respond(send, 200, b"ok", headers, answer_type)
+
+
+async def _respond(payload: Payload, request: EngineRequest, send: Any, headers: list[Header]) -> None:
+    if request.callback:
+        payload = jsonp.as_script(request.callback, payload)
+        headers = [*headers, (b"x-content-type-options", b"nosniff")]
+    await respond(send, 200, payload.body, headers, payload.content_type)
 
 
 async def _unless_gone(ready: asyncio.Future[Any], receive: Any) -> bool:

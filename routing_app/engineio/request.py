@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from routing_app.core.access import cors
+from routing_app.engineio.jsonp import callback_of
 from routing_app.engineio.session import Fault, RequestRefused
 from routing_app.engineio.wire import TEXT_TYPE
 
@@ -40,6 +41,11 @@ class EngineRequest:
         """True for a client that encodes strings a second time in frames, too: socket.io-client 1.0."""
         return self.query.get("EIO") == "2"
 
+    @property
+    def callback(self) -> str:
+        """The callback of a JSONP request; "" for any other."""
+        return callback_of(self.query.get("j", "")) if self.transport == "polling" else ""
+
 
 def read_request(scope: Mapping[str, Any], versions: Mapping[str, int]) -> EngineRequest:
     """Check the query of a scope; `versions` as in EngineOptions. Raises RequestRefused."""
@@ -53,9 +59,12 @@ def read_request(scope: Mapping[str, Any], versions: Mapping[str, int]) -> Engin
     version = versions.get(query.get("EIO", ""))
     if version is None:
         raise RequestRefused(Fault.UNSUPPORTED_VERSION)
-    if "j" in query or (transport == "polling") != (scope["type"] == "http"):
+    if (transport == "polling") != (scope["type"] == "http"):
         raise RequestRefused(Fault.BAD_REQUEST)
-    return EngineRequest(version, transport, query.get("sid", ""), query)
+    request = EngineRequest(version, transport, query.get("sid", ""), query)
+    if transport == "polling" and "j" in query and not request.callback:
+        raise RequestRefused(Fault.BAD_REQUEST)
+    return request
 
 
 def header(scope: Mapping[str, Any], name: bytes) -> str | None:

@@ -115,10 +115,10 @@ class EngineSession:
         self._posting = False
         self._received_at = self._loop.time()
         self._pinged = False
-        self._strings_only = "b64" in query
-        """Polls answer binary data as base64."""
+        self._strings_only = "b64" in query or "j" in query
+        """Polls answer binary data as base64: the client has no binary answers, or polls by JSONP."""
         self._mostly_binary = "t" in query and not self._strings_only
-        self.form = Form(version, self._strings_only)
+        self.form = Form(version, "b64" in query)
         """The form of binary data in frames; that of a later WebSocket may be another."""
         self._lifetime = options.ping_interval + options.ping_timeout[version]
         self._timer = self._loop.call_at(self._due(), self._tick)
