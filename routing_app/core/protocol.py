@@ -19,6 +19,7 @@ from routing_app.core import address
 from routing_app.core.address import AddressKind
 
 if TYPE_CHECKING:
+    from routing_app.core.askable import Askable
     from routing_app.core.delivery.connection import Encoder
     from routing_app.core.worker import Worker
 
@@ -70,6 +71,10 @@ class Protocol:
 
     async def stop(self) -> None:
         """End it; the worker cancels afterwards what it was given to spawn."""
+
+    def askable(self, id: str) -> Askable | None:
+        """The connection of that id in this process, where its client can be asked and sent to."""
+        return None
 
 
 _registered: dict[str, type[Protocol]] = {}

@@ -31,6 +31,14 @@ class AskSerializer(serializers.Serializer[Any]):
         return value
 
 
+class SendSerializer(AskSerializer):
+    """`{"message": {...}, "timeout": seconds, "volatile": false}`."""
+
+    volatile = serializers.BooleanField(
+        default=False, help_text="Drop the message while something else waits for the client."
+    )
+
+
 class AnswerSerializer(serializers.Serializer[Any]):
     """The whole answer of a client."""
 
@@ -50,14 +58,14 @@ ANSWERS = {200: AnswerSerializer, **FAILURES}
 
 
 class RequestView(APIView):
-    """Ask one client of the requests protocol, on whatever worker it is."""
+    """Ask one client, on whatever worker it is: of the requests protocol, or a Socket.IO client of rooms."""
 
     scopes: ClassVar = {"POST": Scope.PUBLISH}
 
     @extend_schema(operation_id="request", request=AskSerializer, responses=ANSWERS)
     def post(self, request: Request, id: str) -> Response:
-        """Send a REQUEST and wait for the reply."""
-        data = _validated(request)
+        """Send a REQUEST and wait for the reply; of a Socket.IO client it is `{"arguments": [...]}`."""
+        data = _validated(AskSerializer, request)
         try:
             reply, partials = connection(id).request_sync(data["message"], timeout=data["timeout"])
         except (RequestError, ConnectionClosed, TimeoutError, ValueError, TooManyPending) as error:
@@ -66,23 +74,23 @@ class RequestView(APIView):
 
 
 class SendView(APIView):
-    """Send one client of the requests protocol a message, on whatever worker it is."""
+    """Send one client a message, on whatever worker it is: of the requests protocol, or of rooms."""
 
     scopes: ClassVar = {"POST": Scope.PUBLISH}
 
-    @extend_schema(operation_id="send", request=AskSerializer, responses={204: None, **FAILURES})
+    @extend_schema(operation_id="send", request=SendSerializer, responses={204: None, **FAILURES})
     def post(self, request: Request, id: str) -> Response:
         """Answers when the client has it, if it speaks receipts, else when its server has."""
-        data = _validated(request)
+        data = _validated(SendSerializer, request)
         try:
-            connection(id).send_sync(data["message"], timeout=data["timeout"])
+            connection(id).send_sync(data["message"], timeout=data["timeout"], volatile=data["volatile"])
         except (RequestError, ConnectionClosed, TimeoutError, ValueError, TooManyPending) as error:
             return _failure(error)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-def _validated(request: Request) -> dict[str, Any]:
-    serializer = AskSerializer(data=request.data)
+def _validated(kind: type[AskSerializer], request: Request) -> dict[str, Any]:
+    serializer = kind(data=request.data)
     serializer.is_valid(raise_exception=True)
     data: dict[str, Any] = serializer.validated_data
     return data

@@ -57,11 +57,16 @@ class Connection:
         """True when nothing can be sent any more, also while the close is under way."""
         return self._ended is not None or self.inner.state is not ConnectionState.OPEN
 
-    async def send(self, message: Mapping[str, Any], *, timeout: float | None = None) -> None:
+    async def send(
+        self, message: Mapping[str, Any], *, timeout: float | None = None, volatile: bool = False
+    ) -> None:
         """Send a message; with receipts, returns when the client has it, else when it is with the server.
 
-        Raises ConnectionClosed, TimeoutError, and TypeError or ValueError for a message that cannot be sent.
+        A `volatile` one is dropped while something else waits for the client. Raises ConnectionClosed,
+        TimeoutError, and TypeError or ValueError for a message that cannot be sent.
         """
+        if volatile and not self.inner.idle:
+            return
         if not self.receipts:
             async with asyncio.timeout(timeout):
                 await self.write(self.codec.message(message))

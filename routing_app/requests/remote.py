@@ -1,4 +1,4 @@
-"""Any connection of this protocol, from any process: `connection(id).request(...)` in a view or a shell."""
+"""Any connection that can be asked, from any process: `connection(id).request(...)` in a view or a shell."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from routing_app.core.address import worker_of
 from routing_app.core.cluster.calls import CallRefused, Incoming, WorkerGone
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker
-from routing_app.requests import wire
+from routing_app.requests import foreign, wire
 from routing_app.requests.connection import Connection
 from routing_app.requests.errors import ConnectionClosed, RequestError, TooManyPending
+from routing_app.requests.foreign import ForeignConnection
 from routing_app.requests.pending import Request
 from routing_app.requests.wire import Answer
 
 ASK: Final = "requests.ask"
-"""Verb of a call to the connection's worker: `[connection id, request|send|close, message, timeout]`."""
+"""Verb of a call to the connection's worker: `[connection id, kind, message, timeout]`; the kind is request,
+send, volatile or close."""
 NOBODY: Final = (1006, "no such connection")
 
 
@@ -33,12 +35,14 @@ class RemoteConnection:
             return here.request(message, timeout=timeout)
         return _elsewhere().ask("request", self.id, message, timeout)
 
-    async def send(self, message: Mapping[str, Any], *, timeout: float | None = None) -> None:
-        """Send a message; raises as `Connection.send`."""
+    async def send(
+        self, message: Mapping[str, Any], *, timeout: float | None = None, volatile: bool = False
+    ) -> None:
+        """Send a message; as `Connection.send`."""
         if (here := self._here()) is not None:
-            await here.send(message, timeout=timeout)
+            await here.send(message, timeout=timeout, volatile=volatile)
         else:
-            await _elsewhere().ask("send", self.id, message, timeout)
+            await _elsewhere().ask("volatile" if volatile else "send", self.id, message, timeout)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """End the connection. Raises ValueError for a code or reason that may not be sent,
@@ -56,17 +60,18 @@ class RemoteConnection:
         """The reply and the partials before it, for synchronous code."""
         return _request_sync(self, message, timeout)
 
-    def send_sync(self, message: Mapping[str, Any], *, timeout: float | None = 30.0) -> None:
+    def send_sync(
+        self, message: Mapping[str, Any], *, timeout: float | None = 30.0, volatile: bool = False
+    ) -> None:
         """`send` for synchronous code."""
-        _send_sync(self, message, timeout)
+        _send_sync(self, message, timeout, volatile)
 
     def close_sync(self, code: int = 1000, reason: str = "") -> None:
         """`close` for synchronous code."""
         _close_sync(self, code, reason)
 
-    def _here(self) -> Connection | None:
-        here: dict[str, Connection] = current_worker().protocols["requests"].connections
-        return here.get(self.id)
+    def _here(self) -> Connection | ForeignConnection | None:
+        return _elsewhere().here(self.id)
 
 
 def _elsewhere() -> RemoteRequests:
@@ -87,8 +92,10 @@ async def _request_all(
     return await request, partials
 
 
-async def _send(to: RemoteConnection, message: Mapping[str, Any], timeout: float | None) -> None:
-    await to.send(message, timeout=timeout)
+async def _send(
+    to: RemoteConnection, message: Mapping[str, Any], timeout: float | None, volatile: bool
+) -> None:
+    await to.send(message, timeout=timeout, volatile=volatile)
 
 
 _request_sync = from_sync(_request_all, wait=None)
@@ -103,6 +110,10 @@ class RemoteRequests:
         self._worker = worker
         self._connections = connections
         worker.calls.serve(ASK, self._serve)
+
+    def here(self, id: str) -> Connection | ForeignConnection | None:
+        """The connection of that id in this process, of this protocol or of another that can be asked."""
+        return self._connections.get(id) or foreign.find(self._worker, id)
 
     def ask(self, kind: str, id: str, message: Mapping[str, Any], timeout: float | None) -> Request:
         """Ask a connection of another process. Raises TypeError or ValueError."""
@@ -128,7 +139,7 @@ class RemoteRequests:
 
     async def _serve(self, call: Incoming) -> Any:
         id, kind, message, timeout = call.payload
-        client = self._connections.get(id)
+        client = self.here(id)
         try:
             if client is None:
                 raise ConnectionClosed(*NOBODY)
@@ -137,8 +148,8 @@ class RemoteRequests:
                 async for partial in request:
                     await call.partial(partial)
                 return await request
-            if kind == "send":
-                await client.send(message, timeout=timeout)
+            if kind in ("send", "volatile"):
+                await client.send(message, timeout=timeout, volatile=kind == "volatile")
             else:
                 await client.close(**message)
         except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -41,6 +41,8 @@ class Member:
         self.namespace = namespace
         self.id = id
         self.emit = emit
+        self.ask: Callable[..., Awaitable[list[Any]]] | None = None
+        """`ask(event, *arguments, timeout=)` where the client has acks: their arguments."""
         self.nickname: Any = None
         """The name of the last JOIN; it stays after LEAVE."""
         self.recorded: asyncio.Future[None] | None = None
@@ -68,7 +70,11 @@ class MemberRegistry:
 
     def find(self, connection: Connection) -> Member | None:
         """The member on a connection."""
-        return self._members.get(connection.id)
+        return self.by_id(connection.id)
+
+    def by_id(self, connection_id: str) -> Member | None:
+        """The member on the connection of that id."""
+        return self._members.get(connection_id)
 
     def know(self, room: RoomKey, restricted: bool) -> None:
         """Remember what a room allowed when it was asked."""

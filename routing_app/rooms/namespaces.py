@@ -35,6 +35,7 @@ class RoomHandler:
     def __init__(self, socket: NamespaceSocket, namespace: str) -> None:
         self._socket = socket
         self._member = Member(socket.worker, socket.connection, namespace, socket.sid, socket.emit)
+        self._member.ask = socket.emit_with_ack
 
     async def opened(self) -> None:
         """After CONNECT was answered."""

@@ -12,6 +12,7 @@ from routing_app.core.protocol import Protocol
 from routing_app.rooms import tasks
 from routing_app.rooms.addresses import room_name
 from routing_app.rooms.api import RoomViewSet
+from routing_app.rooms.asking import AskableMember
 from routing_app.rooms.consumer import BusConsumer, LayoutConsumer, LobbyConsumer, TriggerConsumer
 from routing_app.rooms.dead_peers import DeadPeers
 from routing_app.rooms.encoders import PLAIN
@@ -47,6 +48,11 @@ class Rooms(Protocol):
         self.members = MemberRegistry()
         self.lobbies = Lobbies(worker, self.name)
         self.engineio = endpoint.new_state(worker)
+
+    def askable(self, id: str) -> AskableMember | None:
+        """A member of this process."""
+        member = self.members.by_id(id)
+        return None if member is None else AskableMember(member)
 
     async def start(self) -> None:
         """Keep rows, empty rooms that are deleted, and tell of peers whose worker has died."""

@@ -147,6 +147,11 @@ class Connection:
         """Send several frames that nothing may come between; False as for `send`."""
         return self.outbox.push_all(group.frames(self.writer))
 
+    @property
+    def idle(self) -> bool:
+        """True when nothing that was sent before still waits for the client."""
+        return not (self.outbox.size or self.writer.held_bytes() or self.writer.held_frames())
+
     def close(self, close: Close = NORMAL) -> None:
         """Send the frames that wait, then the close. A second call does nothing.
 

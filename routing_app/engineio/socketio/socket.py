@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from routing_app.core import metrics
 from routing_app.core.access import admission
+from routing_app.core.askable import ClientGone, TooManyAsked
 from routing_app.core.codes import NORMAL, Advice, Close
 from routing_app.core.delivery.connection import Connection, Encoder, FrameGroup, new_id
 from routing_app.core.delivery.frame import Frame
@@ -16,6 +19,9 @@ from routing_app.engineio.frames import Form, data_frame
 from routing_app.engineio.session import EngineSession
 from routing_app.engineio.socketio import wire
 from routing_app.engineio.wire import MESSAGE
+
+MAX_ASKED: Final = 100
+"""Events of the server that may wait for the ack of one client."""
 
 Ack = Callable[..., None]
 """Answers an event that asked for it; its arguments become the ack's."""
@@ -147,6 +153,9 @@ class NamespaceSocket:
         """The id that other clients may see. Clients 2.x compute the old form from the engine's sid."""
         self._handler = namespace.handler(self)
         self._open = True
+        self._numbers = itertools.count(1)
+        self._asked: dict[str, asyncio.Future[list[Any]]] = {}
+        """Events that wait for their acks, by id."""
 
     async def open(self) -> None:
         """Answer CONNECT, then let the handler begin."""
@@ -156,15 +165,48 @@ class NamespaceSocket:
         await self._handler.opened()
 
     async def received(self, packet: wire.Packet) -> None:
-        """Take an EVENT or an ACK; nobody here asks for acks."""
+        """Take an EVENT or an ACK; an ack that nobody waits for has no effect."""
         if packet.type == wire.EVENT:
             name, *arguments = packet.data
             take = self._handler.received_binary if packet.attachments else self._handler.received
             await take(name, arguments, self._ack(packet.id))
+        elif packet.type == wire.ACK:
+            answer = self._asked.get(packet.id or "")
+            if answer is not None and not answer.done():
+                answer.set_result(packet.data)
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Send one event to this client; `bytes` anywhere in it go as attachments."""
         self._send(wire.event(self.name, event, *arguments))
+
+    async def emit_with_ack(self, event: str, *arguments: Any, timeout: float | None) -> list[Any]:
+        """Send one event and wait for its ack; the ack's arguments, with `bytes` for attachments.
+
+        Raises TimeoutError after so many seconds, ClientGone, and TooManyAsked.
+        """
+        if not self._open:
+            raise ClientGone(self._ended_with())
+        if len(self._asked) >= MAX_ASKED:
+            raise TooManyAsked(f"{MAX_ASKED} requests wait for this client")
+        id = str(next(self._numbers))
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._asked[id] = answer
+        try:
+            self._send(wire.event(self.name, event, *arguments, id=id))
+            async with asyncio.timeout(timeout):
+                return await answer
+        finally:
+            del self._asked[id]
+
+    def emit_volatile(self, event: str, *arguments: Any) -> bool:
+        """Send one event if nothing else waits for this client, else drop it; True when it was sent."""
+        if not self._open or not self.connection.idle:
+            return False
+        self.emit(event, *arguments)
+        return True
+
+    def _ended_with(self) -> Close:
+        return self.connection.close_sent or self.session.closed_with or NORMAL
 
     def close(self) -> None:
         """The socket has ended: forget it everywhere. A second call does nothing."""
@@ -172,7 +214,10 @@ class NamespaceSocket:
             return
         self._open = False
         connection = self.connection
-        close = connection.close_sent or self.session.closed_with or NORMAL
+        close = self._ended_with()
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(ClientGone(close))
         if self.session.writable:
             connection.outbox.flush()
         admission.departed(self.worker, connection, close)
