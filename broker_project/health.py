@@ -1,7 +1,8 @@
 """`/health/live` and `/health/ready`, answered before Django: no thread, no middleware, also while draining.
 
 `live` says that the event loop runs. `ready` says that this process can take new clients: its database
-and its channel layer answer, and it is not stopping.
+and its channel layer answer, and it is not stopping. Of several Redis servers one has to answer: those that
+do not are named, and the process stays ready for the share of the others.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import connection
 
+from routing_app.core.cluster.redis_urls import split, without_password
 from switchboard_server import STATE
 
 logger = logging.getLogger(__name__)
@@ -78,9 +82,19 @@ async def _ask_database() -> None:
     await asyncio.get_running_loop().run_in_executor(_thread, _select_one)
 
 
-async def _ask_layer() -> None:
+async def _ask_layer(server: int = 0) -> None:
     if (layer := get_channel_layer()) is not None:
-        await layer.group_send(GROUP, {"type": "health.probe"})
+        layers = getattr(layer, "servers", [layer])
+        await layers[server].group_send(GROUP, {"type": "health.probe"})
+
+
+def _redis_probes() -> dict[str, Probe]:
+    """A probe of each Redis server by its name, where there are several."""
+    urls = split(settings.REDIS_URL) if settings.REDIS_URL else []
+    names = [f"redis {number} {without_password(url)}" for number, url in enumerate(urls, 1)]
+    if len(names) < 2:
+        return {}
+    return {name: Probe(name, partial(_ask_layer, number)) for number, name in enumerate(names)}
 
 
 class Health:
@@ -88,7 +102,8 @@ class Health:
 
     def __init__(self, application: Any) -> None:
         self._application = application
-        self._probes = {"database": Probe("database", _ask_database), "layer": Probe("layer", _ask_layer)}
+        self._database = Probe("database", _ask_database)
+        self._redis = _redis_probes() or {"layer": Probe("layer", _ask_layer)}
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Serve one HTTP scope."""
@@ -106,9 +121,11 @@ class Health:
         if state.get("draining"):
             await _answer(send, 503, {"status": "draining"})
             return
-        results = await asyncio.gather(*(probe.result() for probe in self._probes.values()))
-        found = dict(zip(self._probes, results, strict=True))
-        ready = all(result == "ok" for result in results)
+        database, *results = await asyncio.gather(
+            self._database.result(), *(probe.result() for probe in self._redis.values())
+        )
+        found = {"database": database, **dict(zip(self._redis, results, strict=True))}
+        ready = database == "ok" and "ok" in results
         await _answer(send, 200 if ready else 503, {"status": "ready" if ready else "not ready", **found})
 
 

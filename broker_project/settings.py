@@ -46,7 +46,11 @@ DATABASE_URL = _env.string(
     "",
     "postgres://user:password@host/name or sqlite:///path; empty: switchboard.sqlite3 in VAR_DIR.",
 )
-REDIS_URL = _env.string("REDIS_URL", "", "redis://host:port/0; empty: the in-memory layer, for one process.")
+REDIS_URL = _env.string(
+    "REDIS_URL",
+    "",
+    "redis://host:port/0, several with commas, or sentinel://; empty: the in-memory layer, for one process.",
+)
 DATABASE_THREADS = _env.integer(
     "DATABASE_THREADS", 8, "Threads, and pooled connections, a worker uses for the database.", 1, 128
 )

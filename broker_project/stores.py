@@ -12,6 +12,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import IsolationLevel
 
+from routing_app.core.cluster import redis_urls
 from routing_app.core.patience import PatientConnection
 
 
@@ -33,23 +34,33 @@ def database(url: str, folder: Path, threads: int, seconds: float) -> dict[str, 
 
 
 def channel_layer(redis_url: str) -> dict[str, Any]:
-    """The pub/sub layer on Redis, or the in-memory one of a single process."""
+    """The pub/sub layer on one or several Redis servers, or the in-memory one of a single process."""
     if not redis_url:
         return {"BACKEND": "routing_app.core.cluster.layers.ProcessChannelLayer"}
-    if not redis_url.startswith(("redis://", "rediss://", "unix://")):
-        raise ImproperlyConfigured("REDIS_URL: expected redis://host:port/number")
-    return {"BACKEND": "routing_app.core.cluster.redis_layer.RedisLayer", "CONFIG": {"hosts": [redis_url]}}
+    hosts = [redis_urls.host_of(url) for url in _servers(redis_url)]
+    return {"BACKEND": "routing_app.core.cluster.redis_layer.RedisLayer", "CONFIG": {"hosts": hosts}}
 
 
 def cache(redis_url: str) -> dict[str, Any]:
     """Redis where there is one, so that all workers count logins together; else this process's memory."""
     if not redis_url:
         return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    servers = _servers(redis_url)
+    is_spread = len(servers) > 1 or redis_urls.is_sentinel(servers[0])
     return {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": redis_url,
+        "BACKEND": "broker_project.cache.SpreadCache"
+        if is_spread
+        else "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": servers,
         "KEY_PREFIX": "switchboard",
     }
+
+
+def _servers(redis_url: str) -> list[str]:
+    try:
+        return redis_urls.split(redis_url)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"REDIS_URL: {error}") from None
 
 
 def _parsed(url: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,8 +19,11 @@ from django.core.management import call_command
 from django.db import DatabaseError, connections
 from django.db.utils import ConnectionHandler
 
+from routing_app.core.cluster.redis_urls import opened, split, without_password
 from switchboard_server.proxy import Proxies
 from switchboard_server.server import BACKLOG
+
+logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS: Final = 5
 """Longest wait for a database or a Redis that does not answer."""
@@ -99,23 +103,32 @@ def _turn() -> Iterator[None]:
 
 
 def check_redis() -> None:
-    """Raise StartProblem unless the Redis of REDIS_URL answers; nothing when there is none."""
+    """Raise StartProblem unless one of the servers of REDIS_URL answers; nothing when there is none.
+
+    Others that do not answer are logged: their share works when they are back.
+    """
     if not settings.REDIS_URL:
         return
+    urls = split(settings.REDIS_URL)
+    problems = [problem for url in urls if (problem := _problem_of(url))]
+    if len(problems) == len(urls):
+        raise StartProblem(f"REDIS_URL: {problems[0]}")
+    for problem in problems:
+        logger.warning("REDIS_URL: %s: starting without it", problem)
+
+
+def _problem_of(url: str) -> str:
+    """The reason for which a Redis server does not answer; "" for one that does."""
     try:
-        client = redis.Redis.from_url(
-            settings.REDIS_URL, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=CONNECT_SECONDS
-        )
-        with client:
+        with opened(url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=CONNECT_SECONDS) as client:
             client.ping()
     except (redis.RedisError, OSError) as error:
-        raise StartProblem(
-            f"REDIS_URL: cannot reach {without_password(settings.REDIS_URL)}: {_one_line(error)}"
-        ) from None
+        return f"cannot reach {without_password(url)}: {_one_line(error)}"
     except ValueError:  # its message may hold a part of the password
         raise StartProblem(
-            f"REDIS_URL: expected redis://host:port/number, but got {without_password(settings.REDIS_URL)}"
+            f"REDIS_URL: expected redis://host:port/number, but got {without_password(url)}"
         ) from None
+    return ""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -145,12 +158,6 @@ def database_name() -> str:
     return (
         f"postgres://{database.get('HOST') or 'localhost'}:{database.get('PORT') or 5432}/{database['NAME']}"
     )
-
-
-def without_password(url: str) -> str:
-    """A URL without everything before the last @, so that no way of writing a password escapes."""
-    scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2]
 
 
 def _make_folder(folder: Path) -> None:

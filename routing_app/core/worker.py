@@ -17,7 +17,7 @@ from routing_app.core.access.known_keys import KnownKeys
 from routing_app.core.access.limits import Seats
 from routing_app.core.address import WORKER_ID_LENGTH
 from routing_app.core.cluster.calls import Calls
-from routing_app.core.cluster.relay import Relay
+from routing_app.core.cluster.spread import relay_of
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import RESTART, Close
 from routing_app.core.database import GroupedWrites
@@ -46,7 +46,7 @@ class Worker:
     def __init__(self, layer: object, loop: asyncio.AbstractEventLoop) -> None:
         self.id = secrets.token_hex(WORKER_ID_LENGTH // 2)
         self.flusher = Flusher(loop)
-        self.relay = Relay(layer, self.id)
+        self.relay = relay_of(layer, self.id)
         self.hub = Hub(self.relay)
         self.keys = KnownKeys()
         self.hub.on(KEYS_REVOKED, self.keys.forget)

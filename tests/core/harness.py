@@ -95,10 +95,13 @@ class Node:
     def __init__(self, layer: Any, clock: Callable[[], float] = monotonic) -> None:
         self.id = secrets.token_hex(8)
         self.layer = layer
-        self.relay = Relay(layer, self.id, clock)
+        self.relay: Relay = self._relay(clock)
         self.hub = Hub(self.relay, clock)
         self.flusher = Flusher(asyncio.get_running_loop())
         self.calls = Calls(self.id, self.hub, self.relay, asyncio.ensure_future)
+
+    def _relay(self, clock: Callable[[], float]) -> Any:
+        return Relay(self.layer, self.id, clock)
 
     def connect(self, encoder: Encoder = PLAIN, limits: Limits | None = None) -> Connection:
         """A new connection; its writer is a `Recorder`."""

@@ -47,6 +47,7 @@ class LaggingLayer:
         self.sends = 0
         self._cut = False
         self._reconnected: Callable[[Any], None] = lambda connection: None
+        self.moved: Callable[[], None] = lambda: None
         self._queues: dict[str, asyncio.Queue[Any]] = {}
         self._commands: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._task = asyncio.ensure_future(self._obey())
@@ -63,8 +64,8 @@ class LaggingLayer:
             if not self._cut:
                 return message
 
-    def watch(self, reconnected: Callable[[Any], None]) -> None:
-        self._reconnected = reconnected
+    def watch(self, reconnected: Callable[[Any], None], moved: Callable[[], None]) -> None:
+        self._reconnected, self.moved = reconnected, moved
 
     def cut(self) -> None:
         """Lose the connection that subscriptions live on, with all that is on its way."""

@@ -11,6 +11,7 @@ from django.db import OperationalError
 
 from routing_app.core import codes, consumer
 from routing_app.core.access.admission import Refused
+from routing_app.core.cluster.relay import Relay
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.writer import EXTENSION
 from routing_app.core.worker import Worker
@@ -200,6 +201,7 @@ async def test_the_servers_own_writer_is_used_where_it_is_offered(probe: type[Pr
 async def test_no_subscription_is_left_in_the_layer(probe: type[Probe], worker: Worker):
     """Only the process's own subscriptions stay: the worker's address, and those of start hooks."""
     await worker.start()
+    assert isinstance(worker.relay, Relay)
     subscriptions = worker.relay._subscriptions
     own = set(subscriptions._held)
     assert f"worker:{worker.id}" in own

@@ -9,6 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from routing_app.core.cluster import batching
+from routing_app.core.cluster.relay import Relay
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish_sync
 from routing_app.core.synchronous import from_sync
@@ -89,6 +90,7 @@ async def test_a_loop_that_was_made_for_one_call_leaves_nothing_behind(worker: W
 
     assert loop.is_closed()
     assert theirs is not worker
+    assert isinstance(theirs.relay, Relay)
     assert theirs.relay._sender is None
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from broker_project.serving.preflight import StartProblem, check_redis, listen, without_password
+from broker_project.serving.preflight import StartProblem, check_redis, listen
+from routing_app.core.cluster.redis_urls import without_password
 from tests.services.ports import LOOPBACK, free_port
 
 pytestmark = pytest.mark.once

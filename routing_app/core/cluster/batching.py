@@ -29,10 +29,13 @@ Batch = tuple[str, list[Any]]
 """An address and its items, in order: what `unpack` takes."""
 
 
-def unpack(item: Any, offset: float | None = None) -> Publication:
-    """A publication from its item; `offset` is how much our clock is ahead, None for one from just now."""
+def unpack(item: Any, offset: float | None = None, server: int | None = None) -> Publication:
+    """A publication from its item; `offset` is how much our clock is ahead, None for one from just now.
+
+    `server` is the Redis server that it came by, where there are several.
+    """
     *packed, at = json.loads(item) if isinstance(item, str) else item
-    return Publication.unpack(packed, math.inf if offset is None else at + offset)
+    return Publication.unpack(packed, math.inf if offset is None else at + offset, server)
 
 
 class Batches:

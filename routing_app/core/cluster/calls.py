@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from routing_app.core.address import make
-from routing_app.core.cluster.relay import Relay
+from routing_app.core.cluster.spread import AnyRelay
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.publication import Publication
 
@@ -88,7 +88,7 @@ class Calls:
         self,
         worker_id: str,
         hub: Hub,
-        relay: Relay,
+        relay: AnyRelay,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self._worker_id = worker_id
@@ -125,17 +125,19 @@ class Calls:
         # receive the answer.
         await self._relay.want([make("worker", self._worker_id)])
         number = next(self._numbers)
+        # Question, parts and answer of one call go by one server, so that they keep their order.
+        server = self._relay.pick(worker_id)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = _Waiting(worker_id, self._relay.peers.now(), answer, on_partial)
         if self._looking is None or self._looking.done():
             self._looking = self._spawn(self._look_for_the_gone())
         try:
             async with asyncio.timeout(timeout):
-                await self._tell(worker_id, ASK, [self._worker_id, number, verb, payload])
+                await self._tell(worker_id, ASK, [self._worker_id, number, verb, payload], server)
                 return await answer
         except (asyncio.CancelledError, TimeoutError):
             # In a task of its own: a cancelled caller must not be held up by the layer.
-            self._spawn(self._tell(worker_id, ASK, [self._worker_id, number, CANCEL, None]))
+            self._spawn(self._tell(worker_id, ASK, [self._worker_id, number, CANCEL, None], server))
             raise
         finally:
             del self._waiting[number]
@@ -183,15 +185,17 @@ class Calls:
                 task.cancel()
             return 1
         served = self._verbs.get(verb)
-        task = self._spawn(self._serve(asker, number, served, payload))
+        task = self._spawn(self._serve(asker, number, served, payload, publication.server))
         if served is not None and served.stops:  # the others are not remembered: CANCEL finds none
             self._serving[key] = task
             task.add_done_callback(lambda _: self._serving.pop(key, None))
         return 1
 
-    async def _serve(self, asker: str, number: int, verb: _Verb | None, payload: Any) -> None:
+    async def _serve(
+        self, asker: str, number: int, verb: _Verb | None, payload: Any, server: int | None
+    ) -> None:
         async def partial(piece: Any) -> None:
-            await self._tell(asker, ANSWER, [number, PARTIAL, piece])
+            await self._tell(asker, ANSWER, [number, PARTIAL, piece], server)
 
         try:
             if verb is None:
@@ -202,12 +206,12 @@ class Calls:
         except Exception:
             logger.exception("a call of another worker failed")
             answer = [number, FAILED, "the other worker failed"]
-        await self._tell(asker, ANSWER, answer)
+        await self._tell(asker, ANSWER, answer, server)
 
     # --- both ---------------------------------------------------------------------------------------------
 
     def _is_mine(self, publication: Publication) -> bool:
         return publication.addresses == (make("worker", self._worker_id),)
 
-    async def _tell(self, worker_id: str, event: str, message: list[Any]) -> None:
-        await self._hub.publish(Publication((make("worker", worker_id),), message, event))
+    async def _tell(self, worker_id: str, event: str, message: list[Any], server: int | None) -> None:
+        await self._hub.publish(Publication((make("worker", worker_id),), message, event, server=server))

@@ -53,13 +53,22 @@ class Relay:
 
     `layer` is a Channels layer with the groups extension; `worker` is this process's id. A layer that has
     `is_sole_member` ends at this process, and saves sends that nobody would receive; one that has `watch`
-    tells when its connection was broken.
+    tells when its connection was broken. `server` is the number of the layer where there are several
+    (`spread`), which share `peers`.
     """
 
-    def __init__(self, layer: Any, worker: str, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        layer: Any,
+        worker: str,
+        clock: Callable[[], float] = monotonic,
+        server: int | None = None,
+        peers: Peers | None = None,
+    ) -> None:
         self._layer = layer
         self._clock = clock
         self._worker = worker
+        self._server = server
         self._is_sole_member: Callable[[str, str], bool] | None = getattr(layer, "is_sole_member", None)
         self._channel = ""
         self._deliver: Deliver = lambda publication: 0
@@ -76,7 +85,9 @@ class Relay:
         self._receiver = EnvelopeReceiver(self._deliver_items, self._ask, clock)
         self._asked: dict[str, tuple[int, float, int]] = {}
         """Questions of other processes that wait for our answer, the last of each."""
-        self.peers = Peers()
+        self.peers = Peers() if peers is None else peers
+        self._is_late = False
+        """True once the layer could not be opened: others may have sent something to this process before."""
         self._probe = 0
         self._probe_seen = asyncio.Event()
         self._echo_at = 0.0
@@ -89,6 +100,20 @@ class Relay:
     def reaches_others(self) -> bool:
         """False when the layer ends at this process, so that a local count is the whole count."""
         return self._is_sole_member is None
+
+    @property
+    def receives(self) -> bool:
+        """True once this process is subscribed to what every process is."""
+        return bool(self._receivers)
+
+    @property
+    def full(self) -> bool:
+        """True while the backlog has no room."""
+        return self._batches.full
+
+    def pick(self, worker_id: str) -> int | None:
+        """The server to call a worker by: there is only one."""
+        return None
 
     @property
     def healthy(self) -> bool:
@@ -127,6 +152,7 @@ class Relay:
         self._batches = Batches(self.reaches_others)
         self._log = Log(clock=self._clock, on_lost=_count_as_down)
         self._notices, self._asked = [], {}
+        self._is_late = False
         self._subscriptions.forget()
 
     # --- for the hub -------------------------------------------------------------------------------------
@@ -139,9 +165,12 @@ class Relay:
         """Unsubscribe from an address some time soon."""
         self._subscriptions.unwant(address)
 
-    def offer(self, publication: Publication) -> bool:
-        """Take a publication for the other processes; False when the backlog is full."""
-        addresses = publication.addresses
+    def offer(self, publication: Publication, addresses: tuple[str, ...] = ()) -> bool:
+        """Take a publication for the other processes; False when the backlog is full.
+
+        `addresses` are those of its addresses that it is sent to, if not to all.
+        """
+        addresses = addresses or publication.addresses
         if (is_sole := self._is_sole_member) is not None:
             addresses = tuple(a for a in addresses if not is_sole(group_name(a), self._channel))
         if not addresses:
@@ -152,13 +181,13 @@ class Relay:
         self._wake()
         return True
 
-    async def offer_later(self, publication: Publication) -> None:
+    async def offer_later(self, publication: Publication, addresses: tuple[str, ...] = ()) -> None:
         """Wait for room; after PATIENCE_SECONDS the publication is lost to other processes, and counted."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 # All callers wake up when a batch has left, and those that find no room wait on. No batch can
                 # leave between `offer` and `clear`: nothing is awaited there.
-                while not self.offer(publication):
+                while not self.offer(publication, addresses):
                     self._room.clear()
                     await self._room.wait()
         except TimeoutError:
@@ -195,14 +224,20 @@ class Relay:
             return self._channel
         # All processes are members of EVERYBODY's group: heartbeats, questions and wide publications go
         # there. The group of the own worker id gets answers, calls, and the messages to single connections.
+        is_late, self._is_late = self._is_late, True
+        if not is_late:
+            # From the first attempt on: what others publish to this process from now on is for it, also if it
+            # cannot subscribe yet.
+            self._receiver.opened()
         self._channel = await self._layer.new_channel("hub.")
         if self.reaches_others:
             for address in (EVERYBODY, f"worker:{self._worker}"):
                 await self._layer.group_add(group_name(address), self._channel)
         if (watch := getattr(self._layer, "watch", None)) is not None:
-            watch(self._reconnected)
+            watch(self._reconnected, self._moved)
         self._echo_at = asyncio.get_running_loop().time()
-        self._receiver.opened()
+        if is_late:
+            self._receiver.request_replay()
         self._receivers = [asyncio.ensure_future(self._receive())]
         if self.reaches_others:
             self._receivers.append(asyncio.ensure_future(self._keep_watch()))
@@ -280,10 +315,11 @@ class Relay:
         """Send one envelope; False when the layer does not take it within RETRY_SECONDS."""
         deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
         pause = 0.05
-        hole = self._hole if self._receivers else None
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
+                    # For each attempt: the one before may have found that the server has changed (`_moved`).
+                    hole = self._hole if self._receivers else None
                     envelope = self._envelope("items", number=number, hole=hole, items=items)
                     await self._group_send(address, envelope)
             except UNENCODABLE:
@@ -411,7 +447,7 @@ class Relay:
     def _deliver_items(self, items: list[Any], offset: float | None) -> None:
         for item in items:
             try:
-                self._deliver(unpack(item, offset))
+                self._deliver(unpack(item, offset, self._server))
             except Exception:
                 logger.exception("a publication of another process could not be delivered")
 
@@ -453,6 +489,14 @@ class Relay:
         logger.warning("the connection to the channel layer was lost and made again: recovering")
         self._receiver.request_replay()
         self._settle()
+
+    def _moved(self) -> None:
+        """Another server has taken the place of the layer's. The one before may have taken envelopes that
+        reached nobody, while the others were connected to the new one: they ask for all that they have not.
+        """
+        metrics.LAYER_ERRORS.inc()
+        logger.warning("another server has become the channel layer's: others ask for what they missed")
+        self._hole = self._number
 
     def _ask(self) -> None:
         if self._receiver.wanted():

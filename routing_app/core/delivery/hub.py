@@ -23,10 +23,11 @@ from routing_app.core.codes import BY_CODE, KICKED, Close, Loss
 from routing_app.core.delivery.connection import Connection, ConnectionState, Encoder, FrameGroup
 from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.outbox import Outbox, deliver
+from routing_app.core.delivery.parts import ReachedByParts
 from routing_app.core.delivery.publication import Publication
 
 if TYPE_CHECKING:
-    from routing_app.core.cluster.relay import Relay
+    from routing_app.core.cluster.spread import AnyRelay
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ Index = dict[str, dict[Encoder, Members]]
 class Hub:
     """The connections of one process, by address."""
 
-    def __init__(self, relay: Relay, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, relay: AnyRelay, clock: Callable[[], float] = monotonic) -> None:
         self._relay = relay
         self._clock = clock
         self._subscribed_at = -inf
@@ -50,6 +51,7 @@ class Hub:
         self._index: Index = {}
         self._by_id: dict[str, Connection] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._reached = ReachedByParts()
         self._late: list[Publication] = []
         self._catching_up: asyncio.Task[None] | None = None
         self._handlers: dict[str, Callable[[Publication], int]] = {}
@@ -156,29 +158,33 @@ class Hub:
         It is only for those that had subscribed when it was published.
         """
         addresses = publication.addresses
-        if len(addresses) > 1:
+        if len(addresses) > 1 or publication.is_part:
             # Another process sends a publication once to each address that is subscribed to here.
-            if publication.id in self._seen:
+            key = f"{publication.id}/{publication.server}" if publication.is_part else publication.id
+            if key in self._seen:
                 return 0
-            self._seen[publication.id] = None
+            self._seen[key] = None
             if len(self._seen) > REMEMBERED:
                 self._seen.popitem(last=False)
         if publication.event == CLOSE:
             return self._close_here(publication)
         if (handler := self._handlers.get(publication.event)) is not None:
             return handler(publication)
+        if publication.is_part:
+            with self._reached.of(publication.id) as done:
+                return self._deliver_to_many(publication, done)
         if len(addresses) == 1:
             return self._deliver_to_one(addresses[0], publication)
-        return self._deliver_to_many(publication)
+        return self._deliver_to_many(publication, set())
 
-    def tell_gap(self, until: float = inf) -> int:
+    def tell_gap(self, until: float = inf, concerns: Callable[[str], bool] = lambda address: True) -> int:
         """Tell connections that they may have missed messages of other processes, published up to `until`:
-        those that had subscribed to something by then; how many they are.
+        those that had subscribed by then to an address which it `concerns`; how many they are.
         """
         concerned = [
             connection
             for connection in self._by_id.values()
-            if connection.addresses and min(connection.addresses.values()) <= until
+            if any(at <= until and concerns(address) for address, at in connection.addresses.items())
         ]
         for connection in concerned:
             connection.notify_gap()
@@ -209,10 +215,12 @@ class Hub:
         metrics.DELIVERED.inc(delivered)
         return delivered
 
-    def _deliver_to_many(self, publication: Publication) -> int:
-        """Deliver to each connection once, by the first of its addresses that the publication names."""
+    def _deliver_to_many(self, publication: Publication, done: set[str]) -> int:
+        """Deliver to each connection once, by the first of its addresses that the publication names.
+
+        `done` are the ids of connections that have it already; those that get it now are added.
+        """
         frames: dict[tuple[Encoder, str], Frame | FrameGroup | None] = {}
-        done: set[Connection] = set()
         delivered = 0
         for address in publication.addresses:
             for encoder, members in list(self._subscribers(address, publication.published_at).items()):
@@ -220,8 +228,8 @@ class Hub:
                 if key not in frames:
                     frames[key] = _encode(encoder, publication, address)
                 if (frame := frames[key]) is not None:
-                    new = {c: outbox for c, outbox in members.items() if c not in done}
-                    done.update(new)
+                    new = {c: outbox for c, outbox in members.items() if c.id not in done}
+                    done.update(c.id for c in new)
                     delivered += _send(new, frame, publication.exclude)
         metrics.DELIVERED.inc(delivered)
         return delivered

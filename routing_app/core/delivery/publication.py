@@ -33,6 +33,10 @@ class Publication:
     and indexes that lead to each."""
     published_at: float = inf
     """When, by the clock of this process; `inf` for just now. Later subscribers do not get it."""
+    server: int | None = None
+    """The Redis server it came by, or has to go by, where there are several; None: the one of its address."""
+    is_part: bool = False
+    """True when `addresses` are those of one server only, and the others come by theirs."""
 
     def pack(self) -> list[Any]:
         """The form in which it crosses the channel layer: a list of plain values."""
@@ -42,8 +46,8 @@ class Publication:
         return packed
 
     @classmethod
-    def unpack(cls, packed: list[Any], published_at: float = inf) -> Publication:
+    def unpack(cls, packed: list[Any], published_at: float = inf, server: int | None = None) -> Publication:
         """The inverse of `pack`."""
         addresses, message, event, sender, exclude, id, *rest = packed
         binary = tuple(map(tuple, rest[0])) if rest else ()
-        return cls(tuple(addresses), message, event, sender, exclude, id, binary, published_at)
+        return cls(tuple(addresses), message, event, sender, exclude, id, binary, published_at, server)

@@ -12,9 +12,10 @@ import secrets
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+
+from routing_app.core.cluster.redis_urls import async_client_of, is_sentinel, split
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class RedisWitness:
     """
 
     def __init__(self, url: str) -> None:
-        self._redis: Any = Redis.from_url(
+        self._redis: Any = async_client_of(
             url,
             single_connection_client=True,
             socket_timeout=ANSWER_SECONDS,
@@ -104,10 +105,29 @@ class Alone:
         """Nothing to close."""
 
 
+class Blind:
+    """With Sentinel there may be two masters for a while, each with a word of its own, so no word proves
+    anything. A worker that cannot reach the database takes its leases for ended when their time is over."""
+
+    async def tell(self, mark: str) -> bool:
+        """Nobody relies on it."""
+        return True
+
+    async def look(self, mark: str) -> str | None:
+        """Never an answer."""
+        return None
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
 def _key(mark: str) -> str:
     return f"switchboard:witness:{mark}"
 
 
 def witness_of(redis_url: str) -> Witness:
-    """The one of an installation."""
-    return RedisWitness(redis_url) if redis_url else Alone()
+    """The one of an installation: the first of its Redis servers."""
+    if not redis_url:
+        return Alone()
+    first, *_ = split(redis_url)
+    return Blind() if is_sentinel(first) else RedisWitness(first)
