@@ -7,6 +7,7 @@ import itertools
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_client
@@ -126,7 +127,7 @@ def subscribed_at(port: int) -> bool:
 def sentinel_cache(sentinels: SentinelSet) -> Iterator[SpreadCache]:
     cache = SpreadCache([sentinels.url], {"KEY_PREFIX": "switchboard"})
     yield cache
-    client = cache._cache.get_client("one")
+    client: Any = cache._cache.get_client("one")
     for sentinel in client.connection_pool.sentinel_manager.sentinels:
         sentinel.close()
     client.close()

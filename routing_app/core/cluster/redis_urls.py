@@ -112,10 +112,11 @@ def async_client_of(url: str, **options: Any) -> aioredis.Redis:
 
 
 def without_password(url: str) -> str:
-    """A URL without everything before the last @ and after the ?, so that no way of writing a password
-    escapes."""
+    """A URL without everything before the last @, and without a query that holds a password, so that no way
+    of writing one escapes."""
     scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2].partition("?")[0]
+    shown = rest.rpartition("@")[2]
+    return scheme + separator + (shown.partition("?")[0] if "password" in shown else shown)
 
 
 def _sentinel(kind: Any, url: str) -> tuple[Any, str, Mapping[str, Any]]:
