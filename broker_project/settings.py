@@ -310,7 +310,7 @@ def _secret_key() -> str:
         return key
     path = VAR_DIR / "secret_key"
     try:
-        VAR_DIR.mkdir(parents=True, exist_ok=True)
+        VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with path.open("x", encoding="utf-8") as file:
                 path.chmod(0o600)

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from routing_app.core.access.admission import Refused
     from routing_app.core.address import AddressError, AddressKind
-    from routing_app.core.address import make as make_address
+    from routing_app.core.address import checked as make_address
     from routing_app.core.codes import Refusal
     from routing_app.core.consumer import Consumer
     from routing_app.core.delivery.publication import MESSAGE, Publication
     from routing_app.core.protocol import Protocol
-    from routing_app.core.publishing import publish, publish_sync
+    from routing_app.core.publishing import check_and_publish as publish
+    from routing_app.core.publishing import check_and_publish_sync as publish_sync
     from routing_app.events.nodes import node
     from routing_app.events.notifier import notify_channels, notify_clients, notify_self, notify_users
     from routing_app.events.walker_context import current, report
@@ -88,7 +89,7 @@ _HOMES: Final = {
     "RootId": ("routing_app.events.walkers", "RootId"),
     "connection": ("routing_app.requests.remote", "connection"),
     "current": (_CONTEXT, "current"),
-    "make_address": ("routing_app.core.address", "make"),
+    "make_address": ("routing_app.core.address", "checked"),
     "node": ("routing_app.events.nodes", "node"),
     "notify_channels": (_NOTIFIER, "notify_channels"),
     "notify_clients": (_NOTIFIER, "notify_clients"),
@@ -99,8 +100,8 @@ _HOMES: Final = {
     "on_error": (_HANDLERS, "on_error"),
     "on_message": (_HANDLERS, "on_message"),
     "on_request": (_HANDLERS, "on_request"),
-    "publish": ("routing_app.core.publishing", "publish"),
-    "publish_sync": ("routing_app.core.publishing", "publish_sync"),
+    "publish": ("routing_app.core.publishing", "check_and_publish"),
+    "publish_sync": ("routing_app.core.publishing", "check_and_publish_sync"),
     "report": (_CONTEXT, "report"),
     "walker": ("routing_app.events.walkers", "walker"),
 }

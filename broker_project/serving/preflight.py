@@ -162,7 +162,7 @@ def database_name() -> str:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StartProblem(f"DATABASE_URL: cannot make {folder}: {_one_line(error)}") from None
 

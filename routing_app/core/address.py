@@ -88,6 +88,17 @@ def make(kind: str, name: str) -> Address:
     return Address(f"{kind}:{name}")
 
 
+def checked(kind: str, name: str) -> Address:
+    """An address from parts that nobody has checked: `switchboard.make_address`.
+
+    Raises AddressError for an unknown kind, and for a name that its kind does not allow.
+    """
+    rules = _kinds.get(kind)
+    if rules is None:
+        raise AddressError(f"unknown kind of address; expected one of {', '.join(sorted(_kinds))}")
+    return make(kind, rules.check(name))
+
+
 def worker_of(id: str) -> str:
     """The id of the worker that owns a connection or session; "" for a string that is not such an id."""
     worker_id = id[:WORKER_ID_LENGTH]

@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary
 import psycopg
 from psycopg.abc import RV, PQGen
 from psycopg.pq import ConnStatus, TransactionStatus
-from psycopg_pool import ConnectionPool
 
 BESIDE_SECONDS: Final = 1.0
 """This end waits so much longer than the server lets a statement run: where both work, the server's error
@@ -50,7 +49,7 @@ class PatientConnection(psycopg.Connection[Any]):
 
     seconds: ClassVar[float] = 0.0
     _trusted_since: ClassVar[float] = 0.0
-    _replaced_at: ClassVar[WeakKeyDictionary[ConnectionPool[Any], float]] = WeakKeyDictionary()
+    _replaced_at: ClassVar[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,8 +84,8 @@ class PatientConnection(psycopg.Connection[Any]):
 
     def _replace_pooled(self) -> None:
         """Have the pool replace its connections, once for all those that were made before."""
-        pool = self._pool
-        if isinstance(pool, ConnectionPool) and self._made_at > self._replaced_at.get(pool, 0.0):
+        pool: Any = self._pool
+        if pool is not None and self._made_at > self._replaced_at.get(pool, 0.0):
             self._replaced_at[pool] = monotonic()
             pool.drain()
 

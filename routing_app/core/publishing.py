@@ -46,6 +46,19 @@ async def publish(
     return await _outcome(worker, delivered)
 
 
+async def check_and_publish(
+    addresses: Iterable[str], message: Any, event: str = MESSAGE, sender: str = "", exclude: str = ""
+) -> Outcome:
+    """Publish to addresses of any protocol, as `/api/publish` does: `switchboard.publish`.
+
+    `message` is anything that JSON can hold. Raises AddressError for an address that cannot be published to,
+    or for too many, and TypeError for a string in place of several addresses.
+    """
+    if isinstance(addresses, str):
+        raise TypeError(f"expected several addresses, but got the string {addresses!r}")
+    return await publish(check_addresses(addresses), message, event, sender, exclude)
+
+
 async def disconnect(address: str, close: Close = KICKED) -> Outcome:
     """End every connection of an address, in every process."""
     return await disconnect_all((address,), close)
@@ -67,6 +80,9 @@ async def _outcome(worker: Worker, here: int) -> Outcome:
 
 publish_sync = from_sync(publish)
 """`publish` for synchronous code: views, admin actions, management commands, a shell."""
+
+check_and_publish_sync = from_sync(check_and_publish)
+"""`check_and_publish` for synchronous code: `switchboard.publish_sync`."""
 
 disconnect_sync = from_sync(disconnect)
 """`disconnect` for synchronous code."""

@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 
 import pytest
+from django.conf import settings
 
 import switchboard
 from tests.services.databases import REPOSITORY
@@ -45,3 +46,30 @@ def test_a_document_lists_every_name(document: str):
     listed = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
 
     assert listed == set(switchboard.__all__)
+
+
+WRONG = {
+    "no kind": ["abc"],
+    "an unknown kind": ["typo:abc"],
+    "no messages there": ["session:x"],
+    "no name": ["token:"],
+    "too many": [f"token:a{number}" for number in range(settings.MAX_RECEIVERS + 1)],
+}
+
+
+@pytest.mark.parametrize("addresses", WRONG.values(), ids=WRONG)
+async def test_the_public_publish_checks_addresses_as_rest_does(addresses: list[str]) -> None:
+    with pytest.raises(switchboard.AddressError):
+        await switchboard.publish(addresses, "x")
+
+
+async def test_one_string_is_not_taken_for_several_addresses() -> None:
+    with pytest.raises(TypeError, match="expected several addresses"):
+        await switchboard.publish("token:abc1", "x")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("typo", "abc"), ("room", "nowhere/x")])
+def test_a_public_address_is_checked_by_its_kind(kind: str, name: str) -> None:
+    assert switchboard.make_address("token", "abc1") == "token:abc1"
+    with pytest.raises(switchboard.AddressError):
+        switchboard.make_address(kind, name)
