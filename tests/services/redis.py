@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,8 +16,11 @@ OLDEST: Final = 7
 
 
 def find_redis() -> Path | None:
-    """`redis-server` of version 7 or newer, or None."""
-    found = shutil.which("redis-server")
+    """`redis-server` of version 7 or newer, or None.
+
+    The environment's REDIS_SERVER may be the path of another one, or of a `valkey-server`.
+    """
+    found = shutil.which(os.environ.get("REDIS_SERVER") or "redis-server")
     if found is None:
         return None
     version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
@@ -69,7 +68,7 @@ class SentinelSet:
             f"sentinel down-after-milliseconds {NAME} 1000\n"
             f"sentinel failover-timeout {NAME} 10000\n"
         )
-        command: list[str | Path] = [shutil.which("redis-server") or binary, config, "--sentinel"]
+        command: list[str | Path] = [binary, config, "--sentinel"]
         process = Process(command, log=folder / "log")
         stack.callback(process.stop)
         process.wait_until(lambda: answers(port))
