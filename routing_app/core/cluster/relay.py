@@ -433,8 +433,8 @@ class Relay:
     def _take_notice(self, kind: str, sender: str, envelope: Envelope) -> None:
         if kind in ("heartbeat", "hello"):
             self._receiver.heartbeat(sender, envelope["number"], envelope["hole"], envelope["at"])
-            if kind == "hello":
-                self._beat()
+            if kind == "hello":  # to the new one alone: when many start, each would reach all of them
+                self._notify(f"worker:{sender}", self._heartbeat)
         elif kind == "goodbye":
             self._receiver.goodbye(sender, envelope["number"], envelope["hole"])
             self.peers.left(sender)
