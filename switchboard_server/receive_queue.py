@@ -1,9 +1,16 @@
-"""Messages that the application has not received yet, with bounds at which reading has to stop."""
+"""Messages that the application has not received yet, with bounds at which reading has to stop.
+
+An application that waits for a message runs in place, within `put`: it handles a frame in the read in which
+the frame came. One that is busy finds the message here later.
+"""
 
 from __future__ import annotations
 
-import asyncio
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
+
+from switchboard_server.waiter import Waiter
 
 MAX_MESSAGES: Final = 64
 MAX_BYTES: Final = 256 * 1024
@@ -13,54 +20,50 @@ Message = dict[str, Any]
 
 
 class ReceiveQueue:
-    """The receive queue of one application, with one reader. `put` never waits: callers look at `full`."""
+    """The receive queue of one application, with one reader. `put` never waits, but says when it is full."""
 
-    __slots__ = ("_ended", "_messages", "_size", "_waiter")
+    __slots__ = ("_ended", "_messages", "_size", "_waiter", "on_low")
 
     def __init__(self) -> None:
-        self._messages: list[tuple[Message, int]] = []
+        self._messages: deque[tuple[Message, int]] = deque()
         self._size = 0
         self._ended: Message | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def full(self) -> bool:
-        """True while the application is so far behind that reading from the client has to stop."""
-        return len(self._messages) >= MAX_MESSAGES or self._size >= MAX_BYTES
+        self._waiter = Waiter()
+        self.on_low: Callable[[], None] | None = None
+        """Called once when the application has caught up: `low`."""
 
     @property
     def low(self) -> bool:
         """True once half of each bound is free: reading goes on, and is not switched for every message."""
         return len(self._messages) <= MAX_MESSAGES // 2 and self._size <= MAX_BYTES // 2
 
-    def put(self, message: Message, size: int) -> None:
-        """Queue a message of `size` bytes."""
+    def put(self, message: Message, size: int) -> bool:
+        """Queue a message of `size` bytes; an application that waits for one runs until it waits again.
+
+        True while the application is so far behind that reading from the client has to stop.
+        """
         self._messages.append((message, size))
         self._size += size
-        self._wake()
+        self._waiter.wake()
+        return len(self._messages) >= MAX_MESSAGES or self._size >= MAX_BYTES
 
     def end(self, message: Message) -> None:
         """Queue the last message; receivers get it again as often as they ask. Later calls do nothing."""
         if self._ended is None:
             self._ended = message
-            self._wake()
+            # Not in place: the socket is in the middle of its end.
+            self._waiter.wake_soon()
 
     async def get(self) -> Message:
         """The next message. Safe to cancel: a message is taken only when it is returned."""
-        while not self._messages:
+        messages = self._messages
+        while not messages:
             if self._ended is not None:
                 return self._ended
-            if self._waiter is not None:
-                raise RuntimeError("receive() is already being awaited")
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        message, size = self._messages.pop(0)
+            await self._waiter
+        message, size = messages.popleft()
         self._size -= size
+        if self.on_low is not None and self.low:
+            on_low, self.on_low = self.on_low, None
+            on_low()
         return message
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Protocol
@@ -33,6 +33,7 @@ HIGH_WATER: Final = 64 * 1024
 PING: Final = frames.build(frames.PING)
 MAX_MESSAGE: Final = "switchboard.max_message"
 """Key of `websocket.accept`: bytes of the largest message, and frame, that this application takes."""
+RECEIVE: Final = "websocket.receive"
 KEYS: Final = {frames.TEXT: "text", frames.BINARY: "bytes"}
 
 
@@ -155,12 +156,10 @@ class WebSocket:
 
     # --- ASGI -----------------------------------------------------------------------------------------
 
-    async def receive(self) -> Message:
-        """The application's next message."""
-        message = await self._queue.get()
-        if self._paused and self._queue.low:
-            self._resume()
-        return message
+    @property
+    def receive(self) -> Callable[[], Coroutine[Any, Any, Message]]:
+        """ASGI's: the application's next message."""
+        return self._queue.get
 
     async def send(self, message: Message) -> None:
         """Take a message of the application; waits while the peer is far behind.
@@ -244,7 +243,7 @@ class WebSocket:
     # --- the transport --------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the peer."""
+        """Bytes from the peer; an application that waits for a frame handles it within this call."""
         self.received_at = self._host.now
         if not self._discarding:
             self._reader.feed(data)
@@ -259,6 +258,7 @@ class WebSocket:
         self.deadline = 0.0
         self._transport = self._upgrade = None
         self._paused, self._discarding = False, True
+        self._queue.on_low = None
         self._reader.clear()
         self.writer.lost()
         self._queue.end({"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""})
@@ -268,18 +268,21 @@ class WebSocket:
         """Handle whole frames until more bytes are needed, or until the application is behind."""
         queue, reader = self._queue, self._reader
         try:
-            # While closing, frames are read on although the queue is full: one of them is the peer's close.
-            while not queue.full or self.state is not SocketState.OPEN:
-                frame = reader.next()
-                if frame is None:
-                    return
+            while (frame := reader.next()) is not None:
                 opcode, data = frame
-                if opcode == frames.PING:
+                if opcode < frames.CLOSE:
+                    if self.state is not SocketState.OPEN:
+                        continue
+                    is_full = queue.put({"type": RECEIVE, KEYS[opcode]: data}, len(data))
+                    # While closing, frames are read on: one of them is the peer's close.
+                    if is_full and self.state is SocketState.OPEN:
+                        break
+                elif opcode == frames.PING:
                     self.writer.write(frames.build(frames.PONG, data))
                 elif opcode == frames.CLOSE:
                     self._closed_by_peer(*data)
-                elif opcode != frames.PONG and self.state is SocketState.OPEN:
-                    queue.put({"type": "websocket.receive", KEYS[opcode]: data}, len(data))
+            else:
+                return
         except FrameError as error:
             self._discarding = True
             reader.clear()
@@ -287,12 +290,14 @@ class WebSocket:
             asyncio.get_running_loop().call_soon(self._fail, error)
             return
         self._paused = True
+        queue.on_low = self._resume
         if self._transport is not None:
             self._transport.pause_reading()
 
     def _resume(self) -> None:
         """The application has caught up: handle what was kept back, then read on."""
         self._paused = False
+        self._queue.on_low = None
         self._read()
         if not self._paused and self._transport is not None:
             self._transport.resume_reading()

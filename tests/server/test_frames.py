@@ -49,8 +49,8 @@ def messages(draw: st.DrawFn) -> tuple[bytes, list[WireFrame]]:
         if number < len(parts) - 1 and draw(st.booleans()):
             ping = draw(st.binary(max_size=125))
             wire += PeerFrame(Opcode.PING, ping).serialize(mask=True)
-            found.append(WireFrame(frames.PING, ping))
-    return wire, [*found, WireFrame(int(opcode), data)]
+            found.append((frames.PING, ping))
+    return wire, [*found, (int(opcode), data)]
 
 
 @given(st.lists(messages(), max_size=6), st.lists(st.integers(0, 2**16), max_size=20))
@@ -64,7 +64,7 @@ def test_messages_are_read_however_the_stream_is_cut(
 @given(st.lists(st.binary(max_size=200), max_size=5))
 def test_noise_raises_nothing_but_frame_error(chunks: list[bytes]) -> None:
     with suppress(FrameError):
-        assert all(frame.opcode in frames.OPCODES for frame in read(FrameReader(1000, 1000), chunks))
+        assert all(frame[0] in frames.OPCODES for frame in read(FrameReader(1000, 1000), chunks))
 
 
 @given(st.sampled_from([frames.TEXT, frames.BINARY, frames.PONG]), st.integers(0, 70_000))
