@@ -204,10 +204,16 @@ class Consumer(AsyncConsumer):
             counted.inc()
             if pause := bucket.take():
                 await asyncio.sleep(pause)
+            text = message.get("text")
+            # A character has 1 to 4 bytes of UTF-8: most strings need not be encoded to know that they fit.
             if connection.state is ConnectionState.OPEN:
-                await self._dispatch(message, limit)
+                if text is not None and len(text) * 4 <= limit:
+                    await self.received(text)
+                else:
+                    await self._measure(message, limit)
 
-    async def _dispatch(self, message: dict[str, Any], limit: int) -> None:
+    async def _measure(self, message: dict[str, Any], limit: int) -> None:
+        """Handle a frame that is binary, or may be too big."""
         text = message.get("text")
         if text is None:
             data = message.get("bytes") or b""
@@ -215,8 +221,7 @@ class Consumer(AsyncConsumer):
                 self._too_big()
             else:
                 await self.received_bytes(data)
-        # A character has 1 to 4 bytes of UTF-8: most strings need not be encoded to know that they fit.
-        elif len(text) > limit or (len(text) * 4 > limit and len(text.encode()) > limit):
+        elif len(text) > limit or len(text.encode()) > limit:
             self._too_big()
         else:
             await self.received(text)

@@ -6,6 +6,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
+from routing_app.core.tally import counter
+
 CONNECTIONS: Final = Gauge(
     "switchboard_connections", "Open connections of this worker.", ["protocol"], multiprocess_mode="livesum"
 )
@@ -13,9 +15,9 @@ OPENED: Final = Counter("switchboard_opened_total", "Connections accepted.", ["p
 CLOSED: Final = Counter(
     "switchboard_closed_total", "Connections that ended, by the name of their close.", ["protocol", "close"]
 )
-RECEIVED: Final = Counter("switchboard_received_total", "Frames read from clients.", ["protocol"])
-PUBLISHED: Final = Counter("switchboard_published_total", "Messages given to the hub.")
-DELIVERED: Final = Counter("switchboard_delivered_total", "Frames put into outboxes.")
+RECEIVED: Final = counter("switchboard_received_total", "Frames read from clients.", ["protocol"])
+PUBLISHED: Final = counter("switchboard_published_total", "Messages given to the hub.")
+DELIVERED: Final = counter("switchboard_delivered_total", "Frames put into outboxes.")
 LOST: Final = Counter(
     "switchboard_lost_total", "Messages, or frames to one connection, that were lost.", ["reason"]
 )

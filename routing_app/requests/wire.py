@@ -57,7 +57,7 @@ class Answer(dict[str, Any]):
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed; `frozen` would take most of a microsecond for each
 class Inbound:
     """One frame: `message` is the whole object, control fields included, as in the original."""
 

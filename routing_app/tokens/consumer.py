@@ -37,6 +37,8 @@ class TokenConsumer(Consumer):
 
     async def admit(self) -> str | None:
         """Read the token of the query string and check it."""
+        # Once for a connection: Django's settings take as long to answer as a frame takes to parse.
+        self._max_receivers, self._compat = settings.MAX_RECEIVERS, settings.TOKENS_WIRE_COMPAT
         try:
             self._wanted = wire.query_token(self.scope["query_string"])
         except wire.TokenWireError as error:
@@ -54,7 +56,7 @@ class TokenConsumer(Consumer):
     async def received(self, text: str) -> None:
         """One frame."""
         try:
-            message = wire.parse(text, settings.MAX_RECEIVERS)
+            message = wire.parse(text, self._max_receivers)
         except wire.LimitExceeded:
             self.refuse(Refusal.TOO_BIG)
             self.connection.close(TOO_BIG)
@@ -63,7 +65,7 @@ class TokenConsumer(Consumer):
             case wire.BroadcastFrame(receivers, payload):
                 await self._broadcast(receivers, payload)
             case wire.Echo(echoed):
-                self.connection.send(wire.encode(echoed, settings.TOKENS_WIRE_COMPAT))
+                self.connection.send(wire.encode(echoed, self._compat))
             case wire.RegisterToken(token):
                 await self._register(token)
             case wire.IgnoredFrame(reason):

@@ -40,14 +40,14 @@ class RegisterToken:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed; `frozen` would take longer than reading it does
 class Echo:
     """`Echo:<text>`: send the text back."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BroadcastFrame:
     """`<receivers>|<payload>`: receivers are distinct, in the order given; the payload is untouched."""
 

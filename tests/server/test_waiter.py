@@ -54,8 +54,8 @@ class BrokenStepError(Exception):
 async def by_the_loop(call: Callable[[], object]) -> None:
     """Have the loop itself call something, as it calls a transport, and let what follows from it happen."""
     asyncio.get_running_loop().call_soon(call)
-    await turn()
-    await turn()
+    for _ in range(10):
+        await turn()
 
 
 # --- a task, whatever it does -----------------------------------------------------------------------------

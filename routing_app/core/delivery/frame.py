@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import pack
-from typing import Any
+from typing import Any, Final
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -18,6 +18,10 @@ def _frame(first: int, payload: bytes) -> bytes:
     if size < 65536:
         return pack("!BBH", first, 126, size) + payload
     return pack("!BBQ", first, 127, size) + payload
+
+
+SHORT: Final = tuple(bytes((0x81, size)) for size in range(126))
+"""Headers of text frames, by the size of a payload that needs no longer one."""
 
 
 class Frame:
@@ -42,7 +46,9 @@ class Frame:
     def wire(self) -> bytes:
         """The complete frame as bytes, header included."""
         if self._wire is None:
-            self._wire = text_frame(self.text.encode())
+            payload = self.text.encode()
+            size = len(payload)
+            self._wire = SHORT[size] + payload if size < 126 else text_frame(payload)
         return self._wire
 
     @property

@@ -12,7 +12,7 @@ MESSAGE: Final = "message"
 Path = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # never changed; `frozen` would take a microsecond for each
 class Publication:
     """One message to one or more addresses.
 
