@@ -38,7 +38,7 @@ def echo(worker: Worker) -> str:
         asked.reply({"got": message})
         return asked
 
-    async def send(message: dict[str, Any], timeout: float | None) -> None:
+    async def send(message: dict[str, Any], timeout: float | None, volatile: bool = False) -> None:
         sent.append(message)
 
     sent: list[dict[str, Any]] = []
