@@ -18,13 +18,13 @@ from typing import Any, Final
 
 from routing_app.core import metrics
 from routing_app.core.address import group_name
+from routing_app.core.cluster import losses
 from routing_app.core.cluster.batching import EVERYBODY, Batch, Batches, unpack
 from routing_app.core.cluster.envelope import UNENCODABLE, Envelope, armour
 from routing_app.core.cluster.liveness import Peers
 from routing_app.core.cluster.receiver import EnvelopeReceiver
 from routing_app.core.cluster.replay import Entry, Log, Replay
 from routing_app.core.cluster.subscriptions import Subscriptions
-from routing_app.core.codes import Loss
 from routing_app.core.delivery.publication import Publication
 
 logger = logging.getLogger(__name__)
@@ -32,8 +32,7 @@ logger = logging.getLogger(__name__)
 PATIENCE_SECONDS: Final = 1.0
 """Longest wait of a publisher for room in the backlog; then its message counts as lost."""
 RETRY_SECONDS: Final = 3.0
-"""An envelope is tried again for so long while the layer fails; then it, and the next ones, stay in the
-log."""
+"""An envelope is tried again for so long while the layer fails; then it, and the next, stay in the log."""
 HEARTBEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 3.0
 """Our own heartbeats missing for so long: the connection is half-open, and is made again."""
@@ -76,7 +75,7 @@ class Relay:
         self._subscriptions = Subscriptions(layer, self._open_channel, self._prove, self._wake)
         self._batches = Batches(self.reaches_others)
         self._notices: list[tuple[str, Callable[[], Envelope]]] = []
-        self._log = Log(clock=clock, on_lost=_count_as_down)
+        self._log = Log(clock=clock, on_lost=losses.count_layer_down)
         self._gave_up = False
         self._number = 0
         """Number of the last envelope that was made, over all addresses."""
@@ -148,9 +147,9 @@ class Relay:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        _count_as_down(self._batches.backlog + self._log.unsent)
+        losses.count_layer_down(self._batches.backlog + self._log.unsent)
         self._batches = Batches(self.reaches_others)
-        self._log = Log(clock=self._clock, on_lost=_count_as_down)
+        self._log = Log(clock=self._clock, on_lost=losses.count_layer_down)
         self._notices, self._asked = [], {}
         self._is_late = False
         self._subscriptions.forget()
@@ -191,7 +190,7 @@ class Relay:
                     self._room.clear()
                     await self._room.wait()
         except TimeoutError:
-            metrics.LOST.labels(Loss.LAYER_BACKLOG).inc()
+            losses.count_backlog_full()
 
     # --- the sending task ------------------------------------------------------------------------------
 
@@ -356,10 +355,9 @@ class Relay:
                 metrics.LAYER_ERRORS.inc()  # it will ask again
 
     async def _send_replay(self, address: str, replay: Replay, round: int) -> None:
-        left = len(replay.parts)
+        position = {"round": round, "number": replay.number, "lost_at": replay.lost_at}
         for part in replay.parts:
-            left -= 1
-            content = {"round": round, "last": not left, "number": replay.number, "lost_at": replay.lost_at}
+            content = {**position, "last": part is replay.parts[-1]}
             try:
                 await self._send_part(address, part, content)
             except UNENCODABLE:
@@ -465,23 +463,17 @@ class Relay:
                 self._echo_at += late
                 self._receiver.postpone(late)
             if not self._notices:  # else the layer is slow, and another heartbeat would say no more
-                self._beat()
+                self._notify(EVERYBODY, self._heartbeat)
             if self._receiver.recovering:
                 self._ask()
                 self._settle()
             elif loop.time() - self._echo_at > SILENT_SECONDS:
-                await self._reconnect()
-
-    def _beat(self) -> None:
-        self._notify(EVERYBODY, self._heartbeat)
-
-    async def _reconnect(self) -> None:
-        metrics.LAYER_ERRORS.inc()
-        logger.warning("the channel layer is silent: reconnecting")
-        self._echo_at = asyncio.get_running_loop().time()
-        if (reconnect := getattr(self._layer, "reconnect", None)) is not None:
-            with suppress(Exception):
-                await reconnect()
+                metrics.LAYER_ERRORS.inc()
+                logger.warning("the channel layer is silent: reconnecting")
+                self._echo_at = loop.time()
+                if (reconnect := getattr(self._layer, "reconnect", None)) is not None:
+                    with suppress(Exception):
+                        await reconnect()
 
     def _reconnected(self, connection: object) -> None:
         """The layer's connection was broken; what was published in that time is asked for."""
@@ -503,14 +495,5 @@ class Relay:
             self._notify(EVERYBODY, lambda: self._envelope("ask", after=self._receiver.wanted()))
 
     def _settle(self) -> None:
-        until = self._receiver.settle()
-        if until is not None and self._on_gap(until):
-            metrics.LOST.labels(Loss.LAYER_GAP).inc()
-            logger.warning("messages of other processes are missing: their clients are told")
-
-
-def _count_as_down(items: int) -> None:
-    """Count publications that no other process will get."""
-    if items:
-        logger.warning("channel layer down, %d messages lost to other processes", items)
-        metrics.LOST.labels(Loss.LAYER_DOWN).inc(items)
+        if (until := self._receiver.settle()) is not None and self._on_gap(until):
+            losses.count_gap()

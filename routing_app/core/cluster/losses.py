@@ -1,0 +1,28 @@
+"""Publications that other processes, or this one, will not get: each is counted once, and logged."""
+
+from __future__ import annotations
+
+import logging
+
+from routing_app.core import metrics
+from routing_app.core.codes import Loss
+
+logger = logging.getLogger(__name__)
+
+
+def count_layer_down(items: int) -> None:
+    """Count publications that no other process will get."""
+    if items:
+        logger.warning("channel layer down, %d messages lost to other processes", items)
+        metrics.LOST.labels(Loss.LAYER_DOWN).inc(items)
+
+
+def count_backlog_full() -> None:
+    """Count a publication that found no room in the backlog."""
+    metrics.LOST.labels(Loss.LAYER_BACKLOG).inc()
+
+
+def count_gap() -> None:
+    """Count a gap whose clients were told."""
+    metrics.LOST.labels(Loss.LAYER_GAP).inc()
+    logger.warning("messages of other processes are missing: their clients are told")
