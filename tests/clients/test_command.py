@@ -54,7 +54,7 @@ def listening(server: Server, *arguments: str) -> Iterator[subprocess.Popen[str]
             process.kill()
 
 
-def test_listen_prints_what_send_publishes(broker: Server) -> None:
+def test_listen_prints_the_publications_of_send(broker: Server) -> None:
     with listening(broker, "--count", "2", "channel:cli", "token:cli") as listener:
         outcome = switchboard(broker, "send", "channel:cli", '{"n": [1, "é"]}')
         assert outcome.returncode == 0, outcome.stderr

@@ -281,7 +281,7 @@ async def test_listen_goes_on_where_a_server_was_full(stand_in: StandIn, obeyed:
     assert obeyed == [ASKED] * 2
 
 
-def test_what_a_server_asks_to_wait_is_read_as_seconds_within_reason() -> None:
+def test_the_wait_that_a_server_asks_for_is_read_as_seconds_within_reason() -> None:
     values = ("7", "0", "", "-1", "1.5", "99999999", "Wed, 21 Oct 2015 07:28:00 GMT")
     assert [seconds(text) for text in values] == [7.0, 0.0, 0.0, 0.0, 0.0, 3600.0, 0.0]
 

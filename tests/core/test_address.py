@@ -68,7 +68,7 @@ def test_an_address_of_a_publishable_kind_is_taken_as_it_is(text: str):
         ("user:e::672b35cec309e5ef8469c372", "user:n::<24 hex digits>"),
     ],
 )
-def test_what_is_no_address_is_refused_with_the_reason(text: str, reason: str):
+def test_a_value_that_is_no_address_is_refused_with_the_reason(text: str, reason: str):
     with pytest.raises(AddressError, match=reason):
         parse(text)
 

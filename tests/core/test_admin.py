@@ -58,7 +58,7 @@ def test_the_page_of_a_row_shows_it_and_saves_nothing(
     assert operator.post(f"/admin/core/{model}/{pk}/delete/", {"post": "yes"}).status_code == 403
 
 
-def test_who_is_not_present_is_not_listed(operator: Client, connected: ConnectionRecord) -> None:
+def test_absent_clients_are_not_listed(operator: Client, connected: ConnectionRecord) -> None:
     WorkerRecord.objects.update(renewed_at="2020-01-01T00:00:00Z")
 
     assert connected.id not in operator.get("/admin/core/connectionrecord/").content.decode()

@@ -82,7 +82,7 @@ def test_a_strange_url_is_answered(api: Client, path: str) -> None:
         ("/api/clients/", {}, "", 405, "malformed"),
     ],
 )
-def test_what_is_refused_is_counted(
+def test_refused_requests_are_counted(
     api: Client, path: str, body: dict[str, Any], key: str, status: int, reason: str
 ) -> None:
     refused = Counted("switchboard_refused_total", protocol="api", reason=reason)

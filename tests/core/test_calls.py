@@ -85,7 +85,7 @@ async def test_a_refusal_carries_its_reason(pair: tuple[Node, Node]):
 
 
 @pytest.mark.parametrize("verb", ["fails", "unknown"])
-async def test_what_fails_over_there_is_an_error_here(
+async def test_a_failure_in_the_other_process_is_an_error_here(
     pair: tuple[Node, Node], verb: str, caplog: pytest.LogCaptureFixture
 ):
     asker, server = pair
@@ -101,7 +101,7 @@ async def test_what_fails_over_there_is_an_error_here(
 
 
 @pytest.mark.parametrize("stops", [True, False])
-async def test_who_stops_waiting_cancels_what_may_be_stopped(pair: tuple[Node, Node], stops: bool):
+async def test_a_caller_that_stops_waiting_cancels_stoppable_work(pair: tuple[Node, Node], stops: bool):
     asker, server = pair
     log: list[str] = []
     go_on = asyncio.Event()

@@ -24,7 +24,7 @@ def connection(loop: asyncio.AbstractEventLoop) -> tuple[Connection, Recorder]:
     return Connection("0" * 28, "test", recorder, Flusher(loop), PLAIN, limits=LIMITS), recorder
 
 
-async def test_what_was_sent_before_a_close_goes_out_before_it():
+async def test_frames_that_were_sent_before_a_close_go_out_before_it():
     one, recorder = connection(asyncio.get_running_loop())
     one.send("a")
     one.close(KICKED)
@@ -61,7 +61,7 @@ async def test_a_close_of_a_reader_that_turns_out_too_slow_is_one_close():
     assert one.close_sent is SLOW
 
 
-async def test_a_slow_reader_is_closed_and_what_it_lost_is_counted():
+async def test_a_slow_reader_is_closed_and_its_losses_are_counted():
     one, recorder = connection(asyncio.get_running_loop())
     slow = lost("slow")
     recorder.stuck = True

@@ -50,9 +50,7 @@ async def test_a_socket_that_is_served(probe: type[Probe], ledger: Ledger):
     assert await ledger.is_clean()
 
 
-async def test_what_is_published_while_the_handshake_is_unanswered_follows_it(
-    probe: type[Probe], worker: Worker
-):
+async def test_publications_before_the_handshake_is_answered_follow_it(probe: type[Probe], worker: Worker):
     async def publish(self: Probe) -> None:
         await self.worker.hub.close("token:nobody")
         self.connection.send("first")
@@ -102,7 +100,7 @@ async def test_a_kick_before_the_accept_refuses(probe: type[Probe], ledger: Ledg
     assert await ledger.is_clean()
 
 
-async def test_closes_are_counted_for_what_was_opened(probe: type[Probe], worker: Worker):
+async def test_closes_are_counted_for_opened_connections(probe: type[Probe], worker: Worker):
     closes = [Counted("switchboard_closed_total", protocol=LINE, close=close.name) for close in codes.CLOSES]
     opened = Counted("switchboard_opened_total", protocol=LINE)
     probe.act = {"opened": fail}

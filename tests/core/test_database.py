@@ -85,7 +85,7 @@ async def test_queries_run_side_by_side_as_many_as_there_are_threads():
     assert max(most) == settings.DATABASE_THREADS
 
 
-async def test_what_is_apart_waits_behind_no_query():
+async def test_work_apart_waits_behind_no_query():
     release = threading.Event()
     busy = [asyncio.ensure_future(query(release.wait, 10)) for _ in range(2 * settings.DATABASE_THREADS)]
     await asyncio.sleep(0)
@@ -184,7 +184,7 @@ async def test_writes_keep_their_order(writes: GroupedWrites):
     assert await query(lambda: WorkerRecord.objects.get().host) == "299"
 
 
-async def test_neighbours_share_a_statement_and_what_comes_meanwhile_the_next_transaction(
+async def test_neighbours_share_a_statement_and_later_ones_the_next_transaction(
     writes: GroupedWrites,
 ):
     many, other = Many(), Many()
@@ -280,7 +280,7 @@ async def test_while_the_database_is_out_every_waiter_is_told_at_once(
     [({1}, {1}), ({0, 5}, {0, 5}), ({2, 3}, set(range(2, 10))), (set(range(10)), set(range(10)))],
     ids=["one", "two apart", "two in a row", "all"],
 )
-async def test_what_the_database_refuses_twice_in_a_row_is_not_the_fault_of_the_write(
+async def test_two_refusals_of_the_database_in_a_row_are_not_the_fault_of_the_write(
     writes: GroupedWrites, refused: set[int], told: set[int]
 ):
     runs = []

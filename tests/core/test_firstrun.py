@@ -29,7 +29,7 @@ def printed(lines: list[str]) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def test_what_is_printed_works_and_is_printed_once():
+def test_the_printed_key_works_and_is_printed_once():
     lines = printed(prepare())
 
     assert User.objects.get(username=lines["admin user"], is_superuser=True).check_password(lines["password"])
@@ -63,7 +63,7 @@ def test_a_preset_that_is_too_short_is_named_and_nothing_is_made(monkeypatch: py
     assert set(printed(prepare())) == {"admin user", "password", "API key"}
 
 
-def test_what_is_there_is_left_alone():
+def test_existing_users_and_keys_are_left_alone():
     User.objects.create_superuser("boss", password="kept")
     keys.issue("old")
     assert prepare() == []

@@ -31,7 +31,7 @@ def read(wire: bytes) -> Reference:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("character", ["x", "ü", "€", "😀"])
-def test_a_frame_is_what_the_reference_writes(size: int, character: str):
+def test_a_frame_is_written_as_by_the_reference(size: int, character: str):
     text = character * size
 
     assert Frame(text).wire == Reference(Opcode.TEXT, text.encode()).serialize(mask=False)

@@ -134,7 +134,7 @@ async def test_nobody_subscribes_to_the_address_of_a_connection(processes: Clust
     assert (received(one), received(other)) == (["x"], [])
 
 
-async def test_close_ends_the_connections_of_an_address_in_every_process_behind_what_was_sent(
+async def test_close_ends_the_connections_of_an_address_in_every_process_behind_sent_messages(
     processes: Cluster,
 ):
     here, there = processes.node(), processes.node()
@@ -338,7 +338,7 @@ async def test_a_cancelled_subscription_leaves_nothing_behind(processes: Cluster
     )
 
 
-async def test_whoever_is_gone_subscribes_to_nothing(processes: Cluster):
+async def test_a_client_that_is_gone_subscribes_to_nothing(processes: Cluster):
     """A slow handler may come back after its connection has been cleaned up."""
     node = processes.node()
     one = node.connect()
@@ -405,7 +405,7 @@ async def test_half_of_a_crowd_drops_while_messages_flow_and_the_other_half_miss
     assert [received(one) for one in stay] == [[number, 100 + number] for number in range(0, 100, 2)]
 
 
-async def test_a_stopped_relay_has_sent_what_waited_and_begins_anew_when_it_is_used(processes: Cluster):
+async def test_a_stopped_relay_has_sent_its_backlog_and_begins_again_when_it_is_used(processes: Cluster):
     here, there = processes.node(), processes.node()
     far, near = await there.subscriber("token:a"), await here.subscriber("token:b")
     await here.publish("x", "token:a")

@@ -20,7 +20,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.booleans())
-def test_a_value_is_what_the_standard_library_reads(value: Any, ascii: bool) -> None:
+def test_a_value_is_read_as_by_the_standard_library(value: Any, ascii: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii)
 
     assert repr(loads(text)) == repr(loads(text.encode())) == repr(json.loads(text))
@@ -54,7 +54,7 @@ def test_any_text_is_refused_or_read_as_the_standard_library_reads_it(text: str)
     ],
     ids=lambda value: repr(value)[:24],
 )
-def test_what_is_read(text: str, value: Any) -> None:
+def test_json_is_read(text: str, value: Any) -> None:
     assert repr(loads(text)) == repr(value)
     assert repr(loads(text.encode())) == repr(value)
 
@@ -81,7 +81,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
-def test_what_is_refused(text: str) -> None:
+def test_other_text_is_refused(text: str) -> None:
     for data in (text, text.encode(), f'{{"a":{text}}}'):
         with pytest.raises(NotJSON):
             loads(data)

@@ -172,7 +172,7 @@ def test_a_wrong_key_is_not_made_good_by_a_session(headers: dict[str, str], stat
         (["admin", "", "*"], set()),
     ],
 )
-def test_a_key_may_do_what_its_scopes_say(scopes: list[str], allowed: set[str]):
+def test_a_key_has_the_rights_of_its_scopes(scopes: list[str], allowed: set[str]):
     _, plain = keys.issue("phone", scopes)
     statuses = {
         method: call(method, **{"X-API-Key": plain}).status_code

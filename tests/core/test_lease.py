@@ -238,7 +238,7 @@ class World:
 
 @pytest.mark.parametrize("grace", [0.0, 10.0, GRACE])
 @pytest.mark.parametrize("seed", range(12))
-def test_whoever_gives_away_a_lease_finds_that_its_worker_has_stopped(seed: int, grace: float):
+def test_a_taker_of_a_lease_finds_that_its_worker_has_stopped(seed: int, grace: float):
     world = World(random.Random(seed))
     for _ in range(3):
         world.join()

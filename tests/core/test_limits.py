@@ -58,7 +58,7 @@ def test_a_bucket_is_full_until_something_is_taken_and_again_when_that_has_come_
 
 
 @given(st.integers(1, 1000), st.integers(1, 200))
-def test_whoever_keeps_to_the_rate_never_waits(rate, burst):
+def test_a_client_that_keeps_to_the_rate_never_waits(rate, burst):
     clock = Clock()
     bucket = TokenBucket(rate, burst, clock)
 
@@ -67,7 +67,7 @@ def test_whoever_keeps_to_the_rate_never_waits(rate, burst):
         assert bucket.take() == pytest.approx(0, abs=1e-6)
 
 
-def test_a_burst_is_free_and_what_follows_waits_its_turn():
+def test_a_burst_is_free_and_later_requests_wait_their_turn():
     clock = Clock()
     bucket = TokenBucket(10, 3, clock)
 
@@ -117,7 +117,7 @@ class SeatsMachine(RuleBasedStateMachine):
 TestSeats = SeatsMachine.TestCase
 
 
-def test_whoever_has_no_seat_cannot_give_one_back():
+def test_a_client_without_seat_cannot_give_one_back():
     seats = Seats(2)
 
     with pytest.raises(KeyError):

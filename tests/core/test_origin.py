@@ -149,7 +149,7 @@ def test_no_header_is_an_error(origin: str, host: str):
         "null",
     ],
 )
-def test_what_admits_somebody_is_a_pattern(text: str):
+def test_a_pattern_that_admits_somebody_is_valid(text: str):
     assert is_pattern(text)
 
 
@@ -169,5 +169,5 @@ def test_what_admits_somebody_is_a_pattern(text: str):
         "Self",
     ],
 )
-def test_what_would_admit_nobody_is_no_pattern(text: str):
+def test_a_pattern_that_would_admit_nobody_is_refused(text: str):
     assert not is_pattern(text)

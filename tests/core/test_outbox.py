@@ -33,7 +33,7 @@ def flusher() -> Flusher:
     return Flusher(asyncio.get_running_loop())
 
 
-async def test_what_is_pushed_in_a_turn_is_one_write_at_its_end():
+async def test_frames_of_one_turn_are_one_write_at_its_end():
     box = Box(flusher())
     for text in "abc":
         assert box.push(Frame(text))
@@ -136,7 +136,7 @@ async def test_the_bound_in_frames_is_exact():
     assert box.overflows == [0]
 
 
-async def test_the_bound_in_bytes_is_exact_and_counts_what_the_writer_holds():
+async def test_the_bound_in_bytes_is_exact_and_counts_the_frames_of_the_writer():
     box = Box(flusher(), max_bytes=10)
     box.recorder.stuck = True
     box.push(Frame("12345"))
@@ -202,7 +202,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_whatever_happens_the_order_is_kept_and_the_bound_holds(steps):
+def test_under_any_steps_the_order_is_kept_and_the_bound_holds(steps):
     asyncio.run(_whatever_happens(steps))
 
 

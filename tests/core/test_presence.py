@@ -130,7 +130,7 @@ async def test_change_rewrites_identity_and_addresses(node: Callable[[], Presenc
     assert await query(Subscription.objects.count) == 0
 
 
-async def test_who_leaves_is_listed_no_more_however_fast(node: Callable[[], PresenceNode]):
+async def test_a_leaver_is_listed_no_more_however_fast(node: Callable[[], PresenceNode]):
     one = node()
     for _ in range(50):
         connection = await one.arrive("token:a")
@@ -211,7 +211,7 @@ async def test_a_worker_that_was_only_slow_counts_again_with_its_next_renewal(
     assert await listing() == {connection.id}
 
 
-async def test_a_worker_that_was_swept_registers_and_copies_anew(node: Callable[[], PresenceNode]):
+async def test_a_worker_that_was_swept_registers_and_copies_again(node: Callable[[], PresenceNode]):
     one, other = node(), node()
     stays, leaves = await one.arrive("token:a", identity="i"), await one.arrive("token:a")
     await one.writes.settled()

@@ -105,7 +105,7 @@ async def test_every_message_once_and_in_order_across_processes(pair: Pair, ente
         assert await receive(subscriber, 1) == ["end"]  # nothing came twice
 
 
-async def test_whoever_is_connected_misses_nothing_that_another_process_publishes(pair: Pair, enter: Enter):
+async def test_a_connected_client_misses_nothing_that_another_process_publishes(pair: Pair, enter: Enter):
     publisher = await enter(pair[0], "publisher")
     run = secrets.token_hex(4)
 

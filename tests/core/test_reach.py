@@ -46,7 +46,7 @@ def test_after_an_outage_the_clocks_go_on_where_they_stood():
     assert after.mark == before.mark
 
 
-def test_what_the_witness_was_not_told_counts_for_deadlines_only():
+def test_time_that_the_witness_was_not_told_counts_for_deadlines_only():
     out_for(3600)
     times = reach.read()
     reach.advance(times, witnessed=False)

@@ -49,7 +49,7 @@ def process() -> Process:
     return Process()
 
 
-def test_an_answer_from_before_a_second_break_does_not_cover_what_came_between(process: Process) -> None:
+def test_an_answer_from_before_a_second_break_does_not_cover_messages_between(process: Process) -> None:
     process.take(1)
     process.receiver.request_replay()
     first = process.round()
@@ -70,7 +70,7 @@ def test_an_answer_nobody_asked_for_is_not_taken(process: Process) -> None:
     assert process.delivered == [1, 2]
 
 
-def test_what_comes_live_and_again_is_delivered_once_and_in_order(process: Process) -> None:
+def test_live_and_repeated_messages_are_delivered_once_and_in_order(process: Process) -> None:
     process.take(1)
     process.receiver.request_replay()
     process.take(4)
@@ -143,7 +143,7 @@ def test_while_parts_come_nothing_is_asked_again_and_there_is_time(process: Proc
     assert process.delivered == [1, 2, 3, 4, 5]
 
 
-def test_a_new_process_is_asked_only_for_what_came_after_we_began(process: Process) -> None:
+def test_a_new_process_is_asked_only_for_messages_after_our_start(process: Process) -> None:
     process.receiver.opened()
     process.now += 7
     process.receiver.heartbeat("b", 50, 40, 5.0)
@@ -170,7 +170,7 @@ def test_one_that_says_goodbye_with_nothing_outstanding_leaves_no_gap(process: P
 # --- the log ----------------------------------------------------------------------------------------------
 
 
-def test_the_log_gives_what_is_asked_for_and_says_when_the_last_lost_one_was_published() -> None:
+def test_the_log_gives_the_wanted_entries_and_the_time_of_the_last_lost_one() -> None:
     now = 0.0
     log = Log(max_seconds=60, clock=lambda: now)
     for number in range(1, 11):

@@ -87,7 +87,7 @@ MALFORMED = [
 ]
 
 
-async def test_what_makes_no_sense_does_not_end_the_receiver(processes: Cluster):
+async def test_senseless_envelopes_do_not_end_the_receiver(processes: Cluster):
     here, there = processes.node(), processes.node()
     subscriber = await there.subscriber("token:a")
     for message in MALFORMED:
@@ -118,7 +118,7 @@ async def test_a_bad_publication_does_not_take_its_neighbours_with_it(processes:
     [2**70, -(2**64), {"text": "\ud800"}, "\ud800", DEEP],
     ids=["big", "small", "key", "text", "deep"],
 )
-async def test_whatever_json_may_hold_crosses_the_layer_and_holds_up_nothing(processes: Cluster, message):
+async def test_any_json_crosses_the_layer_and_holds_up_nothing(processes: Cluster, message):
     here, there = processes.node(), processes.node()
     near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     failures = lost("layer_down"), lost("unencodable")
@@ -129,7 +129,7 @@ async def test_whatever_json_may_hold_crosses_the_layer_and_holds_up_nothing(pro
     assert [failure.grown for failure in failures] == [0, 0]
 
 
-async def test_what_nothing_can_encode_is_lost_alone_and_counted(redis_url: str):
+async def test_an_unencodable_message_is_lost_alone_and_counted(redis_url: str):
     async with cluster("redis", redis_url) as processes:
         here, there = processes.node(), processes.node()
         subscriber = await there.subscriber("token:a")
@@ -166,7 +166,7 @@ async def test_while_the_layer_is_down_local_delivery_works_and_the_others_get_i
     assert down.grown == 0
 
 
-async def test_a_heartbeat_does_not_vouch_for_what_never_left(lagging: Cluster):
+async def test_a_heartbeat_does_not_vouch_for_messages_that_never_left(lagging: Cluster):
     """The word that something is to be asked for fails, and the heartbeat after it gets through."""
     here, there = lagging.node(), lagging.node()
     _, far = await here.subscriber("token:a"), await there.subscriber("token:a")
@@ -185,7 +185,7 @@ async def test_a_heartbeat_does_not_vouch_for_what_never_left(lagging: Cluster):
         assert await until_received(far, 2) == ["before", "unsent"]
 
 
-async def test_what_the_log_cannot_hold_while_the_layer_is_down_is_lost_and_counted(lagging: Cluster):
+async def test_messages_beyond_the_log_while_the_layer_is_down_are_lost_and_counted(lagging: Cluster):
     here, there = lagging.node(), lagging.node()
     _, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     await here.publish("before", "token:a")
@@ -256,7 +256,7 @@ async def test_connections_that_leave_while_the_layer_is_down_are_unsubscribed_w
         await until(lambda: lagging.subscriptions() == {group_name("token:0")})
 
 
-async def test_a_full_backlog_slows_the_publisher_and_then_counts_what_is_lost(lagging: Cluster):
+async def test_a_full_backlog_slows_the_publisher_and_then_counts_losses(lagging: Cluster):
     here, there = lagging.node(), lagging.node()
     near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     backlog = lost("layer_backlog")
@@ -346,7 +346,9 @@ async def test_a_redis_that_is_down_at_the_start_refuses_and_then_serves(redis_o
         assert await until_received(subscriber) == ["x"]
 
 
-async def test_a_connection_to_redis_that_is_cut_is_made_anew_and_nothing_is_missing(redis_of_its_own: Redis):
+async def test_a_connection_to_redis_that_is_cut_is_made_again_and_nothing_is_missing(
+    redis_of_its_own: Redis,
+):
     """Nothing else would say that messages were missed: the publisher's own connection was fine."""
     async with cluster("redis", redis_of_its_own.url) as processes:
         here, there = processes.node(), processes.node()

@@ -144,7 +144,9 @@ async def test_a_process_that_lost_its_word_to_us_is_asked_when_its_next_one_com
     assert await until_received(subscriber, 4) == [0, 1, 2, 3]
 
 
-async def test_a_new_process_gets_what_one_unknown_to_it_could_not_send(lagging: Cluster, time: Time):
+async def test_a_new_process_gets_messages_that_one_unknown_to_it_could_not_send(
+    lagging: Cluster, time: Time
+):
     b, c = lagging.node(time.there), lagging.node(time.here)
     await b.subscriber("token:b")
     old = await c.subscriber("token:a")
@@ -174,7 +176,7 @@ async def test_a_process_that_began_while_we_were_deaf_is_asked_for_all(lagging:
     assert await until_received(subscriber, 3) == [0, 1, 2]
 
 
-async def test_what_the_layer_cannot_encode_does_not_keep_the_rest_from_being_sent_again(
+async def test_a_message_that_the_layer_cannot_encode_does_not_keep_the_rest_from_being_sent_again(
     lagging: Cluster, time: Time, monkeypatch: pytest.MonkeyPatch
 ):
     a, b = lagging.node(time.here), lagging.node(time.there)
@@ -221,7 +223,7 @@ BREAKS: dict[str, Callable[[Node, Node], tuple[Callable[[], None], Callable[[], 
 
 @pytest.mark.parametrize("breaks", BREAKS)
 @pytest.mark.parametrize("who", ["a new connection", "an open connection"])
-async def test_what_was_published_before_a_subscription_is_not_for_it(
+async def test_publications_before_a_subscription_are_not_for_it(
     lagging: Cluster, time: Time, breaks: str, who: str
 ):
     a, b = lagging.node(time.here), lagging.node(time.there)
@@ -244,7 +246,9 @@ async def test_what_was_published_before_a_subscription_is_not_for_it(
     assert await until_received(young, 20) == list(range(30, 50))
 
 
-async def test_who_moves_to_another_process_after_a_gap_receives_nothing_twice(lagging: Cluster, time: Time):
+async def test_a_client_that_moves_to_another_process_after_a_gap_receives_nothing_twice(
+    lagging: Cluster, time: Time
+):
     """It has received there what is sent again here."""
     a, b = lagging.node(time.here), lagging.node(time.there)
     stays, near = await a.subscriber("token:a"), await b.subscriber("token:a")
@@ -262,7 +266,7 @@ async def test_who_moves_to_another_process_after_a_gap_receives_nothing_twice(l
     assert await until_received(moved) == [20]
 
 
-async def test_an_old_order_to_close_ends_nobody_who_came_later(lagging: Cluster, time: Time):
+async def test_an_old_order_to_close_ends_no_later_connection(lagging: Cluster, time: Time):
     a, b = lagging.node(time.here), lagging.node(time.there)
     old, _ = await a.subscriber("token:a"), await b.subscriber("token:b")
     await publish(b, 0)
@@ -277,7 +281,7 @@ async def test_an_old_order_to_close_ends_nobody_who_came_later(lagging: Cluster
     assert (old.close_sent, young.state) == (KICKED, ConnectionState.OPEN)
 
 
-async def test_what_was_under_way_for_long_is_not_for_those_who_came_meanwhile(lagging: Cluster, time: Time):
+async def test_late_messages_are_not_for_clients_that_came_after_them(lagging: Cluster, time: Time):
     """A Redis, or we, stood still for a while, and go on."""
     a, b = lagging.node(time.here), lagging.node(time.there)
     old, _ = await a.subscriber("token:a"), await b.subscriber("token:b")
@@ -303,7 +307,7 @@ async def test_what_was_under_way_for_long_is_not_for_those_who_came_meanwhile(l
 # --- who is told of what is lost --------------------------------------------------------------------------
 
 
-async def test_only_those_are_told_who_had_subscribed_when_the_lost_ones_were_published(
+async def test_only_those_are_told_that_had_subscribed_when_the_lost_ones_were_published(
     lagging: Cluster, time: Time
 ):
     a, b = lagging.node(time.here), lagging.node(time.there)

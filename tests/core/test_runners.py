@@ -132,7 +132,7 @@ async def test_frames_come_back_in_order(watcher: Client):
     assert [await watcher.received() for _ in range(300)] == [f"{number} ü €" for number in range(300)]
 
 
-async def test_what_has_no_utf_8_is_sent_with_a_question_mark(watcher: Client):
+async def test_characters_without_utf_8_are_sent_as_a_question_mark(watcher: Client):
     await watcher.send("surrogate")
 
     assert await watcher.received() == "a?b"

@@ -146,7 +146,7 @@ async def test_a_publication_to_addresses_of_all_servers_comes_once_to_each(serv
     assert all(received(one) == [*range(20), "last"] for one in single)
 
 
-async def test_each_sender_and_address_keeps_its_order_whatever_is_published(servers: Servers) -> None:
+async def test_each_sender_and_address_keeps_its_order_in_any_load(servers: Servers) -> None:
     here, there = servers.node(), servers.node()
     addresses = [address for server in range(SERVERS) for address in on_server(server, 2)]
     subscribers = {address: await there.subscriber(address) for address in addresses}
@@ -164,7 +164,7 @@ async def test_each_sender_and_address_keeps_its_order_whatever_is_published(ser
         assert received(subscriber) == expected[address]
 
 
-async def test_one_server_that_is_down_leaves_the_others_alone_and_gives_back_what_it_missed(
+async def test_one_server_that_is_down_leaves_the_others_alone_and_gives_back_missed_messages(
     servers: Servers, impatient: None
 ) -> None:
     here, there = servers.node(), servers.node()

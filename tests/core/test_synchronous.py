@@ -19,7 +19,7 @@ from tests.core.layers import Cluster
 from tests.services.waiting import until
 
 
-async def test_what_is_published_soon_is_here_at_once_and_with_the_others_soon(processes: Cluster):
+async def test_publications_made_soon_are_here_at_once_and_with_the_others_soon(processes: Cluster):
     here, there = processes.node(), processes.node()
     near, far = await here.subscriber("channel:c"), await there.subscriber("channel:c")
     delivered = here.hub.publish_soon(Publication(("channel:c",), "hello"))
@@ -40,7 +40,7 @@ async def test_order_holds_while_the_backlog_is_full(processes: Cluster):
     assert received(far) == list(range(50))
 
 
-async def test_what_is_published_afterwards_does_not_overtake_what_was_published_soon(processes: Cluster):
+async def test_later_publications_do_not_overtake_those_published_soon(processes: Cluster):
     here, there = processes.node(), processes.node()
     far = await there.subscriber("channel:c")
     with replaced(batching, "BACKLOG", 5):

@@ -19,7 +19,7 @@ def samples(name: str, collector: Tally | Counter) -> list[bytes]:
     return [line for line in lines if name.encode() in line and b"_created" not in line]
 
 
-def test_it_shows_what_a_counter_shows() -> None:
+def test_it_shows_the_value_of_a_counter() -> None:
     shown = []
     kinds: list[tuple[Any, dict[str, None]]] = [(Tally, {}), (Counter, {"registry": None})]
     for make, options in kinds:

@@ -39,7 +39,7 @@ async def test_the_layer_is_asked_once_for_many_addresses(lagging: Cluster):
 
 
 @pytest.mark.parametrize(("count", "envelopes"), [(1, 1), (2, 2), (WIDE, WIDE), (WIDE + 1, 1), (200, 1)])
-def test_what_a_publication_costs(count: int, envelopes: int):
+def test_the_cost_of_a_publication(count: int, envelopes: int):
     outgoing = Batches()
     outgoing.add(Publication(MANY[:count], "x", id="1"), MANY[:count])
     assert outgoing.backlog == envelopes

@@ -62,7 +62,7 @@ async def test_a_server_that_takes_at_once_is_served_in_place():
     assert (writer.held_frames(), writer.held_bytes()) == (0, 0)
 
 
-async def test_what_a_blocked_server_does_not_take_waits_in_order_and_is_counted():
+async def test_messages_to_a_blocked_server_wait_in_order_and_are_counted():
     server = AsgiServer()
     writer = AsgiWriter(server.send)
     server.open.clear()
@@ -185,7 +185,7 @@ async def test_a_send_that_fails_while_the_peer_is_there_is_counted_and_ends_the
     assert failed.grown == 3
 
 
-async def test_what_daphne_raises_for_a_peer_that_is_gone_is_no_fault():
+async def test_an_error_of_daphne_for_a_peer_that_is_gone_is_no_fault():
     server = AsgiServer()
     server.error = Disconnected("Attempt to send on a closed protocol")
     failed = lost("failed")
@@ -196,7 +196,7 @@ async def test_what_daphne_raises_for_a_peer_that_is_gone_is_no_fault():
     assert (failed.grown, writer.held_frames()) == (0, 0)
 
 
-async def test_abort_throws_away_what_waits_and_closes_next():
+async def test_abort_throws_away_waiting_frames_and_closes_next():
     server = AsgiServer()
     writer = AsgiWriter(server.send)
     server.open.clear()
@@ -243,7 +243,7 @@ ACTIONS = st.lists(
 
 
 @given(ACTIONS)
-def test_whatever_the_server_does_all_frames_arrive_once_and_in_order(actions):
+def test_under_any_outages_all_frames_arrive_once_and_in_order(actions):
     asyncio.run(_whatever_the_server_does(actions))
 
 

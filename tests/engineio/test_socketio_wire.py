@@ -94,7 +94,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:12])
-def test_what_is_no_packet_is_refused(text: str) -> None:
+def test_text_that_is_no_packet_is_refused(text: str) -> None:
     with pytest.raises(SocketWireError):
         wire.decode(text)
 
@@ -167,7 +167,7 @@ def test_a_binary_packet_without_its_number_or_data_is_refused(text: str) -> Non
         wire.decode(text)
 
 
-def test_what_the_server_says() -> None:
+def test_the_packets_of_the_server() -> None:
     """Transcripts of the original and of socket.io-protocol."""
     assert wire.connect("/", None) == "0"
     assert wire.connect("/layout", None) == "0/layout"

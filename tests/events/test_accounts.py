@@ -49,7 +49,7 @@ def test_an_e_mail_address_registers_once_in_any_case(events: Server):
         assert (answer.status, answer.body) == (409, {"detail": "Already Exists!"})
 
 
-def test_of_many_who_register_at_once_one_succeeds(events: Server):
+def test_of_many_registrations_at_once_one_succeeds(events: Server):
     body = {"email": f"{secrets.token_hex(6)}@example.com", "password": PASSWORD}
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: call(events, "POST", "/user/register", body).status, range(4)))

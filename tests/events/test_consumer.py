@@ -17,7 +17,7 @@ def channel() -> str:
     return f"tea room {secrets.token_hex(4)}/ü"
 
 
-def test_the_first_frame_says_who_this_is(events: Server):
+def test_the_first_frame_names_the_connection(events: Server):
     with Socket(events) as socket:
         assert re.fullmatch(r"\d{10}:[0-9a-f]{32}", socket.client_id)
         assert re.fullmatch(r"\d{10}:[0-9a-f]{32}", socket.channel_id)
@@ -228,7 +228,7 @@ def test_bad_input_is_answered_and_the_socket_stays(events: Server, sent: str | 
         '{"type": "walker", "walker": {}}',
     ],
 )
-def test_what_is_no_event_is_answered_with_validation_items(events: Server, sent: str):
+def test_a_frame_that_is_no_event_is_answered_with_validation_items(events: Server, sent: str):
     with Socket(events) as socket:
         (item, *_) = socket.ask(sent)["error"]
 

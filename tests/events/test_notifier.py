@@ -76,7 +76,7 @@ def test_a_report_is_a_copy_in_json(call: WalkerCall):
 
 
 @pytest.mark.parametrize("value", [object(), 2**70, lambda: None, {"x": "\ud800"}])
-def test_what_has_no_json_form_is_refused_where_it_is_given(call: WalkerCall, value: Any):
+def test_a_value_without_json_form_is_refused_where_it_is_given(call: WalkerCall, value: Any):
     with pytest.raises(TypeError):
         report(value)
     with pytest.raises(TypeError):

@@ -60,9 +60,7 @@ def test_wrong_fields_are_a_422_that_says_where(
 
 
 @pytest.mark.parametrize("value", [b"1%s" % (b"0" * 40), b"[" * 101 + b"]" * 101, b"[" * 400 + b"]" * 400])
-def test_what_is_too_large_or_too_deep_to_pass_on_is_refused_where_it_is_a_field(
-    events: Server, ann: User, value: bytes
-):
+def test_a_field_too_large_or_too_deep_to_pass_on_is_refused(events: Server, ann: User, value: bytes):
     def walk(body: bytes) -> Any:
         return call(events, "POST", "/walker/typed", body, ann.token)
 

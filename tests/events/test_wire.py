@@ -83,7 +83,7 @@ def test_an_unknown_type_is_told_the_known_ones():
 
 
 @pytest.mark.parametrize("text", ["", "{", "nope", '{"type": NaN}', '"\\ud800"', "[" * 5000, "\x00"])
-def test_what_is_no_json_is_answered_like_the_original(text: str):
+def test_text_that_is_no_json_is_answered_like_the_original(text: str):
     (line,) = refusal(text)
 
     assert line.startswith("json.decoder.JSONDecodeError: ")
@@ -184,7 +184,7 @@ def test_references_to_other_things_are_valid_and_no_root(kind: str):
         "n::" + "٣" * 24,
     ],
 )
-def test_what_is_no_reference_is_named_in_the_error(text: str):
+def test_a_value_that_is_no_reference_is_named_in_the_error(text: str):
     with pytest.raises(wire.BadReference) as caught:
         wire.root_of(text)
     assert str(caught.value) == f"[{text}] is not a valid reference!"

@@ -76,7 +76,7 @@ async def pusher(broker: Server) -> AsyncIterator[Pusher]:
     await process.wait()
 
 
-async def test_pusher_js_receives_what_is_published_to_its_channels(broker: Server, pusher: Pusher):
+async def test_pusher_js_receives_publications_to_its_channels(broker: Server, pusher: Pusher):
     await pusher.until("news", "pusher:subscription_succeeded", {})
     await pusher.until("sport", "pusher:subscription_succeeded", {})
 
@@ -99,7 +99,7 @@ def test_a_frame_of_a_client_is_read():
 
 
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
-def test_what_is_no_frame_is_malformed(text: str):
+def test_text_that_is_no_frame_is_malformed(text: str):
     with pytest.raises(wire.BadFrame):
         wire.parse(text)
 

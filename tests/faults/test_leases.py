@@ -42,7 +42,7 @@ def ready(*members: Member) -> bool:
     return all(member.is_ready() for member in members)
 
 
-async def test_who_is_cut_off_stops_and_an_outage_for_all_stops_nobody(
+async def test_a_worker_that_is_cut_off_stops_and_an_outage_for_all_stops_nobody(
     cluster: Cluster, fresh: PostgresDatabases, postgres: Postgres, stack: AsyncExitStack
 ) -> None:
     pair = cluster.pair(fresh.create(), SESSIONS_GRACE_SECONDS=str(GRACE_SECONDS))

@@ -39,7 +39,7 @@ def restart(pair: Pair, postgres: Postgres) -> None:
 
 
 @pytest.mark.parametrize("trouble", [cut, unreachable, slow, restart], ids=lambda trouble: trouble.__name__)
-async def test_who_comes_and_goes_while_postgres_fails_leaves_no_ghost(
+async def test_coming_and_going_while_postgres_fails_leaves_no_ghost(
     pair: Pair, postgres: Postgres, trouble: Trouble
 ) -> None:
     lobby = secrets.token_hex(4)

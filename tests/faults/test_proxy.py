@@ -144,7 +144,7 @@ def test_refuse_turns_away_new_connections_only(proxy: Proxy, connect: Open) -> 
     assert says(connect(), b"again") == b"again"
 
 
-def test_half_open_swallows_and_what_has_lost_bytes_is_lost(
+def test_half_open_swallows_and_a_connection_that_lost_bytes_is_lost(
     proxy: Proxy, connect: Open, echo: EchoServer
 ) -> None:
     old = connect()

@@ -119,7 +119,7 @@ async def test_a_socket_opened_after_redis_is_back_is_reached(pair: Pair, redis:
     assert seconds < 10
 
 
-async def test_who_comes_during_an_outage_receives_nothing_from_before_and_all_from_after(
+async def test_a_client_of_an_outage_receives_nothing_from_before_and_all_from_after(
     pair: Pair, redis: Redis, token: str
 ) -> None:
     async with (

@@ -84,7 +84,7 @@ async def test_messages_flow_again_after_a_failover_and_none_is_lost(
     await until(lambda: here.relay.healthy and there.relay.healthy)
 
 
-async def test_what_an_abandoned_master_took_from_one_process_is_sent_again(
+async def test_messages_that_only_an_abandoned_master_took_are_sent_again(
     sentinels: SentinelSet, nodes: list[Node]
 ) -> None:
     """The old master lives on, with one process connected to it alone: Redis takes what it publishes, and

@@ -94,7 +94,7 @@ def packages_of(module: str) -> set[str]:
     return {str(canonicalize_name(owner)) for owner in OWNERS.get(module, [])}
 
 
-def test_the_server_imports_only_what_it_asks_for() -> None:
+def test_the_server_imports_only_its_requirements() -> None:
     assert not [module for module in imported() if not packages_of(module) & asked()]
 
 
@@ -122,7 +122,7 @@ def test_daphne_is_past_its_two_advisories() -> None:
 @pytest.mark.parametrize(
     ("file", "known"), [("requirements.lock", RUNTIME), ("requirements-dev.lock", EVERYTHING)]
 )
-def test_a_lock_holds_what_is_pinned_and_no_more(file: str, known: dict[str, Requirement]) -> None:
+def test_a_lock_holds_the_pinned_packages_and_no_more(file: str, known: dict[str, Requirement]) -> None:
     entries = {name: pin for name, pin in locked(file).items() if pin.marker is None or pin.marker.evaluate()}
 
     assert {name: str(pin.specifier) for name, pin in entries.items()} == {

@@ -43,7 +43,7 @@ def test_a_table_is_the_one_that_its_command_prints(document, name, table) -> No
     assert held == table(), f"run: manage.py {name}, and paste its tables into {document}"
 
 
-def test_every_setting_says_what_it_does() -> None:
+def test_every_setting_has_a_description() -> None:
     assert all(option.help.endswith(".") for option in settings.ENVIRONMENT.options)
 
 

@@ -56,7 +56,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_other(wheel: Path) ->
     assert any("/migrations/" in name for name in names)
 
 
-def test_the_wheel_asks_for_what_the_requirements_pin(wheel: Path) -> None:
+def test_the_wheel_asks_for_the_pinned_requirements(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = message_from_bytes(archive.read(name))
@@ -67,7 +67,7 @@ def test_the_wheel_asks_for_what_the_requirements_pin(wheel: Path) -> None:
     assert metadata["Name"] == "switchboard-broker"
 
 
-def test_what_is_installed_runs_outside_the_tree(wheel: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_runs_outside_the_tree(wheel: Path, tmp_path: Path) -> None:
     site, home = tmp_path / "site", tmp_path / "home"
     home.mkdir()
     call(*PIP, "install", "--no-deps", "--no-index", "--target", site, wheel, cwd=home)

@@ -49,7 +49,7 @@ def test_a_master_behind_sentinel_is_read() -> None:
         "sentinel://hush/main?hush=1",
     ],
 )
-def test_what_cannot_be_read_is_one_line_without_a_part_of_it(url: str) -> None:
+def test_an_unreadable_url_is_one_line_without_a_part_of_it(url: str) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
         stores.channel_layer(url)
     assert str(caught.value).startswith("REDIS_URL: expected ")

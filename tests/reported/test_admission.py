@@ -168,7 +168,7 @@ def test_http_by_another_host_is_refused(named: Server, method: str, path: str, 
     assert ask(named.port, method, path, host="good.example").status == status
 
 
-def test_health_is_asked_by_whatever_name(named: Server) -> None:
+def test_health_is_asked_by_any_name(named: Server) -> None:
     assert ask(named.port, "GET", "/health/live", host="10.0.0.7").status == 200
 
 
@@ -191,7 +191,7 @@ def test_self_admits_no_rebound_page_although_any_host_is_allowed(
     assert shake(plain.port, "/ws", ("Origin", f"http://{host}"), host=host).status == status
 
 
-def test_behind_a_proxy_self_is_whatever_name_the_client_uses(small: Server) -> None:
+def test_behind_a_proxy_self_is_the_name_that_the_client_uses(small: Server) -> None:
     headers = ("Origin", "http://any.example"), ("X-Forwarded-For", "203.0.113.1")
     assert shake(small.port, "/ws", *headers, host="any.example").status == 101
 

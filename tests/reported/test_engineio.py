@@ -144,7 +144,7 @@ async def test_it_begins_on_a_websocket(broker: Server, stack: AsyncExitStack, d
     assert [await socket.receive(), await socket.receive()] == ["3", "40/layout"]
 
 
-async def test_what_version_2_encodes_twice_is_read_as_it_was_meant(
+async def test_text_that_version_2_encodes_twice_is_read_as_it_was_meant(
     broker: Server, stack: AsyncExitStack, room: str
 ) -> None:
     """socket.io-client 1.0 encodes text a second time on every transport, later ones on polling alone."""
@@ -343,7 +343,7 @@ async def moving() -> EngineSession:
     return session
 
 
-async def test_who_polls_on_after_the_probe_waits_for_its_answers(
+async def test_a_poll_after_the_probe_waits_for_its_answers(
     moving: EngineSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("routing_app.engineio.session.NOOP_SECONDS", 3600)
@@ -360,7 +360,7 @@ async def test_who_polls_on_after_the_probe_waits_for_its_answers(
     moving.close()
 
 
-async def test_who_polls_on_after_the_probe_gets_its_answers(
+async def test_a_poll_after_the_probe_gets_its_answers(
     moving: EngineSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("routing_app.engineio.session.NOOP_SECONDS", 0.001)

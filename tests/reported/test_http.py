@@ -307,7 +307,7 @@ def test_an_answer_before_the_body_ends_the_connection(ours: int) -> None:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_who_is_asked_for_a_body_is_served(port: int, framing: str) -> None:
+def test_a_client_that_is_asked_for_its_body_is_served(port: int, framing: str) -> None:
     body = PUBLISHED["over 256 KiB"]
     framed = {"Transfer_Encoding": "chunked"} if framing == "chunked" else {"Content_Length": len(body)}
     request = head("POST", "/api/publish", Expect="100-continue", Content_Type=JSON, **framed, **KEY)
@@ -381,7 +381,7 @@ SOCKETS: Final = (
 
 @pytest.mark.parametrize("path", SOCKETS)
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_a_handshake_without_upgrade_says_what_is_wrong(port: int, path: str, version: str) -> None:
+def test_a_handshake_without_upgrade_names_the_fault(port: int, path: str, version: str) -> None:
     query = "?EIO=4&transport=websocket" if path == "/socket.io/" else ""
     request = handshake(path + query, upgrade=None, connection="close")
     with dial(port) as connection:
@@ -441,7 +441,7 @@ def test_a_large_frame_behind_the_handshake_is_read(ours: int) -> None:
 
 @pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize("together", [True, False], ids=["in one segment", "later"])
-def test_what_is_behind_a_waiting_poll_is_served(ours: int, version: int, together: bool) -> None:
+def test_a_request_behind_a_waiting_poll_is_served(ours: int, version: int, together: bool) -> None:
     body = b"7:40/bus," if version == 3 else b"40/bus,"
     with dial(ours) as connection, Stream(connection) as stream:
 

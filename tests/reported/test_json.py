@@ -202,7 +202,7 @@ def test_a_time_is_a_number(broker: Broker, timeout: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud83d"], ids=["NUL", "half of a surrogate pair"])
-def test_a_list_of_names_holds_what_can_be_stored(broker: Broker, name: str) -> None:
+def test_a_list_of_names_holds_storable_ones(broker: Broker, name: str) -> None:
     body = {"namespace": "bus", "name": "listed", "allowed": [name]}
     status, answer = post(broker, Way("/api/rooms/", ""), json.dumps(body).encode())
 

@@ -60,7 +60,7 @@ TAKEN: Final = [
 
 @pytest.mark.parametrize("as_text", [False, True], ids=["object", "string"])
 @pytest.mark.parametrize(("payload", "name_of_room", "nickname"), TAKEN)
-async def test_what_the_original_takes_is_joined_and_acked(
+async def test_input_that_the_original_takes_is_joined_and_acked(
     broker: Server,
     stack: AsyncExitStack,
     room: str,
@@ -90,7 +90,7 @@ REFUSED: Final = [
 
 
 @pytest.mark.parametrize(("payload", "reason"), REFUSED)
-async def test_what_no_database_holds_is_refused_in_words(
+async def test_text_that_no_database_holds_is_refused_in_words(
     broker: Server, stack: AsyncExitStack, room: str, payload: dict[str, Any], reason: str
 ) -> None:
     payload = {"room": room, "name": "n", **payload}
@@ -125,7 +125,7 @@ def closes(connection: Connection) -> list[Close]:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("namespace", ["layout", "bus", "trigger", "lobby"])
 @pytest.mark.parametrize("event", ["JOIN", "LEAVE", "CLIENTS"])
-async def test_what_the_database_does_not_do_ends_the_connection_so_that_the_client_comes_back(
+async def test_a_failing_database_ends_the_connection_so_that_the_client_comes_back(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, namespace: str, event: str
 ) -> None:
     if event == "CLIENTS" and namespace in ("trigger", "lobby"):

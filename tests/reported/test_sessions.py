@@ -85,7 +85,7 @@ def test_no_session_ends_that_need_not(case: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_takeover_is_offered_of_all_who_count() -> None:
+def test_takeover_is_offered_of_all_sessions_that_count() -> None:
     """One that a limit beside it would have evicted was not in the list; so each of two takeovers that a
     player tried was told of the other session."""
     publisher = Publisher.objects.create(name=KEY.publisher)

@@ -137,7 +137,7 @@ def test_answers_to_no_request_are_ignored(broker: Server, connect: Connect, key
     assert peer.silent() == []
 
 
-def test_what_comes_after_the_end_of_an_answer_is_ignored(broker: Server, connect: Connect) -> None:
+def test_frames_after_the_end_of_an_answer_are_ignored(broker: Server, connect: Connect) -> None:
     peer = connect(broker)
     peer.send({"direction": "REQUEST", "type": "ask me", "key": "k", "ask": {"key": "s"}})
     peer.next()

@@ -191,7 +191,7 @@ def test_a_token_is_masked_unless_the_key_may_change_tokens(
     assert {one["protocol"]: one["identity"] for one in listed}["tokens"] == token
 
 
-def test_whoami_tells_what_the_server_knows(broker: Server, connect: Connect, keyed: Connect) -> None:
+def test_whoami_tells_the_facts_of_the_server(broker: Server, connect: Connect, keyed: Connect) -> None:
     nobody = connect(broker).ask("whoami")
     assert nobody["address"] == f"connection:{nobody['id']}"
     assert (nobody["name"], nobody["scopes"], nobody["addresses"]) == ("", [], [])
@@ -306,7 +306,7 @@ def test_staff_may_do_everything_from_a_page_of_the_server(
     assert no_page.ask("whoami")["scopes"] == []
 
 
-def test_a_user_who_is_not_staff_has_no_rights(
+def test_a_user_that_is_not_staff_has_no_rights(
     broker: Server, connect: Connect, sessions: dict[str, str]
 ) -> None:
     cookie = {"Cookie": f"sessionid={sessions['visitor']}"}

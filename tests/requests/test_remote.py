@@ -93,7 +93,7 @@ def test_a_cancelled_request_is_forgotten_where_it_was_asked(places: Pair, conne
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_an_error_crosses_processes_as_what_it_is(error: Exception) -> None:
+async def test_an_error_keeps_its_kind_across_processes(error: Exception) -> None:
     request = Request()
     finish(request, *json.loads(json.dumps(as_refusal(error))))
 

@@ -120,5 +120,5 @@ def test_looking_at_a_session_changes_nothing(staff: User, client: Client, setti
 
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 32, "\0" * 32])
-def test_what_is_no_session_is_nobodys(db: None, key: str) -> None:
+def test_a_key_without_session_is_nobodys(db: None, key: str) -> None:
     assert member(key) is None

@@ -32,7 +32,7 @@ directions = st.sampled_from(list(Direction))
 
 
 @given(messages, directions, values | st.just(ABSENT))
-def test_what_is_encoded_is_decoded(message: dict[str, Any], direction: Direction, key: Any) -> None:
+def test_encoded_packets_are_decoded(message: dict[str, Any], direction: Direction, key: Any) -> None:
     inbound = codec.decode(codec.encode(message, direction, key))
 
     assert inbound.direction is direction
@@ -49,7 +49,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 @given(messages, directions)
-def test_the_python_client_reads_what_the_server_writes(
+def test_the_python_client_reads_the_frames_of_the_server(
     message: dict[str, Any], direction: Direction
 ) -> None:
     read_as, read = client_wire.decode(codec.encode(message, direction, "k"))
@@ -58,7 +58,7 @@ def test_the_python_client_reads_what_the_server_writes(
 
 
 @given(values)
-def test_client_and_server_agree_on_what_a_direction_is(direction: Any) -> None:
+def test_client_and_server_agree_on_the_meaning_of_a_direction(direction: Any) -> None:
     text = json.dumps({"direction": direction})
     try:
         ours: str | None = codec.decode(text).direction.value

@@ -102,7 +102,9 @@ async def test_unknown_namespaces_are_refused(broker: Server, stack: AsyncExitSt
 
 
 @pytest.mark.parametrize("packet", ["42/layout,", "42/layout,{}", "4x", "x", "", "9", "43/layout,[]"])
-async def test_what_is_no_packet_ends_the_session(broker: Server, stack: AsyncExitStack, packet: str) -> None:
+async def test_text_that_is_no_packet_ends_the_session(
+    broker: Server, stack: AsyncExitStack, packet: str
+) -> None:
     client = await socketio(stack, broker, "layout")
     await client.send(packet)
 
@@ -118,7 +120,7 @@ async def test_what_is_no_packet_ends_the_session(broker: Server, stack: AsyncEx
     ],
     ids=["binary frame", "a packet after one that wants an attachment", "too big"],
 )
-async def test_what_is_not_taken_is_refused_by_its_code(
+async def test_bad_values_are_refused_by_their_code(
     broker: Server, stack: AsyncExitStack, frame: Any, code: int
 ) -> None:
     for version in (3, 4):
@@ -142,7 +144,7 @@ def site(broker: Server) -> Site:
     return Site(broker.port, 4, SOCKET_IO)
 
 
-async def test_what_was_done_before_a_bad_packet_is_told(
+async def test_acts_before_a_bad_packet_are_told(
     site: Site, broker: Server, stack: AsyncExitStack, room: str
 ) -> None:
     sid = await site.open(lobbyId=room)
@@ -179,7 +181,7 @@ async def test_oversized_polls_are_refused(site: Site) -> None:
         assert (await site.get(sid)).status == 400
 
 
-async def test_upgrades_to_what_is_no_session_are_refused(
+async def test_upgrades_without_a_session_are_refused(
     site: Site, broker: Server, stack: AsyncExitStack
 ) -> None:
     sid = await site.open()

@@ -234,7 +234,7 @@ async def test_a_buffer_in_a_name_is_json(broker: Server, stack: AsyncExitStack,
 
 
 @pytest.mark.parametrize("kind", ["v3 polling in base64", "v3 polling", "v4 polling"])
-async def test_what_waits_for_a_poll_goes_over_the_websocket_in_its_form(
+async def test_packets_that_wait_for_a_poll_go_over_the_websocket_in_its_form(
     pair: Pair, stack: AsyncExitStack, room: str, kind: str
 ) -> None:
     """A client that polls in base64 may well have binary frames."""

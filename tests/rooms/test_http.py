@@ -87,7 +87,7 @@ REFUSED: list[tuple[str | bytes, int]] = [
 
 
 @pytest.mark.parametrize(("body", "status"), REFUSED, ids=lambda value: repr(value)[:12])
-async def test_bus_message_refuses_what_the_original_refuses(
+async def test_bus_message_refuses_as_the_original_does(
     broker: Server, room: str, body: Any, status: int
 ) -> None:
     assert (await post_bus(broker, room, body, **JSON)).status == status

@@ -125,7 +125,7 @@ async def test_rooms_of_namespaces_are_apart(broker: Server, stack: AsyncExitSta
     assert await layout.settled() == []
 
 
-async def test_who_leaves_or_goes_receives_nothing_and_is_not_listed(
+async def test_a_client_that_left_receives_nothing_and_is_not_listed(
     broker: Server, stack: AsyncExitStack, room: str
 ) -> None:
     stays = await plain(stack, broker, "layout")

@@ -32,7 +32,7 @@ def tight(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.mark.parametrize("version", [3, 4])
-async def test_who_does_not_poll_is_dropped_alone(
+async def test_a_client_that_does_not_poll_is_dropped_alone(
     tight: Server, stack: AsyncExitStack, room: str, version: int
 ) -> None:
     site = Site(tight.port, version, SOCKET_IO)

@@ -164,7 +164,7 @@ async def test_signals_reach_members_of_the_own_lobby_only(
     assert [await client.settled() for client in (a, b, c, stranger)] == [[], [], [], []]
 
 
-async def test_who_is_in_no_lobby_reaches_nobody(broker: Server, stack: AsyncExitStack, room: str) -> None:
+async def test_a_client_in_no_lobby_reaches_nobody(broker: Server, stack: AsyncExitStack, room: str) -> None:
     a, b, _ = await lobby_of_three(stack, broker, room)
     await b.ask("LEAVE", room)
     assert await a.receive() == ["LEFT", b.sid]

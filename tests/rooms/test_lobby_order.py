@@ -76,7 +76,7 @@ async def true_for_all(running: list[Worker], peers: list[Peer]) -> None:
     await until(lambda: all(peer.replayed() == there for peer in peers if peer.inside))
 
 
-async def test_who_joins_while_a_leaver_is_not_deleted_yet_receives_that_it_left(
+async def test_a_newcomer_receives_that_a_member_left_whose_row_is_not_deleted_yet(
     running: list[Worker], database: Database
 ) -> None:
     stays, leaver = await entered(running[0], running[0])

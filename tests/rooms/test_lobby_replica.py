@@ -84,7 +84,7 @@ plans = st.fixed_dictionaries(
 
 @settings(max_examples=scaled(200))
 @given(plans)
-def test_what_was_told_replays_to_the_truth(plan: dict[str, Any]) -> None:
+def test_told_changes_replay_to_the_truth(plan: dict[str, Any]) -> None:
     async def attempt() -> None:
         told = history(plan["moves"])
         first = min(plan["begins"], len(told))
@@ -142,7 +142,7 @@ async def test_each_is_taken_in_by_its_own_change_or_by_the_rows():
     assert second.local.admitted.result() is True
 
 
-async def test_who_comes_again_before_its_end_was_told_has_left():
+async def test_a_member_that_comes_again_before_its_end_was_told_has_left():
     replica = LobbyReplica()
     one = Subscriber(replica, "a")
     replica.look((LOBBY, 1), ["a", "b"])
@@ -167,7 +167,7 @@ async def test_a_member_that_the_lobby_thinks_gone_is_missing_until_it_leaves():
     assert (replica.missing(), replica.empty) == ([], True)
 
 
-async def test_a_lobby_that_is_made_anew_goes_on_above_the_old_one():
+async def test_a_lobby_that_is_made_again_goes_on_above_the_old_one():
     replica = LobbyReplica()
     one = Subscriber(replica, "a")
     replica.look((LOBBY + 1, 1), ["a"])

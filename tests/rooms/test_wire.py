@@ -168,7 +168,7 @@ def test_nicknames_that_are(nickname: Any) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
-def test_what_javascript_does_not_read_as_json_is_ignored(number: str) -> None:
+def test_numbers_that_javascript_does_not_read_are_ignored(number: str) -> None:
     with pytest.raises(IgnoredEvent):
         wire.parse("layout", "NOTIFY", [f'{{"room":"r","message":{number}}}'])
     with pytest.raises(IgnoredEvent):

@@ -67,7 +67,7 @@ def test_it_installs_once_and_again_only_after_a_change(tree: Path) -> None:
     assert [first.returncode, second.returncode, third.returncode] == [0, 0, 0]
 
 
-def test_what_failed_to_install_is_tried_again(tree: Path) -> None:
+def test_a_failed_installation_is_tried_again(tree: Path) -> None:
     (tree / "no_hash").mkdir()
     (tree / "no_hash/pyproject.toml").write_text("[project]\nname = 'no_hash'\nversion = '1'\n")
     run(tree, PYTHON=sys.executable)
@@ -80,7 +80,7 @@ def test_what_failed_to_install_is_tried_again(tree: Path) -> None:
     assert run(tree).stdout == "Installing requirements.lock\n"
 
 
-def test_a_broken_environment_is_made_anew(tree: Path, machine: Path) -> None:
+def test_a_broken_environment_is_made_again(tree: Path, machine: Path) -> None:
     (tree / ".venv/bin").mkdir(parents=True)
     (tree / ".venv/bin/python").symlink_to("/nowhere/python3")
     shutil.copy(tree / "requirements.lock", tree / ".venv/requirements.lock")

@@ -68,7 +68,7 @@ def test_noise_raises_nothing_but_frame_error(chunks: list[bytes]) -> None:
 
 
 @given(st.sampled_from([frames.TEXT, frames.BINARY, frames.PONG]), st.integers(0, 70_000))
-def test_what_we_build_another_library_reads(opcode: int, size: int) -> None:
+def test_another_library_reads_built_frames(opcode: int, size: int) -> None:
     payload = b"x" * (size if opcode != frames.PONG else size % 126)
     wire = frames.build(opcode, payload)
     position = 0

@@ -61,7 +61,7 @@ def test_a_trusted_proxy_speaks_for_its_clients(plain: PlainFactory) -> None:
     assert (stats["client"], stats["scheme"]) == (["192.0.2.7", 0], "https")
 
 
-async def test_anybody_else_is_who_he_is(shared: Plain) -> None:
+async def test_other_peers_keep_their_own_address(shared: Plain) -> None:
     stats = await shared.stats(**HEADERS)
     assert (stats["client"][0], stats["scheme"]) == ("127.0.0.1", "http")
     async with shared.open("/whoami", additional_headers=HEADERS) as client:

@@ -138,7 +138,7 @@ async def play(waits: Waits, steps: list[str], events: list[str]) -> list[Any]:
     st.lists(st.sampled_from(STEPS), max_size=8),
     st.lists(st.sampled_from(EVENTS), max_size=10),
 )
-def test_it_does_what_it_would_have_done_by_a_future(steps: list[str], events: list[str]) -> None:
+def test_it_behaves_as_by_a_future(steps: list[str], events: list[str]) -> None:
     async def both() -> None:
         assert await play(Waiter(), steps, events) == await play(ByFuture(), steps, events)
 

@@ -69,7 +69,7 @@ async def test_a_close_from_this_side_reads_on_for_its_answer():
     assert driven.received() == ["x"] * MAX_MESSAGES + [(4000, "")]
 
 
-async def test_what_was_received_is_kept_beyond_the_loss():
+async def test_received_frames_are_kept_beyond_the_loss():
     driven = Driven().opened()
     driven.feed(client_frame(TEXT, b"x") * MAX_MESSAGES)
     driven.websocket.connection_lost()

@@ -114,9 +114,7 @@ def test_each_process_of_a_pass_has_a_redis_of_its_own(name: str, expected: str)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_ends_what_it_started(
-    folder: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_an_interrupted_run_ends_its_processes(folder: Path, tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "test_forever.py").write_text(FOREVER)
     process = Process(
         command(tmp_path / "test_forever.py", "-n1"),

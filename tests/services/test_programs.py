@@ -39,7 +39,7 @@ def apt(monkeypatch: pytest.MonkeyPatch, present: set[str]) -> list[str]:
     return asked
 
 
-def test_only_what_is_missing_is_installed(
+def test_only_missing_programs_are_installed(
     apt: list[str], program: Callable[[str], Program], present: set[str]
 ) -> None:
     present.add("redis")
@@ -49,7 +49,7 @@ def test_only_what_is_missing_is_installed(
     assert apt == ["postgres-server", "postgres-tools"]
 
 
-def test_what_no_test_needs_is_not_installed(apt: list[str]) -> None:
+def test_programs_that_no_test_needs_are_not_installed(apt: list[str]) -> None:
     ensure([Program("browser", lambda: None, ("browser",), lambda: False)])
 
     assert apt == []
@@ -61,7 +61,7 @@ def test_an_installation_that_brings_too_little_is_told(apt: list[str]) -> None:
     assert apt == ["old"]
 
 
-def test_without_apt_one_line_says_what_to_install(
+def test_without_apt_one_line_names_the_missing_programs(
     monkeypatch: pytest.MonkeyPatch, program: Callable[[str], Program]
 ) -> None:
     monkeypatch.setattr(programs, "_may_install", lambda: False)

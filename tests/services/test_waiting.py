@@ -21,7 +21,7 @@ async def test_the_first_true_value_of_either_kind_of_condition_is_returned() ->
     assert wait_until(iter([[], [1]]).__next__) == [1]
 
 
-async def test_a_failure_says_what_was_seen_last() -> None:
+async def test_a_failure_shows_the_last_value() -> None:
     with pytest.raises(AssertionError, match=r"last seen: \[\]"):
         await until(list, 0)
     with pytest.raises(AssertionError, match=r"last seen: \[\]"):

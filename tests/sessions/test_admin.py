@@ -66,7 +66,7 @@ def operator(broker: Broker) -> Operator:
     return Operator(broker)
 
 
-async def test_live_sessions_show_who_plays_what_on_which_device(
+async def test_live_sessions_show_player_asset_and_device(
     operator: Operator, customer: Customer, play: Play
 ) -> None:
     created = await customer.create(sessionName="Living room", deviceName="Samsung", deviceType="tv")
@@ -174,7 +174,7 @@ def _refusal(broker: Broker, *arguments: str) -> str:
     return f"{refused.value.output}\n{refused.value.stderr}"
 
 
-def test_checktoken_says_claim_by_claim_what_is_wrong(broker: Broker) -> None:
+def test_checktoken_names_each_wrong_claim(broker: Broker) -> None:
     token = broker.token("alice", exp=1, aud="nobody")
 
     output = _refusal(broker, "checktoken", token)
@@ -186,14 +186,14 @@ def test_checktoken_says_claim_by_claim_what_is_wrong(broker: Broker) -> None:
     assert token not in output
 
 
-def test_checktoken_says_what_cannot_be_looked_at(broker: Broker) -> None:
+def test_checktoken_names_an_unreadable_token(broker: Broker) -> None:
     payload = base64.urlsafe_b64encode(json.dumps({"publisherId": "x", "customerId": "y"}).encode()).decode()
 
     assert "not a JWT" in _refusal(broker, "checktoken", "nonsense")
     assert "no publisher 'x'" in _refusal(broker, "checktoken", f"e30.{payload.rstrip('=')}.x")
 
 
-def test_gentoken_names_what_is_missing(broker: Broker) -> None:
+def test_gentoken_names_missing_arguments(broker: Broker) -> None:
     assert "no publisher nobody" in _refusal(broker, "gentoken", "--publisher", "nobody", "--customer", "x")
 
 

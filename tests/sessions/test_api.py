@@ -28,7 +28,7 @@ async def ask(customer: Customer, method: str, path: str) -> Reply:
     return await customer.http.request(method, path, X_API_Key=key)
 
 
-async def test_an_operator_lists_and_reads_who_plays_what(customer: Customer, play: Play) -> None:
+async def test_an_operator_lists_and_reads_sessions(customer: Customer, play: Play) -> None:
     created = await customer.create(sessionName="TV", deviceName="Samsung", deviceType="tv")
     id = created.json["sessionId"]
     await play(created)
@@ -130,7 +130,7 @@ def caller(*scopes: str) -> Client:
         ("?page_size=2&page=2", ["bob's", "match"]),
     ],
 )
-def test_a_list_is_narrowed_and_leaves_out_what_is_over(
+def test_a_list_is_narrowed_and_leaves_out_ended_sessions(
     sessions: dict[str, str], query: str, found: list[str]
 ) -> None:
     names = {id: name for name, id in sessions.items()}

@@ -39,7 +39,7 @@ async def test_finished_frees_the_slot_at_once_and_leaves_the_socket_open(
     assert customer.events("finished") == ["finished"]
 
 
-async def test_finished_before_requested_ends_the_session_and_stops_whoever_plays_it(
+async def test_finished_before_requested_ends_the_session_and_stops_its_player(
     customer: Customer, play: Play
 ) -> None:
     reply = await customer.create()

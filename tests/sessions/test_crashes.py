@@ -111,7 +111,7 @@ async def test_players_of_a_stopped_server_keep_their_slot_for_the_grace(
 
 @pytest.mark.soak
 @pytest.mark.timeout(120)
-async def test_paused_worker_does_not_go_on_playing_what_was_given_away(
+async def test_paused_worker_does_not_go_on_playing_sessions_that_were_given_away(
     server: ServerFactory, redis_url: str, play: Play, visit: Visit
 ) -> None:
     """A worker that sleeps loses its lease; its slot is granted to another; then it wakes up."""
@@ -139,7 +139,7 @@ async def test_paused_worker_does_not_go_on_playing_what_was_given_away(
 
 @pytest.mark.once  # on a PostgreSQL of its own, which it stops
 @pytest.mark.timeout(120)
-async def test_without_a_database_the_fail_mode_says_who_suffers(
+async def test_without_a_database_the_fail_mode_decides(
     server: ServerFactory, play: Play, visit: Visit
 ) -> None:
     if find_postgres() is None:

@@ -238,7 +238,7 @@ async def test_url_that_nobody_listens_at_is_no_verdict(key_server: KeyServer) -
     assert "unmistakable" not in str(unavailable.value)
 
 
-async def test_server_says_who_it_is(key_server: KeyServer) -> None:
+async def test_server_names_itself(key_server: KeyServer) -> None:
     key_server.publish(RSA, "k1")
     await verdict(key_server, token(RSA, "k1"))
 

@@ -107,7 +107,7 @@ def test_a_worker_without_a_row_binds_nothing() -> None:
     assert one(Bind(ALICE, granted.session.id, "c", "nobody")) == Lapsed()
 
 
-def test_an_outage_for_all_ends_nobody_who_lived_through_it() -> None:
+def test_an_outage_for_all_ends_no_survivor() -> None:
     bound("one", "c1")
     bound("two", "c2")
     out_for_all(OUTAGE_SECONDS)
@@ -120,7 +120,7 @@ def test_an_outage_for_all_ends_nobody_who_lived_through_it() -> None:
     assert EventKind.EXPIRED not in kinds()
 
 
-def test_who_was_to_come_back_when_the_outage_began_has_its_grace_left() -> None:
+def test_a_session_in_grace_when_the_outage_began_has_its_grace_left() -> None:
     session = bound("one", "c1")
     one(Unbind(ALICE, session.pk, "c1"))
     out_for_all(OUTAGE_SECONDS)
@@ -139,7 +139,7 @@ def test_a_device_that_could_not_beat_in_the_outage_keeps_its_slot() -> None:
     assert one(HttpHeartbeat(ALICE, granted.session.id)) is not None
 
 
-def test_what_is_told_of_a_heartbeat_is_a_time_of_the_clock_on_the_wall() -> None:
+def test_a_heartbeat_is_told_as_a_time_of_the_clock_on_the_wall() -> None:
     out_for_all(OUTAGE_SECONDS)
     renew("one")
     granted = one(Create(ALICE, WANTED))

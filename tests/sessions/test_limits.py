@@ -68,7 +68,7 @@ def test_scopes_that_do_not_concern_a_stream_do_not_apply() -> None:
     assert decide(rules, FILM, "alice", []).full is None
 
 
-def test_maximum_of_none_lets_nobody_in_whatever_the_policy() -> None:
+def test_maximum_of_none_lets_nobody_in_under_any_policy() -> None:
     for policy in Policy:
         nobody: list[Held] = []
         decision = decide([rule(LimitScope.ACCOUNT, 0, policy=policy)], FILM, "alice", nobody)
@@ -96,7 +96,7 @@ def test_eviction_for_one_limit_makes_room_in_another() -> None:
 EVICT = {"policy": Policy.EVICT_OLDEST}
 
 
-def test_all_who_count_are_named_when_nobody_is_evicted_after_all() -> None:
+def test_all_sessions_that_count_are_named_when_nobody_is_evicted_after_all() -> None:
     """Or a player would take one over, and then be told of the other."""
     rules = [rule(LimitScope.ACCOUNT, 3, **EVICT), rule(LimitScope.OFFER, 1, policy=Policy.ASK)]
     held = [Held(1, "film"), Held(2, "film"), Held(3, "series")]

@@ -67,9 +67,7 @@ async def test_others_are_pinged_when_a_session_is_created(customer: Customer, p
     assert stranger.pings == 0
 
 
-async def test_at_the_limit_those_who_do_not_answer_lose_their_slot(
-    hasty_customer: Customer, play: Play
-) -> None:
+async def test_at_the_limit_silent_players_lose_their_slot(hasty_customer: Customer, play: Play) -> None:
     hasty_customer.limit("offer", 2)
     living = await play(await hasty_customer.create())
     silent = await play(await hasty_customer.create(), answers=False)
@@ -83,7 +81,7 @@ async def test_at_the_limit_those_who_do_not_answer_lose_their_slot(
     assert sorted(hasty_customer.events("expired", "denied")) == ["denied"] * 4 + ["expired"]
 
 
-async def test_at_the_limit_those_who_answer_keep_their_slot(customer: Customer, play: Play) -> None:
+async def test_at_the_limit_answering_players_keep_their_slot(customer: Customer, play: Play) -> None:
     customer.limit("offer", 2)
     players = [await play(await customer.create()) for _ in range(2)]
 

@@ -29,7 +29,7 @@ async def test_create_answers_200_with_the_endpoint(customer: Customer) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain;charset=UTF-8", "image/png"])
-async def test_body_is_json_whatever_its_type(customer: Customer, content_type: str) -> None:
+async def test_body_is_json_under_any_content_type(customer: Customer, content_type: str) -> None:
     reply = await customer.http.request(
         "POST", "/sessions", {"tag": "live"}, customer.token, content_type=content_type
     )

@@ -28,7 +28,7 @@ def test_burst_is_allowed_and_then_the_rate() -> None:
     assert [rates.wait("alice"), rates.wait("alice")] == [0, 2]
 
 
-def test_who_waits_as_told_is_let_in() -> None:
+def test_a_client_that_waits_as_told_is_let_in() -> None:
     clock = Clock()
     rates: CustomerRates[str] = CustomerRates(0.1, 1, clock)
     rates.wait("alice")

@@ -28,7 +28,7 @@ def forged(key: Any = None, algorithm: str = "HS256", kid: Any = None, **changes
     return jwt.encode(claims, own_key if key is None else key, algorithm, headers={"kid": kid or own_kid})
 
 
-def test_what_was_signed_is_read() -> None:
+def test_signed_tokens_are_read() -> None:
     assert read(sign(TOKEN)) == TOKEN
 
 

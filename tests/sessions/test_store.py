@@ -255,7 +255,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(1800)
-def test_the_store_does_what_the_model_says() -> None:
+def test_the_store_agrees_with_the_model() -> None:
     soak = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
     run_state_machine_as_test(
         StoreMachine,

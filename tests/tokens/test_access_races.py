@@ -75,7 +75,7 @@ async def test_in_band_change_is_closed(worker: Worker, monkeypatch: pytest.Monk
     await socket.disconnect()
 
 
-async def test_watch_closes_what_no_message_reached(worker: Worker) -> None:
+async def test_watch_closes_connections_that_no_message_reached(worker: Worker) -> None:
     await register("abc1")
     await register("abc2")
     sockets = [WebsocketCommunicator(application, f"/ws?RegisterToken=abc{number}") for number in (1, 2)]

@@ -86,7 +86,9 @@ def test_known_token_is_told_in_the_form(operator: Client) -> None:
     assert RegisteredToken.objects.count() == 1
 
 
-def test_decision_34_list_and_page_show_it_to_an_operator_who_may_change_it(operator: Client) -> None:
+def test_decision_34_list_and_page_show_it_to_an_operator_with_the_right_to_change_it(
+    operator: Client,
+) -> None:
     row = service.add(SECRET, Source.API)
 
     assert SECRET in operator.get(LIST).content.decode()

@@ -140,7 +140,7 @@ def test_only_yes_lets_unregistered_tokens_in(tmp_path: Path, value: str, settin
         ("{Keyfile: a.key}", "websockets.conf: Keyfile has no effect without Crtfile"),
     ],
 )
-def test_what_has_no_effect_is_named(tmp_path: Path, text: str, warning: str) -> None:
+def test_settings_without_effect_are_named(tmp_path: Path, text: str, warning: str) -> None:
     found, warnings = read(tmp_path, text)
 
     assert warnings == [warning]

@@ -110,7 +110,7 @@ def test_decision_18_token_or_message_names_the_token(broker: Server, name: str)
 # --- replies ----------------------------------------------------------------------------------------------
 
 
-def test_decision_19_replies_say_what_has_changed(broker: Server, name: str) -> None:
+def test_decision_19_replies_name_the_changes(broker: Server, name: str) -> None:
     def changed(method: str) -> str:
         reply = form(broker, method, token=name)
         assert reply.headers["Content-Type"] == "application/json"

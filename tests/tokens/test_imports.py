@@ -91,7 +91,7 @@ def test_table_in_a_file(tmp_path: Path) -> None:
         (b"null", "expected a JSON object"),
     ],
 )
-def test_what_is_no_table_is_an_error(body: bytes, sentence: str) -> None:
+def test_a_text_that_is_no_table_is_an_error(body: bytes, sentence: str) -> None:
     with website(reply(200, body)) as url, pytest.raises(TableError, match=sentence):
         imports.read(url)
 
@@ -205,7 +205,7 @@ def test_decision_24_local_false_wins(by: Source) -> None:
 
 
 @pytest.mark.django_db
-def test_imported_false_disables_what_is_enabled_here() -> None:
+def test_imported_false_disables_a_token_enabled_here() -> None:
     service.register("abc1", Source.ADMIN)
 
     assert imports.store({"abc1": False}).revoked == ["abc1"]
@@ -215,7 +215,7 @@ def test_imported_false_disables_what_is_enabled_here() -> None:
 
 
 @pytest.mark.django_db
-def test_import_says_what_it_skipped_and_takes_the_rest() -> None:
+def test_import_names_skipped_rows_and_takes_the_rest() -> None:
     entries = {
         "a|b": True,
         "": True,
@@ -310,7 +310,7 @@ def test_any_json_object_can_be_stored(django_db_blocker: Any, django_db_setup: 
 
 
 @pytest.mark.django_db
-def test_command_tells_what_it_has_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_reports_its_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "tokens.json"
     path.write_text('{"abc1": true, "secret|": true}')
 

@@ -118,7 +118,7 @@ def test_decision_30_messages_of_one_sender_keep_their_order(
     assert received(sender, receiver)[1] == [str(number) for number in range(300)]
 
 
-def test_decision_10_register_token_has_no_reply_and_holds_for_what_follows(
+def test_decision_10_register_token_has_no_reply_and_holds_for_the_following_messages(
     broker: Server, connect: Connect, name: str
 ) -> None:
     client = connect(broker)

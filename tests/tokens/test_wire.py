@@ -77,7 +77,7 @@ def test_decision_9_echo_keeps_colons() -> None:
 @pytest.mark.parametrize(
     "value", ["", " ", "a,b", "a|b", "a\nb", "a\x00b", "a\u200bb", "a\ud800b", "a\u2028b"]
 )
-def test_decision_11_what_cannot_be_a_token_is_ignored(value: str) -> None:
+def test_decision_11_impossible_tokens_are_ignored(value: str) -> None:
     assert isinstance(wire.parse(f"RegisterToken:{value}", LIMIT), IgnoredFrame)
 
 
@@ -222,7 +222,7 @@ def test_decision_1_payload_goes_out_as_it_is() -> None:
         ("\ud800", '"\\ufffd"\n'),
     ],
 )
-def test_compat_frame_is_what_the_original_writes(payload: str, frame: str) -> None:
+def test_compat_frame_is_written_as_by_the_original(payload: str, frame: str) -> None:
     assert wire.encode(payload, compat=True) == frame
 
 

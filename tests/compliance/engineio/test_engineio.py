@@ -318,7 +318,7 @@ async def upgraded(site: Site, stack: AsyncExitStack) -> tuple[str, Socket]:
     return sid, socket
 
 
-async def test_what_waited_for_a_poll_goes_over_the_websocket(site: Site) -> None:
+async def test_packets_that_waited_for_a_poll_go_over_the_websocket(site: Site) -> None:
     async with AsyncExitStack() as stack:
         sid = await site.open(b64="1")
         await site.post(payload(site, "4one", "4two"), sid)

@@ -70,7 +70,7 @@ async def next_or_end(socket: Socket) -> str | None:
 @pytest.mark.parametrize(
     "packet", ["4abc", "4", "42{}", "42", '42abc["x"]', "42[]", "42[null]", "43[]", '40"text"', "41{}", "44"]
 )
-async def test_what_is_no_packet_closes_the_session(socketio: Site, packet: str) -> None:
+async def test_text_that_is_no_packet_closes_the_session(socketio: Site, packet: str) -> None:
     async with AsyncExitStack() as stack:
         socket = await connected(socketio, stack)
         await socket.send(packet)
