@@ -19,6 +19,8 @@ def to_stderr(level: str) -> dict[str, Any]:
             # Access lines hold query strings, and query strings hold tokens.
             "daphne.access": {"level": "CRITICAL", "propagate": False},
             "django.channels.server": {"level": "CRITICAL", "propagate": False},
+            # A 4xx is the client's fault, and counted; Django would warn of each.
+            "django.request": {"level": "ERROR"},
             # A body over the limit is the client's fault, and answered 413; Django would write a traceback.
             "django.security.RequestDataTooBig": {"level": "CRITICAL", "propagate": False},
             "uvicorn.access": {"level": "CRITICAL", "propagate": False},

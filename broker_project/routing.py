@@ -16,6 +16,7 @@ from switchboard_server.handshake import NO_UPGRADE, UPGRADE
 
 Scope = dict[str, Any]
 
+PLAIN: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
 ABSOLUTE: Final = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]*)", re.IGNORECASE)
 """The part before the path where the target of a request is a whole URL; the group is its host."""
 
@@ -31,7 +32,10 @@ class Sockets:
         application = _find(self._table, _below_root(scope))
         if application is None:
             metrics.REFUSED.labels("none", Refusal.PATH).inc()
-            await send({"type": "websocket.close", "code": FORBIDDEN.code})
+            await receive()
+            paths = ", ".join(sorted(self._table))
+            body = f"There is no WebSocket at this path; there are: {paths}\n".encode()
+            await handshake.deny(scope, send, FORBIDDEN.status, body, PLAIN, FORBIDDEN.code)
             return
         await application(scope, receive, send)
 
@@ -109,7 +113,7 @@ class Hosts:
             return
         metrics.REFUSED.labels("none", Refusal.HOST).inc()
         body = b"The Host header names none of ALLOWED_HOSTS.\n"
-        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        headers = list(PLAIN)
         if scope["type"] == "websocket":
             await receive()
             await handshake.deny(scope, send, 400, body, headers, FORBIDDEN.code)
@@ -131,11 +135,7 @@ def _is_handshake(scope: Scope) -> bool:
 
 async def _ask_for_upgrade(send: Any) -> None:
     text = f"{NO_UPGRADE}\n".encode()
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(text)).encode()),
-        *UPGRADE,
-    ]
+    headers = [*PLAIN, (b"content-length", str(len(text)).encode()), *UPGRADE]
     await send({"type": "http.response.start", "status": 426, "headers": headers})
     await send({"type": "http.response.body", "body": text})
 

@@ -246,4 +246,4 @@ class Consumer(AsyncConsumer):
         try:
             self.closed()
         except Exception:
-            logger.exception("%s: the clean-up of a protocol failed", self.protocol_name)
+            logger.exception("%s: the clean-up of %s failed", self.protocol_name, self.connection.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from routing_app.core.codes import KICKED, Close
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ async def _outcome(worker: Worker, here: int) -> Outcome:
     """The count for the caller. A process that serves nobody sends what waits before its loop ends."""
     if not worker.serving:
         await worker.relay.settled()
+        if not worker.relay.reaches_others:
+            logger.warning("nobody was reached: this process serves no clients, and REDIS_URL is not set")
     return Outcome(None if worker.relay.reaches_others else here)
 
 

@@ -124,12 +124,21 @@ class Endpoint:
             await polling.answer_open(opened, request, send, headers)
             return
         session = await self._find(request)
-        if method == "GET":
-            await self._get(session, request, scope, receive, send, headers)
-        elif method == "POST":
-            await self._post(session, request, scope, receive, send, headers)
-        else:
-            raise RequestRefused(Fault.BAD_REQUEST)
+        try:
+            if method == "GET":
+                await polling.answer_get(session, request, scope, receive, send, headers)
+            elif method == "POST":
+                await polling.answer_post(session, request, scope, receive, send, headers, self._options)
+            else:
+                raise RequestRefused(Fault.BAD_REQUEST)
+        # A body that is no payload, or an answer that cannot be written, ends the session: packets are lost,
+        # and the order of later ones with them.
+        except wire.EngineWireError:
+            await session.end(MALFORMED)
+            raise RequestRefused(Fault.BAD_REQUEST) from None
+        except PayloadTooBig:
+            await session.end(TOO_BIG)
+            raise
 
     def _check_script(self) -> None:
         """A browser sends no Origin with a script, so only those may use JSONP that admit every page.
@@ -139,41 +148,6 @@ class Endpoint:
         if "*" not in settings.ORIGINS[self._protocol]:
             logger.info("%s: JSONP refused; it needs %s_ORIGINS=*", self._protocol, self._protocol.upper())
             raise Refused(ORIGIN, Refusal.ORIGIN)
-
-    async def _get(
-        self,
-        session: Polled,
-        request: EngineRequest,
-        scope: Any,
-        receive: Any,
-        send: Any,
-        headers: list[Header],
-    ) -> None:
-        """An answer that cannot be written ends the session: its packets are lost."""
-        try:
-            await polling.answer_get(session, request, scope, receive, send, headers)
-        except wire.EngineWireError:
-            await session.end(MALFORMED)
-            raise RequestRefused(Fault.BAD_REQUEST) from None
-
-    async def _post(
-        self,
-        session: Polled,
-        request: EngineRequest,
-        scope: Any,
-        receive: Any,
-        send: Any,
-        headers: list[Header],
-    ) -> None:
-        """A body that is not a payload ends the session: its packets are lost, and order with them."""
-        try:
-            await polling.answer_post(session, request, scope, receive, send, headers, self._options)
-        except wire.EngineWireError:
-            await session.end(MALFORMED)
-            raise RequestRefused(Fault.BAD_REQUEST) from None
-        except PayloadTooBig:
-            await session.end(TOO_BIG)
-            raise
 
     # --- WebSocket ---------------------------------------------------------------------------------------
 

@@ -94,6 +94,15 @@ async def test_a_loop_that_was_made_for_one_call_leaves_nothing_behind(worker: W
     assert theirs.relay._sender is None
 
 
+async def test_a_publication_of_a_process_that_serves_nobody_warns_where_it_reaches_nobody(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+):
+    with ThreadPoolExecutor(1) as pool:
+        await asyncio.get_running_loop().run_in_executor(pool, publish_sync, ("channel:c",), "hello")
+
+    assert ("nobody was reached" in caplog.text) is not worker.relay.reaches_others
+
+
 async def test_a_call_that_takes_too_long_is_cancelled_on_the_serving_loop(worker: Worker):
     await worker.start()
     ended: list[BaseException] = []

@@ -401,6 +401,29 @@ def test_a_page_at_a_socket_path_says_so_and_others_are_not_found(port: int) -> 
     assert ask(port, "GET", "/", Accept="text/html").status == 302
 
 
+def test_a_handshake_at_an_unknown_path_is_told_which_there_are(ours: int) -> None:
+    with dial(ours) as connection:
+        connection.sendall(handshake("/wss", connection="close"))
+        answer = Answer(HTTPResponse(connection))
+
+    assert answer.status == 403
+    assert all(path.encode() in answer.body for path in SOCKETS)
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/api/schema"])
+def test_a_page_of_the_api_has_its_path_with_a_last_slash_or_without(ours: int, path: str) -> None:
+    bare, slashed = (ask(ours, "GET", each).status for each in (path, f"{path}/"))
+
+    assert bare == slashed == 200
+
+
+def test_a_fault_of_the_client_is_no_warning_in_the_log(servers: dict[str, Server]) -> None:
+    assert ask(servers["serve"].port, "GET", "/nothing").status == 404
+    assert ask(servers["serve"].port, "GET", "/api/clients/").status == 401
+
+    assert "WARNING django.request" not in servers["serve"].log_text()
+
+
 def test_upgrade_without_connection_is_426(ours: int) -> None:
     with dial(ours) as connection:
         connection.sendall(handshake("/ws", connection="close"))
