@@ -90,6 +90,9 @@ async def bind(key: AccountKey, session: UUID, connection: str, worker: str) -> 
     A worker whose lease has lapsed, because it could not reach the database for a while, renews it first.
     """
     coordinator = current_coordinator()
+    if not coordinator.lease_holds():
+        # Also at the start: the worker's row may be seen before the worker knows that it is written.
+        await coordinator.worker.presence.renew()
     bind = Bind(key, session, connection, worker)
     bound: Bound | Lapsed | None = await coordinator.submit(bind)
     if isinstance(bound, Lapsed) and await coordinator.worker.presence.renew():

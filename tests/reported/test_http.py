@@ -403,7 +403,7 @@ def test_a_page_at_a_socket_path_says_so_and_others_are_not_found(port: int) -> 
 
 def test_a_handshake_at_an_unknown_path_is_told_which_there_are(ours: int) -> None:
     with dial(ours) as connection:
-        connection.sendall(handshake("/wss", connection="close"))
+        connection.sendall(handshake("/wss", host="h"))
         answer = Answer(HTTPResponse(connection))
 
     assert answer.status == 403

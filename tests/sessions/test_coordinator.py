@@ -14,6 +14,7 @@ from routing_app.core.codes import UNAVAILABLE, Close
 from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection, Limits, new_id
 from routing_app.core.leases import reach
+from routing_app.core.leases.lease import Lease
 from routing_app.core.models import LEASE_SECONDS, WorkerRecord
 from routing_app.core.worker import current_worker, drop_worker
 from sessions_app import service
@@ -151,6 +152,19 @@ async def test_a_worker_that_was_away_renews_before_it_binds(coordinator: Coordi
     await query(WorkerRecord.objects.update, leased_at=past)
 
     assert await service.bind(ALICE, granted.session.id, "c", coordinator.worker.id) == Bound("")
+
+
+async def test_a_worker_that_does_not_know_yet_that_it_has_its_lease_asks_before_it_binds(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A player that comes with the start was closed as if the database were out."""
+    granted = await coordinator.submit(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+    monkeypatch.setattr(coordinator.worker.presence, "lease", Lease())
+    assert not coordinator.lease_holds()
+
+    assert await service.bind(ALICE, granted.session.id, "c", coordinator.worker.id) == Bound("")
+    assert coordinator.lease_holds()
 
 
 async def test_a_worker_that_cannot_renew_binds_nothing(
