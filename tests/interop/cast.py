@@ -39,8 +39,23 @@ JS_KINDS: Final = [
         for version in VERSIONS
     ),
 ]
+OLDEST_KINDS: Final = [
+    Kind("1.0-default", "socket.io-client-1.0"),
+    Kind("1.0-websocket", "socket.io-client-1.0", {"transports": ["websocket"]}),
+    Kind("1.0-polling", "socket.io-client-1.0", {"transports": ["polling"]}, "polling"),
+]
+"""On Node they send text beyond ASCII wrongly over a WebSocket, and buffers on no version of Node that is
+young enough for the others: a browser is where they are whole."""
+WEBTRANSPORT: Final = Kind(
+    "4.8-webtransport",
+    "socket.io-client-4.8",
+    {"transports": ["webtransport", "websocket", "polling"], "tryAllTransports": True},
+)
+"""Falls back to the next transport, as on a network without QUIC."""
 KINDS: Final = [
     *JS_KINDS,
+    *OLDEST_KINDS,
+    WEBTRANSPORT,
     Kind("python-socketio-default", "python-socketio"),
     Kind("python-socketio-websocket", "python-socketio", {"transports": ["websocket"]}),
     Kind("python-socketio-polling", "python-socketio", {"transports": ["polling"]}, "polling"),

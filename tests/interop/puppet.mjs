@@ -5,10 +5,18 @@
 //   {"do": "look", "client": "a"}                                             tells the transport it is on
 //   {"do": "close", "client": "a"}
 //
+// A buffer is {"buffer": "<base64>"}, in both directions.
 // Out: {"client": "a", "event": "EVENT", "args": […]} and {"client": "a", "ack": 1, "args": […]}.
 
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
+
+// Node has no WebTransport, and a client that lists it first never goes on without the class: this one fails
+// as in a browser on a network without QUIC.
+globalThis.WebTransport ??= class {
+  ready = new Promise(() => {});
+  closed = Promise.reject(new Error("no QUIC here"));
+};
 
 const require = createRequire(import.meta.url);
 const NAMES = "EVENT CLIENTS JOINED PEERS LEFT MESSAGE RTCSIGNAL EVENTS UPDATES STATUS".split(" ");
@@ -19,7 +27,20 @@ let told = "";
 
 function tell(what) {
   if (told === "") setImmediate(write);
-  told += JSON.stringify(what) + "\n";
+  told += JSON.stringify(what, plain) + "\n";
+}
+
+function plain(key, value) {
+  // `Buffer.toJSON` is called before this function is.
+  const bytes = value?.type === "Buffer" && Array.isArray(value.data) ? value.data : value;
+  if (value instanceof ArrayBuffer || ArrayBuffer.isView(value) || bytes !== value) {
+    return { buffer: Buffer.from(bytes).toString("base64") };
+  }
+  return value;
+}
+
+function revived(key, value) {
+  return typeof value?.buffer === "string" ? Buffer.from(value.buffer, "base64") : value;
 }
 
 function write() {
@@ -59,7 +80,7 @@ const actions = {
 
 const lines = createInterface({ input: process.stdin });
 lines.on("line", (line) => {
-  const command = JSON.parse(line);
+  const command = JSON.parse(line, revived);
   actions[command.do](command);
 });
 lines.on("close", () => process.exit(0));

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from base64 import b64decode, b64encode
 from collections import defaultdict
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,9 +29,17 @@ NAMES = (
 stdout = threading.Lock()
 
 
+def plain(value: Any) -> Any:
+    return {"buffer": b64encode(value).decode()}
+
+
+def revived(value: dict[str, Any]) -> Any:
+    return b64decode(value["buffer"]) if isinstance(value.get("buffer"), str) else value
+
+
 def tell(**what: Any) -> None:
     with stdout:
-        sys.stdout.write(json.dumps(what) + "\n")
+        sys.stdout.write(json.dumps(what, default=plain) + "\n")
         sys.stdout.flush()
 
 
@@ -82,5 +91,5 @@ class Puppet:
 puppets: dict[str, Puppet] = defaultdict(Puppet)
 tell(event="ready")
 for line in sys.stdin:
-    received = json.loads(line)
+    received = json.loads(line, object_hook=revived)
     getattr(puppets[received["client"]], received["do"])(received)

@@ -168,6 +168,27 @@ async def test_a_client_without_binary_frames_is_told_of_an_attachment_without_a
     assert await client.closed() == 4009
 
 
+@dialects
+async def test_it_sends_and_receives_buffers(
+    broker: Server, stack: AsyncExitStack, room: str, dialect: Dialect
+) -> None:
+    """In binary frames, or in base64 where the query says `b64`."""
+    text_only = "b64" in dialect.websocket
+    frames: list[str | bytes] = ["b4AQID"] if text_only else [b"\x04\x01\x02\x03"]
+    one, two = [await Raw(broker, dialect).socket(stack) for _ in range(2)]
+    for socket in (one, two):
+        await socket.send("40/bus", f'42/bus,0["JOIN",{{"room":"{room}","name":"n"}}]')
+        while await socket.receive() != "43/bus,0[]":
+            pass
+
+    await one.send(f'451-/bus,["NOTIFY",{{"room":"{room}","message":{{"_placeholder":true,"num":0}}}}]')
+    await one.send(*frames)
+
+    event = await two.receive()
+    assert event.startswith("451-/bus,")
+    assert await two.receive() == frames[0]
+
+
 # --- how much comes at once ------------------------------------------------------------------------------
 
 
