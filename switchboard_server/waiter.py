@@ -32,7 +32,7 @@ class Waiter:
     no state of its own, so one object serves all waits of a connection.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_awaited", "_context", "_loop", "_resume")
+    __slots__ = ("_asyncio_future_blocking", "_awaited", "_loop", "_resume", "context")
 
     def __init__(self) -> None:
         self._asyncio_future_blocking = False
@@ -41,7 +41,8 @@ class Waiter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resume: Callable[[Any], object] | None = None
         """The callback of the task that waits. It takes the future, and reads the outcome from that."""
-        self._context: Context | None = None
+        self.context: Context | None = None
+        """Of the task that waits; None while none does, and once it has been woken."""
 
     # --- for those that wait ----------------------------------------------------------------------------
 
@@ -54,7 +55,7 @@ class Waiter:
             yield self
         finally:  # also when the coroutine is closed while it waits
             self._awaited = False
-            self._resume = self._context = None
+            self._resume = self.context = None
 
     # --- for those that end the wait --------------------------------------------------------------------
 
@@ -64,13 +65,13 @@ class Waiter:
         Nothing happens where none waits, or the one that waits has been woken before. Within another task it
         is resumed in the loop's next turn: a loop runs one task at a time, and refuses to run one in another.
         """
-        resume, context = self._resume, self._context
+        resume, context = self._resume, self.context
         if resume is None or context is None:
             return
         if asyncio.current_task(self._loop) is not None:
             self._schedule(OVER)
             return
-        self._resume = self._context = None
+        self._resume = self.context = None
         context.run(resume, OVER)
 
     def wake_soon(self) -> None:
@@ -78,8 +79,8 @@ class Waiter:
         self._schedule(OVER)
 
     def _schedule(self, outcome: Any) -> None:
-        resume, context = self._resume, self._context
-        self._resume = self._context = None
+        resume, context = self._resume, self.context
+        self._resume = self.context = None
         if resume is not None:
             assert self._loop is not None
             self._loop.call_soon(resume, outcome, context=context)
@@ -92,7 +93,7 @@ class Waiter:
 
     def add_done_callback(self, resume: Callable[[Any], object], *, context: Context) -> None:
         """The task waits: `resume` steps it, in `context`."""
-        self._resume, self._context = resume, context
+        self._resume, self.context = resume, context
 
     def cancel(self, msg: Any = None) -> bool:
         """The task is being cancelled; False where it is about to be resumed, and has to see to it then."""

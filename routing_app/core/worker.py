@@ -24,6 +24,7 @@ from routing_app.core.database import GroupedWrites
 from routing_app.core.delivery.connection import Limits
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.outbox import Flusher
+from routing_app.core.eager import EagerTasks
 from routing_app.core.leases.presence import Presence
 from routing_app.core.protocol import registered
 
@@ -62,6 +63,7 @@ class Worker:
         """Called once when the worker begins to drain, for sessions that are not connections of the hub."""
         self._starting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._eager = EagerTasks(self.spawn)
         self.protocols: dict[str, Any] = {protocol.name: protocol(self) for protocol in registered()}
         """Each protocol's state in this process, by name; only its own modules know more of it."""
 
@@ -98,6 +100,10 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def start_at_once(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """The same, begun before this returns; None when it has ended well without a wait."""
+        return self._eager.start(coroutine)
 
     async def drain(self, close: Close = RESTART) -> int:
         """Take no more connections and close the open ones in batches; how many there were."""

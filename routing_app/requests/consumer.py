@@ -147,9 +147,10 @@ class RequestsConsumer(Consumer):
             await _fail(context, "internal", repr(error) if settings.DEBUG else "Internal error")
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = self.worker.spawn(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task = self.worker.start_at_once(coroutine)
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
