@@ -1,7 +1,7 @@
 """Messages that the application has not received yet, with bounds at which reading has to stop.
 
-An application that waits for a message runs in place, within `put`: it handles a frame in the read in which
-the frame came. One that is busy finds the message here later.
+An application that waits for a message runs in place, within `wake`: it handles frames in the read in which
+they came. One that is busy finds the messages here later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Message = dict[str, Any]
 
 
 class ReceiveQueue:
-    """The receive queue of one application, with one reader. `put` never waits, but says when it is full."""
+    """The receive queue of one application, with one reader. `put` never waits; `full` says when to stop."""
 
     __slots__ = ("_ended", "_messages", "_size", "_waiter", "on_low")
 
@@ -37,15 +37,20 @@ class ReceiveQueue:
         """True once half of each bound is free: reading goes on, and is not switched for every message."""
         return len(self._messages) <= MAX_MESSAGES // 2 and self._size <= MAX_BYTES // 2
 
-    def put(self, message: Message, size: int) -> bool:
-        """Queue a message of `size` bytes; an application that waits for one runs until it waits again.
+    @property
+    def full(self) -> bool:
+        """True while the application is so far behind that reading from the client has to stop."""
+        return len(self._messages) >= MAX_MESSAGES or self._size >= MAX_BYTES
 
-        True while the application is so far behind that reading from the client has to stop.
-        """
+    def put(self, message: Message, size: int) -> None:
+        """Queue a message of `size` bytes; an application that waits gets it by `wake`."""
         self._messages.append((message, size))
         self._size += size
-        self._waiter.wake()
-        return len(self._messages) >= MAX_MESSAGES or self._size >= MAX_BYTES
+
+    def wake(self) -> None:
+        """Have an application that waits for a message run until it waits again."""
+        if self._messages:
+            self._waiter.wake()
 
     def end(self, message: Message) -> None:
         """Queue the last message; receivers get it again as often as they ask. Later calls do nothing."""

@@ -265,7 +265,11 @@ class WebSocket:
         self._host.lost(self)
 
     def _read(self) -> None:
-        """Handle whole frames until more bytes are needed, or until the application is behind."""
+        """Handle whole frames until more bytes are needed, or until the application is behind.
+
+        The application gets all messages of a read at once: it is resumed, and its answers are written, once
+        for all of them. A control frame is handled when it has got the messages before.
+        """
         queue, reader = self._queue, self._reader
         try:
             while (frame := reader.next()) is not None:
@@ -273,17 +277,20 @@ class WebSocket:
                 if opcode < frames.CLOSE:
                     if self.state is not SocketState.OPEN:
                         continue
-                    is_full = queue.put({"type": RECEIVE, KEYS[opcode]: data}, len(data))
-                    # While closing, frames are read on: one of them is the peer's close.
-                    if is_full and self.state is SocketState.OPEN:
+                    queue.put({"type": RECEIVE, KEYS[opcode]: data}, len(data))
+                    if queue.full and self._hand_over():
                         break
-                elif opcode == frames.PING:
+                    continue
+                self._hand_over()
+                if opcode == frames.PING:
                     self.writer.write(frames.build(frames.PONG, data))
                 elif opcode == frames.CLOSE:
                     self._closed_by_peer(*data)
             else:
+                self._hand_over()
                 return
         except FrameError as error:
+            self._hand_over()
             self._discarding = True
             reader.clear()
             # One turn later, so that an answer to what came before it is not cut off.
@@ -293,6 +300,17 @@ class WebSocket:
         queue.on_low = self._resume
         if self._transport is not None:
             self._transport.pause_reading()
+
+    def _hand_over(self) -> bool:
+        """Have an application that waits handle the messages that are queued; True when reading has to stop.
+
+        While closing, frames are read on: one of them is the peer's close.
+        """
+        if (around := self.writer.around_reads) is None:
+            self._queue.wake()
+        else:
+            around(self._queue.wake)
+        return self._queue.full and self.state is SocketState.OPEN
 
     def _resume(self) -> None:
         """The application has caught up: handle what was kept back, then read on."""

@@ -36,9 +36,22 @@ class Owner(Protocol):
 class TransportWriter(Generic[T]):
     """The writer of one WebSocket; subclasses differ in how bytes reach the kernel."""
 
-    __slots__ = ("_drained", "_handed", "_held", "_last", "_owner", "_transport", "_waiting", "open")
+    __slots__ = (
+        "_drained",
+        "_handed",
+        "_held",
+        "_last",
+        "_owner",
+        "_transport",
+        "_waiting",
+        "around_reads",
+        "open",
+    )
 
     def __init__(self, owner: Owner) -> None:
+        self.around_reads: Callable[[Callable[[], None]], None] | None = None
+        """Set by an application that wants to know where a read begins and ends: it gets the step in which it
+        handles the frames of the read, and has to call that."""
         self.open = False
         """True between accept and the first close frame or the loss of the connection."""
         self._owner: Owner | None = owner
@@ -112,6 +125,7 @@ class TransportWriter(Generic[T]):
     def lost(self) -> None:
         """The connection is gone: forget everything."""
         self.open = False
+        self.around_reads = None
         self._owner = self._transport = self._waiting = self._last = None
         self._held = self._handed = 0
         self._call_drained()

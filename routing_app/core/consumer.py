@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from channels.consumer import AsyncConsumer
@@ -181,6 +182,8 @@ class Consumer(AsyncConsumer):
             self.peer,
             self.limits(),
         )
+        if extension is not None:  # our server's: see its TransportWriter
+            extension.around_reads = partial(worker.flusher.read, connection.outbox)
         # Corked until the accept has gone out: messages that arrive before wait, and follow it.
         connection.outbox.cork()
         connection.on_close = self._closing

@@ -110,4 +110,7 @@ def _same(one: Context | None, other: Context) -> bool:
     """True when two contexts hold the same objects. Equal ones are not enough: one may be changed later."""
     if one is None or len(one) != len(other):
         return False
-    return all(other.get(variable, MISSING) is value for variable, value in one.items())
+    for variable, value in one.items():  # noqa: SIM110 - a generator takes as long again
+        if other.get(variable, MISSING) is not value:
+            return False
+    return True

@@ -41,6 +41,10 @@ class Connection:
         self._recorded: asyncio.Future[None] | None = None
         self._record_again = False
         self._look: asyncio.Task[None] | None = None
+        # A quarter of the bounds: the rest is for publications, which do not wait. Read once: Django's
+        # settings take as long to answer as a frame takes to parse.
+        self._enough_bytes = settings.MAX_OUTBOX_BYTES // 4
+        self._enough_frames = settings.MAX_OUTBOX_FRAMES // 4
 
     @property
     def id(self) -> str:
@@ -87,23 +91,41 @@ class Connection:
 
     async def write(self, text: str) -> None:
         """Put a frame into the outbox, after waiting for room. Raises ConnectionClosed."""
-        await self.drained()
+        while self.backlogged:
+            await self._another_look()
         if not self.inner.send(text):
             raise self._closed()
 
+    @property
+    def backlogged(self) -> bool:
+        """True while the client has to read before more is written for it."""
+        inner = self.inner
+        outbox, writer = inner.outbox, inner.writer
+        return (
+            (
+                outbox.size + writer.held_bytes() > self._enough_bytes
+                or len(outbox.frames) + writer.held_frames() > self._enough_frames
+            )
+            and inner.state is ConnectionState.OPEN
+            and not outbox.corked
+        )
+
     async def drained(self) -> None:
         """Wait until the client has read most of what it was sent, or is gone."""
-        while self._backlogged():
-            if self._look is None:
-                self._look = asyncio.ensure_future(self._look_until_drained())
-            # Shielded: a handler that is cancelled must not end the look of the others.
-            await asyncio.shield(self._look)
+        while self.backlogged:
+            await self._another_look()
+
+    async def _another_look(self) -> None:
+        if self._look is None:
+            self._look = asyncio.ensure_future(self._look_until_drained())
+        # Shielded: a handler that is cancelled must not end the look of the others.
+        await asyncio.shield(self._look)
 
     async def _look_until_drained(self) -> None:
         """Look on behalf of all that wait: a client may have a hundred handlers, and never read."""
         try:
             pause = 0.0
-            while self._backlogged():
+            while self.backlogged:
                 await asyncio.sleep(pause)
                 pause = min(pause + LOOK_SECONDS, LONGEST_LOOK_SECONDS)
         finally:
@@ -176,16 +198,6 @@ class Connection:
         if not (name := wire.name(key)) or name in self._pending:
             raise ValueError("a key must be a string or a number, and not that of another request")
         return key
-
-    def _backlogged(self) -> bool:
-        # A quarter of the bounds: the rest is for publications, which do not wait.
-        outbox, writer = self.inner.outbox, self.inner.writer
-        if self.inner.state is not ConnectionState.OPEN or outbox.corked:
-            return False
-        return (
-            outbox.size + writer.held_bytes() > settings.MAX_OUTBOX_BYTES // 4
-            or len(outbox.frames) + writer.held_frames() > settings.MAX_OUTBOX_FRAMES // 4
-        )
 
     def _closed(self) -> ConnectionClosed:
         close = self.inner.close_sent

@@ -68,6 +68,7 @@ class RequestsConsumer(Consumer):
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._malformed = 0
+        self._max_running = settings.REQUESTS_MAX_RUNNING
         self.connection.identity = self._rights.name
         self.protocol.connections[self.client.id] = self.client
         self.client.record_with(self.worker.presence)
@@ -110,7 +111,8 @@ class RequestsConsumer(Consumer):
     # --- frames that want a handler ----------------------------------------------------------------------
 
     async def _handle(self, inbound: Inbound) -> None:
-        await self.client.drained()
+        if self.client.backlogged:
+            await self.client.drained()
         if self.client.receipts and wire.asks_for_receipt(inbound):
             self.connection.send(self.codec.receipt(inbound.key))
         handler = handlers.find(inbound.direction, inbound.type)
@@ -123,7 +125,8 @@ class RequestsConsumer(Consumer):
             await self._run(handler, context)
         else:
             self._spawn(self._run(handler, context))
-            await self._wait_for_room()
+            if self._tasks:
+                await self._wait_for_room()
 
     async def _run(self, handler: Handler, context: Context) -> None:
         """Run a handler; a request is answered, also when the handler fails."""
@@ -173,7 +176,7 @@ class RequestsConsumer(Consumer):
     def _crowded(self) -> bool:
         # A handler that waits for an answer of this client is not counted: the answer can only come if
         # reading goes on, so counting it could stop the connection until it closes.
-        return len(self._tasks) - self.client.waiting_for >= settings.REQUESTS_MAX_RUNNING
+        return len(self._tasks) - self.client.waiting_for >= self._max_running
 
     def _refuse_malformed(self, error: wire.RequestWireError) -> None:
         """Nothing is sent, as in the original; too many of them end the connection."""

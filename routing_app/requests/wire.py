@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+import orjson
+
 from routing_app.core.json import loads
 
 RECEIPTS: Final = "wyre.receipt"
@@ -119,7 +121,19 @@ class Codec:
 
 
 def dumps(value: Any) -> str:
-    """JSON without spaces, readable where that can be encoded. Raises TypeError or ValueError."""
+    """JSON without spaces, readable where that can be encoded. Raises TypeError or ValueError.
+
+    By orjson, which takes a tenth of the time. The standard library has the last word where orjson refuses a
+    value, or writes `null`: that stands for NaN, too, which is refused.
+    """
+    try:
+        data = orjson.dumps(value, option=_PLAIN_ONLY)
+    except TypeError:
+        return _exact_dumps(value)
+    return _exact_dumps(value) if b"null" in data else data.decode()
+
+
+def _exact_dumps(value: Any) -> str:
     text = _ENCODER.encode(value)
     if text.isascii():
         return text
@@ -164,5 +178,8 @@ def _direction(value: Any) -> Direction:
     return direction
 
 
+_PLAIN_ONLY: Final = (
+    orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
 # Made once: `json.dumps` with options makes one a call, half of its time for a small frame.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -44,7 +44,7 @@ async def with_spare() -> EagerTasks:
     return tasks
 
 
-async def at_once(value: None) -> None:
+async def at_once(value: float | None) -> float | None:
     return value
 
 

@@ -47,6 +47,60 @@ async def test_frames_of_one_turn_are_one_write_at_its_end():
     assert box.recorder.writes == [["a", "b", "c"], ["d"]]
 
 
+async def test_answers_to_one_client_are_written_at_the_end_of_its_read():
+    shared = flusher()
+    box = Box(shared)
+
+    def handle() -> None:
+        for text in "ab":
+            box.push(Frame(text))
+        assert box.recorder.writes == []
+
+    shared.read(box, handle)
+    assert box.recorder.writes == [["a", "b"]]
+    shared.read(box, lambda: None)
+    box.push(Frame("c"))
+    assert len(box.recorder.writes) == 1, "no read goes on"
+    await turn()
+    assert box.recorder.writes == [["a", "b"], ["c"]]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["something waits before", "the read reaches others"])
+async def test_messages_to_others_are_joined_at_the_end_of_the_turn(before: bool):
+    shared = flusher()
+    box, other = Box(shared), Box(shared)
+    if before:
+        other.push(Frame("x"))
+
+    def handle() -> None:
+        box.push(Frame("a"))
+        if not before:
+            other.push(Frame("x"))
+
+    shared.read(box, handle)
+    shared.read(other, lambda: None)
+    box.push(Frame("b"))
+    assert box.recorder.writes == other.recorder.writes == []
+    await turn()
+    assert (box.recorder.writes, other.recorder.writes) == ([["a", "b"]], [["x"]])
+
+
+async def test_a_read_whose_handling_fails_leaves_nothing_behind():
+    shared = flusher()
+    box = Box(shared)
+
+    def handle() -> None:
+        box.push(Frame("a"))
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        shared.read(box, handle)
+    assert box.recorder.writes == [["a"]]
+    box.push(Frame("b"))
+    await turn()
+    assert box.recorder.writes == [["a"], ["b"]]
+
+
 async def test_a_turn_without_a_push_writes_nothing():
     box = Box(flusher())
     box.push(Frame("a"))

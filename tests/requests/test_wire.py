@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from datetime import date
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from switchboard_client import wire as client_wire
 from routing_app.core.delivery.publication import Publication
 from routing_app.requests import wire
 from routing_app.requests.consumer import DeliveryEncoder
-from routing_app.requests.wire import ABSENT, Codec, Direction, RequestWireError
+from routing_app.requests.wire import ABSENT, Codec, Direction, Inbound, RequestWireError
 
 pytestmark = pytest.mark.once
 
@@ -120,3 +121,36 @@ def test_deliveries_name_the_event_where_it_is_no_ordinary_message() -> None:
     }
     joined = Publication(("room:lobby/a",), ["id"], "JOINED")
     assert json.loads(encode(joined, "room:lobby/a") or "")["event"] == "JOINED"
+
+
+WRITTEN = {
+    "null": (None, "null"),
+    "a number beyond 64 bits": (2**70, str(2**70)),
+    "a key that is a number": ({1: True}, '{"1":true}'),
+    "a lone surrogate": ("\ud800", '"\\ud800"'),
+    "letters": ("é/\u2028", '"é/\u2028"'),
+    "a tuple": ((1, 2), "[1,2]"),
+    "a name of its own": (Direction.REPLY, '"REPLY"'),
+    "deep": (DEEP := json.loads("[" * 400 + "]" * 400), json.dumps(DEEP)),
+}
+
+
+@pytest.mark.parametrize(("value", "text"), WRITTEN.values(), ids=WRITTEN)
+def test_values_are_written_as_the_standard_library_writes_them(value: Any, text: str) -> None:
+    assert wire.dumps(value) == text
+
+
+REFUSED: dict[str, Any] = {
+    "not a number": float("nan"),
+    "infinite": [float("inf")],
+    "a set": {1},
+    "a date": date(2026, 1, 1),
+    "bytes": b"x",
+    "a dataclass": Inbound(Direction.REPLY, {}, 1, ""),
+}
+
+
+@pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED)
+def test_values_without_a_form_in_json_are_refused(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        wire.dumps({"value": value})

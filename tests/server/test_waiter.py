@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchboard_server.frames import TEXT
+from switchboard_server.frames import PING, PONG, TEXT
 from switchboard_server.receive_queue import MAX_MESSAGES
 from switchboard_server.waiter import Waiter
 from tests.server.driven import LEFT, Driven, client_close, turn
@@ -211,6 +211,36 @@ async def test_frames_are_handled_in_the_read_in_which_they_come() -> None:
     assert log == [("a", task), ("b", task), "read", (4000, "")]
     assert driven.sent()[:2] == [(TEXT, b"a"), (TEXT, b"b")]
     assert task.done()
+
+
+async def test_an_application_may_know_where_a_read_begins_and_ends() -> None:
+    """And a control frame is answered behind what the application has answered to the frames before it."""
+    driven, log = Driven().opened(), list[str]()
+
+    def around(handle: Callable[[], None]) -> None:
+        log.append("begins")
+        handle()
+        log.append("ends")
+
+    async def application() -> None:
+        while (message := await driven.websocket.receive())["type"] == "websocket.receive":
+            log.append(message["text"])
+            await driven.websocket.send({"type": "websocket.send", "text": message["text"]})
+
+    driven.websocket.writer.around_reads = around
+    task = asyncio.create_task(application())
+    await turn()
+    ping = client_frame(PING, b"p")
+    await by_the_loop(
+        lambda: driven.feed(
+            client_frame(TEXT, b"a") + client_frame(TEXT, b"b") + ping + client_frame(TEXT, b"c")
+        )
+    )
+    assert log == ["begins", "a", "b", "ends", "begins", "c", "ends"]
+    assert driven.sent() == [(TEXT, b"a"), (TEXT, b"b"), (PONG, b"p"), (TEXT, b"c")]
+    driven.websocket.connection_lost()
+    assert [driven.websocket.writer.around_reads] == [None]
+    await task
 
 
 async def test_frames_behind_one_that_waits_are_kept_in_order_and_bounded() -> None:

@@ -40,6 +40,28 @@ class Flusher:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
+    def read(self, own: Outbox, handle: Callable[[], None]) -> None:
+        """Handle the frames of one read; `own` is the outbox of the client that sent them.
+
+        If nothing but answers to this client waits then, they are written now: that saves a turn of the loop,
+        which has to ask the kernel for events. A message to many is written at the end of the turn, when
+        others may have joined it.
+        """
+        if self._scheduled:
+            handle()
+            return
+        self._scheduled = True  # by this method itself
+        try:
+            handle()
+        finally:
+            if self._dirty == [own]:
+                self._dirty, self._scheduled = [], False
+                _flush(own)
+            elif self._dirty:
+                self._loop.call_soon(self._flush)
+            else:
+                self._scheduled = False
+
     def _flush(self) -> None:
         # The next slice is scheduled before this one is written: an outbox that becomes dirty while it is
         # written lands behind the others, and a failing writer cannot stop the flusher.
@@ -49,10 +71,7 @@ class Flusher:
         if self._scheduled:
             self._loop.call_soon(self._flush)
         for outbox in batch:
-            try:
-                outbox.flush()
-            except Exception:
-                logger.exception("an outbox could not be written")
+            _flush(outbox)
 
 
 class Outbox:
@@ -172,3 +191,10 @@ def deliver(outboxes: Iterable[Outbox], frame: Frame) -> int:
         elif outbox.push(frame):
             took += 1
     return took
+
+
+def _flush(outbox: Outbox) -> None:
+    try:
+        outbox.flush()
+    except Exception:
+        logger.exception("an outbox could not be written")
