@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from routing_app.core.cluster import calls, heartbeats, liveness, relay
 from routing_app.core.cluster.calls import CallFailed, CallRefused, Incoming, WorkerGone
 from tests.core.harness import Node, replaced
 from tests.core.layers import cluster
@@ -192,3 +193,41 @@ async def test_a_call_leaves_nothing_behind(pair: tuple[Node, Node]):
 
     await until(lambda: not server.calls._serving)
     assert not asker.calls._waiting
+
+
+@pytest.mark.parametrize("lives", [True, False])
+async def test_where_heartbeats_are_rare_a_worker_that_is_waited_for_is_greeted(lives: bool):
+    """Its answers to greetings tell that it lives, although it sends nothing to all for minutes."""
+    go_on, serving = asyncio.Event(), asyncio.Event()
+
+    async def wait(call: Incoming) -> Any:
+        serving.set()
+        await go_on.wait()
+        return "done"
+
+    with (
+        replaced(heartbeats, "MOST_PER_SECOND", 0.001),
+        replaced(relay, "HEARTBEAT_SECONDS", 0.05),
+        replaced(liveness, "QUIET_SECONDS", 0.1),
+        replaced(liveness, "GONE_SECONDS", 0.8),
+        replaced(calls, "LOOK_SECONDS", 0.05),
+    ):
+        async with cluster("lagging") as processes:
+            asker, server = processes.node(), processes.node()
+            for node in (asker, server):
+                await node.relay.want([f"worker:{node.id}"])
+            server.calls.serve("wait", wait)
+            peers = asker.relay.peers
+            waiting = asyncio.ensure_future(asker.calls.call(server.id, "wait"))
+            await serving.wait()
+            if lives:
+                until_now = peers.now() + 3 * liveness.GONE_SECONDS
+                await until(lambda: peers.now() > until_now)
+                go_on.set()
+                assert await waiting == "done"
+            else:
+                server.layer.cut()
+                server.layer.down = True
+                with pytest.raises(WorkerGone):
+                    await waiting
+                server.layer.down = False

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from routing_app.core.cluster.peer import PAUSE_SECONDS, Offset
-from routing_app.core.cluster.receiver import PART_SECONDS, RECOVERY_SECONDS, EnvelopeReceiver
+from routing_app.core.cluster.receiver import PART_SECONDS, PEER_SECONDS, RECOVERY_SECONDS, EnvelopeReceiver
 from routing_app.core.cluster.replay import Log
 
 pytestmark = pytest.mark.once
@@ -199,11 +199,44 @@ def test_the_quickest_of_the_last_readings_is_the_best() -> None:
     assert offset.seconds == pytest.approx(500.01)
 
 
+def test_a_process_that_announced_a_late_heartbeat_is_waited_for_until_then(process: Process) -> None:
+    for sender, next in (("seldom", 15.0), ("often", 1.0)):
+        process.receiver.heartbeat(sender, 0, 0, process.now, next)
+    process.now += 15 + PEER_SECONDS - 1
+    process.receiver.heartbeat("c", 0, 0, process.now)
+    process.receiver.request_replay()
+    assert set(process.receiver.wanted()) == {"seldom", "often", "c"}, "all are asked"
+    waited_for = {name for name, peer in process.receiver._peers.items() if peer.is_waited_for}
+    assert waited_for == {"seldom", "c"}
+
+
+@pytest.mark.parametrize(("patience", "asks"), [(1.0, False), (15.0, True)])
+def test_where_heartbeats_are_rare_one_that_is_new_after_a_break_is_asked_for_longer(
+    process: Process, patience: float, asks: bool
+) -> None:
+    """It may have come, and sent something, while the connection was broken."""
+    process.receiver.heartbeat("b", 0, 0, process.now, patience)
+    process.receiver.request_replay()
+    process.receiver.replay("b", process.round(), [], 0, None, process.now)
+    process.now += 15
+    process.receiver.heartbeat("new", 3, 0, process.now, patience)
+    assert ("new" in process.receiver.wanted()) is asks
+
+
+def test_a_reading_that_comes_as_late_as_announced_is_not_one_after_a_silence() -> None:
+    offset = Offset()
+    offset.read(0.0, 500.01)
+    offset.read(10.0, 510.4, patience=10)
+    assert offset.seconds == pytest.approx(500.01)
+    offset.read(20.0, 522.1 + PAUSE_SECONDS, patience=10)
+    assert offset.seconds == pytest.approx(502.1 + PAUSE_SECONDS), "its clock stood still"
+
+
 def test_after_a_silence_a_reading_that_was_under_way_spoils_nothing() -> None:
     offset = Offset()
     offset.read(0.0, 500.001)
-    offset.read(1.0, 501.0 + 9 * PAUSE_SECONDS)  # it may have slept, or this one was slow
-    assert offset.seconds == pytest.approx(500 + 9 * PAUSE_SECONDS)
+    offset.read(1.0, 528.0)  # it may have slept, or this one was slow
+    assert offset.seconds == pytest.approx(527)
     offset.read(30.0, 530.2)
 
     assert offset.seconds == pytest.approx(500.001)

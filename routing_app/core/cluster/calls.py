@@ -144,11 +144,16 @@ class Calls:
 
     async def _look_for_the_gone(self) -> None:
         """Fail calls whose worker is gone. One task for all calls, which ends with the last of them."""
+        peers = self._relay.peers
         while self._waiting:
             await asyncio.sleep(LOOK_SECONDS)
-            for waiting in self._waiting.values():
-                if not waiting.answer.done() and self._relay.peers.is_gone(waiting.worker_id, waiting.since):
-                    waiting.answer.set_exception(WorkerGone(waiting.worker_id))
+            waiting = [one for one in self._waiting.values() if not one.answer.done()]
+            # Where workers are many, heartbeats come seldom: one that lives answers a greeting at once.
+            for worker_id in {one.worker_id for one in waiting if peers.is_quiet(one.worker_id, one.since)}:
+                self._relay.greet(worker_id)
+            for one in waiting:
+                if peers.is_gone(one.worker_id, one.since):
+                    one.answer.set_exception(WorkerGone(one.worker_id))
 
     def _answered(self, publication: Publication) -> int:
         number, stage, payload = publication.message

@@ -4,16 +4,16 @@
 |---|---|---|
 | items | number, hole, items | publications for one address, in order, each with the time it was published |
 | probe | number | nothing: its echo proves that a subscription is in force |
-| hello | number, hole, at | its sender is new, and asks for heartbeats |
-| heartbeat | number, hole, at | its sender lives, and `number` was its last envelope |
-| ask | after | to each process named: `[number, seconds, round]`, send again what is above and not older |
+| hello | number, hole, at, next | its sender is new, or waits for the receiver, and wants a heartbeat |
+| heartbeat | number, hole, at, next | its sender lives, and `number` was its last envelope |
+| ask | after | to the process named: `[number, seconds, round]`, send again what is above and not older |
 | replay | round, entries, last, number, lost_at, at | what was asked for: `[number, items]` each |
-| goodbye | number, hole | its sender ends in order |
+| goodbye | number, hole, at, next | its sender ends in order |
 
 `hole` is the last envelope that never left live: a process that has not got it asks. It is None from a
 process that receives nothing, and cannot be asked. `at` is the clock of the sender, and times are by that
-clock. With the last part of a replay everything up to `number` is answered for; lost publications are from
-before `lost_at`.
+clock; its next heartbeat follows within `next` seconds. With the last part of a replay everything up to
+`number` is answered for; lost publications are from before `lost_at`.
 """
 
 from __future__ import annotations

@@ -10,10 +10,15 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 GONE_SECONDS: Final = 3.2
-"""A worker without a heartbeat for so long, while our own came back, is gone; it sends one a second."""
+"""A worker that was silent for so long, while our own heartbeats came back, is gone. It sends one a second;
+where workers are many, only those that greet it get one so often (`is_quiet`)."""
+QUIET_SECONDS: Final = 1.2
+"""A worker that is waited for, and was silent for so long, has to be greeted."""
+KNOWN_SECONDS: Final = 60.0
+"""A worker from which nothing came for so long is not counted among those that are known."""
 LONGEST_STEP_SECONDS: Final = 1.5
 """Longest time between two of our own heartbeats that counts as receiving."""
-REMEMBERED: Final = 1024
+REMEMBERED: Final = 4096
 """Workers that are remembered, of those that have said goodbye and of the others."""
 
 
@@ -45,6 +50,19 @@ class Peers:
         """Another worker has ended in order."""
         self._received.pop(worker_id, None)
         _remember(self._left, worker_id, None)
+
+    def known(self) -> int:
+        """How many others have sent something lately; those that have not are forgotten."""
+        since = self.now() - KNOWN_SECONDS
+        while (
+            self._received and next(iter(self._received.values())) < since
+        ):  # in the order of the last receipt
+            self._received.popitem(last=False)
+        return len(self._received)
+
+    def is_quiet(self, worker_id: str, since: float) -> bool:
+        """True when nothing has come from a worker for a moment, since a time of `now`."""
+        return self.now() - max(self._received.get(worker_id, 0.0), since) > QUIET_SECONDS
 
     def now(self) -> float:
         """Seconds for which this process could receive; a time for `is_gone`."""

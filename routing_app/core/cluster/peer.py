@@ -6,10 +6,12 @@ import math
 from collections import deque
 from typing import Any, Final
 
+from routing_app.core.cluster.heartbeats import SHORTEST_SECONDS
+
 SAMPLES: Final = 8
-"""Readings of another process's clock that are kept, about one for each second."""
-PAUSE_SECONDS: Final = 3.0
-"""A process that was silent for so long may have slept, and its clock with it."""
+"""Readings of another process's clock that are kept, about one for each heartbeat."""
+PAUSE_SECONDS: Final = 2.0
+"""A process whose heartbeat is so much later than it had announced may have slept, and its clock with it."""
 SAME_CLOCK_SECONDS: Final = 1.0
 
 
@@ -30,12 +32,12 @@ class Offset:
         self._before: float | None = None
         self._read_at = 0.0
 
-    def read(self, theirs: float, now: float) -> None:
-        """Take a reading of the other clock.
+    def read(self, theirs: float, now: float, patience: float = SHORTEST_SECONDS) -> None:
+        """Take a reading of the other clock; it was to come within `patience` seconds after the last one.
 
         The offset from before a silence holds if a reading after it agrees: else that clock stood still.
         """
-        if self._samples and now - self._read_at > PAUSE_SECONDS:
+        if self._samples and now - self._read_at > patience + PAUSE_SECONDS:
             self._before = self.seconds
             self._samples.clear()
         self._read_at = now
@@ -56,6 +58,7 @@ class PeerRecord:
         "cursor",
         "deadline",
         "hole",
+        "next",
         "offset",
         "part_at",
         "received_at",
@@ -69,6 +72,8 @@ class PeerRecord:
         self.hole: int | None = 0
         """The last envelope that never left it live; None for one that cannot be asked for anything."""
         self.received_at = 0.0
+        self.next = SHORTEST_SECONDS
+        """Its next heartbeat follows the last one within so many seconds."""
         self.offset = Offset()
         self.round = 0
         """Number of the question whose answer is waited for, 0 for none: an older answer does not cover

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Final
 
+from routing_app.core.cluster.heartbeats import SHORTEST_SECONDS
 from routing_app.core.cluster.peer import PeerRecord
 from routing_app.core.cluster.replay import Entry
 
-PEER_SECONDS: Final = 5.0
-"""A process that was silent for so long when the last envelope of any came may be gone, and is not waited
-for: it is asked when it sends again."""
-KNOWN_SENDERS: Final = 1024
+PEER_SECONDS: Final = 4.0
+"""A process whose heartbeat was so much later than it had announced, when the last envelope of any came, may
+be gone, and is not waited for: it is asked when it sends again."""
+KNOWN_SENDERS: Final = 4096
 """Processes whose numbers are remembered."""
 RECOVERY_SECONDS: Final = 3.0
 """Longest time until a process answers, or sends the next part."""
@@ -48,7 +49,8 @@ class EnvelopeReceiver:
         self._clock = clock
         self._peers: dict[str, PeerRecord] = {}
         self._opened_at = clock()
-        self._broke_at = -math.inf
+        self._unseen_until = -math.inf
+        """Until then a process that is new here may have sent before, while our connection was broken."""
         self._rounds = 0
         self._held = 0
         self._missing_until = -math.inf
@@ -74,10 +76,16 @@ class EnvelopeReceiver:
             peer.cursor = number
             self._deliver(items, self._offset_if_late(peer, items))
 
-    def heartbeat(self, sender: str, number: int, hole: int | None, at: float) -> None:
-        """A process says that it lives, that `number` was its last envelope, and what its clock is."""
+    def heartbeat(
+        self, sender: str, number: int, hole: int | None, at: float, next: float = SHORTEST_SECONDS
+    ) -> None:
+        """A process says that it lives, that `number` was its last envelope, and what its clock is.
+
+        Its next heartbeat follows within `next` seconds.
+        """
         peer = self._received(sender, number, hole)
-        peer.offset.read(at, peer.received_at)
+        peer.offset.read(at, peer.received_at, peer.next)
+        peer.next = next
         if not peer.round:
             peer.cursor = max(number, peer.cursor)
 
@@ -92,26 +100,32 @@ class EnvelopeReceiver:
 
     def request_replay(self) -> None:
         """Ask every process for the envelopes that our broken connection to the layer may have lost."""
-        now = self._broke_at = self._clock()
+        now = self._clock()
+        patience = max((peer.next for peer in self._peers.values()), default=SHORTEST_SECONDS)
+        self._unseen_until = now + patience + PEER_SECONDS
         last = max((peer.received_at for peer in self._peers.values()), default=0.0)
         for peer in self._peers.values():
             # Compared with the last envelope of any process, not with the clock: the layer may have been down
             # for long, and then all of them are silent, though none has gone.
-            is_silent = last - peer.received_at >= PEER_SECONDS
+            is_silent = last - peer.received_at >= peer.next + PEER_SECONDS
             if peer.hole is not None:
                 self._wait_for(peer, math.inf if is_silent else now + RECOVERY_SECONDS)
             elif not is_silent:
                 self._miss(now)  # it may have sent something, and cannot be asked
         self._ask()
 
-    def wanted(self) -> dict[str, tuple[int, float, int]]:
-        """Questions to send: for each process a number, the seconds to look back, and the round."""
+    def wanted(self, senders: Iterable[str] | None = None) -> dict[str, tuple[int, float, int]]:
+        """Questions to send, to all processes or some: for each a number, the seconds to look back, and the
+        round.
+        """
         now = self._clock()
         seconds = now - self._opened_at + RECOVERY_SECONDS
         return {
             sender: (peer.cursor, seconds, peer.round)
-            for sender, peer in self._peers.items()
-            if peer.round and now - peer.part_at > PART_SECONDS
+            for sender in (self._peers if senders is None else senders)
+            if (peer := self._peers.get(sender)) is not None
+            and peer.round
+            and now - peer.part_at > PART_SECONDS
         }
 
     def replay(
@@ -124,7 +138,7 @@ class EnvelopeReceiver:
         """
         if (peer := self._part(sender, round, entries)) is None:
             return
-        peer.offset.read(at, peer.received_at)
+        peer.offset.read(at, peer.received_at, peer.next)
         if lost_at is not None:
             self._miss(lost_at + (peer.offset.seconds or 0.0))
         self._end(peer, number)
@@ -166,7 +180,7 @@ class EnvelopeReceiver:
             peer = self._peers[sender] = PeerRecord(0)
             # Soon after a break a new process may have published in it, unseen. At any other time its earlier
             # envelopes were for others, or from before our subscriptions, unless it names a hole itself.
-            is_missing = number > 0 and hole is not None and now - self._broke_at < PEER_SECONDS
+            is_missing = number > 0 and hole is not None and now < self._unseen_until
             if not is_missing and not hole:
                 peer.cursor = number
         peer.received_at, peer.hole = now, hole

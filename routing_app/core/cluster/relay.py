@@ -13,17 +13,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
 from routing_app.core import metrics
 from routing_app.core.address import group_name
 from routing_app.core.cluster import losses
+from routing_app.core.cluster.answers import Answers
 from routing_app.core.cluster.batching import EVERYBODY, Batch, Batches, unpack
 from routing_app.core.cluster.envelope import UNENCODABLE, Envelope, armour
+from routing_app.core.cluster.heartbeats import Heartbeats
 from routing_app.core.cluster.liveness import Peers
+from routing_app.core.cluster.notices import Notices
 from routing_app.core.cluster.receiver import EnvelopeReceiver
-from routing_app.core.cluster.replay import Entry, Log, Replay
+from routing_app.core.cluster.replay import Log
 from routing_app.core.cluster.subscriptions import Subscriptions
 from routing_app.core.delivery.publication import Publication
 
@@ -34,13 +38,14 @@ PATIENCE_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 3.0
 """An envelope is tried again for so long while the layer fails; then it, and the next, stay in the log."""
 HEARTBEAT_SECONDS: Final = 1.0
+"""A heartbeat is sent so often: to all others, or, where they are many, mostly to this process alone."""
 SILENT_SECONDS: Final = 3.0
 """Our own heartbeats missing for so long: the connection is half-open, and is made again."""
 RECOVERY_TICK_SECONDS: Final = 0.25
 STALL_SECONDS: Final = 0.5
 """A pause of this process from which on others are not taken for silent in it."""
 NOTICE_SECONDS: Final = 1.0
-"""Longest time of a notice; one that fails is made again by the next tick."""
+"""Longest time of a notice."""
 
 Deliver = Callable[[Publication], int]
 OnGap = Callable[[float], int]
@@ -74,7 +79,6 @@ class Relay:
         self._on_gap: OnGap = lambda until: 0
         self._subscriptions = Subscriptions(layer, self._open_channel, self._prove, self._wake)
         self._batches = Batches(self.reaches_others)
-        self._notices: list[tuple[str, Callable[[], Envelope]]] = []
         self._log = Log(clock=clock, on_lost=losses.count_layer_down)
         self._gave_up = False
         self._number = 0
@@ -82,9 +86,10 @@ class Relay:
         self._hole = 0
         """Number of the last envelope that never left live: others have to ask for it."""
         self._receiver = EnvelopeReceiver(self._deliver_items, self._ask, clock)
-        self._asked: dict[str, tuple[int, float, int]] = {}
-        """Questions of other processes that wait for our answer, the last of each."""
+        self._answers = Answers(self._group_send, self._envelope, clock)
         self.peers = Peers() if peers is None else peers
+        self._heartbeats = Heartbeats(self.peers.known, clock)
+        self._notices = Notices(self._group_send, self.peers.known)
         self._is_late = False
         """True once the layer could not be opened: others may have sent something to this process before."""
         self._probe = 0
@@ -114,6 +119,11 @@ class Relay:
         """The server to call a worker by: there is only one."""
         return None
 
+    def greet(self, worker_id: str) -> None:
+        """Have another process send a heartbeat, if it is there."""
+        if self._receivers:
+            self._notify(f"worker:{worker_id}", "hello")
+
     @property
     def healthy(self) -> bool:
         """False while the layer is silent or fails, or while envelopes that it lost are not recovered."""
@@ -136,7 +146,7 @@ class Relay:
     async def stop(self) -> None:
         """Send the envelopes that wait, for as long as one is tried, then end tasks and subscriptions."""
         if self.reaches_others and (self._receivers or self._number):
-            self._notify(EVERYBODY, lambda: self._envelope("goodbye", **self._position()))
+            self._notify(EVERYBODY, "goodbye")
         with suppress(TimeoutError):
             async with asyncio.timeout(RETRY_SECONDS + 0.5):
                 await self.settled()
@@ -150,7 +160,8 @@ class Relay:
         losses.count_layer_down(self._batches.backlog + self._log.unsent)
         self._batches = Batches(self.reaches_others)
         self._log = Log(clock=self._clock, on_lost=losses.count_layer_down)
-        self._notices, self._asked = [], {}
+        self._notices.clear()
+        self._answers.clear()
         self._is_late = False
         self._subscriptions.forget()
 
@@ -210,8 +221,8 @@ class Relay:
             try:
                 await self._subscriptions.begin()
                 await self._send_batches()
-                await self._send_notices()
-                await self._send_answers()
+                await self._notices.send(NOTICE_SECONDS)
+                await self._answers.send(self._log, NOTICE_SECONDS)
                 await self._subscriptions.end()
             except Exception:
                 metrics.LAYER_ERRORS.inc()
@@ -240,7 +251,7 @@ class Relay:
         self._receivers = [asyncio.ensure_future(self._receive())]
         if self.reaches_others:
             self._receivers.append(asyncio.ensure_future(self._keep_watch()))
-            self._notify(EVERYBODY, lambda: self._envelope("hello", at=self._clock(), **self._position()))
+            self._notify(EVERYBODY, "hello")
         return self._channel
 
     async def _prove(self) -> None:
@@ -279,7 +290,7 @@ class Relay:
         if self._gave_up:
             try:
                 async with asyncio.timeout(NOTICE_SECONDS):
-                    await self._group_send(EVERYBODY, self._heartbeat())
+                    await self._group_send(EVERYBODY, self._notice("heartbeat"))
             except Exception:
                 metrics.LAYER_ERRORS.inc()
                 self._wake_later(NOTICE_SECONDS)
@@ -304,6 +315,7 @@ class Relay:
             # first heartbeat has gone out nothing else is tried: later envelopes would only wait as long
             # each.
             self._hole = self._number
+            self._heartbeats.hurry()
             if not self._gave_up:
                 self._gave_up = True
                 self._wake_later(NOTICE_SECONDS)
@@ -336,54 +348,17 @@ class Relay:
             await asyncio.sleep(pause)
             pause *= 2
 
-    async def _send_notices(self) -> None:
-        """Send heartbeats and the notices of recovery. They are made now, to tell of all envelopes before."""
-        notices, self._notices = self._notices, []
-        for address, make in notices:
-            try:
-                async with asyncio.timeout(NOTICE_SECONDS):
-                    await self._group_send(address, make())
-            except Exception:
-                metrics.LAYER_ERRORS.inc()
-
-    async def _send_answers(self) -> None:
-        asked, self._asked = self._asked, {}
-        for sender, (after, seconds, round) in asked.items():
-            try:
-                await self._send_replay(f"worker:{sender}", self._log.after(after, seconds), round)
-            except Exception:
-                metrics.LAYER_ERRORS.inc()  # it will ask again
-
-    async def _send_replay(self, address: str, replay: Replay, round: int) -> None:
-        position = {"round": round, "number": replay.number, "lost_at": replay.lost_at}
-        for part in replay.parts:
-            content = {**position, "last": part is replay.parts[-1]}
-            try:
-                await self._send_part(address, part, content)
-            except UNENCODABLE:
-                for _, items in part:
-                    items[:] = armour(items) or items
-                await self._send_part(address, part, content)
-
-    async def _send_part(self, address: str, part: list[Entry], content: dict[str, Any]) -> None:
-        async with asyncio.timeout(NOTICE_SECONDS):
-            entries = [list(entry) for entry in part]
-            envelope = self._envelope("replay", entries=entries, at=self._clock(), **content)
-            await self._group_send(address, envelope)
-
     async def _group_send(self, address: str, envelope: Envelope) -> None:
         await self._layer.group_send(group_name(address), envelope)
 
-    def _notify(self, address: str, make: Callable[[], Envelope]) -> None:
-        self._notices.append((address, make))
+    def _notify(self, address: str, kind: str) -> None:
+        self._notices.add(address, kind, lambda: self._notice(kind))
         self._wake()
 
-    def _heartbeat(self) -> Envelope:
-        return self._envelope("heartbeat", at=self._clock(), **self._position())
-
-    def _position(self) -> dict[str, int | None]:
-        """All envelopes up to `number` have left, except `hole` and some before it."""
-        return {"number": self._number, "hole": self._hole if self._receivers else None}
+    def _notice(self, kind: str) -> Envelope:
+        """A heartbeat, hello or goodbye: all up to `number` have left, except `hole` and some before it."""
+        hole, longest = self._hole if self._receivers else None, self._heartbeats.longest
+        return self._envelope(kind, at=self._clock(), next=longest, number=self._number, hole=hole)
 
     def _envelope(self, kind: str, **content: Any) -> Envelope:
         return {"type": "hub.envelope", "from": self._worker, "kind": kind, **content}
@@ -430,16 +405,16 @@ class Relay:
 
     def _take_notice(self, kind: str, sender: str, envelope: Envelope) -> None:
         if kind in ("heartbeat", "hello"):
-            self._receiver.heartbeat(sender, envelope["number"], envelope["hole"], envelope["at"])
+            position = (envelope[name] for name in ("number", "hole", "at", "next"))
+            self._receiver.heartbeat(sender, *position)
             if kind == "hello":  # to the new one alone: when many start, each would reach all of them
-                self._notify(f"worker:{sender}", self._heartbeat)
+                self._notify(f"worker:{sender}", "heartbeat")
         elif kind == "goodbye":
             self._receiver.goodbye(sender, envelope["number"], envelope["hole"])
             self.peers.left(sender)
             self._settle()
         elif kind == "ask" and self._worker in envelope["after"]:
-            after, seconds, round = envelope["after"][self._worker]
-            self._asked[sender] = after, seconds, round
+            self._answers.ask(sender, *envelope["after"][self._worker])
             self._wake()
 
     def _deliver_items(self, items: list[Any], offset: float | None) -> None:
@@ -463,7 +438,8 @@ class Relay:
                 self._echo_at += late
                 self._receiver.postpone(late)
             if not self._notices:  # else the layer is slow, and another heartbeat would say no more
-                self._notify(EVERYBODY, self._heartbeat)
+                is_for_all = self._heartbeats.is_for_all()
+                self._notify(EVERYBODY if is_for_all else f"worker:{self._worker}", "heartbeat")
             if self._receiver.recovering:
                 self._ask()
                 self._settle()
@@ -489,10 +465,17 @@ class Relay:
         metrics.LAYER_ERRORS.inc()
         logger.warning("another server has become the channel layer's: others ask for what they missed")
         self._hole = self._number
+        self._heartbeats.hurry()
 
     def _ask(self) -> None:
-        if self._receiver.wanted():
-            self._notify(EVERYBODY, lambda: self._envelope("ask", after=self._receiver.wanted()))
+        """Ask each process that is wanted by itself: to all, each of many would get the questions to all."""
+        for sender in self._receiver.wanted():
+            self._notices.add(f"worker:{sender}", "ask", partial(self._question, sender))
+        self._wake()
+
+    def _question(self, sender: str) -> Envelope | None:
+        wanted = self._receiver.wanted([sender])
+        return self._envelope("ask", after=wanted) if wanted else None
 
     def _settle(self) -> None:
         if (until := self._receiver.settle()) is not None and self._on_gap(until):

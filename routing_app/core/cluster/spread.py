@@ -98,6 +98,11 @@ class Spread:
                 return number
         return own
 
+    def greet(self, worker_id: str) -> None:
+        """Have another process send a heartbeat by each server, if it is there."""
+        for relay in self.relays:
+            relay.greet(worker_id)
+
     # --- for the hub -------------------------------------------------------------------------------------
 
     async def want(self, addresses: Iterable[str]) -> None:
