@@ -9,7 +9,6 @@ must be set, as for several workers. On a running loop outside the server, call 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,8 +19,6 @@ from routing_app.core.synchronous import from_sync, on_a_loop
 from routing_app.core.worker import current_worker
 from routing_app.events.walker_context import largest_message, plain, running
 from routing_app.events.wire import root_of
-
-logger = logging.getLogger(__name__)
 
 
 def notify_self(data: Any) -> None:
@@ -60,11 +57,6 @@ def _notify(addresses: Sequence[str], data: Any) -> None:
 
 
 async def _publish(addresses: Sequence[str], message: Any) -> None:
-    worker = current_worker()
-    if not worker.serving and not worker.relay.reaches_others:
-        logger.warning(
-            "notified nobody: this process has no sockets, and without REDIS_URL it reaches no other"
-        )
     for address in addresses:
         await publish((address,), message)
 

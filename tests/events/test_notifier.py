@@ -108,9 +108,9 @@ def test_without_redis_a_process_without_sockets_says_that_it_reaches_nobody(
     if settings.REDIS_URL:
         expected = []
     else:
-        expected = ["notified nobody: this process has no sockets, and without REDIS_URL it reaches no other"]
+        expected = ["nobody was reached: this process serves no clients, and REDIS_URL is not set"]
     channel_layers.backends = {}
-    with caplog.at_level(logging.WARNING, "routing_app.events.notifier"):
+    with caplog.at_level(logging.WARNING, "routing_app.core.publishing"):
         notify_channels(["c"], {})
 
     assert [record.message for record in caplog.records] == expected
