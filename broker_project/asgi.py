@@ -30,6 +30,5 @@ _http_paths = Health(Hosts(Polling(_django, protocols.endpoints(), _sockets)))
 application = Lifespan(Switchboard(http=_http_paths, sockets=_sockets))
 
 # Loaded modules stay: a collection need not walk them while messages wait (60 ms or more at a time).
-gc.collect()
 gc.freeze()
 gc.enable()
