@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 from itertools import cycle, islice
 from urllib.request import Request, urlopen
 
+import pytest
+
 from tests.conftest import ServerFactory
 from tests.interop import puppet
 from tests.interop.cast import JS_KINDS
@@ -17,10 +19,12 @@ from tests.services.server import Server
 
 ROOM = "all.contexts"
 MEMBERS = 20
-MESSAGES = 1000
 
 
-async def test_every_member_receives_all_once_and_in_order(server: ServerFactory, redis_url: str) -> None:
+@pytest.mark.parametrize("messages", [200, pytest.param(1000, marks=pytest.mark.soak)])
+async def test_every_member_receives_all_once_and_in_order(
+    server: ServerFactory, redis_url: str, messages: int
+) -> None:
     broker = server(WORKERS="2", REDIS_URL=redis_url)
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(puppet.node())
@@ -37,14 +41,14 @@ async def test_every_member_receives_all_once_and_in_order(server: ServerFactory
         await asyncio.gather(*(join(client) for client in members + publishers))
         await in_room(broker, "layout", ROOM, MEMBERS + 3)
 
-        await asyncio.gather(*(publish(publisher) for publisher in publishers))
+        await asyncio.gather(*(publish(publisher, messages) for publisher in publishers))
 
         names = {publisher.name for publisher in publishers}
-        all_of_it = list(range(MESSAGES))
+        all_of_it = list(range(messages))
         for member in members:
-            assert await received_by(member, len(publishers) * MESSAGES) == dict.fromkeys(names, all_of_it)
+            assert await received_by(member, len(publishers) * messages) == dict.fromkeys(names, all_of_it)
         for publisher in publishers:
-            received = await received_by(publisher, (len(publishers) - 1) * MESSAGES)
+            received = await received_by(publisher, (len(publishers) - 1) * messages)
             assert received == dict.fromkeys(names - {publisher.name}, all_of_it)
         assert await workers_of(broker) == 2
         for client in members + publishers:
@@ -55,8 +59,8 @@ async def join(client: Client) -> None:
     assert await client.ask("JOIN", json.dumps({"room": ROOM, "name": client.name})) == []
 
 
-async def publish(publisher: Client) -> None:
-    for number in range(MESSAGES):
+async def publish(publisher: Client, messages: int) -> None:
+    for number in range(messages):
         publisher.emit("NOTIFY", json.dumps({"room": ROOM, "message": number}))
         if number % 50 == 49:
             await asyncio.sleep(0.01)
