@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -17,6 +18,8 @@ from switchboard_server.handshake import NO_UPGRADE, UPGRADE
 Scope = dict[str, Any]
 
 PLAIN: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
+PATHS: Final = 4096
+"""Paths that are remembered with what serves them."""
 ABSOLUTE: Final = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]*)", re.IGNORECASE)
 """The part before the path where the target of a request is a whole URL; the group is its host."""
 
@@ -52,15 +55,21 @@ class Polling:
         self._table = table
         self._sockets = dict.fromkeys(sockets, True)
         self._sockets_alone = {path: True for path in sockets if path != "/" and path not in table}
+        self._route = lru_cache(PATHS)(self._find_route)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Run the application of the scope's path, below the server's root path."""
-        path = _below_root(scope)
-        if _find(self._sockets, path) and (_find(self._sockets_alone, path) or _is_handshake(scope)):
+        is_socket, is_socket_alone, application = self._route(_below_root(scope))
+        if is_socket and (is_socket_alone or _is_handshake(scope)):
             metrics.REFUSED.labels("none", Refusal.MALFORMED).inc()
             await _ask_for_upgrade(send)
             return
-        await (_find(self._table, path) or self._django)(scope, receive, send)
+        await application(scope, receive, send)
+
+    def _find_route(self, path: str) -> tuple[bool, bool, Any]:
+        """Whether a path is a socket's, and of nothing else; and the application of its HTTP requests."""
+        application = _find(self._table, path) or self._django
+        return bool(_find(self._sockets, path)), bool(_find(self._sockets_alone, path)), application
 
 
 class OriginForm:

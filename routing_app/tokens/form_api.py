@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from json import dumps
 from typing import Any, Final
 
 import django.db
@@ -16,7 +17,6 @@ from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOper
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import redirect
-from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException, AuthenticationFailed
 
@@ -28,12 +28,15 @@ from routing_app.core.codes import Advice, Refusal
 from routing_app.core.database import query
 from routing_app.core.models import Scope
 from routing_app.core.rest.authorization import CSRFFailed, ScopeMissing, authorize
+from routing_app.core.rest.fast import JsonAnswer, view_of
 from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import Source
 
 logger = logging.getLogger(__name__)
 
+NOT_KEPT: Final = (("Cache-Control", "max-age=0, no-cache, no-store, must-revalidate, private"),)
+"""A proxy that kept the answer to a GET would swallow the next broadcast."""
 EVERYTHING: Final = SecretAccess(everything=True)
 UNREADABLE: Final = (BadRequest, SuspiciousOperation, MultiPartParserError, UnreadablePostError, ValueError)
 
@@ -76,10 +79,19 @@ class FormAnswer:
     original: str = ""
 
 
-@csrf_exempt
-@never_cache  # a proxy that kept the answer to a GET would swallow the next broadcast
-async def form_api(request: HttpRequest) -> HttpResponse:
+async def answer_call(request: HttpRequest) -> JsonAnswer | HttpResponse:
     """Answer one call."""
+    answer = await _answer_or_refuse(request)
+    if isinstance(answer, HttpResponse):
+        for name, value in NOT_KEPT:
+            answer[name] = value
+    return answer
+
+
+form_api = csrf_exempt(view_of(answer_call))
+
+
+async def _answer_or_refuse(request: HttpRequest) -> JsonAnswer | HttpResponse:
     try:
         return await _answer(request)
     except FormDenied as denied:
@@ -96,7 +108,7 @@ async def form_api(request: HttpRequest) -> HttpResponse:
         return _refuse(FormDenied(503, "a backing service is down", Refusal.UNAVAILABLE))
 
 
-async def _answer(request: HttpRequest) -> HttpResponse:
+async def _answer(request: HttpRequest) -> JsonAnswer | HttpResponse:
     if request.method not in {"GET", "POST"}:
         raise FormDenied(405, "only GET and POST are answered")
     fields = _read_fields(request)
@@ -113,11 +125,11 @@ async def _answer(request: HttpRequest) -> HttpResponse:
     raise FormDenied(400, f"the field method names none of {', '.join(METHODS)}")
 
 
-def _reply(answer: FormAnswer) -> HttpResponse:
+def _reply(answer: FormAnswer) -> JsonAnswer | HttpResponse:
     """The answer in the shape that this server's clients expect."""
     if settings.TOKENS_WIRE_COMPAT:
         return HttpResponse(answer.original, content_type="text/plain; charset=utf-8")
-    return JsonResponse(answer.body)
+    return JsonAnswer(dumps(answer.body).encode(), NOT_KEPT)
 
 
 def _refuse(denied: FormDenied) -> HttpResponse:

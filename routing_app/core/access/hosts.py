@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -51,9 +51,15 @@ def header(scope: Mapping[str, Any]) -> str | None:
 
 
 def _names_this_machine(domain: str) -> bool:
-    if domain in {"localhost", socket.gethostname().lower()} or domain.endswith(".localhost"):
+    if domain in {"localhost", _host_name()} or domain.endswith(".localhost"):
         return True
     return _is_loopback(domain.strip("[]"))
+
+
+@cache
+def _host_name() -> str:
+    """The name of this machine, asked for once: the call gives up the GIL, and gets it back later."""
+    return socket.gethostname().lower()
 
 
 @lru_cache(maxsize=1024)

@@ -88,8 +88,7 @@ class Bodies:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Serve one ASGI HTTP scope."""
-        announced = _announced(scope)
-        if not _is_framed(scope) and (announced <= SMALL or announced <= _limit(scope)):
+        if _is_small(scope) or (not _is_framed(scope) and _announced(scope) <= _limit(scope)):
             await self._application(scope, receive, send)
             return
         try:
@@ -130,6 +129,19 @@ class BoundedForm(FileUploadHandler):
 
 def _header(scope: Scope, name: bytes) -> bytes:
     return next((value for key, value in scope["headers"] if key == name), b"")
+
+
+def _is_small(scope: Scope) -> bool:
+    """Whether Content-Length alone frames the body, and says no more than any path takes."""
+    found = False
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return False
+        if name == b"content-length":
+            if found or not value.isdigit() or len(value) > 5 or int(value) > SMALL:
+                return False
+            found = True
+    return found or scope.get("http_version", "1.1").startswith("1")
 
 
 def _is_framed(scope: Scope) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from json import dumps
 from typing import Any, Final
 
 from django.core.exceptions import RequestDataTooBig
@@ -28,6 +29,7 @@ from routing_app.core.publishing import check_addresses, publish
 from routing_app.core.rest.api import OutcomeSerializer
 from routing_app.core.rest.authorization import authorize
 from routing_app.core.rest.exceptions import answer
+from routing_app.core.rest.fast import JsonAnswer, view_of
 from routing_app.core.rest.fields import StringField
 from routing_app.core.rest.middleware import BACKING_SERVICES, unavailable
 from routing_app.core.rest.schema import documented_by
@@ -63,9 +65,7 @@ class PublishDocumentation(APIView):
         raise NotImplementedError
 
 
-@documented_by(PublishDocumentation)
-@csrf_exempt
-async def publish_view(request: HttpRequest) -> HttpResponse:
+async def answer_publish(request: HttpRequest) -> JsonAnswer | HttpResponse:
     """Publish one message; the errors are those of REST Framework, in its words.
 
     `authorize` checks the CSRF token where a session asks.
@@ -78,7 +78,10 @@ async def publish_view(request: HttpRequest) -> HttpResponse:
         return _refuse(error)
     except BACKING_SERVICES as error:
         return unavailable(request, error)
-    return JsonResponse(outcome.as_json())
+    return JsonAnswer(dumps(outcome.as_json()).encode())
+
+
+publish_view = documented_by(PublishDocumentation)(csrf_exempt(view_of(answer_publish)))
 
 
 def _read(request: HttpRequest) -> tuple[tuple[str, ...], Any]:
