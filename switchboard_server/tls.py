@@ -1,48 +1,43 @@
-"""Certificates: a context factory from PEM files, and a self-signed certificate where there is none."""
+"""Certificates: a context from PEM files, and a self-signed certificate where there is none."""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
 import os
-import re
+import ssl
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from OpenSSL.crypto import FILETYPE_PEM, load_certificate
-from twisted.internet.ssl import CertificateOptions, KeyPair
 
-CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 VALIDITY: Final = datetime.timedelta(days=365)
 
 
-def context_factory(cert: str, key: str) -> Any:
-    """Twisted's TLS settings for a certificate chain and its key, both PEM.
+def server_context(cert: str, key: str) -> ssl.SSLContext:
+    """TLS settings for a certificate chain and its key, both PEM.
 
     Raises OSError for a file that cannot be read, ValueError for one that is not what it should be.
     """
-    chain = CERTIFICATE.findall(Path(cert).read_bytes())
-    if not chain:
-        raise ValueError(f"{cert}: no certificate in PEM form")
     try:
-        private = KeyPair.load(Path(key).read_bytes(), 1).original
-    except OSError:
-        raise
-    except Exception:
+        x509.load_pem_x509_certificates(Path(cert).read_bytes())
+    except ValueError:
+        raise ValueError(f"{cert}: no certificate in PEM form") from None
+    Path(key).read_bytes()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        # Without a function OpenSSL would ask on the terminal for a passphrase.
+        context.load_cert_chain(cert, key, lambda: b"")
+    except ssl.SSLError as error:
+        if "MISMATCH" in (error.reason or ""):
+            raise ValueError(f"{key} is not the key of {cert}") from None
         raise ValueError(f"{key}: no private key in PEM form, or one with a passphrase") from None
-    certificates = [load_certificate(FILETYPE_PEM, pem) for pem in chain]
-    options = CertificateOptions(
-        privateKey=private, certificate=certificates[0], extraCertChain=certificates[1:]
-    )
-    try:
-        options.getContext()
-    except Exception:
-        raise ValueError(f"{key} is not the key of {cert}") from None
-    return options
+    return context
 
 
 def self_signed(folder: Path, names: list[str]) -> tuple[Path, Path]:

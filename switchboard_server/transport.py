@@ -1,6 +1,6 @@
 """The connection beneath a WebSocket, as the WebSocket and its writer see it: no library's own class.
 
-The names are those of asyncio's transports where asyncio has one. `twisted_transport.py` implements both
+The names are those of asyncio's transports where asyncio has one. `asyncio_transport.py` implements both
 kinds; a transport of another kind calls `WebSocket.data_received` and `WebSocket.connection_lost`.
 """
 
@@ -36,7 +36,8 @@ class Transport(Protocol):
         """Call `pause_writing` and `resume_writing` of the writer from now on, as asyncio does."""
 
     def close(self) -> None:
-        """Close the connection behind what was written."""
+        """Close the connection behind what was written, as soon as the peer closes its side where that can be
+        seen: `end` follows for one that does not."""
 
     def half_close(self) -> None:
         """End this direction behind what was written and read on; does nothing where TLS would end both."""
@@ -52,17 +53,14 @@ class Transport(Protocol):
 
 
 class SocketTransport(Transport, Protocol):
-    """A connection whose bytes are those of the WebSocket: frames can go to the kernel directly."""
+    """A connection whose bytes are those of the WebSocket: frames go to the kernel directly."""
 
     @property
-    def send(self) -> Callable[[bytes], int]:
+    def send(self) -> Callable[[bytes | memoryview], int]:
         """The socket's own non-blocking `send`; raises BlockingIOError, or OSError when it is lost."""
 
-    def start_asking(self, more: Callable[[], object]) -> None:
-        """Call `more()` now, and again each time that everything written is with the kernel."""
+    def call_when_writable(self, call: Callable[[], object]) -> None:
+        """Call again and again while the kernel has room for more, until `stop_calling`."""
 
-    def stop_asking(self) -> None:
-        """Call it no more; direct sends may begin."""
-
-    def flush(self) -> None:
-        """Offer the kernel now what was written; it may take part of it."""
+    def stop_calling(self) -> None:
+        """Call no more."""

@@ -21,7 +21,7 @@ from switchboard_server.receive_queue import Message, ReceiveQueue
 from switchboard_server.transport import Transport
 from switchboard_server.writer import BufferedWriter, KernelWriter, TransportWriter
 
-logger = logging.getLogger("daphne.websocket")
+logger = logging.getLogger("switchboard.websocket")
 
 CLOSE_TIMEOUT: Final = 3.0
 """Seconds a peer has to answer a close frame, and again while it reads on and has not come to it."""

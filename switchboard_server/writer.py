@@ -2,7 +2,7 @@
 
 A writer is offered to applications as `scope["extensions"]["switchboard.writer"]`. Everything that leaves an
 accepted socket goes through its writer, so it knows what is held without reading a transport's private
-buffers: it hands the transport one chunk at a time, and the next one when the transport asks for it.
+buffers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from switchboard_server.transport import SocketTransport, Transport
 
 EXTENSION: Final = "switchboard.writer"
 CHUNK: Final = 64 * 1024
-"""Bytes handed to the transport at a time, or one larger write. A chunk that has
-been handed over can no longer be thrown away, so this bounds what a slow peer still gets after `abort`."""
+"""Bytes offered to the kernel or the transport at a time, or one larger write. A chunk that has been begun
+can no longer be thrown away, so this bounds what a slow peer still gets after `abort`."""
+
+NOTHING: Final = memoryview(b"")
 
 T = TypeVar("T", bound=Transport)
 
@@ -155,32 +157,49 @@ class KernelWriter(TransportWriter[SocketTransport]):
     """The writer over plain TCP or a Unix socket: a write is one system call while nothing is held.
 
     `_waiting` is None while nothing is held. Only then frames go to the kernel directly: at any other time
-    they would overtake what the transport has.
+    they would overtake those that wait.
     """
 
-    __slots__ = ("_send",)
+    __slots__ = ("_chunk", "_send")
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(owner)
-        self._send: Callable[[bytes], int] | None = None
+        self._send: Callable[[bytes | memoryview], int] | None = None
+        self._chunk = NOTHING
+        """The rest of what the kernel has taken in part."""
 
     def start(self, transport: SocketTransport, response: bytes) -> None:
-        """Take over the transport and hold the response, since the transport may hold older bytes."""
+        """Take over the transport, which holds nothing."""
         self._transport = transport
         self._send = transport.send
         self.open = True
-        self._hold(response)
+        self._put(response)
 
     def push(self) -> None:
-        """Offer the kernel what is held again. It asks for more only when a third of its buffer is free."""
-        before = 0
-        while self._held and self._held != before and self._transport is not None:
-            before = self._held
-            self._transport.flush()
+        """Offer the kernel what is held.
+
+        The loop calls when a third of the kernel's buffer is free, anybody else whenever he likes.
+        """
+        while self._held and self._send is not None:
+            if not self._chunk:
+                self._chunk = memoryview(self._next_chunk())
+            try:
+                sent = self._send(self._chunk)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._fail()
+                return
+            self._held -= sent
+            self._chunk = self._chunk[sent:]
+        self._chunk, self._waiting = NOTHING, None
+        if self._transport is not None:
+            self._transport.stop_calling()
+            self._call_drained()
 
     def lost(self) -> None:
         """The connection is gone: forget everything."""
-        self._send = None
+        self._send, self._chunk = None, NOTHING
         super().lost()
 
     def _put(self, data: bytes) -> None:
@@ -194,40 +213,25 @@ class KernelWriter(TransportWriter[SocketTransport]):
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.open = False
-            assert self._transport is not None
-            self._transport.abort()
+            self._fail()
             return
         if sent < len(data):
-            self._hold(data[sent:])
+            assert self._transport is not None
+            self._held = len(data) - sent
+            self._waiting, self._chunk = deque(), memoryview(data)[sent:]
+            self._transport.call_when_writable(self.push)
 
-    def _hold(self, data: bytes) -> None:
-        assert self._transport is not None
-        self._held = len(data)
-        self._waiting = deque([data])
-        self._transport.start_asking(self._hand_on)
-
-    def _hand_on(self) -> None:
-        """The transport has nothing left: give it the next chunk, or go back to direct writes."""
-        self._held -= self._handed
-        self._handed = 0
-        if self._transport is None:
-            return
-        if self._waiting:
-            chunk = self._next_chunk()
-            self._handed = len(chunk)
-            self._transport.write(chunk)
-        else:
-            self._waiting = None
-            self._transport.stop_asking()
-            self._call_drained()
+    def _fail(self) -> None:
+        self.open = False
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class BufferedWriter(TransportWriter[Transport]):
     """The writer over a transport without a socket of its own to write to: TLS.
 
-    Bytes go through `transport.write` until it says that it is full. Its buffer below that mark (64 KiB in
-    Twisted) is not counted.
+    Bytes go through `transport.write` until it says that it is full. Its buffer below that mark (64 KiB) is
+    not counted.
     """
 
     __slots__ = ("_paused",)

@@ -20,8 +20,8 @@ from django.db import DatabaseError, connections
 from django.db.utils import ConnectionHandler
 
 from routing_app.core.cluster.redis_urls import opened, split, without_password
+from switchboard_server.endpoints import BACKLOG
 from switchboard_server.proxy import Proxies
-from switchboard_server.server import BACKLOG
 
 logger = logging.getLogger(__name__)
 

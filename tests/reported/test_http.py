@@ -64,7 +64,8 @@ class Answer:
     def __init__(self, response: HTTPResponse) -> None:
         response.begin()
         self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        found = response.headers
+        self.headers = {name.lower(): ", ".join(found.get_all(name, ())) for name in found}
         self.cookies = response.headers.get_all("set-cookie") or []
         self.body = response.read()
 

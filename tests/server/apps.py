@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import parse_qs
 
 Scope = dict[str, Any]
 
-COUNTS: dict[str, Any] = {"open": 0, "cleaned": 0, "received": 0, "in_order": 1, "thrown": 0, "codes": []}
+COUNTS: dict[str, Any] = {
+    "open": 0,
+    "cleaned": 0,
+    "received": 0,
+    "in_order": 1,
+    "thrown": 0,
+    "codes": [],
+    "gone": 0,
+}
 GO = asyncio.Event()
 WRITERS: list[Any] = []
 HUGE = b"\x82\x7f" + (100_000).to_bytes(8, "big") + b"x" * 100_000
@@ -167,12 +176,14 @@ async def push(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> 
 
 
 async def drained(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """Write 8 MiB at once, close when the writer says that all is with the kernel."""
+    """When told to, write 8 MiB at once; say when the writer says that all is with the kernel."""
     writer = scope["extensions"]["switchboard.writer"]
     await send({"type": "websocket.accept"})
+    await receive()
     for _ in range(80):
         writer.write(HUGE)
     held = writer.held()
+    COUNTS["received"] += 1
     event = asyncio.Event()
     writer.notify_drained(event.set)
     await event.wait()
@@ -207,15 +218,21 @@ SOCKETS = {
 
 
 async def _http(scope: Scope, receive: Any, send: Any) -> None:
-    await receive()
+    if scope["path"] == "/wait":
+        await GO.wait()
+    while (message := await receive()).get("more_body"):
+        pass
+    if message["type"] == "http.disconnect":
+        return
     if scope["path"] == "/go":
         GO.set()
-    if scope["path"] == "/raise":
-        raise RuntimeError("a handler failed")
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
+    if (answer := ANSWERS.get(scope["path"])) is not None:
+        await answer(receive, send)
+        return
     state = scope["extensions"]["switchboard.server"]
-    answer = {
+    stats = {
         **COUNTS,
         "pid": os.getpid(),
         "client": scope["client"],
@@ -224,6 +241,54 @@ async def _http(scope: Scope, receive: Any, send: Any) -> None:
         "root_path": scope["root_path"],
         "open_writers": sum(writer.open for writer in WRITERS),
         "held": sum(writer.held() for writer in WRITERS),
+        "path": scope["path"],
     }
     await send({"type": "http.response.start", "status": 503 if state["draining"] else 200, "headers": []})
-    await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+    await send({"type": "http.response.body", "body": json.dumps(stats).encode()})
+
+
+async def _fail(receive: Any, send: Any) -> None:
+    raise RuntimeError("a handler failed")
+
+
+async def _nothing(receive: Any, send: Any) -> None:
+    """Return without an answer."""
+
+
+async def _gone(receive: Any, send: Any) -> None:
+    """Wait until the client has gone."""
+    assert (await receive())["type"] == "http.disconnect"
+    COUNTS["gone"] += 1
+
+
+def _answer(
+    status: int, *parts: bytes, fails: bool = False, headers: Any = ()
+) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
+    """Answer with a body in parts, and fail behind them or not."""
+
+    async def answer(receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        if fails:
+            raise RuntimeError("a handler failed")
+        await send({"type": "http.response.body"})
+
+    return answer
+
+
+LENGTH = [(b"content-length", b"5")]
+ANSWERS = {
+    "/raise": _fail,
+    "/nothing": _nothing,
+    "/gone": _gone,
+    "/stream": _answer(200, b"one", b"two"),
+    "/large": _answer(200, *([bytes(2**20)] * 101)),
+    "/empty": _answer(204, headers=[(b"content-length", b"0")]),
+    "/unchanged": _answer(304),
+    "/short": _answer(200, b"1234", headers=LENGTH),
+    "/long": _answer(200, b"123456", headers=LENGTH),
+    "/break": _answer(200, b"one", fails=True),
+    "/break-out": _answer(200, headers=[(b"x-name", b"a\r\nInjected: b")]),
+    "/break-out-name": _answer(200, headers=[(b"x-name: a\r\nInjected", b"b")]),
+}

@@ -64,7 +64,7 @@ class Connection:
         self._writer: FlowControl | None = None
         self._is_full = False
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         if self.broken:
             raise BrokenPipeError
         if not self.room:
@@ -76,20 +76,19 @@ class Connection:
 
     def write(self, data: bytes) -> None:
         self.held += data
-        self.flush()
+        self._flush()
         if self._writer is not None and len(self.held) > self.FULL:
             self._is_full = True
             self._writer.pause_writing()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         if self.held and self.room:
             del self.held[: self.send(bytes(self.held))]
 
-    def start_asking(self, more: Callable[[], object]) -> None:
-        self._more = more
-        more()
+    def call_when_writable(self, call: Callable[[], object]) -> None:
+        self._more = call
 
-    def stop_asking(self) -> None:
+    def stop_calling(self) -> None:
         self._more = None
 
     def control_flow(self, writer: FlowControl) -> None:
@@ -98,8 +97,8 @@ class Connection:
     def make_room(self, size: int) -> None:
         """The kernel has room for so many more bytes, and the loop asks the transport for more."""
         self.room += size
-        self.flush()
-        while not self.held and self._more is not None:
+        self._flush()
+        if self.room and self._more is not None:
             self._more()
         if self._is_full and not self.held:
             self._is_full = False

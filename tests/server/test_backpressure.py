@@ -64,6 +64,12 @@ async def test_plain_asgi_sends_wait_for_the_reader(plain: PlainFactory) -> None
 
 async def test_the_writer_says_when_all_is_with_the_kernel(shared: Plain) -> None:
     raw = await shared.raw("/drained")
+    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]  # the same one as the reader's
+    before = (await shared.stats())["received"]
+    raw.frame(1, b"go")
+    while (await shared.stats())["received"] == before:
+        await asyncio.sleep(0.02)
+    raw.writer.transport.resume_reading()  # type: ignore[attr-defined]
     for _ in range(80):
         assert len((await raw.read_frame())[1]) == 100_000
     assert await raw.read_frame() == (1, b"True 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,146 @@ async def test_an_exception_is_a_500_and_the_server_goes_on(shared: Plain) -> No
     assert b" 500 " in await asyncio.wait_for(reader.readline(), 10)
     writer.transport.abort()
     assert (await shared.stats())["pid"] == shared.pid
+
+
+async def raw_exchange(server: Plain, *parts: bytes) -> bytes:
+    """All that comes until the server closes the connection; parts are sent in packets of their own."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
+    for part in parts:
+        writer.write(part)
+        await asyncio.sleep(0.02)
+    answers = await asyncio.wait_for(reader.read(), 30)
+    writer.close()
+    return answers
+
+
+async def test_requests_in_one_segment_are_answered_in_order(shared: Plain) -> None:
+    requests = b"".join(b"GET /told%d HTTP/1.1\r\nHost: test\r\n\r\n" % number for number in range(50))
+    last = b"HEAD /stats HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    answers = await raw_exchange(shared, requests + last)
+
+    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 51
+    paths = [part.partition(b'"')[0] for part in answers.split(b'"path": "')[1:]]
+    assert paths == [b"/told%d" % number for number in range(50)]
+    assert answers.endswith(b"\r\n\r\n"), "a HEAD has no body"
+
+
+async def test_a_request_that_comes_byte_by_byte(shared: Plain) -> None:
+    request = b"POST /stats HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 2\r\n\r\nab"
+    answers = await raw_exchange(shared, *(request[at : at + 1] for at in range(len(request))))
+
+    assert answers.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "answer"),
+    [
+        (b"1.1", b"", b""),
+        (b"1.1", b"Connection: close\r\n", b"\r\nConnection: close\r\n"),
+        (b"1.1", b"Connection: keep-alive, Close\r\n", b"\r\nConnection: close\r\n"),
+        (b"1.0", b"", b"\r\nConnection: close\r\n"),
+        (b"1.0", b"Connection: keep-alive\r\n", b"\r\nConnection: keep-alive\r\n"),
+    ],
+)
+async def test_a_connection_is_kept_as_its_client_wants_it(
+    shared: Plain, version: bytes, connection: bytes, answer: bytes
+) -> None:
+    kept = answer != b"\r\nConnection: close\r\n"
+    one = b"GET /stats HTTP/%b\r\nHost: test\r\n%b\r\n" % (version, connection)
+    last = b"GET /stats HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    answers = await raw_exchange(shared, one + last)
+
+    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 1 + kept
+    assert answer in answers.partition(b"\r\n\r\n")[0] + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "version", "expected"),
+    [
+        ("/stream", b"GET", b"1.1", b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"),
+        ("/stream", b"GET", b"1.0", b"onetwo"),
+        ("/stream", b"HEAD", b"1.1", b""),
+        ("/empty", b"GET", b"1.1", b""),
+        ("/unchanged", b"GET", b"1.1", b""),
+    ],
+)
+async def test_how_bodies_of_responses_end(
+    shared: Plain, path: str, method: bytes, version: bytes, expected: bytes
+) -> None:
+    line = b"%b %b HTTP/%b\r\nHost: test\r\nConnection: close\r\n\r\n" % (method, path.encode(), version)
+    head, _, body = (await raw_exchange(shared, line)).partition(b"\r\n\r\n")
+
+    assert body == expected
+    assert (b"Transfer-Encoding: chunked" in head) == (expected[:1] == b"3")
+
+
+@pytest.mark.parametrize("path", ["/short", "/long", "/break"])
+async def test_a_response_that_is_not_whole_ends_the_connection(shared: Plain, path: str) -> None:
+    """A client must not take it for a whole one: no last chunk, no further answer."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, shared.port)
+    writer.write(b"GET %b HTTP/1.1\r\nHost: test\r\n\r\n" % path.encode())
+    answer = b""
+    with suppress(ConnectionError):
+        while part := await asyncio.wait_for(reader.read(1000), 10):
+            answer += part
+    assert b"0\r\n\r\n" not in answer
+    assert answer.count(b"HTTP/1.1") <= 1
+    writer.transport.abort()
+
+
+async def test_a_body_is_read_as_fast_as_the_application_receives_it(plain: PlainFactory) -> None:
+    server = plain()
+    reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
+    size = 15 * 2**20
+    before = server.memory()
+    writer.write(b"POST /wait HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+    await asyncio.sleep(0.5)
+    assert writer.transport.get_write_buffer_size() > size // 4
+    assert server.memory() - before < 4 * 2**20
+    await server.stats("/go")
+    assert b" 200 " in await asyncio.wait_for(reader.readline(), 10)
+    writer.transport.abort()
+
+
+async def test_a_response_is_sent_as_fast_as_its_client_reads(plain: PlainFactory) -> None:
+    server = plain()
+    reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
+    before = server.memory()
+    writer.write(b"GET /large HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+    await asyncio.sleep(0.5)
+    assert server.memory() - before < 10 * 2**20
+    received = 0
+    while part := await asyncio.wait_for(reader.read(2**20), 10):
+        received += len(part)
+    assert received > 100 * 2**20
+    writer.close()
+
+
+async def test_an_application_hears_that_its_client_has_gone(shared: Plain) -> None:
+    _, writer = await asyncio.open_connection(LOOPBACK, shared.port)
+    before = (await shared.stats())["gone"]
+    writer.write(b"GET /gone HTTP/1.1\r\nHost: test\r\n\r\n")
+    await asyncio.sleep(0.1)
+    writer.transport.abort()
+    while (await shared.stats())["gone"] == before:
+        await asyncio.sleep(0.02)
+
+
+async def test_an_application_that_answers_nothing_is_a_500(shared: Plain) -> None:
+    request = b"GET /nothing HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    assert (await raw_exchange(shared, request)).startswith(b"HTTP/1.1 500 ")
+
+
+@pytest.mark.parametrize("path", ["/break-out", "/break-out-name"])
+async def test_a_header_that_would_break_out_of_its_line_is_a_500(shared: Plain, path: str) -> None:
+    request = b"GET %b HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n" % path.encode()
+    answer = await raw_exchange(shared, request)
+
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"Injected" not in answer
+
+
+async def test_an_application_that_takes_too_long_is_a_503(plain: PlainFactory) -> None:
+    server = plain("--http-timeout", "1")
+    request = b"GET /gone HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    assert (await raw_exchange(server, request)).startswith(b"HTTP/1.1 503 ")

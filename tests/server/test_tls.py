@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from switchboard_server.tls import context_factory, self_signed
+from switchboard_server.tls import self_signed, server_context
 from tests.conftest import ServerFactory
 from tests.server.plain import Plain, PlainFactory, closed_with
 from tests.services.ports import LOOPBACK
@@ -51,6 +51,11 @@ async def test_sockets_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
     async with open_secure(secure, context, "/close?code=1012") as client:
         assert await closed_with(client) == 1012
     async with open_secure(secure, context, "/drained") as client:
+        client.transport.pause_reading()  # more than the kernel has room for
+        await client.send("go")
+        while not (await ask(secure, context, "/stats"))["received"]:
+            await asyncio.sleep(0.02)
+        client.transport.resume_reading()
         for _ in range(80):
             await client.recv()
         assert await client.recv() == "True 0"
@@ -125,6 +130,6 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     cert, _ = self_signed(tmp_path / "one", ["localhost"])
     _, key = self_signed(tmp_path / "two", ["localhost"])
     with pytest.raises(ValueError, match="is not the key"):
-        context_factory(str(cert), str(key))
+        server_context(str(cert), str(key))
     with pytest.raises(ValueError, match="no certificate"):
-        context_factory(str(key), str(key))
+        server_context(str(key), str(key))

@@ -21,13 +21,13 @@ LOCAL = {"0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104 - a name to sh
 
 
 class Command(BaseCommand):
-    """Starts the server. Options that are not listed here go to Daphne (`python -m daphne --help`)."""
+    """Starts the server. It takes every option of `python -m switchboard_server --help`, too."""
 
     help = __doc__
     requires_system_checks: tuple[str, ...] = ()  # checked in one line each, by preflight
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Django's parser, which keeps unknown options for Daphne."""
+        """Django's parser, which keeps unknown options for the server."""
         parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
         parser.parse_args = partial(_parse_known, parser)  # type: ignore[method-assign, assignment]
         parser.set_defaults(verbosity=0)
@@ -78,7 +78,7 @@ class Command(BaseCommand):
         ):
             self._say(line)
         return Plan(
-            arguments=_daphne_arguments(options, cert, key),
+            arguments=_server_arguments(options, cert, key),
             listening=listening,
             workers=options["workers"],
             announce=partial(self._say, _welcome(options, bool(cert), listening is not None)),
@@ -92,7 +92,7 @@ class Command(BaseCommand):
 
 def _parse_known(parser: CommandParser, args: Any = None, namespace: Any = None) -> Namespace:
     known, rest = parser.parse_known_args(args, namespace)
-    known.daphne = rest
+    known.server_options = rest
     return cast(Namespace, known)
 
 
@@ -115,16 +115,16 @@ def _restart_with(config: str) -> None:
 
 
 def _listening(options: dict[str, Any]) -> socket.socket | None:
-    """The socket to serve on; None when Daphne's own options say where to listen."""
+    """The socket to serve on; None when the server's own options say where to listen."""
     elsewhere = {"-u", "--unix-socket", "--fd", "-e", "--endpoint"}
-    if elsewhere.intersection(word.partition("=")[0] for word in options["daphne"]):
+    if elsewhere.intersection(word.partition("=")[0] for word in options["server_options"]):
         return None
     return preflight.listen(options["host"], options["port"])
 
 
 def _certificate(options: dict[str, Any]) -> tuple[str, str]:
     """(certificate, key) to speak TLS with; empty for plain HTTP. Raises StartProblem."""
-    from switchboard_server.tls import context_factory, self_signed
+    from switchboard_server.tls import self_signed, server_context
 
     cert, key = options["cert"], options["key"] or options["cert"]
     if not (cert or options["https"]):
@@ -133,13 +133,13 @@ def _certificate(options: dict[str, Any]) -> tuple[str, str]:
         if not cert:
             names = ["localhost", "127.0.0.1", LOCAL.get(options["host"], options["host"])]
             cert, key = map(str, self_signed(Path(settings.VAR_DIR) / "tls", sorted(set(names))))
-        context_factory(cert, key)
+        server_context(cert, key)
     except (OSError, ValueError) as error:
         raise StartProblem(f"TLS_CERT, TLS_KEY: {error}") from None
     return cert, key
 
 
-def _daphne_arguments(options: dict[str, Any], cert: str, key: str) -> list[str]:
+def _server_arguments(options: dict[str, Any], cert: str, key: str) -> list[str]:
     """The server's command line; the user's own words come last and win."""
     size = str(settings.MAX_FRAME_BYTES)
     words = ["--verbosity", str(max(options["verbosity"], int(options["verbose"])))]
@@ -150,12 +150,12 @@ def _daphne_arguments(options: dict[str, Any], cert: str, key: str) -> list[str]
     words += ["--trusted-proxies", ",".join(settings.TRUSTED_PROXIES)]
     if cert:
         words += ["--cert", cert, "--key", key]
-    return [*words, *options["daphne"]]
+    return [*words, *options["server_options"]]
 
 
 def _welcome(options: dict[str, Any], secure: bool, known: bool) -> str:
     if not known:
-        return f"Switchboard listens at {' '.join(options['daphne'])}"
+        return f"Switchboard listens at {' '.join(options['server_options'])}"
     host = LOCAL.get(options["host"], options["host"])
     host = f"[{host}]" if ":" in host else host
     base = f"{'https' if secure else 'http'}://{host}:{options['port']}"
