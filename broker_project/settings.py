@@ -341,7 +341,6 @@ CHANNEL_LAYERS = {"default": stores.channel_layer(REDIS_URL)}
 CACHES = {"default": stores.cache(REDIS_URL)}
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -38,6 +38,10 @@ class DrainingServer(Protocol):
     def lifespan(self) -> ApplicationLifespan:
         """The application's."""
 
+    @property
+    def answering(self) -> bool:
+        """Whether an HTTP request is under way."""
+
     def applications(self) -> list[asyncio.Task[None]]:
         """Tasks of sockets and requests that have not ended."""
 
@@ -102,7 +106,8 @@ class Drain:
                 await asyncio.sleep(PAUSE)
 
     async def _wait_for_applications(self) -> None:
-        while self._left() > 0 and (self._server.sockets or self._server.applications()):
+        server = self._server
+        while self._left() > 0 and (server.sockets or server.applications() or server.answering):
             # Handshakes that were under way when the drain began have become sockets since.
             for websocket in list(self._server.sockets):
                 self._close(websocket)

@@ -19,7 +19,10 @@ from switchboard_server.tls import server_context
 
 BACKLOG: Final = 4096
 """Handshakes the kernel queues: with Twisted's 50, 500 clients that arrive at once get 98 a second."""
-POSITIONAL: Final = {"tcp": "port", "ssl": "port", "unix": "address", "fd": "fileno"}
+POSITIONAL: Final = {"tcp": "port", "tcp6": "port", "ssl": "port", "unix": "address", "fd": "fileno"}
+KNOWN: Final = frozenset(
+    {"port", "interface", "backlog", "privateKey", "certKey", "address", "mode", "fileno", "domain"}
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ def listen(description: str, silence: float = 0.0) -> Listening:
         if kind == "ssl":
             key = values.get("privateKey", "server.pem")
             tls = server_context(values.get("certKey", key), key)
-        return Listening(_tcp(values.get("interface", ""), int(values["port"]), backlog, silence), tls)
+        everywhere = "::" if kind == "tcp6" else "0.0.0.0"  # noqa: S104 - as told
+        host = values.get("interface") or everywhere
+        return Listening(_tcp(host, int(values["port"]), backlog, silence), tls)
     except KeyError as error:
         raise ValueError(f"endpoint {description}: {error.args[0]} is missing") from None
 
@@ -77,11 +82,14 @@ def _parse(description: str) -> tuple[str, dict[str, str]]:
     if kind not in POSITIONAL:
         raise ValueError(f"endpoint {description}: expected one of {', '.join(POSITIONAL)}, but got {kind!r}")
     pairs = (word.partition("=") if "=" in word else (POSITIONAL[kind], "", word) for word in words)
-    return kind, {name: value for name, _, value in pairs}
+    values = {name: value for name, _, value in pairs}
+    if unknown := values.keys() - KNOWN:
+        raise ValueError(f"endpoint {description}: nothing is known of {', '.join(sorted(unknown))}")
+    return kind, values
 
 
 def _tcp(host: str, port: int, backlog: int, silence: float) -> socket.socket:
-    found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)  # noqa: S104 - as told
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = found[0]
     listening = socket.socket(family, kind, protocol)
     try:

@@ -24,14 +24,14 @@ from switchboard_server.upgrade import Upgrade
 from switchboard_server.websocket import WebSocket
 
 HEAD_END: Final = b"\r\n\r\n"
-IDLE_SECONDS: Final = 60.0
-"""Longest time between two requests."""
+IDLE_SECONDS: Final = 75.0
+"""Longest time between two requests. Most proxies have 60: these end a connection first, and lose none."""
 HEAD_SECONDS: Final = 30.0
 """Longest time from the first byte of a head to its last."""
 STALL_SECONDS: Final = 60.0
 """Longest time in which nothing of a body comes, or nothing of a response is read."""
 LINGER_SECONDS: Final = 3.0
-"""How long a client may go on sending what nobody reads, after the answer."""
+"""How long a client may go on sending what is thrown away, once the whole answer is with the kernel."""
 
 
 class HttpServer(Protocol):
@@ -90,6 +90,7 @@ class HttpConnection(asyncio.Protocol):
         "_server",
         "_since",
         "_tail",
+        "_unsent",
         "_websocket",
         "peer",
         "transport",
@@ -120,6 +121,8 @@ class HttpConnection(asyncio.Protocol):
         self._paused = self._lingers = self._ends = False
         self._full: asyncio.Event | None = None
         """Set when the transport has room; None while it has."""
+        self._unsent = 0
+        """Bytes that the transport held at the last look, which the kernel had no room for."""
         self._since = server.now
         """Time of the last sign of life; while a head is read, of its first byte."""
 
@@ -136,9 +139,6 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._head is None:
             self._since = self._server.now
-        if self._request is not None and self._request.whole:
-            self._keep(data)
-            return
         try:
             self._read(data)
         except RequestRefused as error:
@@ -154,6 +154,14 @@ class HttpConnection(asyncio.Protocol):
         full, self._full = self._full, None
         if full is not None:
             full.set()
+        if self._request is None and not self._lingers:
+            self._serve_on()
+
+    def eof_received(self) -> None:
+        """asyncio: the client has ended its side; the connection ends.
+
+        A client that has gone cannot be told from one that still reads: nginx and uvicorn take both as gone.
+        """
 
     def connection_lost(self, error: Exception | None) -> None:
         """asyncio: the connection is gone."""
@@ -161,6 +169,7 @@ class HttpConnection(asyncio.Protocol):
         request, self._request = self._request, None
         websocket, self._websocket = self._websocket, None
         self._head, self._rest = None, b""
+        self._lingers = True
         self.resume_writing()
         if request is not None and not request.finished:
             request.disconnect()
@@ -172,12 +181,15 @@ class HttpConnection(asyncio.Protocol):
     # --- reading --------------------------------------------------------------------------------------
 
     def _read(self, data: bytes) -> None:
-        """Take bytes, as far as they belong to a request that is not whole; keep what is behind it."""
+        """Take bytes, as far as they belong to a request that is not whole; keep what is behind it.
+
+        No request is begun while the client leaves answers unread: these would pile up.
+        """
         while data and not self._lingers:
             request = self._request
-            if request is None:
+            if request is None and self._full is None:
                 data = self._read_head(data)
-            elif not request.whole:
+            elif request is not None and not request.whole:
                 data = self._read_body(request, data)
             else:
                 self._keep(data)
@@ -210,6 +222,11 @@ class HttpConnection(asyncio.Protocol):
             raise _too_large()
         if self.peer is None:
             self.peer = Peer(self.transport, self._server.proxies)
+            if self.peer.client is None and self.peer.has_address:
+                # Reset before it was accepted: without its address it would pass for a Unix socket's client.
+                self._lingers = True
+                self.transport.abort()
+                return
         request = self._request = HttpRequest(self, self.peer, head, self._server.now)
         self._begun = False
         if request.whole:
@@ -265,8 +282,8 @@ class HttpConnection(asyncio.Protocol):
         """Keep bytes behind a request that is not answered, and tell it that it is waited for."""
         self._rest += data
         self._pause()
-        assert self._request is not None
-        self._request.another_waits()
+        if self._request is not None:
+            self._request.another_waits()
 
     def _pause(self) -> None:
         if not self._paused and self.transport is not None:
@@ -307,6 +324,7 @@ class HttpConnection(asyncio.Protocol):
 
     def resume_body(self) -> None:
         """See RequestConnection."""
+        self._since = self._server.now  # until now it was not the client that was waited for
         if not self._rest:
             self._resume()
 
@@ -330,6 +348,9 @@ class HttpConnection(asyncio.Protocol):
             self.transport.close()
 
     def _serve_on(self) -> None:
+        if self._full is not None:
+            self._pause()
+            return
         rest, self._rest = self._rest, b""
         if rest:
             self.data_received(rest)
@@ -355,26 +376,30 @@ class HttpConnection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close, but read on without looking: a close with unread bytes would reset the answer away."""
         self._ends = self._lingers = True
-        self._rest = b""
+        self._rest, self._since = b"", self._server.now
         if self.transport.can_write_eof():
             half_close(self.transport)
             self._resume()
-            self._server.loop.call_later(LINGER_SECONDS, self._close_now)
         else:
             self.transport.close()
 
-    def _close_now(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way, or a part of an answer has not gone to the kernel."""
+        return self.transport is not None and (
+            self._request is not None or self.transport.get_write_buffer_size() > 0
+        )
 
     def check(self, now: float) -> None:
         """End it when what it waits for has not come in time; called about once a second."""
-        request, waited = self._request, now - self._since
-        if self._lingers or self.transport is None:
+        if self.transport is None:
             return
-        if self._full is not None:
-            if waited > STALL_SECONDS:
-                reset(self.transport)
+        unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if unsent and self._unsent != unsent:
+            self._since = now  # the client reads, however slowly
+        request, waited = self._request, now - self._since
+        if self._unsent or self._lingers:
+            self._check_end(waited)
         elif request is None:
             self._check_idle(waited)
         elif not (request.whole or self._paused or request.waits_to_be_asked):
@@ -383,6 +408,13 @@ class HttpConnection(asyncio.Protocol):
         elif self._websocket is None and 0 < self._server.http_timeout < now - request.began:
             request.answer(503, "The application did not answer in time")
             request.disconnect()
+
+    def _check_end(self, waited: float) -> None:
+        if self._unsent:
+            if waited > STALL_SECONDS:
+                reset(self.transport)
+        elif waited > LINGER_SECONDS and self.transport.can_write_eof():  # with TLS asyncio counts by itself
+            self.transport.abort()
 
     def _check_idle(self, waited: float) -> None:
         if self._head is not None:

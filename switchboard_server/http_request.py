@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,9 @@ from switchboard_server.scope import Address, Peer
 HIGH_WATER: Final = 64 * 1024
 """Bytes of a body that the application has not received above which reading pauses."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+USER: Final = re.compile(rb"^([A-Za-z]+://)[^/]*@")
+"""User and password of a target that is a whole URL."""
 
 Message = dict[str, Any]
 
@@ -99,8 +103,8 @@ class HttpRequest:
 
     @property
     def path(self) -> str:
-        """The path for a log: a query string may hold a token."""
-        return self.head.target.partition(b"?")[0].decode("ascii")
+        """The path for a log: a query string may hold a token, and the host of a whole URL a password."""
+        return USER.sub(rb"\1", self.head.target.partition(b"?")[0]).decode("ascii")
 
     # --- the body of the request ----------------------------------------------------------------------
 
@@ -127,9 +131,11 @@ class HttpRequest:
 
     async def receive(self) -> Message:
         """The application's next message."""
-        if self._asks:
+        if self._asks and not (self.gone or self.finished):
             self._asks = False
-            self._connection.write(CONTINUE)
+            if not self.response.status:  # nothing may come between the parts of an answer
+                self._connection.write(CONTINUE)
+            self._connection.resume_body()
         while not self._body and (self._told or not self.whole) and not (self.gone or self.finished):
             # Made only where it is needed: most requests have come in whole.
             self._event = self._event or asyncio.Event()

@@ -20,16 +20,23 @@ Address = list[Any]
 class Peer:
     """Both ends of one connection."""
 
-    __slots__ = ("client", "secure", "server", "trusted")
+    __slots__ = ("client", "has_address", "secure", "server", "trusted")
 
     def __init__(self, transport: Any, proxies: Proxies) -> None:
-        self.client = _address(transport, "peername")
-        """[host, port]; None for a Unix socket."""
-        self.server = _address(transport, "sockname")
+        own = transport.get_extra_info("socket")
+        self.has_address = own is not None and own.family in (socket.AF_INET, socket.AF_INET6)
+        """Whether clients of this kind of socket have an address."""
+        self.client = self._address(transport, "peername")
+        """[host, port]; None for a Unix socket, and for a client that had gone before it was accepted."""
+        self.server = self._address(transport, "sockname")
         self.secure = transport.get_extra_info("sslcontext") is not None
         """Whether the connection encrypts."""
         self.trusted = proxies.trust(self.client[0] if self.client else UNIX)
         """Whether the client is a proxy whose headers are read."""
+
+    def _address(self, transport: Any, end: str) -> Address | None:
+        found = transport.get_extra_info(end) if self.has_address else None
+        return [found[0], found[1]] if found else None
 
 
 class Scopes:
@@ -97,12 +104,3 @@ def text(client: Address | None) -> str | None:
 
 def _without_root_path(headers: list[Header]) -> list[Header]:
     return [header for header in headers if header[0] != ROOT_PATH]
-
-
-def _address(transport: Any, end: str) -> Address | None:
-    """[host, port] of an end; None for a Unix socket."""
-    own = transport.get_extra_info("socket")
-    if own is None or own.family not in (socket.AF_INET, socket.AF_INET6):
-        return None
-    found = transport.get_extra_info(end)
-    return [found[0], found[1]] if found else None

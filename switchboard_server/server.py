@@ -35,8 +35,8 @@ from switchboard_server.writer import EXTENSION
 
 logger = logging.getLogger("switchboard.server")
 
-TLS_SHUTDOWN_SECONDS: Final = 3.0
-"""How long a client has to answer the end of TLS."""
+TLS_SHUTDOWN_SECONDS: Final = 30.0
+"""How long a client of HTTP has to read the last answer over TLS, and to answer the end of TLS."""
 TLS_HANDSHAKE_SECONDS: Final = 30.0
 
 
@@ -130,8 +130,12 @@ class Server:
     async def _run(self) -> None:
         limits = self.limits
         silence = limits.ping_interval + limits.ping_timeout if limits.ping_interval > 0 else 0.0
-        for description in self.options.endpoints:
-            self._listening.append(endpoints.listen(description, silence))
+        try:
+            for description in self.options.endpoints:
+                self._listening.append(endpoints.listen(description, silence))
+        except (ValueError, OSError):
+            self.stop_listening()
+            raise
         self._start_clocks()
         for listening in self._listening:
             self._servers.append(await self._serve(listening))
@@ -197,6 +201,7 @@ class Server:
             server.close()
         listening, self._listening = self._listening, []
         for one in listening:
+            one.socket.close()
             one.unlink()
 
     def stop(self) -> None:
@@ -243,6 +248,11 @@ class Server:
                 logger.warning("an application took too long to shut down and was cancelled")
                 task.cancel()
 
+    @property
+    def answering(self) -> bool:
+        """Whether a request is under way, be it that its body is still coming, or that its answer waits."""
+        return any(connection.busy for connection in self.http_connections)
+
     def applications(self) -> list[asyncio.Task[None]]:
         """Every application that has not ended."""
         tasks = {websocket.task for websocket in self.sockets if websocket.task is not None}
@@ -282,6 +292,7 @@ class Server:
     def _http_done(self, request: HttpRequest, task: asyncio.Task[None]) -> None:
         self._requests.discard(task)
         self._leaving.pop(task, None)
+        request.task = None
         error = _error_of(task)
         if request.finished or request.gone:
             return

@@ -404,7 +404,7 @@ class WebSocket:
         self.deadline = 0.0
         if self.state is SocketState.HANDSHAKE:
             logger.warning("an application took too long to accept a WebSocket")
-            if self._upgrade is not None and not self._denied:
+            if self._upgrade is not None:
                 self._upgrade.refuse(503, "No answer from the application", [(b"retry-after", b"5")])
             self._refused()
         elif self._transport is not None:

@@ -19,6 +19,7 @@ COUNTS: dict[str, Any] = {
     "thrown": 0,
     "codes": [],
     "gone": 0,
+    "answered": 0,
 }
 GO = asyncio.Event()
 WRITERS: list[Any] = []
@@ -220,7 +221,7 @@ SOCKETS = {
 async def _http(scope: Scope, receive: Any, send: Any) -> None:
     if scope["path"] == "/wait":
         await GO.wait()
-    while (message := await receive()).get("more_body"):
+    while (message := await receive()).get("more_body") and scope["path"] != "/early":
         pass
     if message["type"] == "http.disconnect":
         return
@@ -231,6 +232,7 @@ async def _http(scope: Scope, receive: Any, send: Any) -> None:
     if (answer := ANSWERS.get(scope["path"])) is not None:
         await answer(receive, send)
         return
+    COUNTS["answered"] += 1
     state = scope["extensions"]["switchboard.server"]
     stats = {
         **COUNTS,

@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from tests.server.plain import Plain, PlainFactory, closed_with
+from tests.services.ports import LOOPBACK
 from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
@@ -62,6 +63,32 @@ async def test_a_request_under_way_is_answered(plain: PlainFactory) -> None:
     server.process.send(signal.SIGTERM)
     assert "pid" in await slow
     assert await asyncio.to_thread(server.process.wait, 30) == 0
+
+
+async def test_a_request_whose_body_is_still_coming_is_answered(plain: PlainFactory) -> None:
+    server = plain("--drain-seconds", "60")
+    reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
+    writer.write(b"POST /stats HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\na")
+    await writer.drain()
+    await server.stats()  # on a connection that was made later, so the other one has been read
+    server.process.send(signal.SIGTERM)
+    await until(partial(is_draining, server))
+    writer.write(b"b")
+    answer = await asyncio.wait_for(reader.read(), 30)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"draining": true' in answer
+    writer.close()
+    assert await asyncio.to_thread(server.process.wait, 30) == 0
+
+
+async def test_applications_that_have_failed_are_not_waited_for(plain: PlainFactory) -> None:
+    server = plain("--drain-seconds", "60", "--application-close-timeout", "60")
+    _, writer = await asyncio.open_connection(LOOPBACK, server.port)
+    writer.write(b"GET /raise HTTP/1.1\r\nHost: test\r\n\r\n")
+    await until(lambda: "a handler failed" in server.process.log_text())
+    server.process.send(signal.SIGTERM)
+    assert await asyncio.to_thread(server.process.wait, 30) == 0
+    writer.close()
 
 
 async def test_handlers_that_do_not_end_are_cancelled_at_the_limit_and_not_before(

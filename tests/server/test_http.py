@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from switchboard_server.access_log import AccessLog
 from tests.server.plain import Plain, PlainFactory
 from tests.services.ports import LOOPBACK
 
@@ -18,15 +19,29 @@ async def test_the_access_log_holds_no_query_string(plain: PlainFactory, tmp_pat
     log = tmp_path / "access"
     server = plain("--access-log", str(log))
     await server.stats("/stats?key=secret")
+    whole = b"GET http://user:secret@test/whole?key=secret HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
+    assert (await raw_exchange(server, whole)).startswith(b"HTTP/1.1 200 ")
     async with server.open("/echo?token=secret"):
         pass
     await asyncio.sleep(0.1)
     text = log.read_text()
     assert "GET /stats" in text
+    assert "GET http://test/whole" in text
     assert "WSCONNECTING /echo" in text
     assert "WSCONNECT /echo" in text
     assert "WSDISCONNECT /echo" in text
     assert "secret" not in text
+
+
+def test_an_access_log_that_cannot_be_written_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    details = {"method": "GET", "path": "/", "status": 200, "size": 2, "client": "192.0.2.1:1"}
+    with Path("/dev/full").open("w", 1) as full:
+        log = AccessLog(full)
+        log("http", "complete", details)
+        log("http", "complete", details)
+        with suppress(OSError):
+            full.close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -173,6 +188,18 @@ async def test_an_application_hears_that_its_client_has_gone(shared: Plain) -> N
     writer.transport.abort()
     while (await shared.stats())["gone"] == before:
         await asyncio.sleep(0.02)
+
+
+async def test_a_client_that_ends_its_side_has_gone(shared: Plain) -> None:
+    """It cannot be told from one that has ended; nginx and uvicorn take it so, too."""
+    before = (await shared.stats())["gone"]
+    reader, writer = await asyncio.open_connection(LOOPBACK, shared.port)
+    writer.write(b"GET /gone HTTP/1.1\r\nHost: test\r\n\r\n")
+    writer.write_eof()
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    while (await shared.stats())["gone"] == before:
+        await asyncio.sleep(0.02)
+    writer.close()
 
 
 async def test_an_application_that_answers_nothing_is_a_500(shared: Plain) -> None:

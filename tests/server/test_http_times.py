@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from switchboard_server.http_connection import (
     HEAD_SECONDS,
     IDLE_SECONDS,
+    LINGER_SECONDS,
     STALL_SECONDS,
     HttpConnection,
 )
@@ -39,6 +41,8 @@ class Driven:
         self.http_connections: set[HttpConnection] = set()
         self.requests: list[HttpRequest] = []
         self.sent = b""
+        self.unsent = 0
+        """Bytes that the kernel has no room for."""
         self.calls: list[str] = []
         self.connection = HttpConnection(self)
         self.connection.connection_made(self)
@@ -75,7 +79,10 @@ class Driven:
     def get_extra_info(self, name: str) -> Any:
         return None if name in {"sslcontext", "peername", "sockname"} else self
 
-    family = 0
+    family = socket.AF_UNIX
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def setsockopt(self, *words: Any) -> None:
         self.calls.append("reset")
@@ -157,16 +164,58 @@ async def test_a_body_that_the_application_does_not_receive_may_wait():
 
     await driven.requests[-1].receive()
     assert driven.calls == ["pause", "resume"]
+    driven.pass_time(STALL_SECONDS)
+    assert driven.sent == b"", "its client was not waited for until now"
+    driven.pass_time(1)
+    assert driven.status == 408
 
 
 async def test_a_client_that_does_not_read_is_reset():
     driven = Driven()
     driven.feed(GET)
-    driven.connection.pause_writing()
+    driven.unsent = 1000
     driven.pass_time(STALL_SECONDS)
     assert driven.calls == []
     driven.pass_time(1)
     assert driven.calls == ["reset", "abort"]
+
+
+async def test_a_client_that_reads_slowly_has_all_the_time_it_needs():
+    driven = Driven()
+    driven.feed(GET)
+    for left in range(10, 0, -1):
+        driven.unsent = left
+        driven.pass_time(STALL_SECONDS)
+    assert driven.calls == []
+
+
+@pytest.mark.parametrize("behind", [b"", GET], ids=["the last request", "a request behind it"])
+async def test_the_rest_of_the_last_answer_waits_for_its_reader_and_no_longer_than_it_reads(behind: bytes):
+    driven = Driven()
+    driven.feed(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n" + behind)
+    driven.unsent = 2
+    driven.answer()
+    ended = [*driven.calls]
+    assert ended[-1] in {"close", "half_close", "resume"}
+    driven.pass_time(LINGER_SECONDS + 1)
+    driven.unsent = 1
+    driven.pass_time(STALL_SECONDS)
+    assert driven.calls == ended
+    driven.pass_time(STALL_SECONDS)
+    driven.pass_time(1)
+    assert driven.calls == [*ended, "reset", "abort"]
+
+
+async def test_a_client_that_sends_on_behind_the_last_answer_is_read_for_a_moment():
+    driven = Driven()
+    driven.feed(b"GET / HTTP/1.2\r\nHost: test\r\n\r\n")
+    assert (driven.status, driven.calls) == (400, ["half_close"])
+    driven.feed(GET)
+    driven.pass_time(LINGER_SECONDS)
+    assert driven.calls == ["half_close"]
+    driven.pass_time(1)
+    assert driven.calls == ["half_close", "abort"]
+    assert driven.requests == []
 
 
 async def test_an_application_may_take_its_time_and_no_more_than_its_limit():
@@ -191,3 +240,88 @@ async def test_reading_pauses_while_a_request_waits_behind_another():
     driven.answer()
     assert len(driven.requests) == 2
     assert driven.calls == ["pause", "resume"]
+
+
+async def test_requests_behind_answers_that_nobody_reads_are_not_begun():
+    driven = Driven()
+    driven.feed(GET * 3)
+    driven.connection.pause_writing()
+    driven.answer()
+    assert (len(driven.requests), driven.calls) == (1, ["pause"])
+    driven.connection.resume_writing()
+    assert len(driven.requests) == 2
+    driven.answer()
+    driven.answer()
+    assert driven.calls == ["pause", "resume"]
+
+
+async def test_answers_of_the_server_itself_do_not_pile_up_either():
+    """A handshake that is refused needs no application, and is answered in the read in which it comes."""
+    driven = Driven()
+    refused = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    driven.feed(refused * 2)
+    assert driven.sent.count(b"HTTP/1.1 426") == 2
+    driven.connection.pause_writing()
+    driven.feed(refused * 2)
+    assert (driven.sent.count(b"HTTP/1.1 426"), driven.calls) == (2, ["pause"])
+    driven.connection.resume_writing()
+    assert (driven.sent.count(b"HTTP/1.1 426"), driven.calls) == (4, ["pause", "resume"])
+
+
+async def test_a_client_that_waits_to_be_asked_is_asked_once_and_has_its_time_from_then_on():
+    driven = Driven()
+    driven.feed(EXPECTS)
+    driven.pass_time(10 * STALL_SECONDS)
+    assert driven.sent == b""
+    receiving = asyncio.create_task(driven.requests[-1].receive())
+    await asyncio.sleep(0)
+    assert driven.sent == b"HTTP/1.1 100 Continue\r\n\r\n"
+    driven.pass_time(STALL_SECONDS)
+    driven.feed(b"ab")
+    assert (await receiving)["body"] == b"ab"
+    driven.answer()
+    assert driven.sent.count(b"HTTP/1.1 ") == 2
+
+
+async def test_nobody_is_asked_for_a_body_behind_the_answer():
+    driven = Driven()
+    driven.feed(EXPECTS)
+    driven.answer()
+    assert (await driven.requests[-1].receive())["type"] == "http.disconnect"
+    assert driven.status == 200
+    assert b"\r\nConnection: close\r\n" in driven.sent
+    assert driven.calls == ["half_close"]
+
+
+EXPECTS = b"POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+
+
+async def test_a_client_that_has_no_address_any_more_is_not_taken_for_a_local_one():
+    """Reset before it was accepted, it has sent a request all the same."""
+    driven = Driven()
+    driven.family = socket.AF_INET
+    driven.feed(GET)
+    assert (driven.requests, driven.calls) == ([], ["abort"])
+
+
+async def test_a_connection_is_busy_until_its_answer_is_with_the_kernel():
+    driven = Driven()
+    busy = [driven.connection.busy]
+    driven.feed(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\na")
+    busy.append(driven.connection.busy)  # the body is still coming
+    driven.feed(b"b")
+    driven.unsent = 1
+    driven.answer()
+    busy.append(driven.connection.busy)
+    driven.unsent = 0
+    assert [*busy, driven.connection.busy] == [False, True, True, False]
+
+
+async def test_a_connection_that_is_lost_is_not_busy():
+    driven = Driven()
+    driven.feed(GET)
+    driven.connection.connection_lost(None)
+    assert not driven.connection.busy
+    assert driven.http_connections == set()
+    assert (await driven.requests[-1].receive())["type"] == "http.request"
+    assert (await driven.requests[-1].receive())["type"] == "http.disconnect"

@@ -98,6 +98,16 @@ async def test_an_application_that_does_not_answer_in_time_is_503():
     assert (driven.losses, bytes(driven.connection.taken)) == (1, b"")
 
 
+async def test_an_answer_that_the_application_has_begun_and_does_not_end_is_cut_off_in_time():
+    driven = Driven(SocketLimits(connect_timeout=5))
+    driven.send(type="websocket.http.response.start", status=409)
+    driven.pass_time(5)
+
+    # Behind the beginning of another answer this one ends the connection.
+    assert driven.http[-1] == (503, "No answer from the application", (b"retry-after", b"5"))
+    assert driven.received() == [LEFT]
+
+
 async def test_without_a_limit_the_application_may_take_its_time():
     driven = Driven(SocketLimits(connect_timeout=-1))
     driven.pass_time(10**6)
