@@ -51,6 +51,14 @@ def test_a_wrong_setting_is_named(server: ServerFactory, name: str, value: str) 
     assert name in fails_with(server(start=False, **{name: value}))
 
 
+def test_neither_daphne_nor_twisted_is_loaded(server: ServerFactory) -> None:
+    """Twisted would be a tenth of a second of each start, and 10 MB of each worker."""
+    one = server(PYTHONPROFILEIMPORTTIME="1")  # Python writes a line for each module to stderr
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in one.log_text().splitlines()}
+    assert {"django", "httptools", "switchboard_server"} <= loaded
+    assert not {"daphne", "twisted", "autobahn", "zope"} & loaded
+
+
 def test_more_workers_than_one_without_redis(server: ServerFactory) -> None:
     line = fails_with(server(start=False, WORKERS="2", REDIS_URL=""))
     assert "REDIS_URL" in line

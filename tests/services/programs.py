@@ -17,6 +17,7 @@ from typing import Final
 from tests.services.browser import find_chromium
 from tests.services.databases import REPOSITORY
 from tests.services.javascript import packages
+from tests.services.nginx import find_nginx
 from tests.services.postgres import find_postgres
 from tests.services.redis import find_redis
 
@@ -35,6 +36,8 @@ class Program:
     find: Callable[[], object]
     apt: tuple[str, ...]
     needed: Callable[[], bool] = lambda: True
+    optional: bool = False
+    """Whether the tests that need it are skipped, and say so, where it cannot be installed."""
 
 
 def _node() -> bool:
@@ -52,20 +55,35 @@ PROGRAMS: Final = (
     Program("PostgreSQL >= 15", find_postgres, ("postgresql",)),
     Program(f"Node >= {OLDEST_NODE} with npm", _node, ("nodejs", "npm"), lambda: bool(packages())),
     Program("curl", lambda: shutil.which("curl"), ("curl",)),
+    Program("nginx", find_nginx, ("nginx",), optional=True),
     Program("Chromium", find_chromium, ("chromium",), (REPOSITORY / "tests" / "browser").exists),
 )
 
 
 def ensure(programs: Sequence[Program] = PROGRAMS) -> None:
-    """Install through apt what is needed and missing; `Missing` where that is not possible."""
-    if not (missing := _missing(programs)):
-        return
-    if not _may_install():
-        raise Missing(_advice(missing))
-    names = [package for program in missing for package in program.apt]
-    print(f"Installing {' '.join(names)}", flush=True)
-    if not _install(names) or (missing := _missing(missing)):
-        raise Missing(_advice(missing))
+    """Install through apt what is needed and missing; `Missing` where that is not possible.
+
+    One line says which tests are left out for want of a program that is optional.
+    """
+    for missing in (
+        _installed([program for program in programs if not program.optional]),
+        _installed([program for program in programs if program.optional]),
+    ):
+        if required := [program for program in missing if not program.optional]:
+            raise Missing(_advice(required))
+        if missing:
+            print(f"TESTS ARE LEFT OUT. {_advice(missing)}", flush=True)
+
+
+def _installed(programs: Sequence[Program]) -> list[Program]:
+    """Install what is needed and missing, where that is possible; what is missing afterwards."""
+    missing = _missing(programs)
+    if missing and _may_install():
+        names = [package for program in missing for package in program.apt]
+        print(f"Installing {' '.join(names)}", flush=True)
+        _install(names)
+        missing = _missing(missing)
+    return missing
 
 
 def _missing(programs: Sequence[Program]) -> list[Program]:

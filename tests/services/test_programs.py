@@ -75,7 +75,28 @@ def test_without_apt_one_line_names_the_missing_programs(
     )
 
 
+def test_an_optional_program_that_cannot_be_had_stops_nothing_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(programs, "_may_install", lambda: False)
+
+    ensure([Program("proxy", lambda: None, ("proxy-server",), optional=True)])
+
+    assert capsys.readouterr().out == (
+        "TESTS ARE LEFT OUT. The tests need proxy. Debian, Ubuntu: apt-get install proxy-server\n"
+    )
+
+
+def test_what_cannot_be_done_without_is_installed_first(
+    apt: list[str], program: Callable[[str], Program]
+) -> None:
+    ensure([Program("proxy", lambda: "proxy" in apt, ("proxy",), optional=True), program("redis")])
+
+    assert apt == ["redis-server", "redis-tools", "proxy"]
+
+
 def test_this_machine_has_all_that_its_tests_need() -> None:
-    missing = [one.name for one in programs.PROGRAMS if one.needed() and not one.find()]
+    required = [one for one in programs.PROGRAMS if not one.optional]
+    missing = [one.name for one in required if one.needed() and not one.find()]
 
     assert missing == []
