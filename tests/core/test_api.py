@@ -112,7 +112,10 @@ async def test_a_socket_path_that_nobody_serves_is_counted() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await Sockets({})({"type": "websocket", "path": "/nothing"}, None, send)
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    await Sockets({})({"type": "websocket", "path": "/nothing"}, receive, send)
 
     assert [message["type"] for message in sent] == ["websocket.close"]
     assert refused.grown == 1
