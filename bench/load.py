@@ -43,7 +43,7 @@ class Dialect:
     """How to speak to a server: where, what surrounds a published message, and the protocol's handshake.
 
     `steps` are `("expect", start of a frame)` and `("send", text)`; `reply` is `(ping, pong)`, text frames;
-    "{n}" in `path` and `steps` is the number of the connection.
+    "{n}" in `path` and `steps` is the number of the connection, in `before` that of a pair's receiver.
     """
 
     path: str
@@ -145,6 +145,10 @@ class Load:
     def echo(self, seconds: float, connections: int) -> Phase:
         """Each connection sends its next message when the last one has come back."""
         return Phase(**self._command(f"echo {seconds} {connections}"))
+
+    def pairs(self, seconds: float, pairs: int) -> Phase:
+        """Each of so many publishers sends to one receiver, its next message when that has the last one."""
+        return Phase(**self._command(f"pairs {seconds} {pairs}"))
 
     def post(self, seconds: float, clients: int, request: Path) -> Phase:
         """Publish over kept HTTP connections, one request of each on its way."""

@@ -13,6 +13,7 @@
  *   flood SECONDS IN_FLIGHT PUBLISHERS  publish whenever fewer than IN_FLIGHT messages are on their way
  *   pace SECONDS RATE                   publish RATE messages a second; latency counts from when each was due
  *   echo SECONDS CONNECTIONS            each connection sends its next message when its last has come back
+ *   pairs SECONDS PAIRS                 each publisher sends to one receiver, its next one when that has it
  *   post SECONDS CLIENTS FILE           publish over HTTP: FILE is a request, "{message}" stands for the message
  *   idle SECONDS                        only answer pings
  *   close                               end every connection in order
@@ -44,7 +45,7 @@ static double cpu_seconds(void) {
 static double begin_phase(double seconds) {
     uint64_t now = now_us();
     memset(&phase, 0, sizeof phase);
-    for (unsigned i = 0; i < used; i++) connections[i]->got = 0;
+    for (unsigned i = 0; i < used; i++) connections[i]->got = connections[i]->sent = 0;
     phase.start = phase.last_progress = now;
     phase.end = now + seconds * 1e6;
     return cpu_seconds();
@@ -126,6 +127,25 @@ static void echo(double seconds, unsigned wanted) {
     end_phase(cpu);
 }
 
+/* A message that went to another receiver than its publisher's is one that is missing. */
+static void pairs(double seconds, unsigned wanted) {
+    choose(wanted, 0);
+    unsigned paired = 0;
+    for (unsigned i = 0; i < used && paired < publisher_count; i++) {
+        struct connection *c = connections[i];
+        if (c->kind != SOCKET || c->state != OPEN || !c->receives) continue;
+        c->partner = publishers[paired++];
+        c->partner->partner = c;
+    }
+    if (paired < wanted) fail("too few publishers or receivers");
+    double cpu = begin_phase(seconds);
+    phase.echoes = 1;
+    for (unsigned i = 0; i < paired; i++) publish(publishers[i], now_us(), 1);
+    while (!stalled() && (now_us() < phase.end || phase.received < phase.expected)) pump(100);
+    for (unsigned i = 0; i < paired; i++) phase.expected += publishers[i]->sent != publishers[i]->partner->got;
+    end_phase(cpu);
+}
+
 static void read_request(const char *file) {
     FILE *from = fopen(file, "r");
     if (!from) fail(file);
@@ -183,6 +203,7 @@ static int run(const char *line) {
     else if (sscanf(line, "flood %lf %u %u", &seconds, &count, &more) == 3) flood(seconds, count, more);
     else if (sscanf(line, "pace %lf %lf", &seconds, &rate) == 2) pace(seconds, rate);
     else if (sscanf(line, "echo %lf %u", &seconds, &count) == 2) echo(seconds, count);
+    else if (sscanf(line, "pairs %lf %u", &seconds, &count) == 2) pairs(seconds, count);
     else if (sscanf(line, "post %lf %u %4095s", &seconds, &count, text) == 3) post_all(seconds, count, text);
     else if (sscanf(line, "idle %lf", &seconds) == 1) idle(seconds);
     else if (!strcmp(line, "close\n")) close_all();

@@ -110,8 +110,10 @@ static const char *message(uint64_t time) {
 
 void publish(struct connection *c, uint64_t time, unsigned audience) {
     static char out[ROOM];
-    int size = snprintf(out, sizeof out, "%s%s%s", dialect.before, message(time), dialect.after);
+    const char *before = c->partner ? numbered(c->partner, dialect.before) : dialect.before;
+    int size = snprintf(out, sizeof out, "%s%s%s", before, message(time), dialect.after);
     phase.sent++;
+    c->sent++;
     phase.expected += audience;
     put_frame(c, TEXT, out, size);
 }
@@ -210,7 +212,7 @@ static void count(struct connection *c, const struct frame *frame, uint64_t now)
     phase.received++;
     phase.last_progress = now;
     c->got++;
-    if (phase.echoes && now < phase.end) publish(c, now_us(), 1);
+    if (phase.echoes && now < phase.end) publish(c->partner ? c->partner : c, now_us(), 1);
 }
 
 static void take(struct connection *c, const struct frame *frame, uint64_t now) {

@@ -18,6 +18,8 @@ struct connection {
     const char *path;
     unsigned step;
     uint64_t got; /* messages, or answers of a client, in this phase */
+    uint64_t sent;
+    struct connection *partner; /* of a publisher its only receiver, and the other way round */
     size_t rest_size;
     uint8_t *rest; /* the begun frame or response that the last read ended with */
 };
@@ -37,7 +39,7 @@ struct dialect {
 struct phase {
     uint64_t start, end, last_progress;
     uint64_t sent, expected, received, refused;
-    int echoes; /* every message received is followed by the next one of that connection */
+    int echoes; /* every message received is followed by the next one of that connection, or its partner */
     uint32_t latencies[BUCKETS];
 };
 
@@ -61,7 +63,7 @@ void drop(struct connection *c);
 void pump(int milliseconds);
 int stalled(void);
 
-/* Publish a message that says it was due at `time` and that `audience` connections should get. */
+/* Publish a message; "{n}" before it is the number of the partner. It says it was due at `time` and that `audience` connections should get. */
 void publish(struct connection *c, uint64_t time, unsigned audience);
 void post(struct connection *client);
 void send_close(struct connection *c);

@@ -8,6 +8,8 @@ const io = new Server(server);
 io.on("connection", (socket) => {
   socket.join("load");
   socket.on("chat", (message) => io.to("load").emit("chat", message));
+  if (socket.handshake.query.name) socket.join(`name ${socket.handshake.query.name}`);
+  socket.on("to", (name, message) => io.to(`name ${name}`).emit("chat", message));
   socket.on("ask", (message, reply) => reply(message));
   socket.on("echo", (message) => socket.emit("chat", message));
 });
