@@ -8,7 +8,7 @@ from typing import Final
 from bench.bench import Bench
 from bench.contestants import DAPHNE, SERVE, SOCKET_IO, STOCK, UVICORN, WS, Contestant
 from bench.load import Load
-from bench.section import Column, Mark, Reading, Results, Row, Section, at_least
+from bench.section import Column, Mark, Reading, Results, Row, Section, at_least, ratio
 
 CONNECTIONS: Final = 50
 
@@ -28,7 +28,11 @@ def _echo(contestant: Contestant, bench: Bench) -> Reading:
 
 
 def _marks(results: Results) -> list[Mark]:
-    return at_least("serve: at least 15,000 messages/s", results.get(SERVE.label, {}).get("rate"), 15_000)
+    marks = at_least("serve: at least 15,000 messages/s", results.get(SERVE.label, {}).get("rate"), 15_000)
+    for other, least in ((SOCKET_IO, 1), (WS, 0.8)):
+        text = f"serve: at least {least} times {other.label}"
+        marks += at_least(text, ratio(results, "rate", SERVE.label, other.label), least)
+    return marks
 
 
 SECTION = Section(

@@ -45,6 +45,11 @@ def _marks(results: Results) -> list[Mark]:
     for key, title in (("one", "one at a time"), ("sixteen", "16 on their way")):
         text = f"serve, {title}: at least {PYTHON_SOCKETIO.label}"
         marks += at_least(text, ratio(results, key, SERVE.label, PYTHON_SOCKETIO.label), 1)
+    for key, title, least in (("one", "one at a time", 1), ("sixteen", "16", 0.6), ("many", "64", 0.6)):
+        text = (
+            f"serve, {title}{'' if least == 1 else ' on their way'}: at least {least} times Socket.IO on Node"
+        )
+        marks += at_least(text, ratio(results, key, SERVE.label, SOCKET_IO.label), least)
     return marks
 
 

@@ -89,6 +89,37 @@ def test_a_message_too_many_here_does_not_make_up_for_one_too_few_there():
 
 
 @needs_compiler
+@pytest.mark.parametrize("strays", [0, 1], ids=["each to its own receiver", "one to another receiver"])
+def test_in_pairs_a_message_for_one_receiver_that_another_gets_is_a_fault(strays: int):
+    sockets: dict[str, ServerConnection] = {}
+    numbers = iter(range(10**9))
+    lock = threading.Lock()
+
+    def handle(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        sockets[socket.request.path] = socket
+        for message in socket:
+            assert isinstance(message, str)
+            name, _, text = message.partition("|")
+            with lock:
+                astray = next(numbers) in range(3, 3 + strays)
+                sockets[f"/{(int(name) + astray) % RECEIVERS}"].send(text)
+
+    with serve(handle, "127.0.0.1", 0, compression=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with Load(server.socket.getsockname()[1], Dialect("/{n}", before="{n}|")) as load:
+            load.open(RECEIVERS)
+            load.open_publishers(RECEIVERS, server.socket.getsockname()[1], "/{n}")
+            phase = load.pairs(0.2, RECEIVERS)
+        server.shutdown()
+        thread.join()
+
+    assert phase.sent > RECEIVERS
+    assert bool(phase.fault) is bool(strays)
+
+
+@needs_compiler
 def test_a_lost_connection_is_a_fault():
     def handle(socket: ServerConnection) -> None:
         for message in socket:
