@@ -74,6 +74,14 @@ class Waiter:
         self._resume = self.context = None
         context.run(resume, OVER)
 
+    def wake_here(self) -> None:
+        """The same for a caller that has seen to it that a task waits and that none runs."""
+        resume, context = self._resume, self.context
+        assert resume is not None
+        assert context is not None
+        self._resume = self.context = None
+        context.run(resume, OVER)
+
     def wake_soon(self) -> None:
         """Resume the task that waits in the loop's next turn, as a future does."""
         self._schedule(OVER)

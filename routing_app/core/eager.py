@@ -9,10 +9,10 @@ timeouts or cancellation. One that has to wait takes the task along, and another
 from __future__ import annotations
 
 import asyncio
-import sys
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
+from sys import getrefcount
 from typing import Any, Final
 from weakref import getweakrefcount
 
@@ -37,7 +37,7 @@ class EagerTasks:
         spare task, it begins in the loop's next turn, as any task does; those started later begin later.
         """
         spare = self._spare
-        if spare is not None and spare.ready and _same(spare.context, copy_context()):
+        if spare is not None and _same(spare.context, copy_context()):
             self._spare = None
             ended = spare.run(coroutine)
             self._keep(spare if spare.reusable else Spare(self._spawn))
@@ -62,6 +62,7 @@ class Spare:
         self.reusable = True
         """False once its task is a coroutine's own, to its end."""
         self.task = spawn(self._serve())
+        self._loop = self.task.get_loop()
 
     @property
     def context(self) -> Context | None:
@@ -76,21 +77,20 @@ class Spare:
     def run(self, coroutine: Coroutine[Any, Any, None]) -> bool:
         """Have the task run a coroutine up to its first wait; True when it has ended well."""
         self._coroutine = coroutine
-        loop, task = self.task.get_loop(), self.task
-        known = sys.getrefcount(task), getweakrefcount(task)
+        waiter, loop, task = self._waiter, self._loop, self.task
+        known = getrefcount(task) + getweakrefcount(task)
         # One task runs at a time. The caller's is set aside, as Python 3.12 does for its eager tasks.
         if (outer := asyncio.current_task(loop)) is not None:
             _leave_task(loop, outer)
         try:
-            self._waiter.wake()
+            waiter.wake_here()
         finally:
             if outer is not None:
                 _enter_task(loop, outer)
         # The next coroutine must not get a task that this one has given away, perhaps to be cancelled later.
-        if self.ready and (sys.getrefcount(task), getweakrefcount(task)) == known:
-            return True
-        ended = self.ready
-        self.end()
+        ended = waiter.context is not None
+        if not ended or getrefcount(task) + getweakrefcount(task) != known:
+            self.end()
         return ended
 
     def end(self) -> None:

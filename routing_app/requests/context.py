@@ -35,22 +35,22 @@ class Context:
 
     async def reply(self, message: Mapping[str, Any] | None = None) -> None:
         """Send the reply. Raises Answered; TypeError or ValueError for a value that JSON cannot hold."""
-        await self._answer(message, Direction.REPLY)
+        await self.connection.write(self._answer(message, Direction.REPLY))
 
     async def error(self, message: Mapping[str, Any] | None = None) -> None:
         """Send the final failure. Raises as `reply`."""
-        await self._answer(message, Direction.ERROR)
+        await self.connection.write(self._answer(message, Direction.ERROR))
 
     async def partial(self, message: Mapping[str, Any] | None = None) -> None:
         """Send a piece of the answer; waits while the client does not read. Raises as `reply`."""
-        await self._answer(message, Direction.PARTIAL)
+        await self.connection.write(self._answer(message, Direction.PARTIAL))
 
-    async def _answer(self, message: Mapping[str, Any] | None, direction: Direction) -> None:
+    def _answer(self, message: Mapping[str, Any] | None, direction: Direction) -> str:
         if self.answered:
             raise Answered("a request is answered once" if self.is_request else "a message has no answer")
         text = self.connection.codec.encode(message or {}, direction, self._inbound.key)
         self.answered = direction is not Direction.PARTIAL
-        await self.connection.write(text)
+        return text
 
     @property
     def is_request(self) -> bool:
