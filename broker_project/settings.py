@@ -36,6 +36,11 @@ PING_INTERVAL = _env.integer(
     "PING_INTERVAL", 25, "Seconds of silence after which a WebSocket is pinged; 0: never."
 )
 PING_TIMEOUT = _env.integer("PING_TIMEOUT", 20, "Seconds it has to answer before it is dropped.", 1)
+COMPRESSION = _env.boolean(
+    "COMPRESSION",
+    False,
+    "Compressed messages (permessage-deflate) and answers (gzip) for clients that take them.",
+)
 
 # --- where it keeps things -------------------------------------------------------------------------------
 # An installed package may not write beside itself: there it is the folder that the command runs in.

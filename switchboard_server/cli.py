@@ -114,6 +114,7 @@ def server_options(known: argparse.Namespace, ready: Callable[[], object] | None
         address_header=known.proxy_headers_host or "X-Forwarded-For",
         port_header=port_header,
         drain_seconds=known.drain_seconds,
+        compression=known.compression,
         tls=server_context(known.cert, known.key or known.cert) if known.cert or known.key else None,
         ready=ready or partial(_write_byte, known.ready_fd),
         parent_fd=known.parent_fd,
@@ -172,6 +173,9 @@ def _add_ours(group: Any) -> None:
         "--drain-seconds", type=float, default=10.0, help="Longest wait for handlers when the server stops"
     )
     group.add_argument("--trusted-proxies", default="", help="Addresses whose X-Forwarded-* headers are read")
+    group.add_argument(
+        "--compression", action="store_true", help="Compress messages for clients that offer it (RFC 7692)"
+    )
     group.add_argument("--cert", default="", help="Certificate chain (PEM): speak TLS")
     group.add_argument("--key", default="", help="Its private key (PEM)")
     group.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)

@@ -188,7 +188,7 @@ class FrameReader:
             if opcode > CLOSE:
                 return opcode, payload
             if final and self._parts is None:
-                return opcode, self._text(payload, True) if opcode == TEXT else payload
+                return self._message(opcode, payload)
             if (whole := self._fragment(opcode, final, payload)) is not None:
                 return whole
         return None
@@ -238,8 +238,15 @@ class FrameReader:
             return
         if (opcode == CONTINUATION) != (self._parts is not None):
             raise FrameError(1002, "a continuation out of place")
-        if length > self._max_frame or self._size + length > self._max_message:
+        if self._is_too_long(length):
             raise FrameError(1009, f"at most {min(self._max_frame, self._max_message)} bytes")
+
+    def _is_too_long(self, length: int) -> bool:
+        return length > self._max_frame or self._size + length > self._max_message
+
+    def _message(self, opcode: int, payload: bytes) -> WireFrame:
+        """A message that is whole."""
+        return opcode, self._text(payload, True) if opcode == TEXT else payload
 
     def _fragment(self, opcode: int, final: bool, payload: bytes) -> WireFrame | None:
         """Take one part of a fragmented message (section 5.4); the message with its last part."""

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from switchboard_server import handshake
 from switchboard_server.asyncio_transport import AsyncioSocketTransport, AsyncioTransport, half_close, reset
 from switchboard_server.chunks import ChunkReader
+from switchboard_server.deflate import negotiate
 from switchboard_server.handshake import HandshakeError
 from switchboard_server.http_request import HIGH_WATER, HttpRequest
 from switchboard_server.http_response import HttpResponse
@@ -42,6 +43,8 @@ class HttpServer(Protocol):
     """Largest body of a request."""
     refusing: bool
     """Whether new sockets are answered with 503."""
+    compression: bool
+    """Whether messages are compressed for clients that offer it."""
     http_timeout: float
     """Seconds that an application has for a response; 0 for no limit."""
     now: float
@@ -271,12 +274,13 @@ class HttpConnection(asyncio.Protocol):
             if self._server.refusing:
                 raise HandshakeError(503, "The server is stopping", [(b"retry-after", b"1")])
             key = handshake.check(head.method.encode(), f"HTTP/{head.version}".encode(), head.headers)
+            deflate = negotiate(head.headers) if self._server.compression else None
         except HandshakeError as error:
             request.answer(error.status, error.reason, error.headers)
         else:
-            self._server.open_websocket(
-                Upgrade(self, request, key, self._server.server_name, self._server.action_logger is not None)
-            )
+            server = self._server
+            logs = server.action_logger is not None
+            server.open_websocket(Upgrade(self, request, key, deflate, server.server_name, logs))
 
     def _keep(self, data: bytes) -> None:
         """Keep bytes behind a request that is not answered, and tell it that it is waited for."""

@@ -66,6 +66,8 @@ class ServerOptions:
     """Header that holds the client's port; empty for none."""
     drain_seconds: float = 10.0
     """Longest time that a stopping server waits for its applications."""
+    compression: bool = False
+    """Compress messages for the clients that offer permessage-deflate."""
     tls: Any = None
     """An `ssl.SSLContext`: every endpoint speaks TLS."""
     ready: Callable[[], object] = lambda: None
@@ -85,6 +87,7 @@ class Server:
         self.limits = options.limits
         self.proxies = options.proxies
         self.max_body_bytes = options.max_body_bytes
+        self.compression = options.compression
         self.http_timeout = options.http_timeout
         self.server_name = options.server_name
         self.action_logger = options.access_log

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from switchboard_server import handshake
+from switchboard_server.deflate import Deflate
 from switchboard_server.handshake import Header
 from switchboard_server.http_request import HttpRequest
 from switchboard_server.scope import text
@@ -26,15 +27,23 @@ class UpgradedConnection(Protocol):
 class Upgrade:
     """A checked handshake request, as `websocket.UpgradeRequest` has it."""
 
-    __slots__ = ("_connection", "_key", "_logs", "_server_name", "request")
+    __slots__ = ("_connection", "_key", "_logs", "_server_name", "deflate", "request")
 
     def __init__(
-        self, connection: UpgradedConnection, request: HttpRequest, key: bytes, server_name: str, logs: bool
+        self,
+        connection: UpgradedConnection,
+        request: HttpRequest,
+        key: bytes,
+        deflate: Deflate | None,
+        server_name: str,
+        logs: bool,
     ) -> None:
         self._connection = connection
         self._key = key
         self._server_name = server_name
         self._logs = logs
+        self.deflate = deflate
+        """How messages are compressed; None: they are not."""
         self.request = request
 
     @property
@@ -57,6 +66,8 @@ class Upgrade:
             if subprotocol not in self.subprotocols():
                 raise ValueError(f"subprotocol {subprotocol!r} was not offered by the client")
             extra.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
+        if self.deflate is not None:
+            extra.append((b"Sec-WebSocket-Extensions", self.deflate.answer))
         if self._server_name:
             extra.append((b"Server", self._server_name.encode()))
         return handshake.answer(self._key, extra)

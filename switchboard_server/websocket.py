@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import Any, Final, Protocol
 
 from switchboard_server import frames
+from switchboard_server.deflate import Deflate, InflatingReader
 from switchboard_server.frames import FrameError, FrameReader
 from switchboard_server.handshake import Header
 from switchboard_server.receive_queue import Message, ReceiveQueue
@@ -82,6 +83,10 @@ class UpgradeRequest(Protocol):
     @property
     def secure(self) -> bool:
         """True if the transport encrypts, and so is not a `SocketTransport`."""
+
+    @property
+    def deflate(self) -> Deflate | None:
+        """How messages are compressed, where both sides do that; `answer` says so to the client."""
 
     def answer(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
         """The 101 response. Raises ValueError for a subprotocol or a header that is not allowed."""
@@ -189,6 +194,9 @@ class WebSocket:
         if self.state is not SocketState.HANDSHAKE or self._upgrade is None or self._denied:
             raise ValueError("websocket.accept after the handshake")
         response = self._upgrade.answer(message.get("subprotocol"), message.get("headers") or ())
+        if (agreed := self._upgrade.deflate) is not None:
+            self._reader = InflatingReader(self._host.limits.max_frame, self._host.limits.max_message)
+            self.writer.window_bits = agreed.window_bits
         if (largest := message.get(MAX_MESSAGE)) is not None:
             self._reader.bound(largest, largest)
         upgrade, self._upgrade = self._upgrade, None
@@ -203,14 +211,14 @@ class WebSocket:
     def _send(self, message: Message) -> None:
         if self.state is SocketState.HANDSHAKE:
             raise ValueError("websocket.send before websocket.accept")
-        text = message.get("text")
+        writer, text, data = self.writer, message.get("text"), message.get("bytes")
         if text is not None:
-            self.writer.write(frames.build(frames.TEXT, text.encode()))
-            return
-        data = message.get("bytes")
-        if data is None:
+            frame = frames.build(frames.TEXT, text.encode())
+        elif data is not None:
+            frame = frames.build(frames.BINARY, bytes(data))
+        else:
             raise ValueError("websocket.send with neither text nor bytes")
-        self.writer.write(frames.build(frames.BINARY, bytes(data)))
+        writer.write(writer.compressed(frame) if writer.window_bits else frame)
 
     def _deny(self, message: Message) -> None:
         """Answer the handshake with a plain HTTP response (ASGI's `websocket.http.response`)."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
-from switchboard_server import frames
+from switchboard_server import deflate, frames
 from switchboard_server.transport import SocketTransport, Transport
 
 EXTENSION: Final = "switchboard.writer"
@@ -48,6 +48,7 @@ class TransportWriter(Generic[T]):
         "_waiting",
         "around_reads",
         "open",
+        "window_bits",
     )
 
     def __init__(self, owner: Owner) -> None:
@@ -56,6 +57,8 @@ class TransportWriter(Generic[T]):
         handles the frames of the read, and has to call that."""
         self.open = False
         """True between accept and the first close frame or the loss of the connection."""
+        self.window_bits = 0
+        """From accept on: of the window that compressed frames may use; 0 where they are not agreed on."""
         self._owner: Owner | None = owner
         self._transport: T | None = None
         self._waiting: deque[bytes] | None = None
@@ -72,6 +75,13 @@ class TransportWriter(Generic[T]):
         """Send whole frames, one or many joined; nothing happens after the close frame or the loss."""
         if self.open:
             self._put(data)
+
+    def compressed(self, frame: bytes) -> bytes:
+        """The form in which this client gets one whole, plain frame: compressed, or as it is.
+
+        It depends on `window_bits` alone, so clients with the same ones can share it.
+        """
+        return deflate.compressed(frame, self.window_bits) if self.window_bits else frame
 
     def held(self) -> int:
         """Bytes accepted and not yet given to the kernel; up to one chunk too many while it is being sent."""

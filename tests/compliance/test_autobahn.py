@@ -3,36 +3,73 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.compliance import autobahn
+from tests.compliance.autobahn import Verdict
 from tests.server.plain import Plain
 from tests.services.ports import LOOPBACK
 
 CASES = 247
+COMPRESSED = ["12.1.4", "12.1.11", "12.2.2", "12.3.1", "12.4.3", "12.5.2"]
+COMPRESSED += ["13.1.2", "13.2.4", "13.3.1", "13.4.3", "13.5.2", "13.6.2", "13.7.4"]
+"""Of each group one: 12 varies the data, 13 what is negotiated. 12.1.11 is fragmented."""
+COMPRESSED_CASES = 216
+SOAK_SECONDS = 1800
 NON_STRICT = {"6.4.3", "6.4.4"}
 """Explained one by one in README.md."""
 LARGEST = "20000000"
 
 
-@pytest.mark.once
-@pytest.mark.timeout(360)
-async def test_no_case_fails(tmp_path: Path) -> None:
+GOOD = {"OK", "INFORMATIONAL"}
+
+
+async def verdicts(
+    folder: Path, cases: Sequence[str], left_out: Sequence[str] = (), *arguments: str, seconds: float = 300
+) -> dict[str, Verdict]:
+    """The suite's verdicts on an echo application under our server with these arguments."""
     try:
         python = await asyncio.to_thread(autobahn.prepare)
     except autobahn.NotAvailable as error:
         pytest.skip(f"AUTOBAHN DID NOT RUN: {error}")
-    server = Plain(tmp_path, "--websocket-max-message-size", LARGEST, "--websocket-max-frame-size", LARGEST)
+    sizes = ["--websocket-max-message-size", LARGEST, "--websocket-max-frame-size", LARGEST]
+    server = Plain(folder, *sizes, *arguments)
     try:
         url = f"ws://{LOOPBACK}:{server.port}/echo"
-        verdicts = await asyncio.to_thread(autobahn.fuzz, python, url, tmp_path)
+        return await asyncio.to_thread(autobahn.fuzz, python, url, folder, cases, left_out, seconds)
     finally:
         server.process.kill_session()
-    assert len(verdicts) == CASES
-    good = {"OK", "INFORMATIONAL"}
-    assert {case for case, verdict in verdicts.items() if verdict.behavior not in good} <= NON_STRICT
-    allowed = good | {"NON-STRICT"}
-    assert {case: verdict for case, verdict in verdicts.items() if verdict.behavior not in allowed} == {}
-    assert {case: verdict for case, verdict in verdicts.items() if verdict.close not in good} == {}
+
+
+@pytest.mark.once
+@pytest.mark.timeout(360)
+async def test_no_case_fails(tmp_path: Path) -> None:
+    found = await verdicts(tmp_path, ["*"], autobahn.LEFT_OUT + autobahn.COMPRESSION)
+
+    assert len(found) == CASES
+    assert {case for case, verdict in found.items() if verdict.behavior not in GOOD} <= NON_STRICT
+    allowed = GOOD | {"NON-STRICT"}
+    assert {case: verdict for case, verdict in found.items() if verdict.behavior not in allowed} == {}
+    assert {case: verdict for case, verdict in found.items() if verdict.close not in GOOD} == {}
+
+
+@pytest.mark.once
+@pytest.mark.timeout(360)
+async def test_no_case_with_compression_fails(tmp_path: Path) -> None:
+    found = await verdicts(tmp_path, COMPRESSED, (), "--compression")
+
+    assert set(found) == set(COMPRESSED)
+    assert {case: verdict for case, verdict in found.items() if verdict != Verdict("OK", "OK")} == {}
+
+
+@pytest.mark.once
+@pytest.mark.soak
+@pytest.mark.timeout(SOAK_SECONDS + 60)
+async def test_none_of_all_cases_with_compression_fails(tmp_path: Path) -> None:
+    found = await verdicts(tmp_path, autobahn.COMPRESSION, (), "--compression", seconds=SOAK_SECONDS)
+
+    assert len(found) == COMPRESSED_CASES
+    assert {case: verdict for case, verdict in found.items() if verdict != Verdict("OK", "OK")} == {}

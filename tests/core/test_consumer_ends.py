@@ -175,6 +175,8 @@ async def test_the_servers_own_writer_is_used_where_it_is_offered(probe: type[Pr
     calls: list[Any] = []
 
     class FrameWriter:
+        window_bits = 0
+
         def write(self, data: bytes) -> None:
             calls.append(data)
 

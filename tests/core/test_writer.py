@@ -275,10 +275,14 @@ async def _whatever_the_server_does(actions):
 
 
 class FrameWriter:
-    """The extension that our server offers."""
+    """The extension that our server offers; compressed frames end with the size of their window."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_bits: int = 0) -> None:
         self.calls: list[Any] = []
+        self.window_bits = window_bits
+
+    def compressed(self, frame: bytes) -> bytes:
+        return frame + bytes([self.window_bits])
 
     def write(self, data: bytes) -> None:
         self.calls.append(data)
@@ -314,6 +318,19 @@ def test_the_direct_writer_joins_frames_and_sends_any_code():
     ]
     assert server.calls[1] is one.wire
     assert (writer.held_bytes(), writer.held_frames()) == (7, 0)
+
+
+def test_a_frame_is_compressed_once_for_all_clients_with_the_same_window():
+    plain, small, one, other = (FrameWriter(bits) for bits in (0, 9, 15, 15))
+    frame, second = frames("one", "two")
+    for server in (plain, small, one, other):
+        DirectWriter(server).write([frame])
+        DirectWriter(server).write([frame, second])
+
+    assert plain.calls == [frame.wire, frame.wire + second.wire]
+    assert small.calls == [frame.wire + b"\x09", frame.wire + b"\x09" + second.wire + b"\x09"]
+    assert one.calls == [frame.wire + b"\x0f", frame.wire + b"\x0f" + second.wire + b"\x0f"]
+    assert all(first is then for first, then in zip(one.calls, other.calls, strict=True))
 
 
 async def test_each_frame_that_a_slow_reader_lost_is_counted_once():

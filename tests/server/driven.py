@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from switchboard_server import frames, handshake
+from switchboard_server.deflate import Deflate
 from switchboard_server.handshake import Header
 from switchboard_server.heartbeat import Heartbeat
 from switchboard_server.transport import FlowControl
@@ -139,8 +140,15 @@ DEFAULT = SocketLimits()
 class Driven:
     """One WebSocket, and everything it knows of: host, handshake request and connection."""
 
-    def __init__(self, limits: SocketLimits = DEFAULT, secure: bool = False, early: bytes = b"") -> None:
+    def __init__(
+        self,
+        limits: SocketLimits = DEFAULT,
+        secure: bool = False,
+        early: bytes = b"",
+        deflate: Deflate | None = None,
+    ) -> None:
         self.limits = limits
+        self.deflate = deflate
         self.secure = secure
         self.now = 1000.0
         self.losses = 0

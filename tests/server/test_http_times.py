@@ -29,7 +29,7 @@ class Driven:
 
     proxies = Proxies()
     max_body_bytes = 2**20
-    refusing = draining = False
+    refusing = draining = compression = False
     http_timeout = 0.0
     server_name = ""
     action_logger = None

@@ -148,6 +148,8 @@ def _server_arguments(options: dict[str, Any], cert: str, key: str) -> list[str]
     words += ["--ping-interval", str(settings.PING_INTERVAL), "--ping-timeout", str(settings.PING_TIMEOUT)]
     words += ["--drain-seconds", f"{settings.DRAIN_SECONDS:g}"]
     words += ["--trusted-proxies", ",".join(settings.TRUSTED_PROXIES)]
+    if settings.COMPRESSION:
+        words.append("--compression")
     if cert:
         words += ["--cert", cert, "--key", key]
     return [*words, *options["server_options"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import pack
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -24,6 +24,16 @@ SHORT: Final = tuple(bytes((0x81, size)) for size in range(126))
 """Headers of text frames, by the size of a payload that needs no longer one."""
 
 
+class Compressor(Protocol):
+    """Compresses frames for one client."""
+
+    window_bits: int
+    """Clients with the same number get the same bytes; 0: a client that gets no compressed frames."""
+
+    def compressed(self, frame: bytes) -> bytes:
+        """A frame in its compressed form, or as it is."""
+
+
 class Frame:
     """One outbound text message, with its bytes on the wire made on first use and shared by all receivers.
 
@@ -31,7 +41,7 @@ class Frame:
     `size` is that of the payload, in bytes.
     """
 
-    __slots__ = ("_wire", "size", "text")
+    __slots__ = ("_compressed", "_wire", "size", "text")
 
     def __init__(self, text: str) -> None:
         try:
@@ -41,6 +51,7 @@ class Frame:
             self.size = len(text.encode())
         self.text = text
         self._wire: bytes | None = None
+        self._compressed: dict[int, bytes] | None = None
 
     @property
     def wire(self) -> bytes:
@@ -50,6 +61,15 @@ class Frame:
             size = len(payload)
             self._wire = SHORT[size] + payload if size < 126 else text_frame(payload)
         return self._wire
+
+    def compressed(self, client: Compressor) -> bytes:
+        """The same for a client that gets compressed frames: made once for each window size."""
+        if self._compressed is None:
+            self._compressed = {}
+        bits = client.window_bits
+        if (data := self._compressed.get(bits)) is None:
+            data = self._compressed[bits] = client.compressed(self.wire)
+        return data
 
     @property
     def message(self) -> dict[str, Any]:

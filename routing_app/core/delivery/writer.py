@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from routing_app.core import metrics
 from routing_app.core.codes import INTERNAL, Close, Loss
-from routing_app.core.delivery.frame import Frame
+from routing_app.core.delivery.frame import Compressor, Frame
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,12 @@ AUTOBAHN_GONE: Final = "Disconnected"
 """Name of the exception that Daphne's `send` raises when the peer is gone. It is Autobahn's, which other
 servers do without, so it cannot be imported."""
 
+NONE_JOINED: Final[tuple[list[Frame], bytes]] = [], b""
+
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 
-class ServerWriter(Protocol):
+class ServerWriter(Compressor, Protocol):
     """The ASGI extension of our server, one per socket."""
 
     def write(self, data: bytes) -> None:
@@ -74,21 +76,36 @@ class DirectWriter:
 
     _joined: ClassVar[tuple[list[Frame], bytes]] = ([], b"")
     """The frames joined last, by any writer: subscribers of one address mostly get the same ones."""
+    _compressed: ClassVar[dict[int, tuple[list[Frame], bytes]]] = {}
+    """The same for clients that get compressed frames, by the size of their windows."""
 
     def __init__(self, server: ServerWriter) -> None:
         self._server = server
 
     def write(self, frames: list[Frame]) -> None:
         """One write for all frames; the list must not change afterwards."""
+        server = self._server
+        if server.window_bits:
+            server.write(self._compress(frames))
+        elif len(frames) == 1:
+            server.write(frames[0].wire)
+        else:
+            last, data = DirectWriter._joined
+            # Frames compare by identity, so equal lists hold the very same frames: the bytes serve again.
+            if frames != last:
+                data = b"".join([frame.wire for frame in frames])
+                DirectWriter._joined = frames, data
+            server.write(data)
+
+    def _compress(self, frames: list[Frame]) -> bytes:
+        server = self._server
         if len(frames) == 1:
-            self._server.write(frames[0].wire)
-            return
-        last, data = DirectWriter._joined
-        # Frames compare by identity, so equal lists hold the very same frames: the joined bytes serve again.
+            return frames[0].compressed(server)
+        last, data = DirectWriter._compressed.get(server.window_bits, NONE_JOINED)
         if frames != last:
-            data = b"".join([frame.wire for frame in frames])
-            DirectWriter._joined = frames, data
-        self._server.write(data)
+            data = b"".join([frame.compressed(server) for frame in frames])
+            DirectWriter._compressed[server.window_bits] = frames, data
+        return data
 
     def held_bytes(self) -> int:
         """Bytes that the transport still holds."""
