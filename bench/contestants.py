@@ -128,11 +128,15 @@ def python_socketio(bench: Bench) -> Iterator[Running]:
         yield Running(port, [process.pid], dialect, dialect)
 
 
-@contextmanager
-def ws(bench: Bench) -> Iterator[Running]:
+def ws(*arguments: str) -> Start:
     """The package `ws` on Node."""
-    with _node(bench, "ws.js") as (port, process):
-        yield Running(port, [process.pid], Dialect("/"), Dialect("/echo"))
+
+    @contextmanager
+    def start(bench: Bench) -> Iterator[Running]:
+        with _node(bench, "ws.js", *arguments) as (port, process):
+            yield Running(port, [process.pid], Dialect("/"), Dialect("/echo"))
+
+    return start
 
 
 def limit(mode: str) -> Start:
@@ -148,10 +152,11 @@ def limit(mode: str) -> Start:
 
 
 @contextmanager
-def _node(bench: Bench, script: str) -> Iterator[tuple[int, Process]]:
+def _node(bench: Bench, script: str, *arguments: str) -> Iterator[tuple[int, Process]]:
     folder = _installed_node_packages()
     port = free_port()
-    with _process(bench, port, ["node", folder / script, str(port)], NODE_ENV="production") as process:
+    command: list[str | Path] = ["node", folder / script, str(port), *arguments]
+    with _process(bench, port, command, NODE_ENV="production") as process:
         yield port, process
 
 
@@ -189,6 +194,6 @@ UVICORN: Final = Contestant("Switchboard, uvicorn", switchboard("uvicorn"))
 SERVE: Final = Contestant("Switchboard, `manage.py serve`", switchboard("serve"))
 SOCKET_IO: Final = Contestant("Socket.IO 4, Node", socket_io)
 PYTHON_SOCKETIO: Final = Contestant("python-socketio 5, uvicorn", python_socketio)
-WS: Final = Contestant("ws 8, Node", ws)
+WS: Final = Contestant("ws 8, Node", ws())
 EACH: Final = Contestant("C, one write per frame", limit("each"))
 JOINED: Final = Contestant("C, joined writes", limit("joined"))

@@ -75,6 +75,8 @@ class Phase:
     received: int
     least: int
     most: int
+    bytes: int
+    """Bytes that came in, as they were on the wire."""
     refused: int
     lost: int
     p50_ms: float

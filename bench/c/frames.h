@@ -14,7 +14,7 @@ enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
 enum { MAX_HEADER = 14 };
 
 struct frame {
-    int opcode;
+    int opcode, compressed;
     uint8_t *payload;
     size_t size;
 };
@@ -56,7 +56,7 @@ static uint8_t *take_frame(uint8_t *at, uint8_t *end, struct frame *frame) {
         for (size_t i = 0; i < extra; i++) size = size << 8 | at[2 + i];
     }
     if (left - header < size) return NULL;
-    *frame = (struct frame){at[0] & 0x0f, at + header, size};
+    *frame = (struct frame){at[0] & 0x0f, at[0] & 0x40, at + header, size};
     if (masked)
         for (size_t i = 0; i < size; i++) frame->payload[i] ^= at[2 + extra + (i & 3)];
     return at + header + size;

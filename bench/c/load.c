@@ -5,7 +5,8 @@
  *
  * A published message is BEFORE, BYTES bytes that begin with the time, AFTER. --expect and --send are steps of
  * a protocol's own handshake, in the order given; a frame that equals PING is answered with PONG. "{n}" in PATH
- * and in a step is the number of the connection. Commands come in lines on stdin; each is answered with one JSON
+ * and in a step is the number of the connection. A compressed message, which a header may ask for, is counted,
+ * and its time is not read. Commands come in lines on stdin; each is answered with one JSON
  * object in a line:
  *
  *   open COUNT AT_ONCE                  connections that receive, AT_ONCE handshakes under way
@@ -70,9 +71,10 @@ static void end_phase(double cpu) {
         if (c->got > most) most = c->got;
     }
     printf("{\"seconds\": %.6f, \"sent\": %lu, \"expected\": %lu, \"received\": %lu, \"least\": %lu, \"most\": %lu, "
-           "\"refused\": %lu, \"lost\": %u, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"cpu_seconds\": %.6f}\n",
+           "\"bytes\": %lu, \"refused\": %lu, \"lost\": %u, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
+           "\"cpu_seconds\": %.6f}\n",
            (last - phase.start) / 1e6, phase.sent, phase.expected, phase.received, most ? least : 0, most,
-           phase.refused, lost, latency_ms(0.5), latency_ms(0.99), cpu);
+           phase.bytes, phase.refused, lost, latency_ms(0.5), latency_ms(0.99), cpu);
 }
 
 static void choose(unsigned wanted, int receives) {

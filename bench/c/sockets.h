@@ -39,6 +39,7 @@ struct dialect {
 struct phase {
     uint64_t start, end, last_progress;
     uint64_t sent, expected, received, refused;
+    uint64_t bytes; /* of all that came in, as they were on the wire */
     int echoes; /* every message received is followed by the next one of that connection, or its partner */
     uint32_t latencies[BUCKETS];
 };

@@ -1,9 +1,11 @@
-// The broadcast of the documentation of `ws`: `node ws.js PORT`. The path /echo answers its sender alone.
+// The broadcast of the documentation of `ws`: `node ws.js PORT [COMPRESSION]`, where COMPRESSION are the options
+// of its `perMessageDeflate` as JSON. The path /echo answers its sender alone.
 import { createServer } from "node:http";
 import WebSocket, { WebSocketServer } from "ws";
 
+const [, , port, compression = "false"] = process.argv;
 const server = createServer();
-const sockets = new WebSocketServer({ server });
+const sockets = new WebSocketServer({ server, perMessageDeflate: JSON.parse(compression) });
 
 sockets.on("connection", (socket, request) => {
   const echoes = request.url === "/echo";
@@ -15,4 +17,4 @@ sockets.on("connection", (socket, request) => {
   });
 });
 
-server.listen({ port: Number(process.argv[2]), host: "127.0.0.1", backlog: 4096 });
+server.listen({ port: Number(port), host: "127.0.0.1", backlog: 4096 });
