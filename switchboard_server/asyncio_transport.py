@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final, Protocol
 
 from switchboard_server.transport import FlowControl
@@ -104,32 +102,27 @@ class AsyncioTransport(asyncio.Protocol):
 
 
 class AsyncioSocketTransport(AsyncioTransport):
-    """A `SocketTransport` over asyncio's TCP or Unix socket."""
+    """A `SocketTransport` over a TCP or Unix socket (`plain_socket.py`), which holds nothing."""
 
-    __slots__ = ("_descriptor", "_loop", "_watched", "send")
+    __slots__ = ("_loop", "_own", "_watched", "send")
 
     def __init__(self, transport: Any, receiver: DataReceiver, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(transport, receiver)
         self._loop = loop
-        self._descriptor: int = transport.get_extra_info("socket").fileno()
-        self.send: Callable[[bytes | memoryview], int] = partial(os.write, self._descriptor)
-        self._watched = -1
+        self._own: socket.socket = transport.get_extra_info("socket")
+        self.send: Callable[[bytes | memoryview], int] = self._own.send
+        self._watched = False
 
     def call_when_writable(self, call: Callable[[], object]) -> None:
-        """See SocketTransport. A loop watches a descriptor of a transport for nobody else, hence the copy."""
-        try:
-            self._watched = os.dup(self._descriptor)
-        except OSError:  # no descriptor is left
-            self.abort()
-        else:
-            self._loop.add_writer(self._watched, call)
+        """See SocketTransport."""
+        self._watched = True
+        self._loop.add_writer(self._own.fileno(), call)
 
     def stop_calling(self) -> None:
         """See SocketTransport."""
-        watched, self._watched = self._watched, -1
-        if watched >= 0:
-            self._loop.remove_writer(watched)
-            os.close(watched)
+        if self._watched:
+            self._watched = False
+            self._loop.remove_writer(self._own.fileno())
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone; its socket is closed next."""

@@ -49,7 +49,9 @@ def listen(description: str, silence: float = 0.0) -> Listening:
     kind, values = _parse(description)
     try:
         if kind == "fd":
-            return Listening(_tuned(socket.socket(fileno=int(values["fileno"])), silence))
+            inherited = socket.socket(fileno=int(values["fileno"]))
+            inherited.listen(BACKLOG)  # it may only be bound
+            return Listening(_tuned(inherited, silence))
         backlog = int(values.get("backlog", BACKLOG))
         if kind == "unix":
             return _unix(values["address"], int(values.get("mode", "666"), 8), backlog)

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, Final
 
 from switchboard_server import PIPELINE, STATE, endpoints
+from switchboard_server.acceptor import Acceptor
 from switchboard_server.access_log import AccessLog
 from switchboard_server.drain import Drain
 from switchboard_server.endpoints import Listening
@@ -38,6 +39,9 @@ logger = logging.getLogger("switchboard.server")
 TLS_SHUTDOWN_SECONDS: Final = 30.0
 """How long a client of HTTP has to read the last answer over TLS, and to answer the end of TLS."""
 TLS_HANDSHAKE_SECONDS: Final = 30.0
+YOUNG_OBJECTS: Final = 10_000
+"""New objects after which garbage is looked for, in 1 ms. A connection makes some 60 that stay: by CPython's
+700, looking through those of all connections again and again is a seventh of a handshake."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class Server:
         self.lifespan = ApplicationLifespan(application)
         self._scopes = Scopes(options.proxies, options.address_header, options.port_header, options.root_path)
         self._listening: list[Listening] = []
-        self._servers: list[asyncio.AbstractServer] = []
+        self._servers: list[asyncio.AbstractServer | Acceptor] = []
         self._requests: set[asyncio.Task[None]] = set()
         """Applications of HTTP requests."""
         self._leaving: dict[asyncio.Task[None], float] = {}
@@ -147,21 +151,24 @@ class Server:
         # What the start has loaded stays: later collections need not walk it (120,000 objects, 60 ms).
         gc.collect()
         gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS)
         await self._stopped
 
-    async def _serve(self, listening: Listening) -> asyncio.AbstractServer:
+    async def _serve(self, listening: Listening) -> asyncio.AbstractServer | Acceptor:
         tls = listening.tls or self.options.tls
-        times: dict[str, Any] = {}
-        if tls is not None:
-            times = {
-                "ssl_handshake_timeout": TLS_HANDSHAKE_SECONDS,
-                "ssl_shutdown_timeout": TLS_SHUTDOWN_SECONDS,
-            }
         connection = partial(HttpConnection, self)
-        own, backlog = listening.socket, endpoints.BACKLOG
-        if own.family == socket.AF_UNIX:
-            return await self.loop.create_unix_server(connection, sock=own, ssl=tls, backlog=backlog, **times)
-        return await self.loop.create_server(connection, sock=own, ssl=tls, backlog=backlog, **times)
+        own = listening.socket
+        if tls is None:
+            return Acceptor(self.loop, own, connection)
+        create = self.loop.create_unix_server if own.family == socket.AF_UNIX else self.loop.create_server
+        return await create(
+            connection,
+            sock=own,
+            ssl=tls,
+            backlog=endpoints.BACKLOG,
+            ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
+        )
 
     def _start_clocks(self) -> None:
         Heartbeat(self.sockets, self.limits, self._tick).start(self.loop)
