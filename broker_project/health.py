@@ -36,6 +36,9 @@ GROUP: Final = "switchboard.health"
 _thread = ThreadPoolExecutor(1, thread_name_prefix="health")
 
 
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+
+
 class Probe:
     """A check of one service, made once for all requests at the same time."""
 
@@ -100,16 +103,18 @@ def _redis_probes() -> dict[str, Probe]:
 class Health:
     """ASGI middleware: answers the two paths, gives everything else to `application`."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
         self._database = Probe("database", _ask_database)
         self._redis = _redis_probes() or {"layer": Probe("layer", _ask_layer)}
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         """Serve one HTTP scope."""
-        if scope["type"] != "http" or scope["path"] not in (LIVE, READY):
-            await self._application(scope, receive, send)
-        elif scope["method"] not in ("GET", "HEAD"):
+        ours = scope["type"] == "http" and scope["path"] in (LIVE, READY)
+        return (self._serve if ours else self._application)(scope, receive, send)
+
+    async def _serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
             await _answer(send, 405, {"error": "GET or HEAD"}, [(b"allow", b"GET, HEAD")])
         elif scope["path"] == LIVE:
             await _answer(send, 200, {"status": "live"})

@@ -1,14 +1,16 @@
-"""The routing of ASGI scopes to the applications that serve them; a socket path without one is refused."""
+"""The routing of ASGI scopes to the applications that serve them; a socket path without one is refused.
+
+Layers that only choose are plain functions, which return the coroutine of the one they chose. As coroutines
+they would be on the stack of every connection, for as long as it lives.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
-
-from channels.routing import ProtocolTypeRouter
 
 from routing_app.core import metrics
 from routing_app.core.access import handshake, hosts
@@ -16,6 +18,7 @@ from routing_app.core.codes import FORBIDDEN, Refusal
 from switchboard_server.handshake import NO_UPGRADE, UPGRADE
 
 Scope = dict[str, Any]
+Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
 PLAIN: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
 PATHS: Final = 4096
@@ -27,20 +30,20 @@ ABSOLUTE: Final = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]*)", re.IGNORECAS
 class Sockets:
     """Dispatches WebSockets by exact path; an unknown one is closed before accept, which becomes a 403."""
 
-    def __init__(self, table: Mapping[str, Any]) -> None:
+    def __init__(self, table: Mapping[str, Application]) -> None:
         self._table = table
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
         """Run the application of the scope's path, below the server's root path."""
-        application = _find(self._table, _below_root(scope))
-        if application is None:
-            metrics.REFUSED.labels("none", Refusal.PATH).inc()
-            await receive()
-            paths = ", ".join(sorted(self._table))
-            body = f"There is no WebSocket at this path; there are: {paths}\n".encode()
-            await handshake.deny(scope, send, FORBIDDEN.status, body, PLAIN, FORBIDDEN.code)
-            return
-        await application(scope, receive, send)
+        application = _find(self._table, _below_root(scope)) or self._refuse
+        return application(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Any, send: Any) -> None:
+        metrics.REFUSED.labels("none", Refusal.PATH).inc()
+        await receive()
+        paths = ", ".join(sorted(self._table))
+        body = f"There is no WebSocket at this path; there are: {paths}\n".encode()
+        await handshake.deny(scope, send, FORBIDDEN.status, body, PLAIN, FORBIDDEN.code)
 
 
 class Polling:
@@ -57,30 +60,42 @@ class Polling:
         self._sockets_alone = {path: True for path in sockets if path != "/" and path not in table}
         self._route = lru_cache(PATHS)(self._find_route)
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
         """Run the application of the scope's path, below the server's root path."""
         is_socket, is_socket_alone, application = self._route(_below_root(scope))
         if is_socket and (is_socket_alone or _is_handshake(scope)):
-            metrics.REFUSED.labels("none", Refusal.MALFORMED).inc()
-            await _ask_for_upgrade(send)
-            return
-        await application(scope, receive, send)
+            return _ask_for_upgrade(send)
+        return application(scope, receive, send)
 
-    def _find_route(self, path: str) -> tuple[bool, bool, Any]:
+    def _find_route(self, path: str) -> tuple[bool, bool, Application]:
         """Whether a path is a socket's, and of nothing else; and the application of its HTTP requests."""
         application = _find(self._table, path) or self._django
         return bool(_find(self._sockets, path)), bool(_find(self._sockets_alone, path)), application
 
 
+class ByType:
+    """Dispatches scopes by their type."""
+
+    def __init__(self, table: Mapping[str, Application]) -> None:
+        self._table = table
+
+    def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
+        """Serve one scope. Raises ValueError for a type that has no application."""
+        application = self._table.get(scope["type"])
+        if application is None:
+            raise ValueError(f"no application for the scope type {scope['type']!r}")
+        return application(scope, receive, send)
+
+
 class OriginForm:
     """Turns a target that is a whole URL into its path, and its host into Host (RFC 9112, 3.2.2)."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
         """Serve one scope of any type."""
-        await self._application(_origin_form(scope), receive, send)
+        return self._application(_origin_form(scope), receive, send)
 
 
 def _origin_form(scope: Scope) -> Scope:
@@ -112,14 +127,15 @@ class Hosts:
     Django does the same for its own views; this holds for what is served without it as well.
     """
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
         """Serve one ASGI scope, or answer 400."""
-        if hosts.allowed(scope):
-            await self._application(scope, receive, send)
-            return
+        application = self._application if hosts.allowed(scope) else self._refuse
+        return application(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Any, send: Any) -> None:
         metrics.REFUSED.labels("none", Refusal.HOST).inc()
         body = b"The Host header names none of ALLOWED_HOSTS.\n"
         headers = list(PLAIN)
@@ -143,6 +159,7 @@ def _is_handshake(scope: Scope) -> bool:
 
 
 async def _ask_for_upgrade(send: Any) -> None:
+    metrics.REFUSED.labels("none", Refusal.MALFORMED).inc()
     text = f"{NO_UPGRADE}\n".encode()
     headers = [*PLAIN, (b"content-length", str(len(text)).encode()), *UPGRADE]
     await send({"type": "http.response.start", "status": 426, "headers": headers})
@@ -151,4 +168,4 @@ async def _ask_for_upgrade(send: Any) -> None:
 
 def Switchboard(http: Any, sockets: Mapping[str, Any]) -> OriginForm:  # noqa: N802 - reads as a class
     """The whole server as one ASGI application."""
-    return OriginForm(ProtocolTypeRouter({"http": http, "websocket": Hosts(Sockets(sockets))}))
+    return OriginForm(ByType({"http": http, "websocket": Hosts(Sockets(sockets))}))

@@ -35,9 +35,10 @@ class HandshakeError(Exception):
 
 def tokens(headers: Iterable[Header], name: bytes) -> list[bytes]:
     """The comma-separated words of a header, over all its values, in order."""
-    return [
-        word.strip() for key, value in headers if key == name for word in value.split(b",") if word.strip()
-    ]
+    values = [value for key, value in headers if key == name]
+    if not values:  # most are not there, and this is asked several times for each handshake
+        return values
+    return [word for word in map(bytes.strip, b",".join(values).split(b",")) if word]
 
 
 def wants_websocket(headers: Iterable[Header]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -58,6 +59,19 @@ class Consumer(AsyncConsumer):
 
     def __init__(self, protocol: str) -> None:
         self.protocol_name = protocol
+
+    @classmethod
+    def as_asgi(cls, **arguments: Any) -> Any:
+        """An ASGI application that serves each scope with a consumer of its own.
+
+        Channels' is a coroutine that waits for the consumer's as long as a connection lives.
+        """
+
+        def application(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+            return cls(**arguments)(scope, receive, send)
+
+        application._asgi_single_callable = True  # type: ignore[attr-defined]  # for asgiref: not ASGI 2
+        return application
 
     # --- what a protocol overrides -----------------------------------------------------------------------
 
@@ -160,8 +174,8 @@ class Consumer(AsyncConsumer):
             return False
         try:
             accept: dict[str, Any] = {"type": "websocket.accept", "subprotocol": subprotocol}
-            if self.max_message() != settings.MAX_FRAME_BYTES:  # a bound of the protocol's own
-                accept[MAX_MESSAGE] = self.max_message()
+            if (limit := self.max_message()) != settings.MAX_FRAME_BYTES:  # a bound of the protocol's own
+                accept[MAX_MESSAGE] = limit
             await send(accept)
         except OSError:  # the client did not wait
             return False

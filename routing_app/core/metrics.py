@@ -11,8 +11,8 @@ from routing_app.core.tally import counter
 CONNECTIONS: Final = Gauge(
     "switchboard_connections", "Open connections of this worker.", ["protocol"], multiprocess_mode="livesum"
 )
-OPENED: Final = Counter("switchboard_opened_total", "Connections accepted.", ["protocol"])
-CLOSED: Final = Counter(
+OPENED: Final = counter("switchboard_opened_total", "Connections accepted.", ["protocol"])
+CLOSED: Final = counter(
     "switchboard_closed_total", "Connections that ended, by the name of their close.", ["protocol", "close"]
 )
 RECEIVED: Final = counter("switchboard_received_total", "Frames read from clients.", ["protocol"])
@@ -32,7 +32,7 @@ LAYER_ERRORS: Final = Counter("switchboard_layer_errors_total", "Failed calls of
 ADDRESSES: Final = Gauge(
     "switchboard_addresses", "Addresses that have a connection in this worker.", multiprocess_mode="livesum"
 )
-WRITES: Final = Counter("switchboard_writes_total", "Rows written by grouped transactions.", ["outcome"])
+WRITES: Final = counter("switchboard_writes_total", "Rows written by grouped transactions.", ["outcome"])
 TASKS: Final = Gauge(
     "switchboard_tasks", "asyncio tasks of this worker, counted every 5 s.", multiprocess_mode="livesum"
 )

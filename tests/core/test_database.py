@@ -16,7 +16,7 @@ from django.db import IntegrityError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from routing_app.core import database
-from routing_app.core.database import GroupedWrites, Overloaded, query, query_apart
+from routing_app.core.database import GroupedWrites, Overloaded, insert_rows, query, query_apart
 from routing_app.core.models import WorkerRecord
 from tests.core.harness import Counted, replaced
 
@@ -326,3 +326,16 @@ async def test_writes_that_come_shortly_after_a_transaction_share_the_next(monke
     await asyncio.gather(*futures)
 
     assert many.calls == [["first"], ["b", "c", "d"]]
+
+
+def test_rows_are_inserted_in_statements_of_a_size_and_known_ones_are_left_alone():
+    insert_rows(WorkerRecord, ("id", "host", "pid"), [("w7", "first", 1)])
+    insert_rows(WorkerRecord, ("id", "host", "pid"), [(f"w{n}", "second", n) for n in range(1500)])
+    rows = WorkerRecord.objects.order_by("pid", "host").values_list("id", "host", "pid")
+    expected = [(f"w{n}", "second", n) for n in range(1500) if n != 7]
+    assert sorted(rows) == sorted([*expected, ("w7", "first", 1)])
+
+
+def test_no_rows_are_no_statement():
+    insert_rows(WorkerRecord, ("id", "host", "pid"), [])
+    assert not WorkerRecord.objects.exists()

@@ -34,7 +34,9 @@ class Refused(Exception):
 def check_origin(protocol: str, scope: Mapping[str, Any]) -> None:
     """Let a page of this origin use a protocol. Raises Refused, and logs the setting that would admit it."""
     values = [value for name, value in scope["headers"] if name == b"origin"]
-    page = values[-1].decode("latin-1") if values else None
+    if not values:  # no browser sent it
+        return
+    page = values[-1].decode("latin-1")
     if not origin.allowed(page, hosts.own(scope), settings.ORIGINS[protocol]):
         logger.info("%s: origin refused; %s_ORIGINS would admit it", protocol, protocol.upper())
         raise Refused(ORIGIN, Refusal.ORIGIN)

@@ -13,7 +13,8 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -22,7 +23,14 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from routing_app.core.address import MAX_LENGTH
-from routing_app.core.database import GroupedWrites, Overloaded, query, query_apart
+from routing_app.core.database import (
+    GroupedWrites,
+    Overloaded,
+    database_time,
+    insert_rows,
+    query,
+    query_apart,
+)
 from routing_app.core.delivery.connection import Connection
 from routing_app.core.leases.lease import Lease
 from routing_app.core.leases.reach import Times, advance, read
@@ -39,8 +47,23 @@ LOOK_SECONDS: Final = 1.0
 """Between two looks at the witness, while a renewal is overdue."""
 CHUNK: Final = 500
 """Rows in one statement."""
+CONNECTION_FIELDS: Final = ("id", "worker", "protocol", "identity", "peer", "connected_at")
+SUBSCRIPTION_FIELDS: Final = ("connection", "address")
 
-Arrival = tuple[ConnectionRecord, list[Subscription]]
+
+@dataclass(slots=True)
+class Arrival:
+    """A connection as its rows have it."""
+
+    id: str
+    worker: str
+    protocol: str
+    identity: str
+    peer: str
+    connected_at: datetime
+    addresses: tuple[str, ...]
+
+
 Change = tuple[str, str, tuple[str, ...]]
 """A connection's id, its identity and its addresses as they are now."""
 
@@ -63,7 +86,8 @@ class Presence:
         self._mark = ""
         self._renewing: asyncio.Task[bool] | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._here: dict[str, tuple[ConnectionRecord, Connection]] = {}
+        self._here: dict[str, tuple[datetime, Connection]] = {}
+        """Recorded connections by id, and when each came."""
         self._stale = False
         self._sweeping: asyncio.Task[None] | None = None
         self.on_copy: list[Callable[[], asyncio.Future[None]]] = []
@@ -101,19 +125,20 @@ class Presence:
         Called again it writes what could not be written, or was lost.
         """
         known = self._here.get(connection.id)
-        record = (
-            known[0]
-            if known is not None
-            else ConnectionRecord(
-                id=connection.id,
-                worker_id=self._worker_id,
-                protocol=connection.protocol,
-                peer=str(connection.peer)[:64],
-                connected_at=timezone.now(),
-            )
+        connected_at = timezone.now() if known is None else known[0]
+        self._here[connection.id] = connected_at, connection
+        return self._submit(_insert, self._arrival(connected_at, connection))
+
+    def _arrival(self, connected_at: datetime, connection: Connection) -> Arrival:
+        return Arrival(
+            connection.id,
+            self._worker_id,
+            connection.protocol,
+            _storable(connection.identity, 255),
+            str(connection.peer)[:64],
+            connected_at,
+            _addresses(connection),
         )
-        self._here[connection.id] = (record, connection)
-        return self._submit(_insert, _arrival(record, connection))
 
     def change(self, connection: Connection) -> asyncio.Future[None]:
         """Record that a connection's identity or addresses are others now."""
@@ -193,7 +218,7 @@ class Presence:
         return self._checked(lambda: self._writes.submit_item(write_many, item))
 
     def _copy_all(self) -> None:
-        here = [_arrival(record, connection) for record, connection in self._here.values()]
+        here = [self._arrival(connected_at, connection) for connected_at, connection in self._here.values()]
         self._checked(lambda: self._writes.submit(lambda: _reconcile(self._worker_id, here)))
         for hook in self.on_copy:
             self._checked(hook)
@@ -213,24 +238,25 @@ class Presence:
             self._stale = True
 
 
-def _arrival(record: ConnectionRecord, connection: Connection) -> Arrival:
-    record.identity = _storable(connection.identity, 255)
-    return record, [Subscription(connection_id=record.id, address=a) for a in _addresses(connection)]
-
-
 def _addresses(connection: Connection) -> tuple[str, ...]:
     return tuple(_storable(address, MAX_LENGTH) for address in connection.addresses)
 
 
 def _storable(text: str, size: int) -> str:
     """A client's string as every database takes it: one that none takes would spoil the whole copy."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:size]
+    if not text.isascii() or "\x00" in text:
+        text = text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    return text[:size]
 
 
 def _insert(arrivals: list[Arrival]) -> None:
-    ConnectionRecord.objects.bulk_create([record for record, _ in arrivals], CHUNK, ignore_conflicts=True)
-    subscriptions = [subscription for _, mine in arrivals for subscription in mine]
-    Subscription.objects.bulk_create(subscriptions, CHUNK, ignore_conflicts=True)
+    connections = [
+        (one.id, one.worker, one.protocol, one.identity, one.peer, database_time(one.connected_at))
+        for one in arrivals
+    ]
+    insert_rows(ConnectionRecord, CONNECTION_FIELDS, connections)
+    subscriptions = [(one.id, address) for one in arrivals for address in one.addresses]
+    insert_rows(Subscription, SUBSCRIPTION_FIELDS, subscriptions)
 
 
 def _delete(ids: list[str]) -> None:
@@ -294,15 +320,9 @@ def _renew(worker_id: str, times: Times, witnessed: bool) -> bool:
 def _reconcile(worker_id: str, here: list[Arrival]) -> None:
     """Make rows equal to what is here. Those that are right are only read: rows of protocols hang on them."""
     known = set(ConnectionRecord.objects.filter(worker_id=worker_id).values_list("id", flat=True))
-    _delete(list(known - {record.id for record, _ in here}))
-    _insert([arrival for arrival in here if arrival[0].id not in known])
-    _rewrite(
-        [
-            (record.id, record.identity, tuple(subscription.address for subscription in mine))
-            for record, mine in here
-            if record.id in known
-        ]
-    )
+    _delete(list(known - {one.id for one in here}))
+    _insert([one for one in here if one.id not in known])
+    _rewrite([(one.id, one.identity, one.addresses) for one in here if one.id in known])
 
 
 async def _sweep_beside() -> None:

@@ -8,7 +8,7 @@ large they get the length alone: each protocol refuses it with 413 in words of i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import IO, Any, Final, TypeVar
 
 from django.conf import settings
@@ -24,6 +24,7 @@ DRAINED: Final = 16 * 2**20
 bytes, the client sees a reset and no answer."""
 
 Scope = Mapping[str, Any]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -83,14 +84,15 @@ async def read_body(scope: Scope, receive: Any, limit: int) -> bytes:
 class Bodies:
     """ASGI middleware of HTTP: see the head of this file."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
         """Serve one ASGI HTTP scope."""
-        if _is_small(scope) or (not _is_framed(scope) and _announced(scope) <= _limit(scope)):
-            await self._application(scope, receive, send)
-            return
+        known = _is_small(scope) or (not _is_framed(scope) and _announced(scope) <= _limit(scope))
+        return (self._application if known else self._read)(scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Any, send: Any) -> None:
         try:
             body = await read_body(scope, receive, _limit(scope))
         except BodyTooLarge as error:
