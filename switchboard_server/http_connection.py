@@ -85,6 +85,7 @@ class HttpConnection(asyncio.Protocol):
         "_ends",
         "_full",
         "_head",
+        "_known",
         "_left",
         "_lingers",
         "_paused",
@@ -105,6 +106,9 @@ class HttpConnection(asyncio.Protocol):
         self.peer: Peer | None = None
         self._head: RequestHead | None = None
         """The head that is being read."""
+        self._known: tuple[bytes, RequestHead] | None = None
+        """The last head and its bytes. A client that keeps its connection mostly sends the same again, and a
+        comparison takes a tenth of the time that reading it takes."""
         self._tail = b""
         """Its last bytes so far: the end of it may come in two parts."""
         self._request: HttpRequest | None = None
@@ -171,7 +175,7 @@ class HttpConnection(asyncio.Protocol):
         self._server.http_connections.discard(self)
         request, self._request = self._request, None
         websocket, self._websocket = self._websocket, None
-        self._head, self._rest = None, b""
+        self._head, self._known, self._rest = None, None, b""
         self._lingers = True
         self.resume_writing()
         if request is not None and not request.finished:
@@ -205,6 +209,9 @@ class HttpConnection(asyncio.Protocol):
             data = data.lstrip(b"\r\n")  # old browsers send a line end behind a body
             if not data:
                 return data
+            if self._known is not None and data.startswith(self._known[0]):
+                self._begin(self._known[1])
+                return data[len(self._known[0]) :]
             head = self._head = RequestHead()
             end = data.find(HEAD_END)
             end = end + 4 if end >= 0 else len(data)
@@ -214,6 +221,8 @@ class HttpConnection(asyncio.Protocol):
             end = end + 4 - len(self._tail) if end >= 0 else len(data)
         head.feed(data[:end])
         if head.complete:
+            # Known from its first byte to its last: the next one may be the same.
+            self._known = None if self._tail else (data[:end], head)
             self._head, self._tail = None, b""
             self._begin(head)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -16,9 +17,11 @@ STATUS_LINES: Final = {
 }
 NO_CONTENT: Final = 204
 WITHOUT_BODY: Final = frozenset({NO_CONTENT, 304})
-NAMES_KEPT: Final = 1000
-
-_spelled: dict[bytes, tuple[bytes, bytes]] = {}
+CONTROL: Final = re.compile(rb"[\r\n\0]")
+LINES_KEPT: Final = 1024
+"""Headers whose lines are remembered: those of most responses are the same."""
+SHORT: Final = 80
+"""Bytes of a value that is remembered: longer ones are cookies and the like."""
 
 
 class HttpResponse:
@@ -61,17 +64,18 @@ class HttpResponse:
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         length, closes = -1, False
         for name, value in headers:
-            lowered, prefix = _spelled.get(name) or _spell(name)
+            if name == b"content-length":  # differs each time
+                length = int(value)
+                continue
+            make = _known_line if len(value) <= SHORT else _line
+            lowered, line = make(bytes(name), bytes(value))
             if lowered == b"content-length":
                 length = int(value)
             elif lowered == b"connection" and b"close" in value.lower():
                 closes = True
             elif lowered != b"transfer-encoding":
                 self._names.add(lowered)
-                lines.append(prefix + value + b"\r\n")
-        text = b"".join(lines)
-        if not text.count(b"\n") == text.count(b"\r") == len(lines) or b"\0" in text:
-            raise ValueError("a control character in a header of the response")
+                lines.append(line)
         self.status, self._head, self._left = status, lines, length
         self.keep_alive &= not closes
 
@@ -133,12 +137,15 @@ def fixed_headers(server_name: str, now: float) -> dict[bytes, bytes]:
     return {**server, b"date": date}
 
 
-def _spell(name: bytes) -> tuple[bytes, bytes]:
-    """(lower-case name, its line up to the value). Each word has a capital, as old clients look for it."""
+def _line(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """(lower-case name, its line). Each word has a capital, as old clients look for it. Raises ValueError."""
     if not NAME.fullmatch(name):
         raise ValueError(f"not a header name: {name!r}")
+    if CONTROL.search(value):
+        raise ValueError("a control character in a header of the response")
     lowered = name.lower()
-    spelled = lowered, b"-".join(word.capitalize() for word in lowered.split(b"-")) + b": "
-    if len(_spelled) < NAMES_KEPT:
-        _spelled[name] = spelled
-    return spelled
+    spelled = b"-".join(word.capitalize() for word in lowered.split(b"-"))
+    return lowered, b"%b: %b\r\n" % (spelled, value)
+
+
+_known_line = lru_cache(LINES_KEPT)(_line)

@@ -65,7 +65,7 @@ class Scopes:
             "raw_path": path,
             "root_path": self._root_path,
             "query_string": query,
-            "headers": head.headers,
+            "headers": head.headers.copy(),  # the head may serve again, and applications change lists
             "client": peer.client,
             "server": peer.server,
         }

@@ -18,7 +18,7 @@ from routing_app.core.worker import Worker, current_worker
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed; `frozen` would take a microsecond for each
 class Outcome:
     """`delivered_to`: connections that got it, None where other processes may have some as well."""
 
@@ -28,10 +28,18 @@ class Outcome:
         """`{"delivered_to": n}` where that is known, else `{"accepted": true}`."""
         return {"accepted": True} if self.delivered_to is None else {"delivered_to": self.delivered_to}
 
+    def as_bytes(self) -> bytes:
+        """The same as it goes to a client, without the 5 µs of a JSON encoder."""
+        return (
+            b'{"accepted": true}'
+            if self.delivered_to is None
+            else b'{"delivered_to": %d}' % self.delivered_to
+        )
+
 
 def check_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
     """Distinct, publishable addresses in the order given. Raises AddressError, also for too many of them."""
-    distinct = tuple(dict.fromkeys(parse(address) for address in addresses))
+    distinct = tuple(dict.fromkeys(map(parse, addresses)))
     if len(distinct) > settings.MAX_RECEIVERS:
         raise AddressError(f"at most {settings.MAX_RECEIVERS} addresses")
     return distinct

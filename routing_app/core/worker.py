@@ -7,7 +7,6 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 from django.conf import settings
@@ -140,7 +139,7 @@ async def _count_tasks() -> None:
         await asyncio.sleep(COUNT_SECONDS)
 
 
-_workers: WeakKeyDictionary[asyncio.AbstractEventLoop, Worker] = WeakKeyDictionary()
+_workers: dict[asyncio.AbstractEventLoop, Worker] = {}
 
 
 def current_worker() -> Worker:

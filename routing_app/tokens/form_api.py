@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from json import dumps
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import django.db
 from django.conf import settings
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 NOT_KEPT: Final = (("Cache-Control", "max-age=0, no-cache, no-store, must-revalidate, private"),)
 """A proxy that kept the answer to a GET would swallow the next broadcast."""
 EVERYTHING: Final = SecretAccess(everything=True)
+FORM: Final = "application/x-www-form-urlencoded"
 UNREADABLE: Final = (BadRequest, SuspiciousOperation, MultiPartParserError, UnreadablePostError, ValueError)
 
 
@@ -150,16 +152,21 @@ def _refuse(denied: FormDenied) -> HttpResponse:
 def _read_fields(request: HttpRequest) -> Fields:
     """All fields. Raises FormDenied."""
     try:
-        body = _json_body(request) if _is_json(request) else request.POST.dict()
-        return Fields(body, request.GET.dict())
+        return Fields(_body_fields(request), request.GET.dict() if request.GET else {})
     except RequestDataTooBig:
         raise FormDenied(413, "the body is too large", Refusal.TOO_BIG) from None
     except UNREADABLE:
         raise FormDenied(400, "the request cannot be read") from None
 
 
-def _is_json(request: HttpRequest) -> bool:
-    return request.method == "POST" and request.content_type == "application/json"
+def _body_fields(request: HttpRequest) -> Mapping[str, str]:
+    if request.method == "POST" and request.content_type == "application/json":
+        return _json_body(request)
+    if request.method == "POST" and request.headers.get("Content-Type") == FORM and request.body.isascii():
+        # As `request.POST.dict()` reads it, in a third of the time.
+        most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+        return dict(parse_qsl(request.body.decode(), keep_blank_values=True, max_num_fields=most))
+    return request.POST.dict()
 
 
 def _json_body(request: HttpRequest) -> dict[str, str]:

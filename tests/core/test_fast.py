@@ -20,7 +20,8 @@ from routing_app.core.access.known_keys import KnownKeys
 from routing_app.core.access.revocation import revoke
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.models import ApiKey
-from routing_app.core.rest.fast import FastViews
+from routing_app.core.publishing import Outcome
+from routing_app.core.rest.fast import FastHeaders, FastViews
 from routing_app.core.worker import current_worker, drop_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -321,3 +322,20 @@ async def test_a_key_that_is_remembered_costs_no_query_and_is_asked_for_again_la
     for _ in range(2):
         assert await known.find("wrong-wrong-wrong") is None
     assert len(asked) == 4
+
+
+@pytest.mark.parametrize("delivered_to", [None, 0, 1234])
+def test_an_outcome_as_bytes_is_its_json(delivered_to: int | None):
+    outcome = Outcome(delivered_to)
+    assert outcome.as_bytes() == json.dumps(outcome.as_json()).encode()
+
+
+def test_headers_are_found_in_any_case_and_joined_as_django_joins_them():
+    headers = FastHeaders({"headers": [(b"x-a", b"1"), (b"host", b"h"), (b"x-a", b"\xe9")]})
+    assert (headers["X-A"], headers.get("HOST"), headers.get("X-B"), "x-b" in headers) == (
+        "1,é",
+        "h",
+        None,
+        False,
+    )
+    assert (list(headers), len(headers)) == (["x-a", "host"], 2)

@@ -18,6 +18,7 @@ from switchboard_server.http_connection import (
 )
 from switchboard_server.http_request import HIGH_WATER, HttpRequest
 from switchboard_server.proxy import Proxies
+from switchboard_server.scope import Scopes
 
 pytestmark = pytest.mark.once
 
@@ -325,3 +326,27 @@ async def test_a_connection_that_is_lost_is_not_busy():
     assert driven.http_connections == set()
     assert (await driven.requests[-1].receive())["type"] == "http.request"
     assert (await driven.requests[-1].receive())["type"] == "http.disconnect"
+
+
+async def test_a_head_that_comes_again_serves_again_and_another_one_is_read():
+    driven = Driven()
+    post = b"POST /a HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\n"
+    for data in (post + b"one", post + b"two", GET + post, b"six", post[:-2], b"\r\nend"):
+        driven.feed(data)
+        if driven.requests and not driven.requests[-1].finished and driven.requests[-1].whole:
+            driven.answer()
+    bodies = [(await request.receive()) for request in driven.requests]
+    assert [request.head.target for request in driven.requests] == [b"/a", b"/a", b"/", b"/a", b"/a"]
+    assert [body.get("body") for body in bodies] == [b"one", b"two", b"", b"six", b"end"]
+
+
+async def test_a_head_that_comes_again_is_no_one_elses_to_change():
+    driven = Driven()
+    scopes = Scopes(Proxies(), "", "", "")
+    for _ in range(2):
+        driven.feed(GET)
+        request = driven.requests[-1]
+        scope = scopes.scope("http", request.head, request.peer)
+        assert scope["headers"] == [(b"host", b"test")]
+        scope["headers"].append((b"x-user", b"admin"))
+        driven.answer()

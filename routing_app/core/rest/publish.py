@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from json import dumps
 from typing import Any, Final
 
 from django.core.exceptions import RequestDataTooBig
@@ -35,6 +34,7 @@ from routing_app.core.rest.middleware import BACKING_SERVICES, unavailable
 from routing_app.core.rest.schema import documented_by
 
 METHOD: Final = "POST"
+JSON: Final = "application/json"
 
 
 class PublishSerializer(serializers.Serializer[Any]):
@@ -78,7 +78,7 @@ async def answer_publish(request: HttpRequest) -> JsonAnswer | HttpResponse:
         return _refuse(error)
     except BACKING_SERVICES as error:
         return unavailable(request, error)
-    return JsonAnswer(dumps(outcome.as_json()).encode())
+    return JsonAnswer(outcome.as_bytes())
 
 
 publish_view = documented_by(PublishDocumentation)(csrf_exempt(view_of(answer_publish)))
@@ -90,7 +90,7 @@ def _read(request: HttpRequest) -> tuple[tuple[str, ...], Any]:
         raise MethodNotAllowed(request.method or "")
     if not request.body:
         return _checked({})
-    if request.content_type != "application/json":
+    if request.headers.get("Content-Type") != JSON and request.content_type != JSON:
         raise UnsupportedMediaType(request.headers.get("Content-Type", ""))
     try:
         data = json.loads(request.body)
