@@ -37,7 +37,7 @@ def _marks(results: Results) -> list[Mark]:
     daphne, serve = results.get(DAPHNE.label, {}), results.get(SERVE.label, {})
     return [
         *at_most("plain Daphne: at most 45 kB per connection at 2,000", daphne.get("small"), 45),
-        *at_most("serve: at most 30 kB per connection at 5,000", serve.get("large"), 30),
+        *at_most("serve: at most 10 kB per connection at 5,000", serve.get("large"), 10),
         *at_most("serve: at most 1 % of a core for 5,000", serve.get("percent"), 1),
     ]
 
