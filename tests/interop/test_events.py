@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import ServerFactory
+import pytest
+
 from tests.events.client import PUBLIC, new_user
+from tests.rooms.conftest import running
+from tests.services.databases import Databases
+from tests.services.server import Server
 
 SCRIPT = Path(__file__).with_name("events.mjs")
 
@@ -21,8 +26,14 @@ def run(*arguments: str) -> list[Any]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_the_ws_package_is_authenticated_by_header_and_sends_every_event(server: ServerFactory):
-    chat = server(EXTRA_APPS="examples.chat")
+@pytest.fixture(scope="module")
+def chat(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the example's walkers."""
+    with running(databases, tmp_path_factory.mktemp("chat"), EXTRA_APPS="examples.chat") as server:
+        yield server
+
+
+def test_the_ws_package_is_authenticated_by_header_and_sends_every_event(chat: Server):
     user = new_user(chat)
     first, *frames, end = run(f"{chat.ws_url}/websocket?channel_id=tea", user.token, "tea")
 
@@ -39,8 +50,7 @@ def test_the_ws_package_is_authenticated_by_header_and_sends_every_event(server:
     assert end == {"code": 1000}
 
 
-def test_a_wrong_header_makes_it_public(server: ServerFactory):
-    chat = server(EXTRA_APPS="examples.chat")
+def test_a_wrong_header_makes_it_public(chat: Server):
     first, *frames, end = run(f"{chat.ws_url}/websocket?channel_id=tea", "nonsense", "tea")
 
     assert first["msg"]["data"]["root_id"] == PUBLIC

@@ -55,12 +55,6 @@ def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def plain(launch: Open) -> Server:
-    """A server as it comes."""
-    return launch()
-
-
-@pytest.fixture(scope="module")
 def named(launch: Open) -> Server:
     """A server that answers to its own names only, and admits pages of app shells."""
     return launch(
@@ -185,10 +179,10 @@ REBOUND: Final = {
 
 @pytest.mark.parametrize(("host", "status"), REBOUND.items())
 def test_self_admits_no_rebound_page_although_any_host_is_allowed(
-    plain: Server, host: str, status: int
+    broker: Server, host: str, status: int
 ) -> None:
-    host = host.format(port=plain.port)
-    assert shake(plain.port, "/ws", ("Origin", f"http://{host}"), host=host).status == status
+    host = host.format(port=broker.port)
+    assert shake(broker.port, "/ws", ("Origin", f"http://{host}"), host=host).status == status
 
 
 def test_behind_a_proxy_self_is_the_name_that_the_client_uses(small: Server) -> None:

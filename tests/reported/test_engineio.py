@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,31 +16,10 @@ from routing_app.engineio.session import MAX_PACKETS_OUT, EngineOptions, EngineS
 from tests.compliance.engineio.client import Answer, Site, Socket, handshake
 from tests.interop import puppet
 from tests.rooms.client import SOCKET_IO, plain, socketio
-from tests.rooms.conftest import running
 from tests.rooms.test_remote_sessions import joined
-from tests.services.databases import Databases
 from tests.services.server import Server
 
 BURST: Final = 200
-
-
-@pytest.fixture(scope="module")
-def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(databases, tmp_path_factory.mktemp("field")) as server:
-        yield server
-
-
-@pytest.fixture
-def room() -> str:
-    """A room that no other test uses."""
-    return f"room-{secrets.token_hex(6)}"
-
-
-@pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    """Closes what a test opens."""
-    async with AsyncExitStack() as exits:
-        yield exits
 
 
 # --- who names no version, or an old one -----------------------------------------------------------------

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -20,31 +19,10 @@ from routing_app.rooms.encoders import PLAIN
 from routing_app.rooms.members import Member
 from tests.core.harness import Recorder
 from tests.rooms.client import plain, socketio
-from tests.rooms.conftest import running
 from tests.rooms.lobbies import workers
-from tests.services.databases import Databases
 from tests.services.server import Server
 
 LONG: Final = "x" * 5_000
-
-
-@pytest.fixture(scope="module")
-def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(databases, tmp_path_factory.mktemp("names")) as server:
-        yield server
-
-
-@pytest.fixture
-def room() -> str:
-    """A room that no other test uses."""
-    return f"room-{secrets.token_hex(6)}"
-
-
-@pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    """Closes what a test opens."""
-    async with AsyncExitStack() as exits:
-        yield exits
 
 
 TAKEN: Final = [
