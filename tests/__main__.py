@@ -1,8 +1,8 @@
 """`make test`: every test on SQLite with the in-memory layer, and on PostgreSQL with Redis.
 
 The two passes run side by side, so that no test shares a process with a test of the other stack, and each is
-spread over some processes, file by file, because most tests wait. The first one's output is shown as it
-comes, the second one's when it is done.
+spread over some processes, because most tests wait: file by file, and by folders where tests share servers
+(`tests/services/share.py`). The first one's output is shown as it comes, the second one's when it is done.
 Arguments go to pytest: `python -m tests tests/tokens -k broadcast`.
 """
 
