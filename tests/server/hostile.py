@@ -10,6 +10,7 @@ import asyncio
 
 from switchboard_server.chunks import MAX_LINE
 from switchboard_server.request_head import MAX_HEAD_BYTES
+from tests.server.plain import hang_up
 from tests.services.ports import LOOPBACK
 
 NEXT = b"GET /stats HTTP/1.1\r\nHost: next\r\n\r\n"
@@ -246,5 +247,5 @@ async def exchange(port: int, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     writer.write(sent)
     answers = await asyncio.wait_for(reader.read(), 30)
-    writer.close()
+    await hang_up(writer)
     return answers

@@ -133,6 +133,13 @@ class Raw:
             await self.writer.wait_closed()
 
 
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    """End a connection, and wait until its transport is closed: unsent bytes would hold it open."""
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
 def handshake(path: str, **changes: str | None) -> bytes:
     """A handshake request; `changes` are headers by their name with `_` for `-`, None leaves one out."""
     headers: dict[str, str | None] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from switchboard_server.access_log import AccessLog
-from tests.server.plain import Plain, PlainFactory
+from tests.server.plain import Plain, PlainFactory, hang_up
 from tests.services.ports import LOOPBACK
 
 pytestmark = pytest.mark.once
@@ -74,7 +74,7 @@ async def raw_exchange(server: Plain, *parts: bytes) -> bytes:
         writer.write(part)
         await asyncio.sleep(0.02)
     answers = await asyncio.wait_for(reader.read(), 30)
-    writer.close()
+    await hang_up(writer)
     return answers
 
 
@@ -177,7 +177,7 @@ async def test_a_response_is_sent_as_fast_as_its_client_reads(plain: PlainFactor
     while part := await asyncio.wait_for(reader.read(2**20), 10):
         received += len(part)
     assert received > 100 * 2**20
-    writer.close()
+    await hang_up(writer)
 
 
 async def test_an_application_hears_that_its_client_has_gone(shared: Plain) -> None:
@@ -199,7 +199,7 @@ async def test_a_client_that_ends_its_side_has_gone(shared: Plain) -> None:
     assert await asyncio.wait_for(reader.read(), 10) == b""
     while (await shared.stats())["gone"] == before:
         await asyncio.sleep(0.02)
-    writer.close()
+    await hang_up(writer)
 
 
 async def test_an_application_that_answers_nothing_is_a_500(shared: Plain) -> None:

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.server.hostile import LAST, REFUSED, SERVED, exchange
-from tests.server.plain import Plain, PlainFactory
+from tests.server.plain import Plain, PlainFactory, hang_up
 from tests.services.nginx import Nginx, find_nginx
 from tests.services.ports import LOOPBACK
 
@@ -66,7 +66,7 @@ async def test_a_body_in_chunks_comes_through_as_it_is_sent(nginx: Nginx) -> Non
     part = b"%x\r\n%b\r\n" % (2**17, bytes(2**17))
     writer.write(part)
     assert b" 200 " in await asyncio.wait_for(reader.readline(), 30)
-    writer.close()
+    await hang_up(writer)
 
 
 async def test_a_body_that_is_too_large_is_refused_by_one_of_them(nginx: Nginx) -> None:
