@@ -47,14 +47,21 @@ class ByFuture:
     wake_soon = wake
 
 
+TURNS = 40
+"""Turns of the loop in which a task takes all of its steps, up to one that waits."""
+
+
 class BrokenStepError(Exception):
     pass
 
 
 async def by_the_loop(call: Callable[[], object]) -> None:
-    """Have the loop itself call something, as it calls a transport, and let what follows from it happen."""
+    """Have the loop itself call something, as it calls a transport, and let all that follows from it happen.
+
+    A waiter wakes its task a turn before a future does, and a timeout of zero would tell the two apart.
+    """
     asyncio.get_running_loop().call_soon(call)
-    for _ in range(10):
+    for _ in range(TURNS):
         await turn()
 
 
@@ -121,7 +128,7 @@ async def play(waits: Waits, steps: list[str], events: list[str]) -> list[Any]:
         "cancel and wake": cancel_and_wake,
         "nothing": lambda: None,
     }
-    await turn()
+    await by_the_loop(calls["nothing"])
     for event in events:
         log.append(event)
         await by_the_loop(calls[event])
