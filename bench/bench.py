@@ -14,7 +14,7 @@ from typing import Self
 from bench.contestants import Running
 from bench.load import Load, Phase
 from bench.machine import LOAD_CORE, SERVER_CORE, busy_seconds, cpu_seconds, on_core, waited_seconds
-from bench.section import Unavailable
+from bench.section import Figure, Reading, Unavailable
 from tests.services.databases import SQLiteDatabases
 from tests.services.redis import Redis, find_redis
 
@@ -65,6 +65,15 @@ class Sample:
     def server_us(self) -> float:
         """Processor time of the server per message received, in µs."""
         return self.server_seconds * 1e6 / self.phase.received if self.phase.received else 0.0
+
+    def reading(self, fault: Figure) -> Reading:
+        """Rate, processor time and latency, or `fault` in place of each where the phase has one."""
+        return {
+            "rate": fault or self.per_second,
+            "us": fault or self.server_us,
+            "p50": fault or self.phase.p50_ms,
+            "p99": fault or self.phase.p99_ms,
+        }
 
 
 class Bench:

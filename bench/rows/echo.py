@@ -18,13 +18,7 @@ def _echo(contestant: Contestant, bench: Bench) -> Reading:
         load.open(CONNECTIONS)
         load.echo(0.3, CONNECTIONS)
         echo = bench.sample(running, load, partial(load.echo, bench.seconds, CONNECTIONS))
-    fault = echo.phase.fault
-    return {
-        "rate": fault or echo.per_second,
-        "us": fault or echo.server_us,
-        "p50": fault or echo.phase.p50_ms,
-        "p99": fault or echo.phase.p99_ms,
-    }
+    return echo.reading(echo.phase.fault)
 
 
 def _marks(results: Results) -> list[Mark]:

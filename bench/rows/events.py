@@ -36,13 +36,7 @@ def _walk(walker: str, sockets: int, bench: Bench) -> Reading:
         load.open(sockets)
         load.echo(0.3, sockets)
         sample = bench.sample(running, load, partial(load.echo, bench.seconds, sockets))
-    fault = sample.phase.fault
-    return {
-        "rate": fault or sample.per_second,
-        "us": fault or sample.server_us,
-        "p50": fault or sample.phase.p50_ms,
-        "p99": fault or sample.phase.p99_ms,
-    }
+    return sample.reading(sample.phase.fault)
 
 
 def _channel(in_flight: int, bench: Bench) -> Reading:
@@ -50,13 +44,7 @@ def _channel(in_flight: int, bench: Bench) -> Reading:
         load.open(SOCKETS)
         load.flood(0.3, in_flight)
         sample = bench.sample(running, load, partial(load.flood, bench.seconds, in_flight))
-    fault = sample.phase.uneven
-    return {
-        "rate": fault or sample.per_second,
-        "us": fault or sample.server_us,
-        "p50": fault or sample.phase.p50_ms,
-        "p99": fault or sample.phase.p99_ms,
-    }
+    return sample.reading(sample.phase.uneven)
 
 
 SECTION = Section(

@@ -26,13 +26,7 @@ def _pairs(contestant: Contestant, bench: Bench) -> Reading:
             load.open_publishers(PAIRS, running.port, dialect.path)
             load.pairs(0.3, PAIRS)
             sample = bench.sample(running, load, partial(load.pairs, bench.seconds, PAIRS))
-    fault = sample.phase.fault
-    return {
-        "rate": fault or sample.per_second,
-        "us": fault or sample.server_us,
-        "p50": fault or sample.phase.p50_ms,
-        "p99": fault or sample.phase.p99_ms,
-    }
+    return sample.reading(sample.phase.fault)
 
 
 def _row(contestant: Contestant, quick: bool = True) -> Row:

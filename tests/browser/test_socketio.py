@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.rooms.conftest import running
 from tests.services.browser import Browser
 from tests.services.databases import Databases
 from tests.services.javascript import require_packages
+from tests.services.running import running
 from tests.services.server import Server
 
 pytestmark = pytest.mark.once  # what crosses Redis and databases is tested without a browser

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from routing_app.core.rest.compression import IN_PLACE, LARGEST, SMALLEST, Gzip, accepts_gzip
-from tests.compression.conftest import serving
 from tests.services.databases import Databases
 from tests.services.ports import LOOPBACK
+from tests.services.running import running
 from tests.services.server import Server
 
 # --- the middleware ---------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def any_server(
         yield request.getfixturevalue("broker")
         return
     options = {"COMPRESSION": "yes", "METRICS_OPEN": "yes"}
-    with serving(databases, tmp_path_factory, request.param, **options) as server:
+    with running(databases, tmp_path_factory.mktemp("compression"), request.param, **options) as server:
         yield server
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.events.client import PUBLIC, new_user
-from tests.rooms.conftest import running
 from tests.services.databases import Databases
+from tests.services.running import running
 from tests.services.server import Server
 
 SCRIPT = Path(__file__).with_name("events.mjs")

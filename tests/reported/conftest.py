@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.rooms.conftest import running
 from tests.services.databases import Databases
+from tests.services.running import running
 from tests.services.server import Server
 
 

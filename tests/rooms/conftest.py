@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack
 from typing import Final
 
 import pytest
-from django.conf import settings
 
 from tests.rooms.client import Api
 from tests.services.databases import Databases
+from tests.services.running import running
 from tests.services.server import Server
 
 Pair = tuple[Server, Server]
 LARGEST: Final = 200_000
 """Bytes of the largest packet that a pair takes."""
-
-
-@contextmanager
-def running(databases: Databases, folder: Path, **options: str) -> Iterator[Server]:
-    """A server on a database of its own."""
-    url = databases.create()
-    server = Server(folder, {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, **options})
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
-        databases.drop(url)
 
 
 @pytest.fixture(scope="package")

@@ -14,8 +14,8 @@ from websockets.exceptions import InvalidStatus
 from tests.compliance.engineio.client import Answer, Site
 from tests.conftest import ServerFactory
 from tests.rooms.client import SOCKET_IO, Api, plain, socketio
-from tests.rooms.conftest import running
 from tests.services.databases import Databases
+from tests.services.running import running
 from tests.services.server import Server
 
 JSON = {"Content-Type": "application/json"}

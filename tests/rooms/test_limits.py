@@ -11,8 +11,8 @@ import pytest
 from tests.compliance.engineio.client import Site
 from tests.conftest import ServerFactory
 from tests.rooms.client import SOCKET_IO, Api, plain, socketio
-from tests.rooms.conftest import running
 from tests.services.databases import Databases
+from tests.services.running import running
 from tests.services.server import Server
 from tests.services.waiting import until_equal
 

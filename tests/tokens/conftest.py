@@ -7,50 +7,35 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
-from django.conf import settings
 
 from tests.services.databases import Databases
+from tests.services.running import running
 from tests.services.server import Server
 from tests.tokens.client import Client
 
 Connect = Callable[..., Client]
 
 
-@contextmanager
-def serving(databases: Databases, paths: pytest.TempPathFactory, **options: str) -> Iterator[Server]:
-    """A server with a database of its own."""
-    url = databases.create()
-    options = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, **options}
-    server = Server(paths.mktemp("tokens"), options)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
-        databases.drop(url)
-
-
 @pytest.fixture(scope="package")
 def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server as it comes: every token may connect."""
-    with serving(databases, tmp_path_factory) as server:
+    with running(databases, tmp_path_factory.mktemp("tokens")) as server:
         yield server
 
 
 @pytest.fixture(scope="package")
 def registered_only(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server to which only registered tokens may connect."""
-    with serving(databases, tmp_path_factory, TOKENS_ALLOW_UNREGISTERED="no") as server:
+    with running(databases, tmp_path_factory.mktemp("tokens"), TOKENS_ALLOW_UNREGISTERED="no") as server:
         yield server
 
 
 @pytest.fixture(scope="package")
 def compatible(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that speaks as the original."""
-    with serving(databases, tmp_path_factory, TOKENS_WIRE_COMPAT="yes") as server:
+    with running(databases, tmp_path_factory.mktemp("tokens"), TOKENS_WIRE_COMPAT="yes") as server:
         yield server
 
 
