@@ -85,6 +85,13 @@ class Tab:
         """Load the page again; its sessionStorage stays."""
         await self._leave("Page.reload")
 
+    async def back(self) -> None:
+        """Go back by one page, as its button does, and wait until that has loaded."""
+        history = await self._browser.command("Page.getNavigationHistory", self._session)
+        entry = history["entries"][history["currentIndex"] - 1]
+        await self._browser.command("Page.navigateToHistoryEntry", self._session, entryId=entry["id"])
+        await self._arrives(f"location.href === {json.dumps(entry['url'])}")
+
     async def close(self) -> None:
         """Close the tab, as a user would."""
         await self._browser.command("Target.closeTarget", targetId=self._target)
@@ -114,7 +121,22 @@ class Tab:
         """The page of before is marked, so that it is not taken for the new one."""
         await self.run("void (window.stale = true)")
         await self._browser.command(method, self._session, **parameters)
-        await self.until("window.stale === undefined && document.readyState === 'complete'")
+        await self._arrives("window.stale === undefined")
+
+    async def _arrives(self, expression: str) -> None:
+        """Wait until an expression is true in a page that has loaded, in whatever page that is."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await self._holds(f"{expression} && document.readyState === 'complete'"):
+                await asyncio.sleep(0.02)
+
+    async def _holds(self, expression: str) -> bool:
+        """False, too, while the page that was asked goes away."""
+        try:
+            return bool(await self.run(expression))
+        except BrowserError as error:
+            if "navigated" in str(error) or "context was destroyed" in str(error):
+                return False
+            raise
 
 
 class Browser:

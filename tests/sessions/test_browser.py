@@ -179,9 +179,8 @@ async def test_expired_is_followed_by_one_new_session_that_plays(open_page: Open
     await page.tab.go("about:blank")
     await customer.http.request("DELETE", f"/sessions/{listed['sessionId']}", token=customer.token)
 
-    await page.tab.run("history.back()")
-    while not await page.tab.run("typeof Player === 'function'"):
-        await asyncio.sleep(0.05)
+    await page.tab.back()
+    await page.tab.until("typeof Player === 'function'")
     await page.start()
 
     summary = await page.becomes("playing")
