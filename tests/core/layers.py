@@ -150,7 +150,7 @@ class Cluster:
 
     def _groups(self) -> set[str]:
         if self.kind == "process":
-            return {group for group, members in self._shared.groups.items() if members}
+            return {group for group, members in self._shared.members.items() if members}
         if self.kind == "lagging":
             return {group for group, queues in self._bus.groups.items() if queues}
         with redis.Redis.from_url(self.url) as client:
