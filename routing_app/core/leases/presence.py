@@ -48,6 +48,7 @@ LOOK_SECONDS: Final = 1.0
 CHUNK: Final = 500
 """Rows in one statement."""
 CONNECTION_FIELDS: Final = ("id", "worker", "protocol", "identity", "peer", "connected_at")
+IDENTITY_LENGTH: Final = 255
 SUBSCRIPTION_FIELDS: Final = ("connection", "address")
 
 
@@ -134,7 +135,7 @@ class Presence:
             connection.id,
             self._worker_id,
             connection.protocol,
-            _storable(connection.identity, 255),
+            storable(connection.identity, IDENTITY_LENGTH),
             str(connection.peer)[:64],
             connected_at,
             _addresses(connection),
@@ -142,7 +143,7 @@ class Presence:
 
     def change(self, connection: Connection) -> asyncio.Future[None]:
         """Record that a connection's identity or addresses are others now."""
-        change = connection.id, _storable(connection.identity, 255), _addresses(connection)
+        change = connection.id, storable(connection.identity, IDENTITY_LENGTH), _addresses(connection)
         return self._submit(_rewrite, change)
 
     def leave(self, connection: Connection) -> None:
@@ -239,10 +240,10 @@ class Presence:
 
 
 def _addresses(connection: Connection) -> tuple[str, ...]:
-    return tuple(_storable(address, MAX_LENGTH) for address in connection.addresses)
+    return tuple(storable(address, MAX_LENGTH) for address in connection.addresses)
 
 
-def _storable(text: str, size: int) -> str:
+def storable(text: str, size: int) -> str:
     """A client's string as every database takes it: one that none takes would spoil the whole copy."""
     if not text.isascii() or "\x00" in text:
         text = text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

@@ -1,0 +1,1 @@
+"""Presence notices: subscribers of an address are told who else comes and goes there, on every worker."""
