@@ -5,6 +5,12 @@ from __future__ import annotations
 from django.urls import path
 
 from broker_project import protocols
-from routing_app.core.rest.publish import publish_view
+from routing_app.core.rest.history import history_view
+from routing_app.core.rest.publish import batch_view, publish_view
 
-urlpatterns = [path("api/publish", publish_view), *protocols.fast_urls()]
+urlpatterns = [
+    path("api/publish", publish_view),
+    path("api/publish/batch", batch_view),
+    path("api/history", history_view),
+    *protocols.fast_urls(),
+]

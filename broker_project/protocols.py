@@ -44,7 +44,7 @@ def endpoints() -> dict[str, Any]:
     return {
         path: application
         for protocol in registered()
-        for path, application in protocol.sockets.items()
+        for path, application in {**protocol.sockets, **protocol.http}.items()
         if not isinstance(application, type)
     }
 

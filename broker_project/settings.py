@@ -115,6 +115,20 @@ MESSAGE_RATE = _env.integer("MESSAGE_RATE", 0, "Messages a second one connection
 MESSAGE_BURST = _env.integer("MESSAGE_BURST", 100, "Messages it may send at once before the rate applies.", 1)
 MAX_RECEIVERS = _env.integer("MAX_RECEIVERS", 1000, "Addresses one message may name.", 1)
 
+# --- streams ---------------------------------------------------------------------------------------------
+HISTORY_SIZE = _env.integer(
+    "HISTORY_SIZE", 0, "Messages kept of each address that no rule of addresses names; 0: none.", 0, 10_000
+)
+HISTORY_SECONDS = _env.integer("HISTORY_SECONDS", 300, "How long they are kept.", 1, 2_592_000)
+IDEMPOTENCY_SECONDS = _env.integer(
+    "IDEMPOTENCY_SECONDS", 300, "How long a message with an `id` is not published again.", 1, 2_592_000
+)
+
+# --- the stream protocol -----------------------------------------------------------------------------------
+STREAM_COMMENT_SECONDS = _env.seconds(
+    "STREAM_COMMENT_SECONDS", 15, "Seconds between two comments that keep an event stream open.", 0.05
+)
+
 # --- apps of your own ------------------------------------------------------------------------------------
 EXTRA_APPS = _env.words(
     "EXTRA_APPS",
@@ -225,6 +239,12 @@ ROOMS_KEEP_SECONDS = _env.seconds(
     "ROOMS_KEEP_SECONDS",
     30 * 24 * 3600,
     "Empty rooms without note, limit and allow-list are deleted when unused for so long; 0: never.",
+)
+
+ROOMS_RECOVERY_SECONDS = _env.seconds(
+    "ROOMS_RECOVERY_SECONDS",
+    0,
+    "How long a Socket.IO 4.6+ client may be away and gets its session back, with what it missed; 0: off.",
 )
 
 # --- the events protocol ----------------------------------------------------------------------------------
@@ -363,6 +383,7 @@ INSTALLED_APPS = [
     "routing_app.rooms.apps.RoomsConfig",
     "routing_app.events.apps.EventsConfig",
     "routing_app.requests.apps.RequestsConfig",
+    "routing_app.stream.apps.StreamConfig",
     *EXTRA_APPS,
 ]
 MIDDLEWARE = [

@@ -29,11 +29,11 @@ from sessions_app.wire import TERMINATE
 
 logger = logging.getLogger(__name__)
 
-PING: Final = "sessions.ping"
+PING: Final = "$sessions.ping"
 """To a customer's address: every bound socket asks its player for a PONG. The message is None."""
 PROBE: Final = "sessions.probe"
 """The call that asks a worker for silent players: connection ids -> those of them that are silent."""
-END: Final = "sessions.end"
+END: Final = "$sessions.end"
 """To `connection:<id>`: send a last frame and close. The message is `[text, close code]`."""
 
 DATABASE_TIMEOUT_SECONDS: Final = 5.0

@@ -40,9 +40,11 @@ class AddressKind:
     """True when a client of the requests protocol may subscribe to it."""
     secret: bool = False
     """True when the name lets somebody in, and is masked where it is listed."""
+    history: bool = True
+    """True when messages to it may be kept, where `publish` and a rule of addresses say so, too."""
 
 
-_kinds: Final[dict[str, AddressKind]] = {"connection": AddressKind()}
+_kinds: Final[dict[str, AddressKind]] = {"connection": AddressKind(history=False)}
 
 
 def register(kind: str, rules: AddressKind) -> None:
@@ -59,6 +61,12 @@ def is_secret(kind: str) -> bool:
     """True when names of this kind let somebody in; an unknown kind counts as secret."""
     rules = _kinds.get(kind)
     return rules is None or rules.secret
+
+
+def has_history(kind: str) -> bool:
+    """True when messages to addresses of this kind may be kept."""
+    rules = _kinds.get(kind)
+    return rules is not None and rules.publish and rules.history
 
 
 def parse(text: str, subscribe: bool = False) -> Address:

@@ -1,4 +1,4 @@
-"""Django admin of the core: API keys, connected clients, workers."""
+"""Django admin of the core: API keys, rules of addresses, connected clients, workers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from django.http import HttpRequest
 from routing_app.core.access import keys, masking
 from routing_app.core.access.revocation import forget, revoke
 from routing_app.core.address import make
-from routing_app.core.models import ApiKey, ConnectionRecord, Scope, WorkerRecord
+from routing_app.core.models import AddressRule, ApiKey, ConnectionRecord, Scope, WorkerRecord
 from routing_app.core.protocol import registered
 from routing_app.core.publishing import disconnect_sync
+from routing_app.core.streams.notice import tell_rules_changed
 
 admin.site.site_header = "Switchboard"
 admin.site.site_title = "Switchboard"
@@ -72,6 +73,30 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Make the selected keys invalid."""
         messages.success(request, f"{revoke(queryset)} keys revoked.")
+
+
+@admin.register(AddressRule)
+class AddressRuleAdmin(admin.ModelAdmin[AddressRule]):
+    """Which addresses have history; a change holds in every worker within seconds."""
+
+    list_display = ("pattern", "history_size", "history_seconds", "notices", "note")
+    list_filter = ("notices",)
+    search_fields = ("pattern", "note")
+
+    def save_model(self, request: HttpRequest, obj: AddressRule, form: Any, change: bool) -> None:
+        """Save, and tell."""
+        super().save_model(request, obj, form, change)
+        transaction.on_commit(tell_rules_changed)
+
+    def delete_model(self, request: HttpRequest, obj: AddressRule) -> None:
+        """Delete one rule, and tell."""
+        super().delete_model(request, obj)
+        transaction.on_commit(tell_rules_changed)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AddressRule]) -> None:
+        """Delete the selected rules, and tell."""
+        super().delete_queryset(request, queryset)
+        transaction.on_commit(tell_rules_changed)
 
 
 class ReadOnly(admin.ModelAdmin[Any]):

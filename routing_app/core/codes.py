@@ -90,6 +90,7 @@ class Loss(StrEnum):
     LAYER_BACKLOG = "layer_backlog"
     LAYER_GAP = "layer_gap"
     UNENCODABLE = "unencodable"
+    STORE_DOWN = "store_down"
 
 
 class Refusal(StrEnum):

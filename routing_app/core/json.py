@@ -1,4 +1,4 @@
-"""The one reader of JSON: all input, by socket, by HTTP or by form, is read here and by one rule.
+"""The one reader of JSON, and a writer: all input, by socket, by HTTP or by form, is read by one rule.
 
 RFC 8259, strictly, with four choices that it leaves open (sections 4, 6, 8.1, 8.2 and 9):
 
@@ -41,6 +41,30 @@ def loads(data: bytes | str, *, surrogates: bool = True) -> Any:
     if not whole and _has_half_a_pair(value):
         raise NotJSON("Half of a surrogate pair", "", 0)
     return value
+
+
+def dumps(value: Any) -> str:
+    """JSON without spaces, readable where that can be encoded. Raises TypeError or ValueError.
+
+    By orjson, which takes a tenth of the time. The standard library has the last word where orjson refuses a
+    value, or writes `null`: that stands for NaN, too, which is refused.
+    """
+    try:
+        data = orjson.dumps(value, option=_PLAIN_ONLY)
+    except TypeError:
+        return _exact_dumps(value)
+    return _exact_dumps(value) if b"null" in data else data.decode()
+
+
+def _exact_dumps(value: Any) -> str:
+    text = _ENCODER.encode(value)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON may hold
+        return json.dumps(value, separators=(",", ":"))
+    return text
 
 
 def deeper(raw: bytes, value: Any, levels: int) -> bool:
@@ -162,3 +186,8 @@ _MAX_DIGITS: Final = 308
 """Every integer with so few digits fits into a double."""
 _INFINITE: Final = frozenset({float("inf"), float("-inf")})
 _EXACT: Final = json.JSONDecoder(parse_constant=_constant, parse_float=_float, parse_int=_integer)
+_PLAIN_ONLY: Final = (
+    orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+# Made once: `json.dumps` with options makes one a call, half of its time for a small frame.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -46,6 +46,7 @@ class Lifespan:
     async def _live(self, scope: Scope, receive: Any, send: Any) -> None:
         self._begun = True
         worker = current_worker()
+        worker.take_over()
         await receive()
         await _start(worker)
         drains: list[Any] | None = (scope.get("extensions") or {}).get(EXTENSION)
@@ -62,6 +63,7 @@ class Lifespan:
         """Plain Daphne: the first client finds the worker about to start."""
         self._begun = True
         worker = current_worker()
+        worker.take_over()
         worker.spawn(_start(worker))
 
         async def drain_and_stop() -> None:

@@ -15,6 +15,17 @@ OPENED: Final = counter("switchboard_opened_total", "Connections accepted.", ["p
 CLOSED: Final = counter(
     "switchboard_closed_total", "Connections that ended, by the name of their close.", ["protocol", "close"]
 )
+WAITING: Final = Gauge(
+    "switchboard_waiting",
+    "Sessions of this worker whose client is away and may come back.",
+    ["protocol"],
+    multiprocess_mode="livesum",
+)
+RECOVERIES: Final = counter(
+    "switchboard_recoveries_total",
+    "Clients that asked for their old session: recovered, or new where it cannot be.",
+    ["protocol", "outcome"],
+)
 RECEIVED: Final = counter("switchboard_received_total", "Frames read from clients.", ["protocol"])
 PUBLISHED: Final = counter("switchboard_published_total", "Messages given to the hub.")
 DELIVERED: Final = counter("switchboard_delivered_total", "Frames put into outboxes.")

@@ -41,6 +41,8 @@ class Protocol:
     default_origins: ClassVar[str] = "self"
     """The default of `<NAME>_ORIGINS`: `self`, `*`, or origins with commas."""
     sockets: ClassVar[Mapping[str, Any]] = {}
+    http: ClassVar[Mapping[str, Any]] = {}
+    """Path -> ASGI application of its HTTP requests, which are not Django's: an answer may take hours."""
     urls: ClassVar[str | Sequence[Any]] = ()
     """HTTP paths, as Django's `include` takes them: a module, or a list. It has those of `fast_urls`, too."""
     fast_urls: ClassVar[Sequence[Any]] = ()
@@ -128,6 +130,7 @@ def register(protocol: type[Protocol]) -> None:
         )
     for other in _registered.values():
         _refuse_shared(protocol, other, "socket path", protocol.sockets.keys() & other.sockets.keys())
+        _refuse_shared(protocol, other, "HTTP path", protocol.http.keys() & other.http.keys())
         _refuse_shared(protocol, other, "kind of address", protocol.addresses.keys() & other.addresses.keys())
     _registered[protocol.name] = protocol
     for kind, rules in protocol.addresses.items():

@@ -3,38 +3,63 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from json import dumps
+from typing import Any, Final
 
 from django.conf import settings
 
 from routing_app.core.address import AddressError, parse
 from routing_app.core.codes import KICKED, Close
-from routing_app.core.delivery.publication import MESSAGE, Publication
+from routing_app.core.delivery.publication import INTERNAL, MESSAGE, Position, Publication
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker
 
 logger = logging.getLogger(__name__)
 
+MAX_ID: Final = 64
+"""Characters of an id that a publisher gives."""
+
 
 @dataclass(slots=True)  # never changed; `frozen` would take a microsecond for each
 class Outcome:
-    """`delivered_to`: connections that got it, None where other processes may have some as well."""
+    """`delivered_to`: connections that got it, None where other processes may have some as well.
+
+    `positions` are those of its addresses with history; `repeated`: its id had been published before.
+    """
 
     delivered_to: int | None
+    positions: Mapping[str, Position] = field(default_factory=dict)
+    repeated: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """`{"delivered_to": n}` where that is known, else `{"accepted": true}`."""
-        return {"accepted": True} if self.delivered_to is None else {"delivered_to": self.delivered_to}
+        """`{"delivered_to": n}` where that is known, else `{"accepted": true}`; and what else there is."""
+        answer: dict[str, Any] = (
+            {"accepted": True} if self.delivered_to is None else {"delivered_to": self.delivered_to}
+        )
+        if self.positions:
+            answer["positions"] = {one: position._asdict() for one, position in self.positions.items()}
+        if self.repeated:
+            answer["repeated"] = True
+        return answer
 
     def as_bytes(self) -> bytes:
-        """The same as it goes to a client, without the 5 µs of a JSON encoder."""
+        """The same as it goes to a client; most of them without the 5 µs of a JSON encoder."""
+        if self.positions or self.repeated:
+            return dumps(self.as_json()).encode()
         return (
             b'{"accepted": true}'
             if self.delivered_to is None
             else b'{"delivered_to": %d}' % self.delivered_to
         )
+
+
+def check_id(id: Any) -> str:
+    """The id of a message. Raises ValueError, with a sentence for the caller."""
+    if not isinstance(id, str) or not 1 <= len(id) <= MAX_ID or not id.isprintable():
+        raise ValueError(f"an id has 1 to {MAX_ID} printable characters")
+    return id
 
 
 def check_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
@@ -46,15 +71,29 @@ def check_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
 
 
 async def publish(
-    addresses: Iterable[str], message: Any, event: str = MESSAGE, sender: str = "", exclude: str = ""
+    addresses: Iterable[str],
+    message: Any,
+    event: str = MESSAGE,
+    sender: str = "",
+    exclude: str = "",
+    id: str = "",
+    caller: str = "",
 ) -> Outcome:
-    """Publish to checked addresses. Works in a server process and in any other (a script, a test)."""
+    """Publish to checked addresses. Works in a server process and in any other (a script, a test).
+
+    The same `id` of the same `caller` is published once. Raises StoreUnavailable where an address has
+    history, or an `id` is given, and the store of streams does not answer.
+    """
     addresses = tuple(addresses)
     if not addresses:
         return Outcome(0)
     worker = current_worker()
-    delivered = await worker.hub.publish(Publication(addresses, message, event, sender, exclude))
-    return await _outcome(worker, delivered)
+    if not event.startswith(INTERNAL):
+        await worker.streams.freshen()
+    publication = Publication(addresses, message, event, sender, exclude)
+    published = await worker.streams.publish(publication, id, caller)
+    outcome = await _outcome(worker, published.delivered)
+    return replace(outcome, positions=published.positions, repeated=published.repeated)
 
 
 async def check_and_publish(

@@ -25,7 +25,10 @@ from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.outbox import Flusher
 from routing_app.core.eager import EagerTasks
 from routing_app.core.leases.presence import Presence
+from routing_app.core.presence_notices.notices import PresenceNotices
 from routing_app.core.protocol import registered
+from routing_app.core.streams.stores import stores_of
+from routing_app.core.streams.streams import Streams
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +54,20 @@ class Worker:
         self.keys = KnownKeys()
         self.hub.on(KEYS_REVOKED, self.keys.forget)
         self.calls = Calls(self.id, self.hub, self.relay, self.spawn)
+        self._stores = stores_of(settings.REDIS_URL)
+        self.streams = Streams(self.hub, self.relay, self._stores, self.spawn)
         self.writes = GroupedWrites()
         self.presence = Presence(self.id, self.writes)
+        self.notices = PresenceNotices(
+            self.id,
+            self.hub,
+            self.relay,
+            lambda: self.streams.rules,
+            self.spawn,
+            loop.call_later,
+            loop.time,
+        )
+        self.presence.on_lapse.append(lambda gap: self.notices.lapsed())
         self.seats = Seats(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_PEER)
         self.limits = Limits(settings.MAX_OUTBOX_BYTES, settings.MAX_OUTBOX_FRAMES)
         self.draining = False
@@ -65,6 +80,12 @@ class Worker:
         self._eager = EagerTasks(self.spawn)
         self.protocols: dict[str, Any] = {protocol.name: protocol(self) for protocol in registered()}
         """Each protocol's state in this process, by name; only its own modules know more of it."""
+
+    def take_over(self) -> None:
+        """Go on where the process before stopped: called before the first request, which may come before
+        `start` has ended.
+        """
+        self._stores.take_over(settings.VAR_DIR)
 
     async def start(self) -> None:
         """Take the lease, open the relay and run the start hooks, once. Every socket calls it.
@@ -81,6 +102,7 @@ class Worker:
     async def _start(self) -> None:
         self.presence.start()
         await self.relay.want([f"worker:{self.id}"])
+        await self.streams.start()
         for protocol in self.protocols.values():
             await self._run(protocol.start)
         self.spawn(_count_tasks())
@@ -125,9 +147,14 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # In this order: the tasks publish, the relay sends that, and a lease is given back last, since other
-        # workers take over what hangs on it at once.
+        # In this order: the tasks publish, the store has that, the relay sends it, and a lease is given back
+        # last, since other workers take over what hangs on it at once.
+        self.notices.stop()
+        await self.streams.settle()
         await self.relay.stop()
+        await self.streams.stop()
+        if self.serving:
+            await self._stores.keep(settings.VAR_DIR)
         await self.presence.stop()
         await self.writes.settled()
 
@@ -166,6 +193,7 @@ async def end_worker() -> None:
     """
     if (worker := _workers.get(asyncio.get_running_loop())) is None:
         return
+    await worker.streams.settle()
     await worker.relay.settled()
     await worker.stop()
     drop_worker()

@@ -74,3 +74,32 @@ def test_while_we_are_deaf_nobody_is_gone(listening: Listening):
 
     listening.peers.echo()
     assert not listening.peers.is_gone("a", asked)
+
+
+def test_a_worker_that_receives_is_new_once_and_again_after_it_was_forgotten(listening: Listening):
+    new: list[str] = []
+    listening.peers.on_receiver.append(new.append)
+    listening.peers.received("only publishes")
+    for _ in range(2):
+        listening.peers.received("a")
+        listening.peers.receives("a")
+    assert (new, listening.peers.receivers()) == (["a"], {"a"})
+
+    listening.peers.forget("a")
+    assert listening.peers.receivers() == set()
+    listening.peers.received("a")
+    listening.peers.receives("a")
+    listening.passes(61)
+    assert listening.peers.receivers() == set()
+    listening.peers.received("a")
+    listening.peers.receives("a")
+    assert new == ["a", "a", "a"]
+
+
+def test_the_end_of_a_worker_is_told(listening: Listening):
+    ended: list[str] = []
+    listening.peers.on_left.append(ended.append)
+    listening.peers.received("a")
+    listening.peers.receives("a")
+    listening.peers.left("a")
+    assert (ended, listening.peers.receivers()) == (["a"], set())

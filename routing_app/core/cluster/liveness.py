@@ -33,6 +33,11 @@ class Peers:
         self._clock = clock
         self._received: OrderedDict[str, float] = OrderedDict()
         self._left: OrderedDict[str, None] = OrderedDict()
+        self._receivers: set[str] = set()
+        self.on_receiver: list[Callable[[str], None]] = []
+        """Called with the id of a worker that is new here and receives; one that only publishes does not."""
+        self.on_left: list[Callable[[str], None]] = []
+        """Called with the id of a worker that has ended in order."""
         self._receiving_seconds = 0.0
         self._echo_at: float | None = None
 
@@ -46,18 +51,34 @@ class Peers:
         _remember(self._received, worker_id, self.now())
         self._left.pop(worker_id, None)
 
+    def receives(self, worker_id: str) -> None:
+        """Another worker has shown that what is published to all reaches it, too."""
+        if worker_id not in self._receivers:
+            self._receivers.add(worker_id)
+            for hook in self.on_receiver:
+                hook(worker_id)
+
+    def receivers(self) -> set[str]:
+        """The workers that receive, and have sent something lately."""
+        self._forget_the_silent()
+        return set(self._receivers)
+
     def left(self, worker_id: str) -> None:
         """Another worker has ended in order."""
         self._received.pop(worker_id, None)
+        self._receivers.discard(worker_id)
         _remember(self._left, worker_id, None)
+        for hook in self.on_left:
+            hook(worker_id)
+
+    def forget(self, worker_id: str) -> None:
+        """Another worker is known to have died."""
+        self._received.pop(worker_id, None)
+        self._receivers.discard(worker_id)
 
     def known(self) -> int:
         """How many others have sent something lately; those that have not are forgotten."""
-        since = self.now() - KNOWN_SECONDS
-        while (
-            self._received and next(iter(self._received.values())) < since
-        ):  # in the order of the last receipt
-            self._received.popitem(last=False)
+        self._forget_the_silent()
         return len(self._received)
 
     def is_quiet(self, worker_id: str, since: float) -> bool:
@@ -75,6 +96,13 @@ class Peers:
         if worker_id in self._left:
             return True
         return self.now() - max(self._received.get(worker_id, 0.0), since) > GONE_SECONDS
+
+    def _forget_the_silent(self) -> None:
+        since = self.now() - KNOWN_SECONDS
+        while (
+            self._received and next(iter(self._received.values())) < since
+        ):  # in the order of the last receipt
+            self._receivers.discard(self._received.popitem(last=False)[0])
 
 
 def _remember(known: OrderedDict[str, T], worker_id: str, value: T) -> None:

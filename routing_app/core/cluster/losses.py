@@ -26,3 +26,9 @@ def count_gap() -> None:
     """Count a gap whose clients were told."""
     metrics.LOST.labels(Loss.LAYER_GAP).inc()
     logger.warning("messages of other processes are missing: their clients are told")
+
+
+def count_store_down() -> None:
+    """Count a publication that the store of streams did not take."""
+    metrics.LOST.labels(Loss.STORE_DOWN).inc()
+    logger.warning("the store of streams is out: a message is lost")

@@ -407,6 +407,8 @@ class Relay:
         if kind in ("heartbeat", "hello"):
             position = (envelope[name] for name in ("number", "hole", "at", "next"))
             self._receiver.heartbeat(sender, *position)
+            if envelope["hole"] is not None:
+                self.peers.receives(sender)
             if kind == "hello":  # to the new one alone: when many start, each would reach all of them
                 self._notify(f"worker:{sender}", "heartbeat")
         elif kind == "goodbye":

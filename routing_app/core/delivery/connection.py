@@ -46,8 +46,8 @@ class Encoder(Protocol):
 
     per_address: bool
 
-    def __call__(self, publication: Publication, address: str) -> str | FrameGroup | None:
-        """The payload of the frame, or several frames."""
+    def __call__(self, publication: Publication, address: str) -> str | Frame | FrameGroup | None:
+        """The payload of the frame, a frame that only this protocol's writers know, or several frames."""
 
 
 class NoEncoder:

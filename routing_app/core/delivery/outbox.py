@@ -155,6 +155,14 @@ class Outbox:
             self._overflow(self.shut())
 
     @property
+    def filled(self) -> float:
+        """The part of its bounds that frames here and at the writer take: of bytes or frames, the larger."""
+        return max(
+            (self.size + self._writer.held_bytes()) / self._max_bytes,
+            (len(self.frames) + self._writer.held_frames()) / self._max_frames,
+        )
+
+    @property
     def corked(self) -> bool:
         """True while frames are kept back."""
         return self._corked

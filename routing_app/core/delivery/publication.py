@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 MESSAGE: Final = "message"
 """The event of an ordinary message; a protocol may publish others of its own (`JOINED`, `LEFT`, ...)."""
 
+INTERNAL: Final = "$"
+"""Events that begin so are between workers: no client reads them, and no stream keeps them."""
+
 Path = tuple[str | int, ...]
+
+
+class Position(NamedTuple):
+    """A place in the stream of an address: offsets are 1, 2, 3, … within an epoch; 0 is before the first."""
+
+    epoch: str
+    offset: int
 
 
 @dataclass(slots=True, eq=False)  # never changed; `frozen` would take a microsecond for each
@@ -37,12 +47,48 @@ class Publication:
     """The Redis server it came by, or has to go by, where there are several; None: the one of its address."""
     is_part: bool = False
     """True when `addresses` are those of one server only, and the others come by theirs."""
+    positions: dict[str, Position] | None = None
+    """Its place in the stream of each of its addresses that has one."""
+
+    def named(self, id: str) -> Publication:
+        """A copy with an id. It and `placed` are written out: `dataclasses.replace` takes 5 µs."""
+        return Publication(
+            self.addresses,
+            self.message,
+            self.event,
+            self.sender,
+            self.exclude,
+            id,
+            self.binary,
+            self.published_at,
+            self.server,
+            self.is_part,
+            self.positions,
+        )
+
+    def placed(self, addresses: tuple[str, ...], positions: dict[str, Position] | None) -> Publication:
+        """A copy with positions in the streams of its addresses."""
+        return Publication(
+            addresses,
+            self.message,
+            self.event,
+            self.sender,
+            self.exclude,
+            self.id,
+            self.binary,
+            self.published_at,
+            self.server,
+            self.is_part,
+            positions,
+        )
 
     def pack(self) -> list[Any]:
         """The form in which it crosses the channel layer: a list of plain values."""
         packed = [list(self.addresses), self.message, self.event, self.sender, self.exclude, self.id]
-        if self.binary:
+        if self.binary or self.positions:
             packed.append([list(path) for path in self.binary])
+        if self.positions:
+            packed.append({address: list(position) for address, position in self.positions.items()})
         return packed
 
     @classmethod
@@ -50,4 +96,16 @@ class Publication:
         """The inverse of `pack`."""
         addresses, message, event, sender, exclude, id, *rest = packed
         binary = tuple(map(tuple, rest[0])) if rest else ()
-        return cls(tuple(addresses), message, event, sender, exclude, id, binary, published_at, server)
+        positions = {one: Position(*position) for one, position in rest[1].items()} if rest[1:] else None
+        return cls(
+            tuple(addresses),
+            message,
+            event,
+            sender,
+            exclude,
+            id,
+            binary,
+            published_at,
+            server,
+            positions=positions,
+        )

@@ -41,11 +41,23 @@ def unreadable(request: HttpRequest, exception: Exception) -> HttpResponse:
     return bad_request(request, exception)
 
 
+class PositionSerializer(serializers.Serializer[Any]):
+    """A place in the stream of an address."""
+
+    epoch = serializers.CharField()
+    offset = serializers.IntegerField()
+
+
 class OutcomeSerializer(serializers.Serializer[Any]):
-    """`delivered_to` where this process knows all receivers, else `accepted`."""
+    """`delivered_to` where this process knows all receivers, else `accepted`.
+
+    `positions` are those of its addresses with history; `repeated`: its id had been published before.
+    """
 
     delivered_to = serializers.IntegerField(required=False)
     accepted = serializers.BooleanField(required=False)
+    positions = serializers.DictField(child=PositionSerializer(), required=False)
+    repeated = serializers.BooleanField(required=False)
 
 
 class ClientSerializer(serializers.ModelSerializer[ConnectionRecord]):

@@ -48,6 +48,11 @@ class Caller:
     key: ApiKey | None = None
     user: User | None = None
 
+    @property
+    def id(self) -> str:
+        """The key or the user, among all callers."""
+        return f"key {self.key.pk}" if self.key is not None else f"user {self.name}"
+
     def secret_access(self) -> SecretAccess:
         """The secrets that the caller sees whole. Uses the ORM for a user."""
         return masking.of_scopes(self.key.scopes) if self.key is not None else masking.of_user(self.user)

@@ -35,10 +35,13 @@ class PayloadTooLarge(APIException):
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
-    """REST Framework's answer to an exception of a view, counted; None for an error of ours."""
+    """REST Framework's answer to an exception of a view, counted; None for an error of ours.
+
+    `context` is REST Framework's, or `{"protocol": name}`.
+    """
     if isinstance(error, RequestDataTooBig):
         error = PayloadTooLarge()
     response = exception_handler(error, context)
     if response is not None and (reason := REASONS.get(response.status_code)) is not None:
-        metrics.REFUSED.labels(PROTOCOL, reason).inc()
+        metrics.REFUSED.labels(context.get("protocol", PROTOCOL), reason).inc()
     return response

@@ -154,7 +154,7 @@ class FastViews:
             body = await _read(receive)
         except Gone:
             return
-        await _send(await _respond(view, scope, body), send)
+        await send_answer(await _respond(view, scope, body), send)
 
     def _resolve(self, path: str) -> _View | None:
         try:
@@ -197,7 +197,8 @@ async def _respond(view: _View, scope: Scope, body: bytes) -> JsonAnswer | HttpR
     return response
 
 
-async def _send(answer: JsonAnswer | HttpResponse, send: Any) -> None:
+async def send_answer(answer: JsonAnswer | HttpResponse, send: Any) -> None:
+    """Send a whole answer by ASGI."""
     if isinstance(answer, JsonAnswer):
         status, body = 200, answer.body
         headers = _json_headers(answer.headers)

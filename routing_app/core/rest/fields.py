@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
 
-from django.db import models
+from django.db import IntegrityError, models, transaction
 from rest_framework import serializers
 
 M = TypeVar("M", bound=models.Model)
@@ -28,3 +28,12 @@ class StrictModelSerializer(serializers.ModelSerializer[M]):
         models.CharField: StringField,
         models.TextField: StringField,
     }
+
+    def save(self, **kwargs: Any) -> M:
+        """The row. Raises ValidationError, also where another request made the same one after the check."""
+        try:
+            with transaction.atomic():
+                return super().save(**kwargs)
+        except IntegrityError:
+            self.run_validation(self.initial_data)  # finds the other row now, and the words for it
+            raise

@@ -15,10 +15,17 @@ from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import Advice, Refusal
 from routing_app.core.database import Overloaded
 from routing_app.core.rest.exceptions import PROTOCOL
+from routing_app.core.streams.store import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-BACKING_SERVICES: Final = (LayerUnavailable, Overloaded, OperationalError, InterfaceError)
+BACKING_SERVICES: Final = (
+    LayerUnavailable,
+    StoreUnavailable,
+    Overloaded,
+    OperationalError,
+    InterfaceError,
+)
 """Exceptions of views and handlers while Redis or the database is out."""
 
 

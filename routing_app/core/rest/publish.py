@@ -1,49 +1,58 @@
-"""REST: `POST /api/publish`, for keys and staff sessions, with and without Django's request cycle."""
+"""REST: `POST /api/publish` and `/api/publish/batch`, with and without Django's request cycle."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import (
-    APIException,
-    MethodNotAllowed,
-    ParseError,
-    UnsupportedMediaType,
-    ValidationError,
-)
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from routing_app.core import json
 from routing_app.core.address import AddressError
 from routing_app.core.models import Scope
-from routing_app.core.publishing import check_addresses, publish
+from routing_app.core.publishing import MAX_ID, Outcome, check_addresses, check_id, publish
+from routing_app.core.rest.answers import body_of, refuse
 from routing_app.core.rest.api import OutcomeSerializer
-from routing_app.core.rest.authorization import authorize
-from routing_app.core.rest.exceptions import answer
+from routing_app.core.rest.authorization import Caller, authorize
 from routing_app.core.rest.fast import JsonAnswer, view_of
 from routing_app.core.rest.fields import StringField
 from routing_app.core.rest.middleware import BACKING_SERVICES, unavailable
 from routing_app.core.rest.schema import documented_by
+from routing_app.core.worker import current_worker
 
 METHOD: Final = "POST"
-JSON: Final = "application/json"
+MAX_MESSAGES: Final = 1000
+"""Messages in one batch."""
+AT_ONCE: Final = 100
+"""Messages of a batch that are on their way at once: each waits for the store, with a patience of its own."""
+EXAMPLE: Final = {"addresses": ["room:bus/one", "token:abc1"], "message": "hello", "id": "order-17"}
+ANSWER: Final = {"accepted": True, "positions": {"room:bus/one": {"epoch": "kX2v9bQe1mTz", "offset": 42}}}
+OUT: Final = "A backing service is down, try again later."
 
 
 class PublishSerializer(serializers.Serializer[Any]):
-    """`{"addresses": ["token:abc1", ...], "message": <any JSON>}`."""
+    """`{"addresses": ["token:abc1", ...], "message": <any JSON>, "id": "..."}`; the id may be left out."""
 
     addresses = serializers.ListField(
         child=StringField(max_length=512, trim_whitespace=False), allow_empty=False, min_length=1
     )
     message = serializers.JSONField(allow_null=True)
+    id = StringField(
+        required=False,
+        max_length=MAX_ID,
+        trim_whitespace=False,
+        help_text="Published once; the same id again has the answer of the first.",
+    )
 
     def validate_addresses(self, value: list[str]) -> tuple[str, ...]:
         """Distinct addresses that may be published to."""
@@ -52,17 +61,88 @@ class PublishSerializer(serializers.Serializer[Any]):
         except AddressError as error:
             raise ValidationError(str(error)) from None
 
+    def validate_id(self, value: str) -> str:
+        """An id that can be told apart."""
+        try:
+            return check_id(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
+class BatchSerializer(serializers.Serializer[Any]):
+    """`{"messages": [...]}`, each as `/api/publish` takes it."""
+
+    messages = serializers.ListField(child=PublishSerializer(), max_length=MAX_MESSAGES)
+
+
+class ResultSerializer(OutcomeSerializer):
+    """The outcome of one message of a batch: as `/api/publish` answers, or `error`."""
+
+    error = serializers.CharField(required=False)
+
+
+class ResultsSerializer(serializers.Serializer[Any]):
+    """`{"results": [...]}`, one for each message, in order."""
+
+    results = ResultSerializer(many=True)
+
 
 class PublishDocumentation(APIView):
     """The part of `publish_view` in the OpenAPI document; it serves nothing."""
 
-    @extend_schema(operation_id="publish", request=PublishSerializer, responses=OutcomeSerializer)
+    @extend_schema(
+        operation_id="publish",
+        request=PublishSerializer,
+        responses=OutcomeSerializer,
+        examples=[
+            OpenApiExample("A message", EXAMPLE, request_only=True),
+            OpenApiExample("Its answer", ANSWER, response_only=True),
+        ],
+        parameters=[
+            OpenApiParameter(
+                "Idempotency-Key",
+                {"type": "string", "pattern": "^[!-~]{1,64}$"},
+                OpenApiParameter.HEADER,
+                description="The same as `id`.",
+            )
+        ],
+    )
     def post(self, request: Request) -> Response:
         """Publish one message to addresses of any protocol.
 
         Each receiver gets the message once, in the shape of its own protocol.
         """
         raise NotImplementedError
+
+
+class BatchDocumentation(APIView):
+    """The part of `batch_view` in the OpenAPI document; it serves nothing."""
+
+    @extend_schema(
+        operation_id="publish_batch",
+        request=BatchSerializer,
+        responses=ResultsSerializer,
+        examples=[
+            OpenApiExample("Messages", {"messages": [EXAMPLE]}, request_only=True),
+            OpenApiExample(
+                "Their answers",
+                {"results": [ANSWER, {"error": "id: Not a valid string."}]},
+                response_only=True,
+            ),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Publish up to 1,000 messages, in order; one that cannot be published stops no other."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to publish, checked."""
+
+    addresses: tuple[str, ...]
+    message: Any
+    id: str
 
 
 async def answer_publish(request: HttpRequest) -> JsonAnswer | HttpResponse:
@@ -72,10 +152,10 @@ async def answer_publish(request: HttpRequest) -> JsonAnswer | HttpResponse:
     """
     try:
         caller = await authorize(request, Scope.PUBLISH)
-        addresses, message = _read(request)
-        outcome = await publish(addresses, message, sender=caller.name)
+        message = _with_key(_checked(body_of(request, METHOD)), request)
+        outcome = await _publish(message, caller)
     except (APIException, RequestDataTooBig) as error:
-        return _refuse(error)
+        return refuse(error, METHOD)
     except BACKING_SERVICES as error:
         return unavailable(request, error)
     return JsonAnswer(outcome.as_bytes())
@@ -84,35 +164,93 @@ async def answer_publish(request: HttpRequest) -> JsonAnswer | HttpResponse:
 publish_view = documented_by(PublishDocumentation)(csrf_exempt(view_of(answer_publish)))
 
 
-def _read(request: HttpRequest) -> tuple[tuple[str, ...], Any]:
-    """Checked addresses and the message. Raises APIException, RequestDataTooBig."""
-    if request.method != METHOD:
-        raise MethodNotAllowed(request.method or "")
-    if not request.body:
-        return _checked({})
-    if request.headers.get("Content-Type") != JSON and request.content_type != JSON:
-        raise UnsupportedMediaType(request.headers.get("Content-Type", ""))
+@documented_by(BatchDocumentation)
+@csrf_exempt
+async def batch_view(request: HttpRequest) -> HttpResponse:
+    """Publish several messages."""
     try:
-        data = json.loads(request.body)
-    except json.NotJSON as error:
-        raise ParseError(f"JSON parse error - {error}") from None
-    return _checked(data)
+        caller = await authorize(request, Scope.PUBLISH)
+        data = body_of(request, METHOD)
+        given = data.get("messages") if isinstance(data, dict) else None
+        if not isinstance(given, list):
+            raise ValidationError({"messages": ["expected a list"]})
+        if len(given) > MAX_MESSAGES:
+            raise ValidationError({"messages": [f"at most {MAX_MESSAGES} messages"]})
+    except (APIException, RequestDataTooBig) as error:
+        return refuse(error, METHOD)
+    except BACKING_SERVICES as error:
+        return unavailable(request, error)
+    return JsonResponse({"results": await publish_each(given, caller.name, caller.id)})
 
 
-def _checked(data: Any) -> tuple[tuple[str, ...], Any]:
-    """The same of a value. The serializer, which takes longer, finds the words for a wrong one."""
-    with suppress(TypeError, KeyError, AttributeError, AddressError):
+async def publish_each(given: Sequence[Any], sender: str, caller: str) -> list[dict[str, Any]]:
+    """Publish messages of any shape, in order: for each the answer, or `{"error": "…"}`."""
+    await current_worker().streams.freshen()
+    messages: list[Message | str] = []
+    for one in given:
+        try:
+            messages.append(_checked(one))
+        except ValidationError as error:
+            messages.append(_sentence(error.detail))
+
+    async def result(message: Message | str) -> dict[str, Any]:
+        if isinstance(message, str):
+            return {"error": message}
+        try:
+            outcome = await publish(
+                message.addresses, message.message, sender=sender, id=message.id, caller=caller
+            )
+        except BACKING_SERVICES:
+            return {"error": OUT}
+        return outcome.as_json()
+
+    # Some are on their way at once where all go the same way, so that they keep their order.
+    with_id = [bool(one.id) for one in messages if isinstance(one, Message)]
+    size = AT_ONCE if all(with_id) or not any(with_id) else 1
+    results: list[dict[str, Any]] = []
+    for start in range(0, len(messages), size):
+        results += await asyncio.gather(*map(result, messages[start : start + size]))
+    return results
+
+
+async def _publish(message: Message, caller: Caller) -> Outcome:
+    return await publish(
+        message.addresses, message.message, sender=caller.name, id=message.id, caller=caller.id
+    )
+
+
+def _with_key(message: Message, request: HttpRequest) -> Message:
+    """The message with the id of the header. Raises ValidationError."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return message
+    try:
+        check_id(key)
+    except ValueError as error:
+        raise ValidationError({"Idempotency-Key": [str(error)]}) from None
+    if message.id and message.id != key:
+        raise ValidationError({"id": ["`id` and the header Idempotency-Key differ"]})
+    return Message(message.addresses, message.message, key)
+
+
+def _checked(data: Any) -> Message:
+    """A message from its JSON. The serializer, which takes longer, finds the words for a wrong one."""
+    with suppress(TypeError, KeyError, AttributeError, ValueError):
         if isinstance(data["addresses"], list) and data["addresses"]:
-            return check_addresses(data["addresses"]), data["message"]
+            id = check_id(data["id"]) if "id" in data else ""
+            return Message(check_addresses(data["addresses"]), data["message"], id)
     serializer = PublishSerializer(data=data)
     serializer.is_valid(raise_exception=True)
-    return serializer.validated_data["addresses"], serializer.validated_data["message"]
+    valid = serializer.validated_data
+    return Message(valid["addresses"], valid["message"], valid.get("id", ""))
 
 
-def _refuse(error: Exception) -> HttpResponse:
-    response = answer(error, {})
-    assert response is not None  # it knows every APIException
-    headers = {name: response[name] for name in ("WWW-Authenticate",) if name in response}
-    if isinstance(error, MethodNotAllowed):
-        headers["Allow"] = METHOD
-    return JsonResponse(response.data, status=response.status_code, headers=headers, safe=False)
+def _sentence(detail: Any) -> str:
+    """The first error of a message as one line."""
+    if isinstance(detail, dict):
+        name, errors = next(iter(detail.items()))
+        rest = _sentence(errors)
+        return rest if name == "non_field_errors" else f"{name}: {rest}"
+    if isinstance(detail, list):
+        return _sentence(detail[0])
+    return str(detail)
