@@ -39,6 +39,11 @@ class Rights:
     session: str = field(default="", repr=False)
     """The key of a staff session, a credential."""
 
+    @property
+    def caller(self) -> str:
+        """The key or the user, as REST names its callers."""
+        return f"user {self.name}" if self.key_id is None else f"key {self.key_id}"
+
     def require(self, scope: Scope) -> None:
         """Raise RequestDenied unless the scope is held."""
         if scope in self.scopes:

@@ -12,10 +12,26 @@ async def publish(context: Context) -> None:
     await context.reply(await service.publish(context.connection, context.message))
 
 
+@on_request("publish_batch", in_order=True)
+async def publish_batch(context: Context) -> None:
+    """Publish several messages."""
+    await context.reply(await service.publish_batch(context.connection, context.message))
+
+
+@on_request("history")
+async def history(context: Context) -> None:
+    """The messages that are kept of `address`."""
+    await context.reply(await service.history(context.connection, context.message))
+
+
 @on_request("subscribe", in_order=True)
 async def subscribe(context: Context) -> None:
-    """Subscribe to `addresses`."""
-    await context.reply(await service.subscribe(context.connection, context.message))
+    """Subscribe to `addresses`; messages that were missed follow the reply."""
+    answer, start = await service.subscribe(context.connection, context.message)
+    try:
+        await context.reply(answer)
+    finally:
+        start()
 
 
 @on_request("unsubscribe", in_order=True)

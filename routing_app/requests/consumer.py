@@ -13,6 +13,7 @@ from django.conf import settings
 from routing_app.core.codes import POLICY, Refusal
 from routing_app.core.consumer import Consumer
 from routing_app.core.delivery.publication import MESSAGE, Publication
+from routing_app.core.json import dumps
 from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.requests import handlers, wire
 from routing_app.requests.access import rights_of
@@ -29,12 +30,13 @@ logger = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 30.0
 """How long handlers may go on after their connection has ended."""
-GAP: Final = wire.dumps({"type": "gap"})
+GAP: Final = dumps({"type": "gap"})
 """The MESSAGE that says: messages of other processes may be missing."""
 
 
 class DeliveryEncoder:
-    """A publication as a MESSAGE of type `delivery`; `event` is there when it is not an ordinary message."""
+    """A publication as a MESSAGE of type `delivery`: `event` where it is not an ordinary message, `epoch` and
+    `offset` where its address has history, and `positions` of all that the client follows."""
 
     per_address = True
 
@@ -43,7 +45,12 @@ class DeliveryEncoder:
         delivery = {"type": "delivery", "address": address, "message": publication.message}
         if publication.event != MESSAGE:
             delivery["event"] = publication.event
-        return wire.dumps(delivery)
+        if positions := publication.positions:
+            if (position := positions.get(address)) is not None:
+                delivery |= position._asdict()
+            if len(publication.addresses) > 1:
+                delivery["positions"] = {one: place._asdict() for one, place in positions.items()}
+        return dumps(delivery)
 
 
 class RequestsConsumer(Consumer):

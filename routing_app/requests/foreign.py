@@ -8,6 +8,7 @@ from typing import Any
 
 from routing_app.core.askable import Askable, ClientGone, TooManyAsked
 from routing_app.core.codes import Advice, Close
+from routing_app.core.json import dumps
 from routing_app.core.worker import Worker
 from routing_app.requests import wire
 from routing_app.requests.errors import ConnectionClosed, TooManyPending
@@ -23,7 +24,7 @@ class ForeignConnection:
 
     def request(self, message: Mapping[str, Any], *, timeout: float | None = None) -> Request:
         """See Connection; there are no partials."""
-        wire.dumps(message)
+        dumps(message)
         request = Request(timeout)
         task = self._worker.spawn(self._ask(request, dict(message), timeout))
         request.on_end(lambda: _cancel(task))
@@ -33,7 +34,7 @@ class ForeignConnection:
         self, message: Mapping[str, Any], *, timeout: float | None = None, volatile: bool = False
     ) -> None:
         """See Connection; returns when the message is with the server."""
-        wire.dumps(message)
+        dumps(message)
         if volatile and not self._client.idle:
             return
         try:

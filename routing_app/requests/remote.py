@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from routing_app.core.address import worker_of
 from routing_app.core.cluster.calls import CallRefused, Incoming, WorkerGone
+from routing_app.core.json import dumps
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker
 from routing_app.requests import foreign, wire
@@ -117,7 +118,7 @@ class RemoteRequests:
 
     def ask(self, kind: str, id: str, message: Mapping[str, Any], timeout: float | None) -> Request:
         """Ask a connection of another process. Raises TypeError or ValueError."""
-        wire.dumps(message)
+        dumps(message)
         request, owner = Request(timeout), worker_of(id)
         if owner in {"", self._worker.id} or not self._worker.relay.reaches_others:
             request.fail(ConnectionClosed(*NOBODY))

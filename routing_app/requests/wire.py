@@ -5,15 +5,12 @@ Facts: this folder's README.md, "Frames". Only `RequestWireError` and `ValueErro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-import orjson
-
-from routing_app.core.json import loads
+from routing_app.core.json import dumps, loads
 
 RECEIPTS: Final = "wyre.receipt"
 """The subprotocol under which a MESSAGE may ask for a receipt."""
@@ -120,30 +117,6 @@ class Codec:
         return self.encode({RECEIPT: True}, Direction.REPLY, key)
 
 
-def dumps(value: Any) -> str:
-    """JSON without spaces, readable where that can be encoded. Raises TypeError or ValueError.
-
-    By orjson, which takes a tenth of the time. The standard library has the last word where orjson refuses a
-    value, or writes `null`: that stands for NaN, too, which is refused.
-    """
-    try:
-        data = orjson.dumps(value, option=_PLAIN_ONLY)
-    except TypeError:
-        return _exact_dumps(value)
-    return _exact_dumps(value) if b"null" in data else data.decode()
-
-
-def _exact_dumps(value: Any) -> str:
-    text = _ENCODER.encode(value)
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which JSON may hold
-        return json.dumps(value, separators=(",", ":"))
-    return text
-
-
 def name(value: Any) -> str:
     """A key or a type as a property's name; "" for another JSON type, or what is false in JavaScript."""
     if isinstance(value, str):
@@ -176,10 +149,3 @@ def _direction(value: Any) -> Direction:
     if direction is None:
         raise RequestWireError("no such direction")
     return direction
-
-
-_PLAIN_ONLY: Final = (
-    orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-)
-# Made once: `json.dumps` with options makes one a call, half of its time for a small frame.
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)

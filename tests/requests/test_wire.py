@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from switchboard_client import wire as client_wire
 
 from routing_app.core.delivery.publication import Publication
-from routing_app.requests import wire
+from routing_app.core.json import dumps
 from routing_app.requests.consumer import DeliveryEncoder
 from routing_app.requests.wire import ABSENT, Codec, Direction, Inbound, RequestWireError
+from routing_app.requests.wire import name as name_of
 
 pytestmark = pytest.mark.once
 
@@ -85,7 +86,7 @@ def test_texts_without_utf_8_survive(text: str) -> None:
     [("a", "a"), (1, "1"), (1.0, "1"), (1.5, "1.5"), (0, ""), (True, ""), (None, ""), ([], ""), ({}, "")],
 )
 def test_names_of_keys_and_types(key: Any, name: str) -> None:
-    assert wire.name(key) == name
+    assert name_of(key) == name
 
 
 def test_other_names_of_fields() -> None:
@@ -137,7 +138,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize(("value", "text"), WRITTEN.values(), ids=WRITTEN)
 def test_values_are_written_as_the_standard_library_writes_them(value: Any, text: str) -> None:
-    assert wire.dumps(value) == text
+    assert dumps(value) == text
 
 
 REFUSED: dict[str, Any] = {
@@ -153,4 +154,4 @@ REFUSED: dict[str, Any] = {
 @pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED)
 def test_values_without_a_form_in_json_are_refused(value: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
-        wire.dumps({"value": value})
+        dumps({"value": value})
