@@ -35,6 +35,18 @@ def broker(request: pytest.FixtureRequest) -> Server:
     return server
 
 
+@pytest.fixture(scope="package", params=["one worker", "two workers"])
+def kept(
+    request: pytest.FixtureRequest, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server that keeps history: in its memory or in Redis, and always there with two workers."""
+    options = {"HISTORY_SIZE": "10000"}
+    if request.param == "two workers":
+        options |= {"WORKERS": "2", "REDIS_URL": request.getfixturevalue("redis_url")}
+    with serving(databases, tmp_path_factory, **options) as server:
+        yield server
+
+
 @pytest.fixture
 def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
     """Start servers that end with the test."""

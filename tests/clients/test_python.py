@@ -168,7 +168,7 @@ async def test_a_cancelled_request_is_forgotten(connection: Connection) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not connection._pending
+    assert not connection._waiting
     await connection.request({"type": "late", "seconds": 0.2})
 
 

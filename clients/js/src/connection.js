@@ -1,9 +1,12 @@
-// The Connection: `id`, `send`, `request`, `close`; it comes back by itself, with its subscriptions.
+// The Connection: `id`, `send`, `request`, `close`; it comes back by itself, with its subscriptions. What is published
+// to addresses with history while it was away is recovered, where that was asked for.
 
 import { Context, RequestContext, settle } from "./context.js";
 import { open, staysAway, waits, webSocketClass } from "./dialing.js";
-import { ConnectionClosed, Request, RequestError } from "./pending.js";
-import { RECEIPTS, batches, checkClose, checkMessage, decode, encode, isKey, uuid } from "./wire.js";
+import { ConnectionClosed, Request } from "./pending.js";
+import { Subscriptions, positions } from "./subscriptions.js";
+import { Waiting } from "./waiting.js";
+import { RECEIPTS, batches, checkClose, checkMessage, decode, encode, isKey, uuid, withId } from "./wire.js";
 
 /** Codes of errors that may be gone at the next attempt. */
 const PASSING = new Set(["unavailable", "internal"]);
@@ -11,6 +14,20 @@ const PASSING = new Set(["unavailable", "internal"]);
 /** The close of this end when it cannot resume: to come back later, or not at all. */
 const LATER = 4100;
 const GIVEN_UP = 4000;
+
+/** Messages of the server that have handlers of their own: what those get. */
+const OWN = {
+  __proto__: null,
+  delivery: (frame) => {
+    const { address, message, event = "message", epoch, offset } = frame;
+    return { address, message, event, epoch, offset, positions: Object.fromEntries(positions(frame)) };
+  },
+  presence: (frame) => {
+    const { address, count, joined = [], left = [], truncated = false } = frame;
+    return { address, count, joined, left, truncated };
+  },
+  gap: (_, connection) => connection,
+};
 
 /** Connect to `ws://host/connection`. Rejects with ConnectionClosed, or RequestError for a wrong key. */
 export function connect(url, options = {}, callback = undefined) {
@@ -30,8 +47,9 @@ export class Connection {
     this._reconnect = options.reconnect ?? true;
     this._apiKey = options.key ?? "";
     this._socket = null;
-    this._pending = new Map();
-    this._addresses = new Set();
+    this._waiting = new Waiting();
+    this._subscriptions = new Subscriptions();
+    this._ready = false; // true while the socket has the rights and the subscriptions
     this._handlers = new Map();
     this._wait = null;
     this._pauses = null;
@@ -78,21 +96,63 @@ export class Connection {
 
   // --- the other protocols ---
 
-  /** Publish to addresses of any protocol. */
-  publish(addresses, message) {
-    return this.request({ type: "publish", addresses, message });
+  /**
+   * Publish to addresses of any protocol. The `id`, of 1 to 64 printable characters, is one of its own where none is
+   * given. While the connection comes back a publish waits, and it is sent again, for 240 s at most: it arrives once.
+   */
+  publish(addresses, message, { id, timeout } = {}) {
+    return this._askOnce(withId({ type: "publish", addresses, message, id }), timeout);
   }
 
-  /** Subscribe to addresses, also after a reconnect. */
+  /**
+   * Publish several messages, `{ addresses, message, id }` each, in order; as `publish`, once. The reply has `results`:
+   * one for each in order, as `publish` answers, or `{ error }`.
+   */
+  async publishBatch(messages, { timeout } = {}) {
+    const all = batches(messages.map(withId));
+    const asked = all.map((some) => this._askOnce({ type: "publish_batch", messages: some }, timeout));
+    const replies = await Promise.all(asked);
+    return new Context(this, { results: replies.flatMap(({ message }) => message.results) });
+  }
+
+  /** Messages that are kept of an address, as `GET /api/history`: the newest, or those after `since`. */
+  history(address, { since, limit, reverse } = {}) {
+    return this.request({ type: "history", address, since, limit, reverse });
+  }
+
+  /**
+   * Subscribe to addresses, also after a reconnect; options come last.
+   *
+   * With `recover` what was missed comes first after a reconnect: the event `recovered` tells that it does, the event
+   * `gap` that it cannot. `last`: so many messages that are kept of each address come at once. `notices`: the event
+   * `presence` tells who comes and goes.
+   */
   async subscribe(...addresses) {
-    await this._askOf("subscribe", addresses);
-    addresses.forEach((address) => this._addresses.add(address));
+    const options = typeof addresses.at(-1) === "string" ? {} : (addresses.pop() ?? {});
+    await this._subscribe(new Map(addresses.map((address) => [address, options])));
+  }
+
+  async _subscribe(wanted, again = false) {
+    const asked = this._subscriptions.requests(wanted, again);
+    await Promise.all(
+      asked.map((request) =>
+        this._request(request, undefined, (reply) => this._subscribed(request, wanted, again, reply)),
+      ),
+    );
+  }
+
+  /** Called before anything that comes after the reply is read: what was missed begins there. */
+  _subscribed(request, wanted, again, reply) {
+    for (const { address, position } of this._subscriptions.take(request, wanted, again, reply)) {
+      if (position) this._call("recovered", { address, position });
+      else this._call("gap", { address });
+    }
   }
 
   /** Unsubscribe from addresses. */
   async unsubscribe(...addresses) {
-    addresses.forEach((address) => this._addresses.delete(address));
-    await this._askOf("unsubscribe", addresses);
+    addresses.forEach((address) => this._subscriptions.remove(address));
+    await Promise.all(batches(addresses).map((some) => this.request({ type: "unsubscribe", addresses: some })));
   }
 
   /** Take the rights of an API key, also after a reconnect. */
@@ -100,11 +160,6 @@ export class Connection {
     const reply = await this.request({ type: "authenticate", api_key: key });
     this._apiKey = key;
     return reply;
-  }
-
-  /** Ask in as many requests as it takes for each to be within the server's bounds. */
-  async _askOf(type, addresses) {
-    await Promise.all(batches(addresses).map((some) => this.request({ type, addresses: some })));
   }
 
   // --- handlers and state ---
@@ -128,22 +183,15 @@ export class Connection {
 
   // --- requests ---
 
-  _request(message, options) {
-    try {
+  _request(message, options, replied) {
+    return orFailed(() => {
       const key = this._key(message);
-      return this._ask(key, encode(message, { key, direction: "REQUEST" }, options), options);
-    } catch (error) {
-      const request = new Request();
-      request.fail(error);
-      return request;
-    }
+      return this._ask(key, encode(message, { key, direction: "REQUEST" }, options), options, replied);
+    });
   }
 
-  _ask(key, frame, options) {
-    const request = new Request(options?.timeout);
-    const name = String(key);
-    this._pending.set(name, request);
-    request.onEnd(() => this._pending.delete(name));
+  _ask(key, frame, options, replied) {
+    const request = this._waiting.add(String(key), options?.timeout, replied);
     try {
       this._write(frame);
     } catch (error) {
@@ -152,9 +200,22 @@ export class Connection {
     return request;
   }
 
+  /** Ask for what arrives once, however often it is sent; behind what is to be sent again. */
+  _askOnce(message, timeout) {
+    return orFailed(() => {
+      const key = uuid();
+      const frame = encode(message, { key, direction: "REQUEST" });
+      const keeps = this._reconnect && !this._over && this._waiting.hasRoom;
+      const request = keeps ? this._waiting.keep(key, frame, timeout) : this._waiting.add(key, timeout);
+      if (this._ready && this._socket?.readyState === 1) this._write(frame);
+      else if (!keeps) request.fail(new ConnectionClosed(1006, "not connected"));
+      return request;
+    });
+  }
+
   _key(message) {
     const key = message.key || uuid();
-    if (!isKey(key) || this._pending.has(String(key))) {
+    if (!isKey(key) || this._waiting.has(String(key))) {
       throw new TypeError("a key must be a string or a number, and not that of another request");
     }
     return key;
@@ -207,7 +268,8 @@ export class Connection {
 
   _lost(closed) {
     this._socket = null;
-    for (const request of [...this._pending.values()]) request.fail(closed);
+    this._ready = false;
+    this._waiting.fail(closed, { butKept: true });
     if (!this._reconnect || staysAway(closed.code)) this._end(closed);
     else this._comeBack(closed.code);
   }
@@ -239,15 +301,20 @@ export class Connection {
     this._call("reconnect", this);
   }
 
-  /** Take the rights, and subscribe to the addresses of before. */
+  /** Take the rights, subscribe again, and publish what has no answer. */
   async _resume() {
+    const socket = this._socket;
     if (this._apiKey) await this.request({ type: "authenticate", api_key: this._apiKey });
-    await this._askOf("subscribe", [...this._addresses]);
+    await this._subscribe(this._subscriptions.options, true);
+    if (this._socket !== socket) throw new ConnectionClosed(1006, "not connected");
+    this._ready = true;
+    this._waiting.kept.forEach((frame) => this._write(frame));
   }
 
   _end(closed) {
     if (this._over) return; // closed while it was coming back
     this._over = true;
+    this._waiting.fail(closed, { butKept: false });
     this._ended(closed);
     this._call("close", closed.code, closed.reason, this);
   }
@@ -265,28 +332,23 @@ export class Connection {
     const { direction, message } = frame;
     if (direction === "MESSAGE") this._takeMessage(message);
     else if (direction === "REQUEST") this._takeRequest(message);
-    else this._takeAnswer(direction, message);
-  }
-
-  _takeAnswer(direction, message) {
-    const request = this._pending.get(String(message.key));
-    if (!request) return; // late, or for nobody
-    if (direction === "ERROR") request.fail(new RequestError(message, this));
-    else request[direction.toLowerCase()](new Context(this, message));
+    else this._waiting.take(direction, message, this);
   }
 
   _takeMessage(message) {
     if (this.receipts && this._socket.readyState === 1 && message.receipt === true && "key" in message) {
       this._write(encode({}, { key: message.key, direction: "REPLY", receipt: true }));
     }
-    if (message.type === "delivery" && this._handlers.has("delivery/")) {
-      const { address, event = "message" } = message;
-      this._call("delivery", { address, message: message.message, event });
-    } else if (message.type === "gap" && this._handlers.has("gap/")) {
-      this._call("gap", this);
+    if (message.type === "delivery" && !this._subscriptions.isNew(message)) return;
+    if (this._handlers.has(`${message.type}/`) && message.type in OWN) {
+      this._call(message.type, OWN[message.type](message, this));
     } else {
       const handler = this._find("message", message.type);
       if (handler) this._run(() => handler(new Context(this, message)));
+    }
+    if (message.type === "gap") {
+      // It may be one of these.
+      this._subscriptions.recovering.forEach((address) => this._call("gap", { address }));
     }
   }
 
@@ -326,3 +388,13 @@ export class Connection {
   }
 }
 
+/** The request that `ask` makes, or one that has failed with what it throws. */
+function orFailed(ask) {
+  try {
+    return ask();
+  } catch (error) {
+    const request = new Request();
+    request.fail(error);
+    return request;
+  }
+}

@@ -32,6 +32,76 @@ export interface Delivery {
   message: unknown;
   /** "message", or another event of the address. */
   event: string;
+  /** Where it stands in the stream of the address; undefined without history. */
+  epoch?: string;
+  offset?: number;
+  /** Where it stands in the streams of all its addresses that this connection subscribes to. */
+  positions: Record<string, Position>;
+}
+
+/** A place in the stream of an address with history. */
+export interface Position {
+  epoch: string;
+  offset: number;
+}
+
+export interface SubscribeOptions {
+  /** After a reconnect what was missed comes first; the events `recovered` and `gap` tell whether it does. */
+  recover?: boolean;
+  /** So many messages that are kept of each address come at once. */
+  last?: number;
+  /** The event `presence` tells who comes and goes. */
+  notices?: boolean;
+}
+
+export interface PublishOptions {
+  /** 1 to 64 printable characters, the same for what shall arrive once. Default: one of its own. */
+  id?: string;
+  /** Milliseconds to wait for the answer, 240,000 at most. */
+  timeout?: number;
+}
+
+export interface HistoryOptions {
+  /** What follows this position, in place of the newest. */
+  since?: Position;
+  limit?: number;
+  /** Descending. */
+  reverse?: boolean;
+}
+
+/** A message of a batch. */
+export interface Publish {
+  addresses: string[];
+  message: unknown;
+  id?: string;
+}
+
+export interface Present {
+  id: string;
+  protocol: string;
+  identity: string;
+}
+
+/** A notice of who has come to an address and who has left it. */
+export interface Presence {
+  address: string;
+  /** All that are there now. */
+  count: number;
+  joined: Present[];
+  left: Present[];
+  /** There were too many to be listed. */
+  truncated: boolean;
+}
+
+/** What was missed at an address comes, up to this position. */
+export interface Recovered {
+  address: string;
+  position: Position;
+}
+
+/** Messages of an address that recovers may be missing. */
+export interface Gap {
+  address: string;
 }
 
 export function connect(url: string, options?: ConnectOptions): Promise<Connection>;
@@ -57,8 +127,11 @@ export class Connection {
   close(code?: number, reason?: string): Promise<void>;
   close(code: number, reason: string, callback: Callback): void;
 
-  publish(addresses: string[], message: unknown): Request;
+  publish(addresses: string[], message: unknown, options?: PublishOptions): Request;
+  publishBatch(messages: Publish[], options?: { timeout?: number }): Promise<Context>;
+  history(address: string, options?: HistoryOptions): Request;
   subscribe(...addresses: string[]): Promise<void>;
+  subscribe(...addressesAndOptions: [...addresses: string[], options: SubscribeOptions]): Promise<void>;
   unsubscribe(...addresses: string[]): Promise<void>;
   authenticate(key: string): Promise<Context>;
 
@@ -67,7 +140,11 @@ export class Connection {
   on(event: "request", handler: (context: RequestContext) => unknown): this;
   on(event: "request", type: string | number, handler: (context: RequestContext) => unknown): this;
   on(event: "delivery", handler: (delivery: Delivery) => void): this;
-  on(event: "gap" | "reconnect", handler: (connection: Connection) => void): this;
+  on(event: "presence", handler: (notice: Presence) => void): this;
+  on(event: "recovered", handler: (recovered: Recovered) => void): this;
+  /** The connection where anything may be missing; `{ address }` where it is one that recovers. */
+  on(event: "gap", handler: (gap: Gap | Connection) => void): this;
+  on(event: "reconnect", handler: (connection: Connection) => void): this;
   on(event: "close", handler: (code: number, reason: string, connection: Connection) => void): this;
   on(event: "error", handler: (error: unknown) => void): this;
 }

@@ -8,7 +8,7 @@ export const RECEIPTS = "wyre.receipt";
 
 const DIRECTIONS = new Set(["MESSAGE", "REQUEST", "REPLY", "PARTIAL", "ERROR"]);
 const MAX_REASON_BYTES = 123;
-/** Addresses in one request at most: a server takes 1,000, and frames of 64 KiB. */
+/** Addresses or messages in one request at most: a server takes 1,000, and frames of 64 KiB. */
 const BATCH = 500;
 const BATCH_BYTES = 2 ** 15;
 const text = new TextDecoder("utf-8", { fatal: true });
@@ -43,20 +43,33 @@ export function answerTo(request, direction) {
   return { key: request.key, direction };
 }
 
-/** Addresses for several requests, each within a server's bounds for a frame and for a list. */
-export function batches(addresses) {
+/**
+ * Items for several requests, each within a server's bounds for a frame and for a list. `measure` tells the bytes
+ * of one; a larger one than the bound goes alone.
+ */
+export function batches(items, measure = size) {
   const all = [];
-  let size = 0;
-  for (const address of addresses) {
-    const length = bytes.encode(JSON.stringify(address)).length;
-    if (!all.length || size + length > BATCH_BYTES || all.at(-1).length === BATCH) {
+  let total = 0;
+  for (const item of items) {
+    const length = measure(item);
+    if (!all.length || total + length > BATCH_BYTES || all.at(-1).length === BATCH) {
       all.push([]);
-      size = 0;
+      total = 0;
     }
-    all.at(-1).push(address);
-    size += length;
+    all.at(-1).push(item);
+    total += length;
   }
   return all;
+}
+
+/** The bytes of a value in a frame. */
+export function size(value) {
+  return bytes.encode(JSON.stringify(value)).length;
+}
+
+/** A message to be published, with an id of its own where it has none. */
+export function withId(publish) {
+  return { ...publish, id: publish.id ?? uuid() };
 }
 
 /** A version 4 uuid; `crypto.randomUUID` is for secure pages only. */

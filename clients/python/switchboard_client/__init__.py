@@ -4,8 +4,9 @@ async with await connect("ws://localhost:8000/connection", key="sb_...") as conn
     print(await connection.request({"type": "whoami"}))
 """
 
-from switchboard_client.connection import Connection, Delivery, connect
+from switchboard_client.connection import Connection, connect
 from switchboard_client.context import Context
+from switchboard_client.deliveries import Delivery, Position, Presence
 from switchboard_client.dialing import Refused
 from switchboard_client.errors import Answered, ConnectionClosed, RequestError, RequestsFailure
 from switchboard_client.pending import Request
@@ -19,6 +20,8 @@ __all__ = [
     "ConnectionClosed",
     "Context",
     "Delivery",
+    "Position",
+    "Presence",
     "Refused",
     "Request",
     "RequestError",

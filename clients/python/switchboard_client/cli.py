@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from switchboard_client.connection import PASSING, Connection, Delivery, connect
+from switchboard_client.connection import PASSING, Connection, connect
+from switchboard_client.deliveries import Delivery
 from switchboard_client.dialing import LATER, waits
 from switchboard_client.errors import ConnectionClosed, RequestError
 
@@ -40,9 +41,12 @@ def _parser() -> argparse.ArgumentParser:
     listen = commands.add_parser("listen", help="print what is published to addresses, a line each")
     listen.add_argument("address", nargs="+")
     listen.add_argument("--count", type=int, default=0, help="end after so many messages")
+    listen.add_argument("--last", type=int, default=0, help="begin with so many messages that are kept")
+    listen.add_argument("--recover", action="store_true", help="print what was missed after a reconnect, too")
     send = commands.add_parser("send", help="publish a message to addresses")
     send.add_argument("address", nargs="+")
     send.add_argument("message", help="JSON, or a string")
+    send.add_argument("--id", help="the same id is published once")
     request = commands.add_parser("request", help="send a request, print its partial answers and its reply")
     request.add_argument("message", help='a JSON object, such as {"type": "whoami"}')
     return parser
@@ -59,7 +63,7 @@ async def _listen(connection: Connection, options: argparse.Namespace) -> None:
     deliveries: asyncio.Queue[Delivery | ConnectionClosed] = asyncio.Queue()
     connection.on("delivery", deliveries.put_nowait)
     connection.on("close", deliveries.put_nowait)
-    await _subscribe(connection, options.address)
+    await _subscribe(connection, options)
     print("listening", file=sys.stderr, flush=True)  # noqa: T201
     received = 0
     while not options.count or received < options.count:
@@ -70,11 +74,13 @@ async def _listen(connection: Connection, options: argparse.Namespace) -> None:
         print(_json({"address": delivery.address, "message": delivery.message}), flush=True)  # noqa: T201
 
 
-async def _subscribe(connection: Connection, addresses: Sequence[str]) -> None:
+async def _subscribe(connection: Connection, options: argparse.Namespace) -> None:
     """Subscribe, for as long as it takes: an outage or a restart of the server is not an answer."""
     for pause in waits(LATER):
         try:
-            await connection.subscribe(*addresses)
+            await connection.subscribe(
+                *options.address, recover=options.recover, last=options.last, on_gap=_tell_gap
+            )
             return
         except ConnectionClosed:
             await connection.opened()
@@ -84,9 +90,13 @@ async def _subscribe(connection: Connection, addresses: Sequence[str]) -> None:
         await asyncio.sleep(pause)
 
 
+def _tell_gap(address: str) -> None:
+    print(f"switchboard: messages to {address} may be missing", file=sys.stderr, flush=True)  # noqa: T201
+
+
 async def _send(connection: Connection, options: argparse.Namespace) -> None:
     async with asyncio.timeout(options.timeout):
-        outcome = await connection.publish(options.address, _value(options.message))
+        outcome = await connection.publish(options.address, _value(options.message), id=options.id)
     print(_json(_own(outcome)))  # noqa: T201
 
 

@@ -1,4 +1,7 @@
-"""The Connection: `id`, `send`, `request`, `close`; it comes back by itself, with its subscriptions."""
+"""The Connection: `id`, `send`, `request`, `close`; it comes back by itself, with its subscriptions.
+
+What is published to addresses with history while it was away is recovered, where that was asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import inspect
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Self
 
 from websockets.asyncio.client import ClientConnection
@@ -16,9 +19,12 @@ from websockets.typing import Subprotocol
 
 from switchboard_client import wire
 from switchboard_client.context import Context
-from switchboard_client.dialing import LATER, Dialer
+from switchboard_client.deliveries import Delivery, Position, Presence
+from switchboard_client.dialing import LATER, Dialer, closed_by
 from switchboard_client.errors import ConnectionClosed, RequestError
 from switchboard_client.pending import Request
+from switchboard_client.subscriptions import OnGap, OnRecovered, Options, Subscriptions
+from switchboard_client.waiting import Replied, Waiting
 from switchboard_client.wire import Answer
 
 logger = logging.getLogger(__name__)
@@ -31,16 +37,7 @@ PASSING: Final = frozenset({"unavailable", "internal"})
 GIVEN_UP: Final = 4000
 """The close of this end when it cannot resume and does not come back; LATER when it does."""
 
-Handler = Callable[[Any], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message that was published to an address which this connection subscribes to."""
-
-    address: str
-    message: Any
-    event: str = "message"
+Handler = Callable[..., Any]
 
 
 class Connection:
@@ -54,8 +51,10 @@ class Connection:
         self._socket: ClientConnection | None = None
         self._open = asyncio.Event()
         self._ended: asyncio.Future[ConnectionClosed] = asyncio.get_running_loop().create_future()
-        self._pending: dict[str, Request] = {}
-        self._addresses: dict[str, None] = {}
+        self._waiting = Waiting()
+        self._ready = False
+        """True while the socket has the rights and the subscriptions."""
+        self._subscriptions = Subscriptions()
         self._api_key = api_key
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,8 +83,7 @@ class Connection:
 
         Raises TypeError or ValueError at once for what cannot be sent.
         """
-        key = self._key(message)
-        return self._ask(key, wire.encode(message, key=key, direction="REQUEST"), timeout, binary)
+        return self._ask_for(message, timeout, binary)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Leave, for good. Raises ValueError for a code or reason that may not be sent."""
@@ -101,20 +99,102 @@ class Connection:
 
     # --- the other protocols -----------------------------------------------------------------------------
 
-    async def publish(self, addresses: Iterable[str], message: Any) -> Answer:
-        """Publish to addresses of any protocol. Raises RequestError without the right to."""
-        return await self.request({"type": "publish", "addresses": list(addresses), "message": message})
+    async def publish(
+        self, addresses: Iterable[str], message: Any, *, id: str | None = None, timeout: float | None = None
+    ) -> Answer:
+        """Publish to addresses of any protocol. Raises RequestError without the right to.
 
-    async def subscribe(self, *addresses: str) -> None:
-        """Subscribe to addresses, also after a reconnect. Raises RequestError without the right to."""
-        await self._ask_of("subscribe", addresses)
-        self._addresses.update(dict.fromkeys(addresses))
+        The `id`, of 1 to 64 printable characters, is one of its own where none is given. While the connection
+        comes back a publish waits, and it is sent again, for 240 s at most: it arrives once.
+        """
+        publish = {"type": "publish", "addresses": list(addresses), "message": message, "id": id}
+        return await self._ask_once(wire.with_id(publish), timeout)
+
+    async def publish_batch(
+        self, messages: Iterable[Mapping[str, Any]], *, timeout: float | None = None
+    ) -> Answer:
+        """Publish several messages, `{"addresses", "message", "id"}` each, in order; as `publish`, once.
+
+        The answer has `results`: one for each in order, as `publish` answers, or `{"error": "..."}`.
+        """
+        requests = [
+            self._ask_once({"type": "publish_batch", "messages": some}, timeout)
+            for some in wire.batches(map(wire.with_id, messages), wire.size)
+        ]
+        return Answer(results=[result for request in requests for result in (await request)["results"]])
+
+    async def history(
+        self,
+        address: str,
+        *,
+        since: Position | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Answer:
+        """Messages that are kept of an address, as `GET /api/history`: the newest, or those after `since`.
+
+        Raises RequestError: `not_found` where no history is kept.
+        """
+        asked: dict[str, Any] = {"type": "history", "address": address}
+        if since is not None:
+            asked["since"] = since
+        if limit is not None:
+            asked["limit"] = limit
+        if reverse:
+            asked["reverse"] = True
+        return await self.request(asked)
+
+    async def subscribe(
+        self,
+        *addresses: str,
+        recover: bool = False,
+        last: int = 0,
+        notices: bool = False,
+        on_recovered: OnRecovered | None = None,
+        on_gap: OnGap | None = None,
+    ) -> None:
+        """Subscribe to addresses, also after a reconnect. Raises RequestError without the right to.
+
+        With `recover` what was missed comes first after a reconnect: `on_recovered(address, position)` tells
+        that it does, up to there, and `on_gap(address)` that it cannot; without them the handlers of the
+        events `recovered` and `gap` do. `last`: so many messages that are kept of each address come at once.
+        `notices`: the handler of `presence` is told who comes and goes.
+        """
+        options = Options(recover, last, notices, on_recovered, on_gap)
+        await self._subscribe(dict.fromkeys(addresses, options))
+
+    async def _subscribe(self, wanted: Mapping[str, Options], again: bool = False) -> None:
+        requests = [
+            self._ask_for(asked, replied=partial(self._subscribed, asked, wanted, again))
+            for asked in self._subscriptions.requests(wanted, again)
+        ]
+        for request in requests:
+            await request
+
+    def _subscribed(
+        self,
+        asked: Mapping[str, Any],
+        wanted: Mapping[str, Options],
+        again: bool,
+        reply: dict[str, Any],
+    ) -> None:
+        """Called before anything that comes after the reply is read: what was missed begins there."""
+        for address, options, position in self._subscriptions.take(asked, wanted, again, reply):
+            if position is None:
+                self._call("gap", address, own=options.on_gap)
+            else:
+                self._call("recovered", address, position, own=options.on_recovered)
 
     async def unsubscribe(self, *addresses: str) -> None:
         """Unsubscribe from addresses."""
         for address in addresses:
-            self._addresses.pop(address, None)
-        await self._ask_of("unsubscribe", addresses)
+            self._subscriptions.remove(address)
+        requests = [
+            self.request({"type": "unsubscribe", "addresses": some})
+            for some in wire.batches(addresses, wire.size)
+        ]
+        for request in requests:
+            await request
 
     async def authenticate(self, key: str) -> Answer:
         """Take the rights of an API key, also after a reconnect. Raises RequestError for a wrong one."""
@@ -125,20 +205,16 @@ class Connection:
     def _ask_for_rights(self, key: str) -> Request:
         return self.request({"type": "authenticate", "api_key": key})
 
-    async def _ask_of(self, type: str, addresses: Iterable[str]) -> None:
-        """Ask in as many requests as it takes for each to be within the server's bounds."""
-        requests = [self.request({"type": type, "addresses": some}) for some in wire.batches(addresses)]
-        for request in requests:
-            await request
-
     # --- handlers ----------------------------------------------------------------------------------------
 
     def on(self, event: str, *args: Any) -> Any:
         """Register a handler: `on("request", "type", handler)`, or as decorator `@on("request", "type")`.
 
         Events: `message` and `request`, with or without a type, get a Context. `delivery` gets a Delivery,
-        `gap` and `reconnect` get this connection, `close` gets a ConnectionClosed, `error` an exception. A
-        handler may be a coroutine function. There is one handler for an event and type.
+        `presence` a Presence, `reconnect` this connection, `close` a ConnectionClosed, `error` an exception.
+        `recovered` gets an address and a position. `gap` gets this connection where anything may be missing,
+        an address where it is one that recovers. A handler may be a coroutine function. There is one handler
+        for an event and type.
         """
         handler = args[-1] if args and callable(args[-1]) else None
         kind = wire.name(args[0]) if args and not callable(args[0]) else ""
@@ -178,7 +254,7 @@ class Connection:
         try:
             await self._post(self._socket, text, binary)
         except SocketClosed as error:
-            raise _closed(error) from None
+            raise closed_by(error) from None
 
     def _post(self, socket: ClientConnection, text: str, binary: bool) -> asyncio.Task[None]:
         """Send a frame after those that were posted before."""
@@ -195,6 +271,7 @@ class Connection:
     async def start(self) -> None:
         """Open the first socket; `connect` calls it."""
         self._socket = await self._dialer.dial_first(patient=self._reconnect)
+        self._ready = True
         self._open.set()
         self._reader = asyncio.ensure_future(self._live(self._socket))
 
@@ -206,23 +283,42 @@ class Connection:
 
     # --- requests ----------------------------------------------------------------------------------------
 
-    def _ask(self, key: Any, text: str, timeout: float | None, binary: bool) -> Request:
-        request, name = Request(timeout), wire.name(key)
+    def _ask_for(
+        self,
+        message: Mapping[str, Any],
+        timeout: float | None = None,
+        binary: bool = False,
+        replied: Replied | None = None,
+    ) -> Request:
+        key = self._key(message)
+        text = wire.encode(message, key=key, direction="REQUEST")
+        return self._ask(key, text, timeout, binary, replied)
+
+    def _ask(
+        self, key: Any, text: str, timeout: float | None, binary: bool, replied: Replied | None = None
+    ) -> Request:
+        request = self._waiting.add(wire.name(key), timeout, replied)
         if self._socket is None:
             request.fail(ConnectionClosed(1006, "not connected"))
-            return request
-        self._pending[name] = request
-        request.on_end(lambda: self._forget(name, request))
-        self._post(self._socket, text, binary)
+        else:
+            self._post(self._socket, text, binary)
         return request
 
-    def _forget(self, name: str, request: Request) -> None:
-        if self._pending.get(name) is request:  # a later request may have the same key
-            del self._pending[name]
+    def _ask_once(self, message: Mapping[str, Any], timeout: float | None) -> Request:
+        """Ask for what arrives once, however often it is sent; behind what is to be sent again."""
+        key = wire.new_key()
+        text = wire.encode(message, key=key, direction="REQUEST")
+        keeps = self._reconnect and not self._ended.done() and self._waiting.has_room
+        request = self._waiting.keep(key, text, timeout) if keeps else self._waiting.add(key, timeout)
+        if self._socket is not None and self._ready:
+            self._post(self._socket, text, binary=False)
+        elif not keeps:
+            request.fail(ConnectionClosed(1006, "not connected"))
+        return request
 
     def _key(self, message: Mapping[str, Any]) -> Any:
         key = message.get("key") or wire.new_key()
-        if not (name := wire.name(key)) or name in self._pending:
+        if not (name := wire.name(key)) or name in self._waiting:
             raise ValueError("a key must be a string or a number, and not that of another request")
         return key
 
@@ -247,39 +343,44 @@ class Connection:
             async for data in socket:
                 self._take(data)
                 # A handler that waits for the server is not counted: its answer comes through this loop.
-                while len(self._tasks) - len(self._pending) >= MAX_RUNNING:
+                while len(self._tasks) - len(self._waiting) >= MAX_RUNNING:
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         except SocketClosed as error:
-            return _closed(error)
+            return closed_by(error)
         return ConnectionClosed(socket.close_code or 1006, socket.close_reason or "")
 
     def _lose(self, closed: ConnectionClosed) -> None:
-        self._socket = None
+        self._socket, self._ready = None, False
         self._open.clear()
-        for request in list(self._pending.values()):
-            request.fail(closed)
+        self._waiting.fail(closed, but_kept=True)
 
     def _end(self, closed: ConnectionClosed) -> None:
         if not self._ended.done():
             self._ended.set_result(closed)
+            self._waiting.fail(closed, but_kept=False)
             self._open.set()  # callers of `opened` learn that no socket will come
-            self._call("close", "", closed)
+            self._call("close", closed)
 
     async def _resume(self, socket: ClientConnection, rights: Request | None) -> None:
-        """After a reconnect: take the rights, subscribe to the addresses of before, then say so."""
+        """After a reconnect: take the rights, subscribe again, publish what has no answer, then say so."""
         try:
             if rights is not None:
                 await rights
-            await self._ask_of("subscribe", self._addresses)
+            await self._subscribe(self._subscriptions.options, again=True)
         except ConnectionClosed:
             return
         except RequestError as error:
-            self._call("error", "", error)
+            self._call("error", error)
             code = LATER if error.code in PASSING else GIVEN_UP
             await socket.close(code, "could not subscribe again")
             return
+        if self._socket is not socket:
+            return
+        self._ready = True
+        for text in self._waiting.kept():
+            self._post(socket, text, binary=False)
         self._dialer.settled()
-        self._call("reconnect", "", self)
+        self._call("reconnect", self)
 
     # --- frames ------------------------------------------------------------------------------------------
 
@@ -287,28 +388,17 @@ class Connection:
         try:
             direction, message = wire.decode(data)
         except ValueError as error:
-            self._call("error", "", error)
+            self._call("error", error)
             return
         if direction in ("MESSAGE", "REQUEST"):
             self._handle(direction, message)
         else:
-            self._answered(direction, message)
-
-    def _answered(self, direction: str, message: dict[str, Any]) -> None:
-        request = self._pending.get(wire.name(message.get("key")))
-        if request is None:
-            logger.debug("an answer to no request")
-        elif direction == "PARTIAL":
-            request.partial(message)
-        elif direction == "REPLY":
-            request.reply(message)
-        else:
-            request.fail(RequestError(message))
+            self._waiting.take(direction, message)
 
     def _handle(self, direction: str, message: dict[str, Any]) -> None:
         if direction == "MESSAGE" and self.receipts and message.get("receipt") is True and "key" in message:
             receipt = wire.encode({}, key=message["key"], direction="REPLY", receipt=True)
-            self._spawn(self._send_quietly(receipt))
+            self._spawn(self.write(receipt))
         context = Context(self, direction, message)
         if direction == "MESSAGE" and self._is_own(context):
             return
@@ -319,15 +409,19 @@ class Connection:
             self._spawn(self._fail(context, "unhandled", "no handler takes this type of request"))
 
     def _is_own(self, context: Context) -> bool:
-        """Deliveries and gaps go to handlers of their own, where there are some."""
+        """Deliveries, notices and gaps go to handlers of their own, where there are some."""
         message = context.message
-        if context.type == "delivery" and ("delivery", "") in self._handlers:
-            event = str(message.get("event") or "message")
-            self._call("delivery", "", Delivery(str(message.get("address")), message.get("message"), event))
-            return True
-        if context.type == "gap" and ("gap", "") in self._handlers:
-            self._call("gap", "", self)
-            return True
+        if context.type == "delivery":
+            if not self._subscriptions.is_new(message):
+                return True
+            return self._call("delivery", Delivery.of(message))
+        if context.type == "presence":
+            return self._call("presence", Presence.of(message))
+        if context.type == "gap":
+            is_told = self._call("gap", self)
+            for address, options in self._subscriptions.recovering():  # it may be one of these
+                self._call("gap", address, own=options.on_gap)
+            return is_told
         return False
 
     def _find(self, event: str, type: str) -> Handler | None:
@@ -342,30 +436,25 @@ class Connection:
             pass
         except Exception as error:
             logger.exception("a handler failed")
-            self._call("error", "", error)
+            self._call("error", error)
             await self._fail(context, "internal", "Internal error")
 
     async def _fail(self, context: Context, code: str, message: str) -> None:
         if not context.answered and self.is_open:
             await context.error({"code": code, "message": message})
 
-    def _call(self, event: str, type: str, argument: Any) -> None:
-        """Run the handler of an event; one that fails is logged."""
-        if (handler := self._find(event, type)) is None:
-            return
+    def _call(self, event: str, *arguments: Any, own: Handler | None = None) -> bool:
+        """Run `own`, or else the handler of an event; one that fails is logged. False when there is none."""
+        if (handler := own or self._find(event, "")) is None:
+            return False
         try:
-            result = handler(argument)
+            result = handler(*arguments)
         except Exception:
             logger.exception("the handler of %s failed", event)
-            return
+            return True
         if inspect.isawaitable(result):
             self._spawn(_result(result))
-
-    async def _send_quietly(self, text: str) -> None:
-        try:
-            await self.write(text)
-        except ConnectionClosed:
-            logger.debug("a receipt could not be sent")
+        return True
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(coroutine)
@@ -405,8 +494,3 @@ async def connect(
 async def _result(result: Awaitable[Any] | Any) -> None:
     if inspect.isawaitable(result):
         await result
-
-
-def _closed(error: SocketClosed) -> ConnectionClosed:
-    close = error.rcvd or error.sent
-    return ConnectionClosed(close.code, close.reason) if close else ConnectionClosed(1006, "")

@@ -11,7 +11,10 @@ from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
+from websockets.exceptions import ConnectionClosed as SocketClosed
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+
+from switchboard_client.errors import ConnectionClosed
 
 logger = logging.getLogger(__name__)
 
@@ -123,3 +126,9 @@ def waits(code: int) -> Iterator[float]:
     while True:
         yield random.uniform(0, longest)  # noqa: S311 - no secret
         longest = min(LONGEST_WAIT, longest * 2)
+
+
+def closed_by(error: SocketClosed) -> ConnectionClosed:
+    """How a socket was closed."""
+    close = error.rcvd or error.sent
+    return ConnectionClosed(close.code, close.reason) if close else ConnectionClosed(1006, "")

@@ -83,13 +83,23 @@ class SyncConnection:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(_forget, request)
 
-    def publish(self, addresses: Iterable[str], message: Any) -> Answer:
+    def publish(
+        self, addresses: Iterable[str], message: Any, *, id: str | None = None, timeout: float | None = None
+    ) -> Answer:
         """`Connection.publish`, blocking."""
-        return self._call(self.inner.publish(addresses, message))
+        return self._call(self.inner.publish(addresses, message, id=id, timeout=timeout))
 
-    def subscribe(self, *addresses: str) -> None:
+    def publish_batch(self, messages: Iterable[Mapping[str, Any]], *, timeout: float | None = None) -> Answer:
+        """`Connection.publish_batch`, blocking."""
+        return self._call(self.inner.publish_batch(messages, timeout=timeout))
+
+    def history(self, address: str, **options: Any) -> Answer:
+        """`Connection.history`, blocking."""
+        return self._call(self.inner.history(address, **options))
+
+    def subscribe(self, *addresses: str, **options: Any) -> None:
         """`Connection.subscribe`, blocking."""
-        self._call(self.inner.subscribe(*addresses))
+        self._call(self.inner.subscribe(*addresses, **options))
 
     def unsubscribe(self, *addresses: str) -> None:
         """`Connection.unsubscribe`, blocking."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 PLAIN: Final = "wyre"
 """Offered first, for servers that answer the first subprotocol whatever it means, as the original does."""
@@ -16,8 +16,10 @@ DIRECTIONS: Final = frozenset({"MESSAGE", "REQUEST", "REPLY", "PARTIAL", "ERROR"
 MAX_REASON_BYTES: Final = 123
 BATCH: Final = 500
 BATCH_BYTES: Final = 2**15
-"""Addresses in one request at most: a server takes 1,000, and frames of 64 KiB."""
+"""Addresses or messages in one request at most: a server takes 1,000, and frames of 64 KiB."""
 _FALSE: Final = (None, "", 0, False)
+
+T = TypeVar("T")
 
 
 class Answer(dict[str, Any]):
@@ -89,24 +91,37 @@ def encode_answer(message: Mapping[str, Any], direction: str, request: Mapping[s
     return encode(own, direction=direction)
 
 
-def batches(addresses: Iterable[str]) -> Iterator[list[str]]:
-    """Addresses for several requests, each within a server's bounds for a frame and for a list."""
-    batch: list[str] = []
-    size = 0
-    for address in addresses:
-        bytes = len(json.dumps(address))
-        if batch and (size + bytes > BATCH_BYTES or len(batch) == BATCH):
+def batches(items: Iterable[T], measure: Callable[[T], int]) -> Iterator[list[T]]:
+    """Items for several requests, each within a server's bounds for a frame and for a list.
+
+    `measure` tells the bytes of one; a larger one than the bound goes alone.
+    """
+    batch: list[T] = []
+    total = 0
+    for item in items:
+        bytes = measure(item)
+        if batch and (total + bytes > BATCH_BYTES or len(batch) == BATCH):
             yield batch
-            batch, size = [], 0
-        batch.append(address)
-        size += bytes
+            batch, total = [], 0
+        batch.append(item)
+        total += bytes
     if batch:
         yield batch
+
+
+def size(value: object) -> int:
+    """The bytes of a value in a frame, at most."""
+    return len(json.dumps(value))
 
 
 def new_key() -> str:
     """A key that no other request has."""
     return str(uuid.uuid4())
+
+
+def with_id(publish: Mapping[str, Any]) -> dict[str, Any]:
+    """A message to be published, with an id of its own where it has none."""
+    return {**publish, "id": new_key() if publish.get("id") is None else publish["id"]}
 
 
 def name(key: object) -> str:
