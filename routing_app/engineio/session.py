@@ -416,6 +416,10 @@ class EngineSession:
         self._shut = True
         return True
 
+    def discard(self) -> None:
+        """Drop what waits for a poll, for it is kept elsewhere and will be sent again."""
+        self._queue, self._held = [], 0
+
     def _lose(self, reason: Loss) -> None:
         """No poll will take what is queued."""
         packets = map(packet_of, self._queue)

@@ -79,7 +79,8 @@ async def _join(member: Member, lobby: str, peers: bool = False) -> bool:
     local = LocalMember(member.id, member.emit, peers, lambda: _return(member, lobby))
     # Before the row is written: its own JOINED, which takes it in, may come before `join` returns.
     lobbies.expect(lobby, local)
-    if await join(member, lobby, member.id, peer_address(lobby, member.id)):
+    if (start := await join(member, lobby, member.id, peer_address(lobby, member.id))) is not None:
+        start()
         if await lobbies.admitted(local):
             return True
         if member.connection.state is ConnectionState.OPEN:

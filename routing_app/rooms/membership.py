@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from routing_app.core.codes import UNAVAILABLE, Refusal
 from routing_app.core.database import Overloaded
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
+from routing_app.core.streams.store import StoreUnavailable
 from routing_app.rooms import records, wire
 from routing_app.rooms.access import may_join_another
 from routing_app.rooms.binary import paths
@@ -47,8 +49,12 @@ def refuse(member: Member, name: Any, reason: str, refusal: Refusal = Refusal.MA
         member.emit("ERROR", {"event": name, "reason": reason})
 
 
-async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -> bool:
-    """Let a client into a room, once its row is committed; False when it is not in the room after this.
+async def join(
+    member: Member, room: str, nickname: Any, *more_addresses: str, last: int = 0
+) -> Callable[[], None] | None:
+    """Let a client into a room, once its row is committed; None when it is not in the room after this.
+
+    The function that is returned has to be called once the client knows: the `last` events of before follow.
 
     It is subscribed before its row can be seen: a client that finds it in CLIENTS can reach it. So a room
     that may refuse it is asked before. A second JOIN only changes the nickname.
@@ -57,29 +63,38 @@ async def join(member: Member, room: str, nickname: Any, *more_addresses: str) -
     before = member.rooms.get(entry.room)
     if before is None and not may_join_another(member):
         refuse(member, "JOIN", "in too many rooms", Refusal.CROWDED)
-        return False
+        return None
     # A client must receive nothing of a room that does not take it, not even between its subscription and the
     # refusal of its row. So a room with limits is asked first; the row is still what decides, since the last
     # place may be gone by then.
     known_to_be_open = entry.room in members_of(member.worker).open
     if not known_to_be_open and not await _granted(member, Verb.ASK, entry):
-        return False
-    if not await _subscribe(member, *entry.addresses):
-        return False
+        return None
+    # Before the subscription: presence notices tell of that at once, with the identity.
+    identity, member.connection.identity = member.connection.identity, records.identity(nickname)
+    if (start := await _subscribe(member, entry.addresses, last)) is None:
+        member.connection.identity = identity
+        return None
     member.rooms[entry.room] = entry  # before the row is written: a client that goes now takes it along
-    if not await _granted(member, Verb.JOIN, entry):
+    try:
+        is_in = await _granted(member, Verb.JOIN, entry)
+    except BaseException:
+        start()
+        raise
+    if not is_in:
+        member.connection.identity = identity
         if member.connection.state is ConnectionState.OPEN:
             if before is not None:
                 member.rooms[entry.room] = before
             else:
                 member.rooms.pop(entry.room, None)
                 member.worker.hub.unsubscribe(member.connection, *entry.addresses)
-        return False
+        start()
+        return None
     member.nickname = nickname
-    member.connection.identity = records.identity(nickname)
     if member.namespace != wire.LOBBY:  # a lobby's changes say so themselves
         members_of(member.worker).used.add(entry.room)
-    return True
+    return start
 
 
 def _entry(member: Member, room: str, nickname: Any, *more_addresses: str) -> MembershipEntry:
@@ -135,18 +150,24 @@ def _submit(
     return lobbies_of(member.worker).submit(ChangeKind.JOIN if verb is Verb.JOIN else ChangeKind.LEAVE, entry)
 
 
-async def _subscribe(member: Member, *addresses: str) -> bool:
-    """Subscribe; False when the client has gone, or the channel layer is out."""
+async def _subscribe(member: Member, addresses: tuple[str, ...], last: int) -> Callable[[], None] | None:
+    """Subscribe; None when the client has gone, or the channel layer or the store of streams is out.
+
+    The `last` messages of the room follow when the function that is returned is called.
+    """
     worker, connection = member.worker, member.connection
+    attachment = None
     try:
-        await worker.hub.subscribe(connection, *addresses)
-    except LayerUnavailable:
+        attachment = await worker.streams.replays.attach(connection, addresses, last={addresses[0]: last})
+    except (LayerUnavailable, StoreUnavailable):
         connection.close(UNAVAILABLE)
-    if connection.state is ConnectionState.OPEN:
-        return True
+    if attachment is not None and connection.state is ConnectionState.OPEN:
+        return attachment.start
     # The hub may have forgotten the connection before it was subscribed: nobody else would unsubscribe it.
     worker.hub.unsubscribe(connection, *addresses)
-    return False
+    if attachment is not None:
+        attachment.start()
+    return None
 
 
 async def leave_room(member: Member, room: str) -> bool:

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from routing_app.core.worker import current_worker
+from routing_app.core.worker import Worker, current_worker
 from routing_app.engineio.endpoint import Endpoint
 from routing_app.engineio.session import EngineOptions, EngineSession
 from routing_app.engineio.socketio.client import SocketClient
+from routing_app.engineio.socketio.recovery import Recovery
 from routing_app.engineio.socketio.socket import Ack, NamespaceSocket
 from routing_app.rooms import binary, lobby, service, wire
 from routing_app.rooms.encoders import SocketEncoder
@@ -76,8 +77,16 @@ OPTIONS: Final = EngineOptions(
 )
 
 
+def new_recovery(worker: Worker) -> Recovery | None:
+    """The sessions that clients may come back to; None where ROOMS_RECOVERY_SECONDS is 0."""
+    seconds: float = settings.ROOMS_RECOVERY_SECONDS
+    return Recovery(worker, PROTOCOL, seconds, OPTIONS) if seconds else None
+
+
 def _client(session: EngineSession) -> SocketClient:
-    return SocketClient(session, current_worker(), PROTOCOL, NAMESPACES)
+    worker = current_worker()
+    recovery = worker.protocols[PROTOCOL].recovery
+    return SocketClient(session, worker, PROTOCOL, NAMESPACES, recovery=recovery)
 
 
 endpoint: Final = Endpoint(PROTOCOL, _client, OPTIONS)

@@ -19,7 +19,7 @@ from routing_app.rooms.encoders import PLAIN
 from routing_app.rooms.http_views import bus_message, healthcheck
 from routing_app.rooms.lobbies import Lobbies
 from routing_app.rooms.members import MemberRegistry
-from routing_app.rooms.namespaces import endpoint
+from routing_app.rooms.namespaces import endpoint, new_recovery
 
 if TYPE_CHECKING:
     from routing_app.core.worker import Worker
@@ -48,6 +48,7 @@ class Rooms(Protocol):
         self.members = MemberRegistry()
         self.lobbies = Lobbies(worker, self.name)
         self.engineio = endpoint.new_state(worker)
+        self.recovery = new_recovery(worker)
 
     def askable(self, id: str) -> AskableMember | None:
         """A member of this process."""
@@ -61,3 +62,5 @@ class Rooms(Protocol):
         worker.hub.on(tasks.EVICT, lambda publication: tasks.evict(worker, self.members, publication))
         worker.spawn(tasks.keep_on(worker))
         worker.spawn(DeadPeers(worker).watch())
+        if self.recovery is not None:
+            worker.spawn(self.recovery.keep_sweeping())

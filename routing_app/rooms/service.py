@@ -46,8 +46,9 @@ async def take(member: Member, name: Any, arguments: list[Any], ack: Ack, binary
     if member.namespace == wire.LOBBY:
         await lobby.take(member, event, ack, binary)
     elif isinstance(event, wire.Join):
-        if await join(member, event.room, event.name):
+        if (start := await join(member, event.room, event.name, last=event.last)) is not None:
             ack()
+            start()
     elif isinstance(event, wire.Leave):
         if await leave_room(member, event.room):
             ack()

@@ -24,6 +24,8 @@ MAX_ROOM: Final = 255
 """Characters in the name of a room."""
 MAX_NAME: Final = 255
 """Characters of a nickname, written as JSON."""
+MAX_LAST: Final = 1000
+"""EVENTs of before that one JOIN brings."""
 
 TRIGGER_EVENTS: Final = {
     "BROADCAST_EVENTS": "EVENTS",
@@ -47,6 +49,8 @@ class Join:
 
     room: str
     name: Any = None
+    last: int = 0
+    """EVENTs of before that the client asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def _parse_layout(name: Any, arguments: list[Any]) -> Event:
     payload = _object(_first(arguments))
     room = room_name(payload.get("room"))
     if name == "JOIN":
-        return Join(room, _nickname(payload.get("name")))
+        return Join(room, _nickname(payload.get("name")), _last(payload.get("last", 0)))
     if name == "LEAVE":
         return Leave(room)
     if name == "CLIENTS":
@@ -192,6 +196,12 @@ def _number(value: int | float) -> str:
         return text.rstrip("0").rstrip(".") if "." in text else text
     digits, _, exponent = repr(value).partition("e")
     return f"{digits}e{int(exponent):+d}"
+
+
+def _last(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_LAST:
+        raise JoinRefused(f"`last` is a whole number from 0 to {MAX_LAST}")
+    return value
 
 
 def _nickname(value: Any) -> Any:

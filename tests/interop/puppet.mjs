@@ -3,8 +3,11 @@
 //   {"do": "open", "client": "a", "library": "socket.io-client-1.7", "url": "http://…/layout", "options": {…}}
 //   {"do": "emit", "client": "a", "event": "JOIN", "args": […], "ack": 1}     ack: answered with {"ack": 1, …}
 //   {"do": "look", "client": "a"}                                             tells the transport it is on
+//   {"do": "drop", "client": "a"}                                             loses its connection
+//   {"do": "reconnect", "client": "a"}                                        disconnects, and connects again
 //   {"do": "close", "client": "a"}
 //
+// Clients from 4.6 on tell before each "connect" whether they have "recovered".
 // A buffer is {"buffer": "<base64>"}, in both directions.
 // Out: {"client": "a", "event": "EVENT", "args": […]} and {"client": "a", "ack": 1, "args": […]}.
 
@@ -56,7 +59,10 @@ function open({ client, library, url, options }) {
   for (const event of NAMES) {
     socket.on(event, (...args) => tell({ client, event, args }));
   }
-  socket.on("connect", () => tell({ client, event: "connect", args: [socket.id] }));
+  socket.on("connect", () => {
+    if (socket.recovered !== undefined) tell({ client, event: "recovered", args: [socket.recovered] });
+    tell({ client, event: "connect", args: [socket.id] });
+  });
   socket.on("disconnect", (reason) => tell({ client, event: "disconnect", args: [reason] }));
   for (const event of ["error", "connect_error"]) {
     socket.on(event, (error) => tell({ client, event, args: [error?.message ?? String(error)] }));
@@ -71,6 +77,12 @@ const actions = {
   },
   look({ client }) {
     tell({ client, event: "transport", args: [sockets.get(client).io.engine.transport.name] });
+  },
+  drop({ client }) {
+    sockets.get(client).io.engine.close();
+  },
+  reconnect({ client }) {
+    sockets.get(client).disconnect().connect();
   },
   close({ client }) {
     sockets.get(client).close();

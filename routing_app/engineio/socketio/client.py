@@ -7,17 +7,18 @@ import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 
 from routing_app.core import metrics
 from routing_app.core.access.limits import TokenBucket
-from routing_app.core.codes import MALFORMED, SILENT, TOO_BIG, Close, Refusal
+from routing_app.core.codes import MALFORMED, NORMAL, SILENT, TOO_BIG, Close, Refusal
 from routing_app.core.worker import Worker
 from routing_app.engineio.session import EngineSession
 from routing_app.engineio.socketio import wire
-from routing_app.engineio.socketio.socket import Namespace, NamespaceSocket
+from routing_app.engineio.socketio.recovery import Recovery
+from routing_app.engineio.socketio.socket import ClientSocket, Namespace, NamespaceSocket
 from routing_app.engineio.wire import MESSAGE
 from routing_app.engineio.wire import Packet as EnginePacket
 
@@ -69,6 +70,7 @@ class SocketClient:
         namespaces: Mapping[str, Namespace],
         connect_seconds: float = CONNECT_SECONDS,
         attachment_seconds: float = ATTACHMENT_SECONDS,
+        recovery: Recovery | None = None,
     ) -> None:
         self._session = session
         self._worker = worker
@@ -77,7 +79,8 @@ class SocketClient:
         self._connect_seconds = connect_seconds
         self._attachment_seconds = attachment_seconds
         self._incomplete: _Incomplete | None = None
-        self._sockets: dict[str, NamespaceSocket] = {}
+        self._recovery = recovery if session.version == 4 else None
+        self._sockets: dict[str, ClientSocket] = {}
         self._bucket = TokenBucket(settings.MESSAGE_RATE, settings.MESSAGE_BURST)
         self._counted = metrics.RECEIVED.labels(protocol)
         self._timer: asyncio.TimerHandle | None = None
@@ -137,8 +140,9 @@ class SocketClient:
         self._stop_waiting()
         if self._incomplete is not None:
             self._incomplete.overdue.cancel()
-        for socket in list(self._sockets.values()):
-            socket.close()
+        kept = [socket.lost(close) for socket in list(self._sockets.values())]
+        if kept and all(kept):
+            self._session.discard()
 
     async def _take(self, packet: wire.Packet) -> None:
         socket = self._sockets.get(packet.namespace)
@@ -168,7 +172,23 @@ class SocketClient:
         if name in self._sockets or not self._session.open:
             return
         self._stop_waiting()
-        socket = self._sockets[name] = NamespaceSocket(
+        if self._recovery is None or not await self._come_back(self._recovery, name, packet.data or {}):
+            await self._open(name, namespace, packet)
+
+    async def _come_back(self, recovery: Recovery, name: str, payload: Mapping[str, Any]) -> bool:
+        """Go on with the session that a CONNECT names; False when that cannot be."""
+        socket = await recovery.resume(name, payload, self._session, self._forget)
+        if socket is None:
+            return not self._session.open
+        if self._session.open and name not in self._sockets:
+            self._sockets[name] = socket
+        else:  # the client has gone, or connected once more, while another worker was asked
+            socket.lost(self._session.closed_with or NORMAL)
+        return True
+
+    async def _open(self, name: str, namespace: Namespace, packet: wire.Packet) -> None:
+        new = NamespaceSocket if self._recovery is None else self._recovery.new
+        socket = self._sockets[name] = new(
             self._session,
             self._worker,
             self._protocol,
@@ -189,11 +209,12 @@ class SocketClient:
     def _send(self, packet: str) -> None:
         """Send behind what the sockets have sent until now."""
         for socket in self._sockets.values():
-            socket.connection.outbox.flush()
+            socket.flush()
         self._session.send(MESSAGE + packet)
 
-    def _forget(self, socket: NamespaceSocket) -> None:
-        self._sockets.pop(socket.name, None)
+    def _forget(self, socket: ClientSocket) -> None:
+        if self._sockets.get(socket.name) is socket:
+            del self._sockets[socket.name]
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from routing_app.core import metrics
 from routing_app.core.access import admission
 from routing_app.core.askable import ClientGone, TooManyAsked
-from routing_app.core.codes import NORMAL, Advice, Close
+from routing_app.core.codes import NORMAL, Close
 from routing_app.core.delivery.connection import Connection, Encoder, FrameGroup, new_id
 from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.writer import Writer
@@ -18,6 +18,7 @@ from routing_app.core.worker import Worker
 from routing_app.engineio.frames import Form, data_frame
 from routing_app.engineio.session import EngineSession
 from routing_app.engineio.socketio import wire
+from routing_app.engineio.socketio.carrier import NamespaceWriter
 from routing_app.engineio.wire import MESSAGE
 
 MAX_ASKED: Final = 100
@@ -54,57 +55,14 @@ class Namespace(Protocol):
         """The handler of a socket that connects."""
 
 
-class NamespaceWriter:
-    """A core Writer over a session; what it holds is what the whole session holds."""
-
-    __slots__ = ("_leave", "_namespace", "_session")
-
-    def __init__(self, session: EngineSession, namespace: str, leave: Callable[[], None]) -> None:
-        self._session = session
-        self._namespace = namespace
-        self._leave = leave
-
-    def write(self, frames: list[Frame]) -> None:
-        """Frames of whole packets."""
-        self._session.write(frames)
-
-    @property
-    def form(self) -> Form:
-        """The form in which the client reads attachments."""
-        return self._session.form
-
-    def held_bytes(self) -> int:
-        """See EngineSession."""
-        return self._session.held_bytes()
-
-    def held_frames(self) -> int:
-        """See EngineSession."""
-        return self._session.held_frames()
-
-    def close(self, close: Close) -> None:
-        """End this namespace; the whole session where the client shall come back.
-
-        A client that gets DISCONNECT from the server stays away; one whose transport ends reconnects.
-        """
-        if close.advice is Advice.STAY_AWAY:
-            self._session.send(MESSAGE + wire.disconnect(self._namespace))
-            self._leave()
-        else:
-            self._session.close(close)
-
-    def abort(self, close: Close) -> None:
-        """The client does not read: the session is of no use to any namespace."""
-        self._session.abort(close)
-
-
 class AttachedPacket(FrameGroup):
     """A packet with binary attachments, for any number of sockets of a namespace."""
 
-    __slots__ = ("_attachments", "_forms", "_text")
+    __slots__ = ("_forms", "_text", "packet")
 
     def __init__(self, packet: wire.Attached) -> None:
+        self.packet = packet
         self._text = Frame(MESSAGE + packet.text)
-        self._attachments = packet.attachments
         self._forms: dict[Form, list[Frame]] = {}
 
     def frames(self, writer: Writer) -> Sequence[Frame]:
@@ -112,8 +70,32 @@ class AttachedPacket(FrameGroup):
         assert isinstance(writer, NamespaceWriter)
         form = writer.form
         if form not in self._forms:
-            self._forms[form] = [self._text, *(data_frame(form, data) for data in self._attachments)]
+            self._forms[form] = [self._text, *(data_frame(form, data) for data in self.packet.attachments)]
         return self._forms[form]
+
+
+class ClientSocket(Protocol):
+    """A namespace as the session of its client knows it: of this process, or of another worker."""
+
+    @property
+    def name(self) -> str:
+        """The namespace."""
+
+    async def received(self, packet: wire.Packet) -> None:
+        """See NamespaceSocket.received."""
+
+    def flush(self) -> None:
+        """See NamespaceSocket.flush."""
+
+    def lost(self, close: Close) -> bool:
+        """See NamespaceSocket.lost."""
+
+    def close(self) -> None:
+        """The client has left the namespace."""
+
+
+Forget = Callable[[ClientSocket], None]
+"""Has a session forget a socket of its."""
 
 
 class NamespaceSocket:
@@ -128,7 +110,7 @@ class NamespaceSocket:
         namespace: Namespace,
         payload: Mapping[str, Any],
         query: Mapping[str, str],
-        forget: Callable[[NamespaceSocket], None],
+        forget: Forget,
     ) -> None:
         self.session = session
         self.worker = worker
@@ -139,12 +121,13 @@ class NamespaceSocket:
         """Of the namespace in CONNECT (older protocols)."""
         self._forget = forget
         id = new_id(worker.id)
+        self.writer = self._new_writer()
         self.connection = Connection(
             id,
             protocol,
-            NamespaceWriter(session, name, self.close),
+            self.writer,
             worker.flusher,
-            namespace.encoder,
+            self._encoder(namespace),
             session.peer,
             worker.limits.beside(session.options.max_payload),
         )
@@ -157,12 +140,21 @@ class NamespaceSocket:
         self._asked: dict[str, asyncio.Future[list[Any]]] = {}
         """Events that wait for their acks, by id."""
 
+    def _encoder(self, namespace: Namespace) -> Encoder:
+        return namespace.encoder
+
+    def _new_writer(self) -> NamespaceWriter:
+        return NamespaceWriter(self.session, self.name, self.close)
+
     async def open(self) -> None:
         """Answer CONNECT, then let the handler begin."""
         admission.arrived(self.worker, self.connection)
         metrics.OPENED.labels(self.connection.protocol).inc()
-        self._send(wire.connect(self.name, self.sid if self.session.version == 4 else None))
+        self._send(self._connect())
         await self._handler.opened()
+
+    def _connect(self) -> str:
+        return wire.connect(self.name, self.sid if self.session.version == 4 else None)
 
     async def received(self, packet: wire.Packet) -> None:
         """Take an EVENT or an ACK; an ack that nobody waits for has no effect."""
@@ -184,7 +176,7 @@ class NamespaceSocket:
 
         Raises TimeoutError after so many seconds, ClientGone, and TooManyAsked.
         """
-        if not self._open:
+        if not self._open or not self.writer.carrier.writable:
             raise ClientGone(self._ended_with())
         if len(self._asked) >= MAX_ASKED:
             raise TooManyAsked(f"{MAX_ASKED} requests wait for this client")
@@ -206,7 +198,12 @@ class NamespaceSocket:
         return True
 
     def _ended_with(self) -> Close:
-        return self.connection.close_sent or self.session.closed_with or NORMAL
+        return self.connection.close_sent or self.writer.carrier.closed_with or NORMAL
+
+    def lost(self, close: Close) -> bool:
+        """The session that carries it has ended; True when the client may come back to this very socket."""
+        self.close()
+        return False
 
     def close(self) -> None:
         """The socket has ended: forget it everywhere. A second call does nothing."""
@@ -215,14 +212,21 @@ class NamespaceSocket:
         self._open = False
         connection = self.connection
         close = self._ended_with()
-        for answer in self._asked.values():
-            if not answer.done():
-                answer.set_exception(ClientGone(close))
-        if self.session.writable:
+        self._give_up_asking(close)
+        if self.writer.carrier.writable:
             connection.outbox.flush()
         admission.departed(self.worker, connection, close)
         self._forget(self)
         self._handler.closed()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self.connection.outbox.flush()
+
+    def _give_up_asking(self, close: Close) -> None:
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(ClientGone(close))
 
     def _ack(self, id: str | None) -> Ack:
         def ack(*arguments: Any) -> None:

@@ -95,11 +95,15 @@ def decode(text: str) -> Packet:
     return packet
 
 
-def connect(namespace: str, sid: str | None) -> str:
-    """CONNECT of the server: protocol 5 tells the client its `sid`, older ones (None) do not."""
+def connect(namespace: str, sid: str | None, pid: str = "") -> str:
+    """CONNECT of the server: protocol 5 tells the client its `sid`, older ones (None) do not.
+
+    `pid` is the secret with which a client from 4.6 on comes back to its session; "" where it cannot.
+    """
     if sid is None:
         return f"{CONNECT}" if namespace == MAIN else f"{CONNECT}{namespace}"
-    return f"{CONNECT}{_prefix(namespace)}{dumps({'sid': sid})}"
+    told = {"sid": sid, "pid": pid} if pid else {"sid": sid}
+    return f"{CONNECT}{_prefix(namespace)}{dumps(told)}"
 
 
 def refuse(namespace: str, reason: str, version: int) -> str:
