@@ -6,3 +6,7 @@ STATE: Final = "switchboard.server"
 """ASGI extension of HTTP scopes: `{"draining": bool}`, one dict for the life of the server."""
 PIPELINE: Final = "switchboard.pipeline"
 """ASGI extension of HTTP scopes: `(call) -> None`; has it called once when another request waits behind."""
+RESPONSE: Final = "switchboard.response"
+"""ASGI extension of HTTP scopes: the response itself, to write a body without an end without waiting. Once it
+has begun, it takes `write(data)`, `end()` and `abort()`, which resets the connection; `held()` is how many
+bytes the kernel has not taken."""

@@ -23,8 +23,8 @@ LAST_REQUESTS_SECONDS: Final = 0.5
 """Seconds a retiring worker waits for the requests of connections that it had accepted."""
 CANCEL_SECONDS: Final = 1.0
 """Seconds that applications get to end after they are cancelled at the limit."""
-STOP_SECONDS: Final = 2.0
-"""Seconds for the application to end its lifespan."""
+STOP_SECONDS: Final = 15.0
+"""Longest time for the application to end its lifespan: it may write the streams that it keeps in memory."""
 
 
 class DrainingServer(Protocol):

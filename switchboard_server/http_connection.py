@@ -321,6 +321,11 @@ class HttpConnection(asyncio.Protocol):
         return self._ends or self._server.draining
 
     @property
+    def held(self) -> int:
+        """See RequestConnection."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    @property
     def fixed_headers(self) -> Mapping[bytes, bytes]:
         """See RequestConnection."""
         return self._server.fixed_headers

@@ -34,6 +34,10 @@ class RequestConnection(Protocol):
         """Whether no further request is served on it."""
 
     @property
+    def held(self) -> int:
+        """Bytes that the kernel has not taken."""
+
+    @property
     def fixed_headers(self) -> Mapping[bytes, bytes]:
         """`Server` and `Date` as lines, by lower-case name."""
 
@@ -215,6 +219,26 @@ class HttpRequest:
         ]
         self.reply({"type": "http.response.start", "status": status, "headers": [*plain, *headers]})
         self.reply({"type": "http.response.body", "body": body})
+
+    # The next four are offered as `switchboard.response`.
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the body now, whatever the client has read."""
+        self.reply({"type": "http.response.body", "body": data, "more_body": True})
+
+    def end(self) -> None:
+        """Send the end of the body."""
+        self.reply({"type": "http.response.body"})
+
+    def held(self) -> int:
+        """Bytes that the kernel has not taken."""
+        return self._connection.held
+
+    def abort(self) -> None:
+        """Reset the connection in the middle of the response."""
+        if not (self.gone or self.finished):
+            self.broken = True
+            self._finish()
 
     def _finish(self) -> None:
         self.finished = True

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from switchboard_server import PIPELINE, STATE, endpoints
+from switchboard_server import PIPELINE, RESPONSE, STATE, endpoints
 from switchboard_server.acceptor import Acceptor
 from switchboard_server.access_log import AccessLog
 from switchboard_server.drain import Drain
@@ -274,7 +274,7 @@ class Server:
         """Start an application for a request."""
         scope = self._scopes.scope("http", request.head, request.peer)
         request.client = scope["client"]
-        scope["extensions"] = {STATE: self.state, PIPELINE: request.on_another}
+        scope["extensions"] = {STATE: self.state, PIPELINE: request.on_another, RESPONSE: request}
         application = self.application(scope, request.receive, request.send)
         task = self.loop.create_task(application, context=self._context.copy())
         request.task = task

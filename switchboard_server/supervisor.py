@@ -19,7 +19,7 @@ logger = logging.getLogger("switchboard.supervisor")
 
 START_SECONDS: Final = 30.0
 """Longest time a worker may take until it listens."""
-GRACE_SECONDS: Final = 5.0
+GRACE_SECONDS: Final = 20.0
 """Seconds that a worker gets beyond its own drain limit before it is killed."""
 BACKOFF_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits before a crashed worker is started again; the last one from then on."""

@@ -1,0 +1,1 @@
+"""The stream protocol: publications as Server-Sent Events, over plain HTTP."""
