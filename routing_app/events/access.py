@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 ADDRESS: Final[Address] = make("events", "rules")
 """Internal; every worker subscribes to it."""
-CHANGED: Final = "events.rules"
+CHANGED: Final = "$events.rules"
 
 
 class NotAllowed(Exception):

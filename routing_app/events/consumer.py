@@ -20,6 +20,7 @@ from routing_app.core.codes import EXPIRED, REVOKED, UNAVAILABLE, Close, Refusal
 from routing_app.core.consumer import Consumer
 from routing_app.core.database import query
 from routing_app.core.delivery.publication import MESSAGE, Publication
+from routing_app.core.streams.history import last_of
 from routing_app.events import credentials, service, wire
 from routing_app.events.access import NotAllowed, check_walker
 from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
@@ -65,6 +66,7 @@ class EventConsumer(Consumer):
         self.visitor = await _visitor(*presented, *asked.get("auth", [])[-1:])
         self.client_id = new_id()
         self.asked_channel = (asked.get("channel_id") or [""])[-1]
+        self._asked_last = (asked.get("last") or [""])[-1]
         fits = acceptable_channel_id(self.asked_channel)
         self.channel_id = self.asked_channel if fits else new_id()
         self.rates = EventRates(self.visitor, self.peer.host)
@@ -79,8 +81,13 @@ class EventConsumer(Consumer):
         self._introduce()
         if self.asked_channel not in ("", self.channel_id):
             self._fail([f"ValueError: a channel_id has at most {CHANNEL_ID_LENGTH} printable characters\n"])
+        try:
+            last = last_of(self._asked_last) if self._asked_last else 0
+        except ValueError as error:
+            self._fail([f"ValueError: {error}\n"])
+            last = 0
         async with self._moving:
-            await self._settle()
+            await self._settle(last)
         self._say_if_not_on_channel()
         self.worker.presence.arrive(self.connection)
 
@@ -230,8 +237,10 @@ class EventConsumer(Consumer):
         self.worker.presence.change(self.connection)
         return True
 
-    async def _settle(self) -> None:
-        """Subscribe to the visitor's addresses only, and watch the token. Raises LayerUnavailable."""
+    async def _settle(self, last: int = 0) -> None:
+        """Subscribe to the visitor's addresses only, and watch the token; the `last` messages of the channel
+        come first. Raises LayerUnavailable, StoreUnavailable.
+        """
         hub, visitor = self.worker.hub, self.visitor
         self.connection.identity = visitor.root_id
         wanted = {make("client", self.client_id), make("user", visitor.root_id)}
@@ -239,7 +248,11 @@ class EventConsumer(Consumer):
             wanted.add(make("channel", self.channel_id))
         # First off the former visitor's addresses: while the layer is slow, nothing of theirs may arrive.
         hub.unsubscribe(self.connection, *(self.connection.addresses.keys() - wanted))
-        await hub.subscribe(self.connection, *wanted)
+        if last:
+            of_channel: dict[str, int] = {make("channel", self.channel_id): last}
+            (await self.worker.streams.replays.attach(self.connection, wanted, last=of_channel)).start()
+        else:
+            await hub.subscribe(self.connection, *wanted)
         self._watch_expiry(visitor)
         if visitor.jti:
             # A revocation between the look at the token and the subscription has reached nobody.

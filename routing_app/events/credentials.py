@@ -35,7 +35,7 @@ MAX_LENGTH: Final = 4096
 """Characters of a token that is looked at; ours have about 300."""
 CHUNK: Final = 500
 """Tokens in one query."""
-REVOKED_EVENT: Final = "events.revoked"
+REVOKED_EVENT: Final = "$events.revoked"
 """Event of a publication to a user's address; its message is the list of `jti` that are void."""
 
 

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from routing_app.core.address import make
+from routing_app.core.cluster import losses
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish
+from routing_app.core.streams.store import StoreUnavailable
 from routing_app.core.synchronous import from_sync, on_a_loop
 from routing_app.core.worker import current_worker
 from routing_app.events.walker_context import largest_message, plain, running
@@ -58,7 +60,10 @@ def _notify(addresses: Sequence[str], data: Any) -> None:
 
 async def _publish(addresses: Sequence[str], message: Any) -> None:
     for address in addresses:
-        await publish((address,), message)
+        try:
+            await publish((address,), message)
+        except StoreUnavailable:
+            losses.count_store_down()
 
 
 _publish_from_sync = from_sync(_publish)

@@ -13,6 +13,7 @@ from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, TOO_BIG, Refus
 from routing_app.core.consumer import Consumer
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
+from routing_app.core.streams.history import last_of
 from routing_app.tokens import access, wire
 
 logger = logging.getLogger(__name__)
@@ -41,14 +42,16 @@ class TokenConsumer(Consumer):
         self._max_receivers, self._compat = settings.MAX_RECEIVERS, settings.TOKENS_WIRE_COMPAT
         try:
             self._wanted = wire.query_token(self.scope["query_string"])
-        except wire.TokenWireError as error:
+            last = wire.query_last(self.scope["query_string"])
+            self._last = last_of(last) if last else 0
+        except ValueError as error:
             raise Refused(replace(FORBIDDEN, reason=str(error)), Refusal.MALFORMED) from None
         await access.check(self.worker, self._wanted)
         return None
 
     async def opened(self) -> None:
-        """Be known by the token."""
-        await self._become(self._wanted)
+        """Be known by the token; the last messages come first, where they are asked for."""
+        await self._become(self._wanted, self._last)
         # Asked again: a revocation since `admit` could not reach this connection yet.
         await access.check(self.worker, self._wanted)
         self._recorded = self.worker.presence.arrive(self.connection)
@@ -107,12 +110,18 @@ class TokenConsumer(Consumer):
             if refused.reason is Refusal.GATE:
                 self.connection.close(TOKEN_UNREGISTERED)
 
-    async def _become(self, token: str) -> None:
+    async def _become(self, token: str, last: int = 0) -> None:
         """Subscribe to the addresses of a token, and only then unsubscribe from those of the one before."""
         hub, connection = self.worker.hub, self.connection
         addresses = wire.addresses_of(token)
         # In this order a prefix that both tokens share is never without a subscription, and none is missed.
-        await hub.subscribe(connection, *addresses)
+        # The first one already now: presence notices tell of the subscription at once, with the identity.
+        connection.identity = connection.identity or token
+        if last:
+            own: dict[str, int] = {wire.address_of(token): last}
+            (await self.worker.streams.replays.attach(connection, addresses, last=own)).start()
+        else:
+            await hub.subscribe(connection, *addresses)
         hub.unsubscribe(connection, *(connection.addresses.keys() - set(addresses)))
         connection.identity = token
         self._permission = access.BroadcastPermission(self.worker, token)

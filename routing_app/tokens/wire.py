@@ -137,6 +137,13 @@ def query_token(query: bytes) -> str:
     return check_token(tokens[-1]) if tokens else NO_TOKEN
 
 
+def query_last(query: bytes) -> str:
+    """How many messages of before a handshake asks for, as it is written; "" where it does not ask."""
+    if b"last=" not in query:
+        return ""
+    return dict(parse_qsl(query.decode(errors="replace"))).get("last", "")
+
+
 def address_of(receiver: str) -> Address:
     """The address of a receiver; one that ends in `/` is a prefix (decision 3)."""
     return make("token", receiver)

@@ -100,6 +100,7 @@ def test_notifications_of_one_run_are_counted_by_receiver(call: WalkerCall, sett
         notify_channels(["d"], {})
 
 
+@pytest.mark.django_db(transaction=True)
 def test_without_redis_a_process_without_sockets_says_that_it_reaches_nobody(
     settings, caplog: pytest.LogCaptureFixture
 ):
