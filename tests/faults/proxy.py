@@ -37,20 +37,22 @@ BOTH: Final = frozenset(Way)
 class Link:
     """One connection of a client, and ours to the server for it."""
 
-    def __init__(self, proxy: Proxy, client: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    def __init__(self, proxy: Proxy, client: socket.socket) -> None:
         self._proxy = proxy
         self._client = client
-        self._writers = [client[1]]
+        self._writers: list[asyncio.StreamWriter] = []
         self._deaf: set[Way] = set()
 
     async def run(self) -> None:
         """Carry bytes until both ends are through, one of them breaks, or `cut` is called."""
         try:
+            client = await asyncio.open_connection(sock=self._client, limit=CHUNK)
+            self._writers.append(client[1])
             server = await self._proxy.connect()
             self._writers.append(server[1])
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._carry(self._client[0], server[1], Way.UP))
-                group.create_task(self._carry(server[0], self._client[1], Way.DOWN))
+                group.create_task(self._carry(client[0], server[1], Way.UP))
+                group.create_task(self._carry(server[0], client[1], Way.DOWN))
         except* OSError:
             self.cut()
         for writer in self._writers:
@@ -62,6 +64,11 @@ class Link:
             with suppress(OSError):
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             writer.transport.abort()
+
+    def end(self) -> None:
+        """Called when `run` has ended, which it may have done before it began."""
+        if not self._writers:
+            self._client.close()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
         """Read at the speed that is allowed; a second task writes when the latency is over."""
@@ -108,7 +115,7 @@ class Proxy:
         self._target = target
         self._receive_buffer = receive_buffer
         self._links: dict[Link, asyncio.Task[None]] = {}
-        self._listener: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._clear()
@@ -160,7 +167,7 @@ class Proxy:
         to_server.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(to_server, (LOOPBACK, self._target))
-        except OSError:
+        except BaseException:  # also when the link is cut
             to_server.close()
             raise
         return await asyncio.open_connection(sock=to_server, limit=CHUNK)
@@ -177,17 +184,32 @@ class Proxy:
 
     async def _listen(self) -> None:
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._serve, LOOPBACK, self.port, limit=CHUNK)
+            self._listener = socket.create_server((LOOPBACK, self.port), backlog=100)
+            self._listener.setblocking(False)
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
     async def _close_listener(self) -> None:
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = Link(self, (reader, writer))
-        task = self._links[link] = asyncio.ensure_future(link.run())
-        task.add_done_callback(lambda _: self._links.pop(link, None))
+    def _accept(self, listener: socket.socket) -> None:
+        """Take a connection. A server of asyncio would neither read nor close one that it has accepted in the
+        moment of its own close (CPython 3.11).
+        """
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return  # it is gone again
+        client.setblocking(False)
+        link = Link(self, client)
+        task = self._links[link] = self._loop.create_task(link.run())
+        task.add_done_callback(lambda _: self._ended(link))
+
+    def _ended(self, link: Link) -> None:
+        del self._links[link]
+        link.end()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
