@@ -84,12 +84,12 @@ def switchboard(runner: str, *arguments: str, **options: str) -> Start:
     return start
 
 
-def through_redis(runner: str) -> Start:
+def through_redis(runner: str, **options: str) -> Start:
     """Two workers that share a database and a Redis: one for receivers, one for publishers."""
 
     @contextmanager
     def start(bench: Bench) -> Iterator[Running]:
-        shared = {"REDIS_URL": bench.redis.url, "DATABASE_URL": bench.databases.create()}
+        shared = {"REDIS_URL": bench.redis.url, "DATABASE_URL": bench.databases.create(), **options}
         one = switchboard(runner, **shared)
         with one(bench) as receiving, one(bench) as publishing:
             roots = [*receiving.roots, *publishing.roots, bench.redis.process.pid]
