@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import IO, Any
+from urllib.request import Request, urlopen
 
 import pytest
 from django.conf import settings
@@ -15,6 +17,7 @@ from django.conf import settings
 from tests.services.browser import Browser, Tab
 from tests.services.databases import REPOSITORY, Databases
 from tests.services.server import Server
+from tests.services.waiting import until
 
 # The README speaks of the server that `make run` starts, which has a stack of its own.
 # A browser and some processes have to start, which takes a busy machine its time.
@@ -111,7 +114,7 @@ async def page(browser: Browser, broker: Server) -> Page:
     return Page(tab, broker)
 
 
-@pytest.mark.parametrize("protocol", ["tokens", "sessions", "rooms", "events", "requests"])
+@pytest.mark.parametrize("protocol", ["tokens", "sessions", "rooms", "events", "requests", "stream"])
 async def test_every_protocol_has_a_snippet_and_a_command(protocol: str) -> None:
     assert blocks(protocol, "js")
     assert blocks(protocol, "sh")
@@ -165,3 +168,32 @@ async def test_the_requests_protocol(page: Page, broker: Server) -> None:
 
     assert json.loads(shell(broker, blocks("requests", "sh")[0]))["delivered_to"] >= 1
     await page.says("Hello from a terminal")
+
+
+async def test_the_stream_protocol(page: Page, broker: Server) -> None:
+    reading, publishing = blocks("stream", "sh")
+    await page.run(blocks("stream", "js")[0])
+    with _running(broker, reading) as lines:
+        assert lines.readline() == "retry: 1000\n"
+        await until(lambda: _streams(broker) == 2)
+        assert json.loads(shell(broker, publishing))["delivered_to"] == 2
+        await page.says("Hello from a terminal")
+        while '"message":"Hello from a terminal"' not in (line := lines.readline()):
+            assert line
+
+
+@contextmanager
+def _running(broker: Server, command: str) -> Iterator[IO[str]]:
+    """What a command prints that does not end by itself."""
+    words = ["sh", "-ec", f"exec {_elsewhere(command, broker)}"]
+    env = broker.env | {"KEY": broker.api_key}
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout
+        process.terminate()
+
+
+def _streams(broker: Server) -> int:
+    request = Request(f"{broker.url}/api/clients/?protocol=stream", headers={"X-API-Key": broker.api_key})
+    with urlopen(request, timeout=30) as answer:
+        return int(json.load(answer)["count"])
