@@ -130,6 +130,9 @@ async def test_a_client_of_an_outage_receives_nothing_from_before_and_all_from_a
         await seconds_until(lambda: len(old.numbers("two")) == 5)
         await asyncio.to_thread(redis.kill)
         await publish(sender, "two", token, range(5, 105))
+        # Its server has taken them all: what it takes later, the young one receives.
+        await sender.socket.send("Echo:all 105")
+        await seconds_until(lambda: sender.numbers("all") == [105])
         await seconds_until(lambda: not pair.two.is_ready())
         async with subscribed(pair.one.clients.port, token) as [young]:
             await publish(sender, "two", token, range(105, 205))
