@@ -168,6 +168,7 @@ async def test_recovered_means_complete_while_nothing_is_lost_in_the_store(kept_
     logger.info("%d recoveries, %d deliveries", scene.count(Recovered), scene.count(Delivered))
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 async def test_what_redis_has_lost_is_told(kept_pair: Pair, redis: Redis):
     scene = Scene(kept_pair, 2)

@@ -264,20 +264,10 @@ class Hub:
             connection.notify_gap()
         return len(concerned)
 
-    def tell_gap_of(self, addresses: Iterable[str]) -> int:
-        """Tell the subscribers of addresses that messages are missing; how many they are.
-
-        Those to which a replay brings them are left out.
-        """
-        concerned = {
-            connection: None
-            for address in addresses
-            for connection in self.members(address)
-            if address not in self._held.get(connection, ())
-        }
-        for connection in concerned:
-            connection.notify_gap()
-        return len(concerned)
+    def concerned_by_gap(self, address: str) -> dict[Connection, None]:
+        """The subscribers of an address to which no replay brings what is missing."""
+        members = self.members(address)
+        return {one: None for one in members if address not in self._held.get(one, ())}
 
     def has(self, address: str) -> bool:
         """True when a connection of this process is subscribed to an address."""

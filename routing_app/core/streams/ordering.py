@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, Final
 
 from routing_app.core.cluster import losses
+from routing_app.core.delivery.connection import Connection
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.publication import Position, Publication
 from routing_app.core.streams.rules import RuleTable
@@ -50,7 +51,8 @@ class Ordering:
         self._sequences: dict[str, Sequence] = {}
         self._taking = False
         self._next: deque[Publication] = deque()
-        self._gaps: set[str] = set()
+        self._gaps: dict[Connection, None] = {}
+        """Connections that are told of a gap in the next turn: those of the moment in which it was found."""
 
     # --- subscribing ----------------------------------------------------------------------------------------
 
@@ -285,11 +287,14 @@ class Ordering:
     def _gap(self, sequence: Sequence) -> None:
         if not self._gaps:
             asyncio.get_running_loop().call_soon(self._tell_gaps)
-        self._gaps.add(sequence.address)
+        # Now, not in the next turn: a replay that begins in between starts behind the gap.
+        self._gaps |= self._hub.concerned_by_gap(sequence.address)
 
     def _tell_gaps(self) -> None:
-        addresses, self._gaps = self._gaps, set()
-        if self._hub.tell_gap_of(addresses):
+        concerned, self._gaps = self._gaps, {}
+        for connection in concerned:
+            connection.notify_gap()
+        if concerned:
             losses.count_gap()
 
 
