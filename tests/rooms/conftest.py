@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from typing import Final
 
 import pytest
@@ -26,12 +26,14 @@ def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
         yield server
 
 
-@pytest.fixture(scope="package")
-def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+@contextmanager
+def two_servers(
+    databases: Databases, redis_url: str, paths: pytest.TempPathFactory, **more: str
+) -> Iterator[Pair]:
     """Two processes that share a database and a Redis; a client that does not read is slow soon."""
     bounds = {"MAX_OUTBOX_BYTES": "65536", "ROOMS_MAX_PAYLOAD": str(LARGEST)}
-    options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url, **bounds}
-    owner, other = (Server(tmp_path_factory.mktemp("pair"), options) for _ in range(2))
+    options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url, **bounds, **more}
+    owner, other = (Server(paths.mktemp("pair"), options) for _ in range(2))
     try:
         owner.start()
         other.start()
@@ -40,6 +42,13 @@ def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPath
         owner.close()
         other.close()
         databases.drop(options["DATABASE_URL"])
+
+
+@pytest.fixture(scope="package")
+def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two processes with the usual settings."""
+    with two_servers(databases, redis_url, tmp_path_factory) as servers:
+        yield servers
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import ServerFactory
 from tests.rooms.client import Api, plain, socketio
-from tests.rooms.conftest import LARGEST, Pair
+from tests.rooms.conftest import Pair, two_servers
 from tests.rooms.returning import Returning
 from tests.rooms.test_recovery import TRANSPORTS, joined, notify
 from tests.services.databases import Databases
@@ -25,18 +25,9 @@ from tests.services.waiting import until_equal
 
 @pytest.fixture(scope="module")
 def keepers(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Two processes that keep sessions; a client that does not read is slow soon."""
-    bounds = {"MAX_OUTBOX_BYTES": "65536", "ROOMS_MAX_PAYLOAD": str(LARGEST), "ROOMS_RECOVERY_SECONDS": "60"}
-    options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url, **bounds}
-    owner, other = (Server(tmp_path_factory.mktemp("keepers"), options) for _ in range(2))
-    try:
-        owner.start()
-        other.start()
-        yield owner, other
-    finally:
-        owner.close()
-        other.close()
-        databases.drop(options["DATABASE_URL"])
+    """Two processes that keep sessions."""
+    with two_servers(databases, redis_url, tmp_path_factory, ROOMS_RECOVERY_SECONDS="60") as servers:
+        yield servers
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

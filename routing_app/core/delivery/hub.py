@@ -267,7 +267,7 @@ class Hub:
     def concerned_by_gap(self, address: str) -> dict[Connection, None]:
         """The subscribers of an address to which no replay brings what is missing."""
         members = self.members(address)
-        return {one: None for one in members if address not in self._held.get(one, ())}
+        return {one: None for one in members if not self.is_held(one, address)}
 
     def has(self, address: str) -> bool:
         """True when a connection of this process is subscribed to an address."""

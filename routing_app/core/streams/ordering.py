@@ -267,8 +267,7 @@ class Ordering:
         """Look into the streams of those addresses: the layer has lost something. Which have a sequence."""
         checked = {address for address, one in self._sequences.items() if one.begun and concerns(address)}
         for address in checked:
-            self._sequences[address].checking = True
-            self._heal_soon(self._sequences[address])
+            self.look(address)
         return checked
 
     async def check_ends(self) -> None:
@@ -281,8 +280,7 @@ class Ordering:
                 if sequence is None or not sequence.begun:
                     continue
                 if page.epoch != sequence.epoch or page.offset > sequence.offset:
-                    sequence.checking = True
-                    self._heal_soon(sequence)
+                    self.look(address)
 
     def _gap(self, sequence: Sequence) -> None:
         if not self._gaps:
