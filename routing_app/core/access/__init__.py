@@ -1,1 +1,1 @@
-"""Access: hosts, origins, API keys and their revocation, limits, and the admission of a client."""
+"""Access: hosts, origins, API keys and their revocation, seats, and the admission of a client."""

@@ -10,8 +10,19 @@ from django.conf import settings
 
 from routing_app.core import metrics
 from routing_app.core.access import hosts, origin
-from routing_app.core.codes import CROWDED, INTERNAL, ORIGIN, RESTART, UNAVAILABLE, Close, Refusal
+from routing_app.core.codes import (
+    CROWDED,
+    INTERNAL,
+    ORIGIN,
+    RESTART,
+    REVOKED,
+    UNAVAILABLE,
+    Close,
+    Refusal,
+    known_code,
+)
 from routing_app.core.delivery.connection import Connection, Peer
+from routing_app.core.monitoring.counters import is_of_clients
 from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.core.worker import Worker
 
@@ -49,12 +60,17 @@ def peer_of(scope: Mapping[str, Any]) -> Peer:
 
 
 async def enter(worker: Worker, peer: Peer) -> None:
-    """Take a seat in a worker that serves. Raises Refused, LayerUnavailable; then the seat is free again."""
+    """Take a seat in a worker that serves. Raises Refused, LayerUnavailable, and what the database raises;
+    then the seat is free again.
+    """
     if not worker.seats.take(peer.host):
         raise Refused(CROWDED, Refusal.CROWDED)
     try:
         check_draining(worker)
         await worker.start()
+        if not worker.hooks.are_known:
+            await worker.hooks.freshen()
+        await check_peer(worker, peer)
     except BaseException:
         worker.seats.leave(peer.host)
         raise
@@ -64,6 +80,23 @@ def check_draining(worker: Worker) -> None:
     """Raise Refused when the worker takes no more connections."""
     if worker.draining:
         raise Refused(RESTART, Refusal.UNAVAILABLE)
+
+
+async def check_peer(worker: Worker, peer: Peer) -> None:
+    """Raise Refused for a network that is revoked, and what the database raises."""
+    if await worker.revocations.concern_peer(peer):
+        raise Refused(REVOKED, Refusal.REVOKED)
+
+
+async def check_connection(worker: Worker, connection: Connection) -> None:
+    """Raise Refused for a connection that is revoked, by its network, its grant or a name of its protocol,
+    and what the database raises.
+
+    To be called once the hub knows the connection (`arrived`), and again after its names have changed: a
+    revocation from here on finds it by itself.
+    """
+    if await worker.revocations.concern_connection(connection):
+        raise Refused(REVOKED, Refusal.REVOKED)
 
 
 def refused_by(protocol: str, error: Exception) -> Refused:
@@ -83,12 +116,24 @@ def arrived(worker: Worker, connection: Connection) -> None:
     metrics.CONNECTIONS.labels(connection.protocol).inc()
 
 
-def departed(worker: Worker, connection: Connection, close: Close, served: bool = True) -> None:
-    """Forget a connection everywhere, whichever end has closed it; `served`: it was open to its client."""
+def departed(
+    worker: Worker, connection: Connection, close: Close, served: bool = True, code: int | None = None
+) -> None:
+    """Forget a connection everywhere, whichever end has closed it; `served`: it was open to its client.
+
+    `code` is the client's own where that has closed it.
+    """
     connection.on_close = None
     connection.mark_closed()
+    if connection.follower is not None:
+        connection.follower.departed(close.code if code is None else code)
+    worker.grants.forget(connection)
     worker.hub.drop(connection)
-    worker.presence.leave(connection)
+    worker.presence.leave(connection, close.code if code is None else code)
     metrics.CONNECTIONS.labels(connection.protocol).dec()
     if served:
         metrics.CLOSED.labels(connection.protocol, close.name).inc()
+        code = close.code if code is None else code
+        metrics.CLOSE_CODES.labels(connection.protocol, known_code(code)).inc()
+        if is_of_clients(connection.protocol):
+            worker.monitor.closes.note(connection.peer.host, code, close.name, connection.protocol)

@@ -10,6 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
 from routing_app.core.access import keys
+from routing_app.core.audit.actor import command_line
+from routing_app.core.audit.calls import target_of
+from routing_app.core.audit.entries import record
 from routing_app.core.models import ApiKey
 
 
@@ -30,7 +33,8 @@ def _first_user() -> list[str]:
     name = os.environ.get("DJANGO_SUPERUSER_USERNAME") or "admin"
     preset = os.environ.get("DJANGO_SUPERUSER_PASSWORD")
     password = preset or secrets.token_urlsafe(12)
-    users._default_manager.create_superuser(username=name, password=password)
+    user = users._default_manager.create_superuser(username=name, password=password)
+    record("create", target_of(user, user.pk), actor=command_line())
     return [f"admin user:  {name}", f"password:    {'as preset' if preset else password}"]
 
 
@@ -39,7 +43,8 @@ def _first_key() -> list[str]:
         return []
     preset = os.environ.get("SWITCHBOARD_API_KEY", "")
     try:
-        _, plain = keys.issue("first run", plain=preset)
+        row, plain = keys.issue("first run", plain=preset)
     except keys.KeyTooShort as error:
         raise ImproperlyConfigured(f"SWITCHBOARD_API_KEY: {error}") from None
+    record("create", target_of(row, row.pk), actor=command_line())
     return [f"API key:     {'as preset' if preset else plain}"]

@@ -40,15 +40,24 @@ async def deny(
     await send({"type": f"{EXTENSION}.body", "body": body})
 
 
-async def send_away(scope: Mapping[str, Any], send: Any, close: Close) -> None:
-    """Refuse a handshake: 503 with `Retry-After` where the client shall come back, else the server's 403."""
+async def send_away(scope: Mapping[str, Any], send: Any, close: Close, seconds: int = 0) -> None:
+    """Refuse a handshake: the server's 403, or a status with `Retry-After` where the client shall come back:
+    after so many `seconds`, or those of its advice.
+    """
     if close.advice is Advice.STAY_AWAY:
         await send({"type": "websocket.close", "code": close.portable_code})
         return
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), retry_after(close.advice)]
+    again = retry_after(close.advice, seconds)
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), again]
     await deny(scope, send, close.status, f"{close.reason}\n".encode(), headers, close.portable_code)
 
 
-def retry_after(advice: Advice = Advice.LATER) -> Header:
+async def accept_and_close(scope: Mapping[str, Any], send: Any, close: Close) -> None:
+    """Answer a handshake so that a browser, too, sees the code of a refusal."""
+    await send({"type": "websocket.accept", "subprotocol": first_offered(scope)})
+    await send({"type": "websocket.close", "code": close.portable_code, "reason": close.reason})
+
+
+def retry_after(advice: Advice = Advice.LATER, seconds: int = 0) -> Header:
     """The header that says when to come back."""
-    return b"retry-after", str(RETRY_AFTER_SECONDS[advice]).encode()
+    return b"retry-after", str(seconds or RETRY_AFTER_SECONDS[advice]).encode()

@@ -9,10 +9,13 @@ import socket
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
+
+LOCAL: Final = [".localhost", "127.0.0.1", "[::1]"]
+"""The names that Django allows where DEBUG is on and ALLOWED_HOSTS is empty."""
 
 
 def allowed(scope: Mapping[str, Any]) -> bool:
@@ -20,13 +23,14 @@ def allowed(scope: Mapping[str, Any]) -> bool:
 
     Without a Host header no browser is asking, and no name was pointed anywhere.
     """
-    if "*" in settings.ALLOWED_HOSTS:
+    names = settings.ALLOWED_HOSTS or (LOCAL if settings.DEBUG else [])
+    if "*" in names:
         return True
     host = header(scope)
     if host is None:
         return True
     domain, _ = split_domain_port(host)
-    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+    return bool(domain) and validate_host(domain, names)
 
 
 def own(scope: Mapping[str, Any]) -> str:

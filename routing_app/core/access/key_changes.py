@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.db import transaction
 from django.utils import timezone
 
 from routing_app.core.cluster.batching import EVERYBODY
@@ -17,7 +18,7 @@ def revoke(rows: Iterable[ApiKey]) -> int:
     ids = [row.pk for row in rows]
     revoked = ApiKey.objects.filter(pk__in=ids, revoked_at=None).update(revoked_at=timezone.now())
     if revoked:
-        forget()
+        transaction.on_commit(forget)
     return revoked
 
 

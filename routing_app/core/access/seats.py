@@ -1,11 +1,9 @@
-"""Rates and counts: what one connection, and one network address, may take."""
+"""Seats: how many connections a worker holds, in all and per network address; and how an address counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from time import monotonic
 
 from django.conf import settings
 
@@ -29,41 +27,6 @@ def _network(host: str, prefix: int) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(IPv6Network((address, prefix), strict=False))
-
-
-class TokenBucket:
-    """Allows `rate` events a second on average and `burst` at once; a rate of 0 allows everything."""
-
-    __slots__ = ("_burst", "_clock", "_last", "_rate", "_tokens")
-
-    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = monotonic) -> None:
-        self._rate = rate
-        self._burst = max(burst, 1.0)
-        self._clock = clock
-        self._tokens = self._burst
-        self._last = clock()
-
-    def take(self) -> float:
-        """Count one event; seconds to wait before it may happen, 0.0 when it may at once."""
-        if not self._rate:
-            return 0.0
-        now = self._clock()
-        # The count may go below zero. An event that has to wait is taken on credit, and the next ones wait
-        # behind it: so a connection that always sends is held to the rate, without a queue.
-        self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate) - 1.0
-        self._last = now
-        return max(0.0, -self._tokens / self._rate)
-
-    def is_full(self) -> bool:
-        """True when it allows as much at once as a new one."""
-        return not self._rate or self._tokens + (self._clock() - self._last) * self._rate >= self._burst
-
-    def try_take(self) -> float:
-        """The same for what is refused rather than delayed: an event that has to wait is not counted."""
-        wait = self.take()
-        if wait:
-            self._tokens += 1.0
-        return wait
 
 
 class Seats:

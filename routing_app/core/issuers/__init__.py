@@ -1,0 +1,1 @@
+"""Issuers of access tokens: their rows, and the check of a token."""

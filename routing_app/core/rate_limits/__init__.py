@@ -1,0 +1,1 @@
+"""Rate limits: how often clients may do something, counted once for all workers."""

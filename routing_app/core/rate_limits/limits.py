@@ -1,0 +1,198 @@
+"""The rate limits of one worker: the rows as it knows them, and where they are counted.
+
+The rows are read at the start, every few seconds, and at once when one is changed anywhere. Limits per
+connection are counted in this process, the others by Redis where REDIS_URL is set: each count has one of its
+servers. A count whose server is out is kept in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from time import monotonic
+from typing import Any, Final
+
+from routing_app.core import metrics
+from routing_app.core.cluster import redis_urls
+from routing_app.core.cluster.spread import server_of
+from routing_app.core.codes import LIMITED, Refusal
+from routing_app.core.database import query
+from routing_app.core.delivery.connection import Connection, ConnectionState
+from routing_app.core.delivery.hub import Hub
+from routing_app.core.delivery.publication import Publication
+from routing_app.core.models.rate_limits import Then
+from routing_app.core.rate_limits.limit import Counted, Excess, Limit, take
+from routing_app.core.rate_limits.redis import RedisCounts, Unreachable
+from routing_app.core.rate_limits.table import LimitSet, LimitTable, ProtocolLimits, read_rows
+
+logger = logging.getLogger(__name__)
+
+LIMITS_CHANGED: Final = "$limits_changed"
+"""Event that has every process read the limits."""
+LOOK_SECONDS: Final = 1.0
+"""Between two looks whether a client that waits is still there."""
+READ_SECONDS: Final = 3.0
+"""Between two looks at the rows."""
+
+Outcome = Coroutine[Any, Any, Excess | None] | Excess | None
+"""None: go on. A coroutine: Redis is asked."""
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+
+
+class RateLimits:
+    """All limits of one process, and their counts."""
+
+    def __init__(self, hub: Hub, redis: Sequence[RedisCounts], spawn: Spawn) -> None:
+        """`redis`: the counts on each server; none without Redis."""
+        self._redis = redis
+        self._spawn = spawn
+        self._table = LimitTable()
+        self._read_at: float | None = None
+        self._kept_fresh = False
+        self._reading: asyncio.Task[None] | None = None
+        self.of: Callable[[str], ProtocolLimits] = self._table.of
+        """The limits of a protocol, now and later; `api` for those of the REST API."""
+        hub.on(LIMITS_CHANGED, self._changed)
+
+    # --- rows -----------------------------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        """Read the rows; where that fails those that are known stay."""
+        began = monotonic()
+        try:
+            rows = await query(read_rows)
+        except Exception as error:
+            logger.warning("rate limits cannot be read: %s", type(error).__name__)
+            return
+        # Of two readings at once the one that began later knows more, whichever ends first.
+        if self._read_at is None or began >= self._read_at:
+            self._read_at = began
+            self._table.use(rows)
+
+    async def freshen(self) -> None:
+        """Read the rows in a process that does not keep them fresh: one that has served no socket yet."""
+        if self._kept_fresh or (self._read_at is not None and monotonic() - self._read_at < READ_SECONDS):
+            return
+        # One reading for all that wait.
+        if self._reading is None or self._reading.done():
+            self._reading = self._spawn(self.read())
+        await asyncio.shield(self._reading)
+
+    async def start(self) -> None:
+        """Keep the rows fresh until the worker stops."""
+        await self.read()
+        self._kept_fresh = True
+        self._spawn(self._keep_fresh())
+
+    async def stop(self) -> None:
+        """Ask Redis no more."""
+        await asyncio.gather(*(one.stop() for one in self._redis))
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(READ_SECONDS)
+            await self.read()
+
+    def _changed(self, publication: Publication) -> int:
+        self._spawn(self.read())
+        return 0
+
+    # --- counting -------------------------------------------------------------------------------------------
+
+    def count(self, limits: LimitSet, who: Counted, cost: int = 1, may_wait: bool = True) -> Outcome:
+        """Count something that a client does, such as `cost` messages.
+
+        None where it may go on at once: so most messages cost no coroutine. Without `may_wait` what would
+        have to wait is refused, and not counted.
+        """
+        if not (self._redis and limits.shared):
+            return take(limits.every, who, cost, may_wait, monotonic())
+        return self._ask(limits, who, cost, may_wait)
+
+    async def excess(
+        self, limits: LimitSet, who: Counted, cost: int = 1, may_wait: bool = True
+    ) -> Excess | None:
+        """The same, after the wait if it has to: the excess that is refused, or None."""
+        return await settled(self.count(limits, who, cost, may_wait))
+
+    async def over(self, limits: LimitSet, connection: Connection, cost: int = 1) -> Excess | None:
+        """The same for what an open connection asks for; an excess is counted as refused, and closes it where
+        the limit says so. A connection that has ended in the wait has no more to ask for either.
+        """
+        outcome = self.count(limits, connection, cost)
+        if outcome is None:
+            return None
+        excess = await settled(outcome, connection)
+        if excess is not None:
+            beyond(connection, excess)
+        elif connection.state is not ConnectionState.OPEN:
+            return Excess(Then.CLOSE, 0.0)
+        return excess
+
+    async def _ask(self, limits: LimitSet, who: Counted, cost: int, may_wait: bool) -> Excess | None:
+        # First those of this process: what they refuse need not be asked. What Redis refuses they have
+        # counted, as each server has that another one refuses.
+        mine = take(limits.own, who, cost, may_wait, monotonic()) if limits.own else None
+        if mine is not None and mine.then is not Then.WAIT:
+            return mine
+        by_server: dict[int, list[tuple[Limit, str]]] = {}
+        for limit in limits.shared:
+            if name := limit.name(who):
+                by_server.setdefault(self._server(limit, name), []).append((limit, name))
+        found = [mine]
+        if len(by_server) == 1:
+            ((server, takes),) = by_server.items()
+            found.append(await self._ask_server(server, takes, who, cost, may_wait))
+        elif by_server:
+            asked = (self._ask_server(one, takes, who, cost, may_wait) for one, takes in by_server.items())
+            found += await asyncio.gather(*asked)
+        return max(filter(None, found), key=_gravity, default=None)
+
+    async def _ask_server(
+        self, server: int, takes: list[tuple[Limit, str]], who: Counted, cost: int, may_wait: bool
+    ) -> Excess | None:
+        try:
+            return await self._redis[server].take(takes, cost, may_wait)
+        except Unreachable:
+            return take(tuple(limit for limit, _ in takes), who, cost, may_wait, monotonic())
+
+    def _server(self, limit: Limit, name: str) -> int:
+        if len(self._redis) == 1:
+            return 0
+        return server_of(self._redis[0].key(limit, name), len(self._redis))
+
+
+def _gravity(excess: Excess) -> tuple[int, float]:
+    return (Then.WAIT, Then.REFUSE, Then.CLOSE).index(excess.then), excess.seconds
+
+
+async def settled(outcome: Outcome, connection: Connection | None = None) -> Excess | None:
+    """The excess that is refused, or None: after the answer, and after the wait if it has to.
+
+    A client that leaves while it waits is refused, so that nothing is kept for it for long.
+    """
+    if outcome is not None and not isinstance(outcome, Excess):
+        outcome = await outcome
+    if outcome is None or outcome.then is not Then.WAIT:
+        return outcome
+    left = outcome.seconds
+    while left > LOOK_SECONDS:
+        await asyncio.sleep(LOOK_SECONDS)
+        left -= LOOK_SECONDS
+        if connection is not None and connection.is_lost:
+            return Excess(Then.REFUSE, left)
+    await asyncio.sleep(left)
+    return None
+
+
+def beyond(connection: Connection, excess: Excess) -> None:
+    """Count what a client did beyond a limit, and close its connection where the limit says so."""
+    metrics.REFUSED.labels(connection.protocol, Refusal.RATE).inc()
+    if excess.then is Then.CLOSE:
+        connection.close(LIMITED)
+
+
+def counts_of(redis_url: str) -> list[RedisCounts]:
+    """The counts on each server of `REDIS_URL`."""
+    return [RedisCounts(url) for url in redis_urls.split(redis_url)] if redis_url else []

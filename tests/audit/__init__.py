@@ -1,0 +1,1 @@
+"""The audit log, and the id of a request in it."""
