@@ -1,0 +1,1 @@
+"""Webhooks: events, the outbox that they are written into, and the worker's part that delivers them."""

@@ -1,0 +1,1 @@
+"""Tests of the events that webhooks are told of."""

@@ -1,0 +1,1 @@
+"""Webhooks: what is sent, when, by whom, and where it may go."""
