@@ -1,0 +1,1 @@
+"""Tags of the templates that are not pages of the console."""

@@ -1,0 +1,91 @@
+"""Very many connections are listed without a page that hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.console.playwright import Playwright, PlaywrightPage
+from tests.monitoring.console import sessions_of
+from tests.services.databases import Databases
+from tests.services.ports import LOOPBACK
+from tests.services.running import running
+from tests.services.server import Server
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.once]
+
+AT_ONCE = 50
+LONGEST = 200
+"""Milliseconds that one task of the page may take."""
+
+HANDSHAKE = (
+    b"GET /ws?RegisterToken=crowd/%d HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+WATCH = """{
+    window.tasks = [];
+    new PerformanceObserver((list) => tasks.push(...list.getEntries().map((one) => one.duration)))
+        .observe({ type: "longtask", buffered: true });
+    setTimeout(() => {  // one that is to be seen
+        const end = performance.now() + 60;
+        while (performance.now() < end);
+    });
+}"""
+
+
+@contextlib.contextmanager
+def crowd(server: Server, count: int) -> Iterator[None]:
+    """So many clients of tokens that say nothing."""
+    opened: list[socket.socket] = []
+    try:
+        for begin in range(0, count, AT_ONCE):
+            some = [
+                socket.create_connection((LOOPBACK, server.port)) for _ in range(min(AT_ONCE, count - begin))
+            ]
+            opened += some
+            for number, one in enumerate(some, begin):
+                one.sendall(HANDSHAKE % number)
+            for one in some:
+                assert one.recv(4096).startswith(b"HTTP/1.1 101 ")
+        yield
+    finally:
+        for one in opened:
+            one.close()
+
+
+def is_used(page: PlaywrightPage, total: str) -> list[float]:
+    """Load the list, sort, turn and search it; the milliseconds of long tasks meanwhile."""
+    page.go("connections/")
+    page.run(WATCH)
+    page.until("window.tasks.length > 0")
+    page.until_text('[data-total="connections"]', total)
+    assert len(page.texts("#list tbody tr")) == 50
+    page.click("#list th button:has-text('Age')")
+    page.press("Next")
+    page.until("document.querySelector('#pager').innerText.includes('page 2 of')")
+    page.fill("Search", "crowd/99")
+    page.until("document.querySelector('#pager').innerText.includes('page 1 of')")
+    page.fill("Search", "")
+    page.until_text('[data-total="connections"]', total)
+    found: list[float] = page.run("window.tasks")
+    return found
+
+
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_all_are_listed_and_no_task_is_long(
+    count: int, playwright: Playwright, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("many")
+    with running(databases, folder, REDIS_URL="") as server, crowd(server, count):
+        page = playwright.open(server, sessions_of(server, root=None)["root"])
+        rounds: list[list[float]] = []
+        # A machine that is busy with others makes a task long now and then; the page itself would each time.
+        while len(rounds) < 5 and not (rounds and max(rounds[-1]) < LONGEST):
+            rounds.append(is_used(page, f"{count:,}"))
+        assert max(rounds[-1]) < LONGEST, rounds
+        assert page.problems() == []
+        page.close()

@@ -1,0 +1,1 @@
+"""Frames of connections, followed while somebody watches."""

@@ -1,0 +1,1 @@
+"""Tests of what workers keep about themselves, and of how one gathers it from all."""
