@@ -57,6 +57,11 @@ def unregister(kind: str) -> None:
     _kinds.pop(kind, None)
 
 
+def kinds() -> tuple[str, ...]:
+    """All kinds of addresses."""
+    return tuple(_kinds)
+
+
 def is_secret(kind: str) -> bool:
     """True when names of this kind let somebody in; an unknown kind counts as secret."""
     rules = _kinds.get(kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin, messages
@@ -11,12 +11,31 @@ from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.http import HttpRequest
 
 from routing_app.core.access import keys, masking
-from routing_app.core.access.revocation import forget, revoke
+from routing_app.core.access.key_changes import forget, revoke
+from routing_app.core.access.pattern_field import PatternsField
 from routing_app.core.address import make
-from routing_app.core.models import AddressRule, ApiKey, ConnectionRecord, Scope, WorkerRecord
+from routing_app.core.audit import admin as audit_admin
+from routing_app.core.hooks import admin as hooks_admin
+from routing_app.core.issuers import admin as issuers_admin
+from routing_app.core.models import AddressRule, ApiKey, ConnectionRecord, OutboxMessage, Scope, WorkerRecord
 from routing_app.core.protocol import registered
 from routing_app.core.publishing import disconnect_sync
+from routing_app.core.rate_limits import admin as limits_admin
+from routing_app.core.revocations import admin as revocations_admin
+from routing_app.core.scheduled import admin as scheduled_admin
 from routing_app.core.streams.notice import tell_rules_changed
+from routing_app.core.webhooks import admin as webhooks_admin
+
+__all__ = [
+    "audit_admin",
+    "hooks_admin",
+    "issuers_admin",
+    "limits_admin",
+    "revocations_admin",
+    "scheduled_admin",
+    "webhooks_admin",
+]
+SHOWN_PATTERNS: Final = 3
 
 admin.site.site_header = "Switchboard"
 admin.site.site_title = "Switchboard"
@@ -24,13 +43,17 @@ admin.site.index_title = "Broker"
 
 
 class ApiKeyForm(forms.ModelForm[ApiKey]):
-    """A key's name and scopes; the key itself is made, never typed."""
+    """A key's name, scopes, addresses and end; the key itself is made, never typed."""
 
     scopes = forms.MultipleChoiceField(choices=Scope.choices, widget=forms.CheckboxSelectMultiple)
+    addresses = PatternsField(
+        required=False,
+        help_text="One in a line: an address, or a prefix of addresses with a final *. Empty: all addresses.",
+    )
 
     class Meta:
         model = ApiKey
-        fields = ("name", "scopes")
+        fields = ("name", "scopes", "addresses", "expires_at")
 
 
 @admin.register(ApiKey)
@@ -38,7 +61,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     """Keys are shown once, when they are made, and revoked rather than changed."""
 
     form = ApiKeyForm
-    list_display = ("name", "prefix", "scope_list", "created_at", "last_used_at", "revoked_at")
+    list_display = ("name", "prefix", "scope_list", "limited", "expires_at", "last_used_at", "revoked_at")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     search_fields = ("name", "prefix")
     readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
@@ -49,13 +72,19 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         """The scopes as one string."""
         return ", ".join(row.scopes)
 
+    @admin.display(description="addresses")
+    def limited(self, row: ApiKey) -> str:
+        """The first patterns."""
+        shown = ", ".join(row.addresses[:SHOWN_PATTERNS])
+        return f"{shown}, …" if len(row.addresses) > SHOWN_PATTERNS else shown or "all"
+
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         """Make a new key and show it, this once."""
         if change:
             super().save_model(request, obj, form, change)
             transaction.on_commit(forget)
             return
-        row, plain = keys.issue(obj.name, obj.scopes)
+        row, plain = keys.issue(obj.name, obj.scopes, addresses=obj.addresses, expires_at=obj.expires_at)
         obj.pk, obj.prefix, obj.digest = row.pk, row.prefix, row.digest
         messages.warning(request, f"The key is {plain} - copy it now, it will not be shown again.")
 
@@ -82,6 +111,13 @@ class AddressRuleAdmin(admin.ModelAdmin[AddressRule]):
     list_display = ("pattern", "history_size", "history_seconds", "notices", "note")
     list_filter = ("notices",)
     search_fields = ("pattern", "note")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest | None, **kwargs: Any) -> Any:
+        """An address may end with a space."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[arg-type]
+        if db_field.name == "pattern":
+            field.strip = False  # type: ignore[union-attr]
+        return field
 
     def save_model(self, request: HttpRequest, obj: AddressRule, form: Any, change: bool) -> None:
         """Save, and tell."""
@@ -113,6 +149,17 @@ class ReadOnly(admin.ModelAdmin[Any]):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody deletes."""
         return False
+
+
+@admin.register(OutboxMessage)
+class OutboxMessageAdmin(ReadOnly):
+    """Messages that wait for a worker: none for long, unless Redis is out. Their contents are not shown."""
+
+    list_display = fields = readonly_fields = ("id", "created_at")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """One that shall not be published is deleted."""
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
 
 @admin.register(ConnectionRecord)

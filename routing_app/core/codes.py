@@ -27,7 +27,8 @@ class Close:
     3000-4999); it is what goes out when the server does not offer the frame writer.
 
     `before_accept` is for a refusal that comes before the connection is open: the client sees its HTTP
-    status, and the code goes to the ASGI server alone.
+    status, and the code goes to the ASGI server alone. `refused_status` is that status where it is not the
+    one of its advice.
     """
 
     code: int
@@ -36,6 +37,7 @@ class Close:
     advice: Advice
     portable: int = 0
     before_accept: bool = False
+    refused_status: int = 0
 
     @property
     def portable_code(self) -> int:
@@ -45,7 +47,7 @@ class Close:
     @property
     def status(self) -> int:
         """The HTTP status of a handshake that is refused with it, where the server can say so."""
-        return 403 if self.advice is Advice.STAY_AWAY else 503
+        return self.refused_status or (403 if self.advice is Advice.STAY_AWAY else 503)
 
 
 NORMAL: Final = Close(1000, "normal", "", Advice.STAY_AWAY)
@@ -70,14 +72,29 @@ REVOKED: Final = Close(4008, "revoked", "credentials revoked", Advice.STAY_AWAY)
 TOKEN_UNREGISTERED: Final = Close(4403, "token_unregistered", "token was unregistered", Advice.STAY_AWAY)
 
 SLOW: Final = Close(4100, "slow", "reader too slow", Advice.LATER)
+LIMITED: Final = Close(4101, "limited", "beyond a rate limit", Advice.LATER, refused_status=429)
 CROWDED: Final = Close(4102, "crowded", "too many connections", Advice.LATER, before_accept=True)
 UNAVAILABLE: Final = Close(4103, "unavailable", "a backing service is down", Advice.LATER)
 SILENT: Final = Close(4104, "silent", "no PONG came", Advice.LATER)
 
 GAP: Final = Close(4200, "gap", "messages may have been lost", Advice.NOW)
 
+
+def kicked(code: int, reason: str) -> Close:
+    """The close of an operator, with a code of its own from 4000 to 4999, whose range is the advice."""
+    ranges = {41: Advice.LATER, 42: Advice.NOW}
+    return Close(code, KICKED.name, reason, ranges.get(code // 100, Advice.STAY_AWAY))
+
+
 CLOSES: Final = tuple(value for value in globals().values() if isinstance(value, Close))
 BY_CODE: Final = {close.code: close for close in CLOSES}
+REGISTERED: Final = range(1000, 1016)
+"""Codes that RFC 6455 and its registry at IANA know."""
+
+
+def known_code(code: int) -> str:
+    """A code as a label of metrics; `other` for one of 2,000 that clients and operators may make up."""
+    return str(code) if code in BY_CODE or code in REGISTERED else "other"
 
 
 class Loss(StrEnum):
@@ -91,6 +108,11 @@ class Loss(StrEnum):
     LAYER_GAP = "layer_gap"
     UNENCODABLE = "unencodable"
     STORE_DOWN = "store_down"
+    WORKER_DIED = "worker_died"
+    """What a worker had taken and not sent yet when it died: one for each of the others that has seen it, as
+    nobody knows how many messages it was."""
+    UNREPORTED = "unreported"
+    """Webhooks are not told of a message."""
 
 
 class Refusal(StrEnum):
@@ -106,5 +128,7 @@ class Refusal(StrEnum):
     BINARY = "binary"
     MALFORMED = "malformed"
     FORBIDDEN = "forbidden"
+    HOOK = "hook"
+    REVOKED = "revoked"
     UNAVAILABLE = "unavailable"
     EXCEPTION = "exception"

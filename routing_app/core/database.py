@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -51,7 +52,13 @@ class Overloaded(Exception):
 async def query(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function that uses the ORM in a thread of the bounded executor."""
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_queries, lambda: _call(function, *args, **kwargs))
+    # In a copy of the context, so that log lines and audit entries of the thread have the request's id.
+    run = copy_context().run
+    begun = monotonic()
+    try:
+        return await loop.run_in_executor(_queries, run, lambda: _call(function, *args, **kwargs))
+    finally:
+        metrics.QUERY.observe(monotonic() - begun)
 
 
 async def query_apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -91,6 +98,7 @@ class Job:
     run: Callable[[list[Any]], Any]
     item: Any
     future: asyncio.Future[Any]
+    submitted: float
 
 
 class GroupedWrites:
@@ -131,7 +139,7 @@ class GroupedWrites:
         if len(self._pending) >= MAX_PENDING:
             raise Overloaded("the database is behind")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._pending.append(Job(run, item, future))
+        self._pending.append(Job(run, item, future, monotonic()))
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
         return future
@@ -140,10 +148,14 @@ class GroupedWrites:
         try:
             while self._pending:
                 batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
-                next_start = monotonic() + self._apart
-                _tell(batch, await _thread.commit(batch))
+                begun = monotonic()
+                for job in batch:
+                    metrics.WRITE_WAIT.observe(begun - job.submitted)
+                outcomes = await _thread.commit(batch)
+                metrics.WRITE.observe(monotonic() - begun)
+                _tell(batch, outcomes)
                 if self._apart:
-                    await asyncio.sleep(max(0.0, next_start - monotonic()))
+                    await asyncio.sleep(max(0.0, begun + self._apart - monotonic()))
         finally:
             self._task = None
 
@@ -242,25 +254,41 @@ def _tell(jobs: Sequence[Job], outcomes: Sequence[Any]) -> None:
             metrics.WRITES.labels(word).inc(count)
 
 
-def insert_rows(model: type[Model], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def insert_rows(
+    model: type[Model], names: Sequence[str], rows: Sequence[Sequence[Any]], returning: Sequence[str] = ()
+) -> list[tuple[Any, ...]]:
     """Insert rows, each the values of the fields `names`; those whose key is there already are left out.
+
+    Of those that were inserted, the values of the fields `returning`, where there are any.
 
     For rows that come by the thousand: an instance and Django's compiler take 20 µs for each. Times have to
     be as `database_time` gives them.
     """
-    fields = [model._meta.get_field(name) for name in names]
-    columns = [str(field.column) for field in fields if isinstance(field, Field)]
+    columns = [_column(model, name) for name in names]
     into = ", ".join(map(connection.ops.quote_name, columns))
     # Names of tables and columns come from the model.
     insert = f"INSERT INTO {connection.ops.quote_name(model._meta.db_table)} ({into}) VALUES "  # noqa: S608
     marks = f"({', '.join(['%s'] * len(columns))})"
     most = connection.features.max_query_params
     at_once = min(ROWS_AT_ONCE, most // len(columns)) if most else ROWS_AT_ONCE
+    end = "ON CONFLICT DO NOTHING"
+    if returning:
+        end += f" RETURNING {', '.join(connection.ops.quote_name(_column(model, one)) for one in returning)}"
+    inserted: list[tuple[Any, ...]] = []
     with connection.cursor() as cursor:
         for start in range(0, len(rows), at_once):
             part = rows[start : start + at_once]
-            statement = f"{insert}{', '.join([marks] * len(part))} ON CONFLICT DO NOTHING"
+            statement = f"{insert}{', '.join([marks] * len(part))} {end}"
             cursor.execute(statement, [value for row in part for value in row])
+            if returning:
+                inserted += cursor.fetchall()
+    return inserted
+
+
+def _column(model: type[Model], name: str) -> str:
+    field = model._meta.get_field(name)
+    assert isinstance(field, Field)
+    return str(field.column)
 
 
 def database_time(at: datetime) -> Any:

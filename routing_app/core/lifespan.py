@@ -15,11 +15,14 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from routing_app.core.audit import upkeep
 from routing_app.core.worker import Worker, current_worker
 
 logger = logging.getLogger(__name__)
 
 EXTENSION: Final = "switchboard.drain"
+STOP: Final = "switchboard.stop"
+"""Extension of our server: a function that has it drain and end, as a signal does."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 DRAIN_SECONDS: Final = 8.0
 """Longest time that a signal is held back; service managers often kill after 10."""
@@ -49,7 +52,9 @@ class Lifespan:
         worker.take_over()
         await receive()
         await _start(worker)
-        drains: list[Any] | None = (scope.get("extensions") or {}).get(EXTENSION)
+        extensions = scope.get("extensions") or {}
+        worker.monitor.stop_server = extensions.get(STOP)
+        drains: list[Any] | None = extensions.get(EXTENSION)
         if drains is not None:
             drains.append(worker.drain)
         else:
@@ -75,6 +80,7 @@ class Lifespan:
 
 async def _start(worker: Worker) -> None:
     """Begin the tasks that need no client: the lease, and those of protocols."""
+    worker.spawn(upkeep.keep_on())
     try:
         await worker.start()
     except Exception as error:

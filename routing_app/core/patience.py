@@ -58,7 +58,7 @@ class PatientConnection(psycopg.Connection[Any]):
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Run a statement's generator to its end. Raises psycopg's OperationalError."""
         # Within a transaction the error would come in the middle of it, and a wait is bounded anyway.
-        if self._made_at < self._trusted_since and self.pgconn.transaction_status == TransactionStatus.IDLE:
+        if self.is_suspect and self.pgconn.transaction_status == TransactionStatus.IDLE:
             self._replace_pooled()
             raise self._given_up("the database was silent on another connection")
         limit = timeout if timeout is not None else self._limit()
@@ -75,6 +75,11 @@ class PatientConnection(psycopg.Connection[Any]):
             PatientConnection._trusted_since = monotonic()
             self._replace_pooled()
             raise self._given_up(f"the database did not answer within {limit:g} s") from None
+
+    @property
+    def is_suspect(self) -> bool:
+        """True when another connection was silent since this one was made."""
+        return self._made_at < self._trusted_since
 
     def _limit(self) -> float | None:
         seconds = getattr(_own, "seconds", None)

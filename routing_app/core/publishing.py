@@ -6,20 +6,15 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from json import dumps
-from typing import Any, Final
+from typing import Any
 
-from django.conf import settings
-
-from routing_app.core.address import AddressError, parse
 from routing_app.core.codes import KICKED, Close
 from routing_app.core.delivery.publication import INTERNAL, MESSAGE, Position, Publication
+from routing_app.core.publishable import check_addresses
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import Worker, current_worker
 
 logger = logging.getLogger(__name__)
-
-MAX_ID: Final = 64
-"""Characters of an id that a publisher gives."""
 
 
 @dataclass(slots=True)  # never changed; `frozen` would take a microsecond for each
@@ -55,21 +50,6 @@ class Outcome:
         )
 
 
-def check_id(id: Any) -> str:
-    """The id of a message. Raises ValueError, with a sentence for the caller."""
-    if not isinstance(id, str) or not 1 <= len(id) <= MAX_ID or not id.isprintable():
-        raise ValueError(f"an id has 1 to {MAX_ID} printable characters")
-    return id
-
-
-def check_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
-    """Distinct, publishable addresses in the order given. Raises AddressError, also for too many of them."""
-    distinct = tuple(dict.fromkeys(map(parse, addresses)))
-    if len(distinct) > settings.MAX_RECEIVERS:
-        raise AddressError(f"at most {settings.MAX_RECEIVERS} addresses")
-    return distinct
-
-
 async def publish(
     addresses: Iterable[str],
     message: Any,
@@ -90,6 +70,8 @@ async def publish(
     worker = current_worker()
     if not event.startswith(INTERNAL):
         await worker.streams.freshen()
+        if not worker.webhook_watch.keeps_fresh:
+            await worker.webhook_watch.freshen()
     publication = Publication(addresses, message, event, sender, exclude)
     published = await worker.streams.publish(publication, id, caller)
     outcome = await _outcome(worker, published.delivered)
@@ -121,10 +103,17 @@ async def disconnect_all(addresses: Iterable[str], close: Close = KICKED) -> Out
     return await _outcome(worker, closed)
 
 
+async def disconnect_together(addresses: tuple[str, ...], close: Close) -> Outcome:
+    """End every connection of some addresses; one that is subscribed to several counts once."""
+    worker = current_worker()
+    return await _outcome(worker, await worker.hub.close_all(addresses, close))
+
+
 async def _outcome(worker: Worker, here: int) -> Outcome:
     """The count for the caller. A process that serves nobody sends what waits before its loop ends."""
     if not worker.serving:
         await worker.relay.settled()
+        await worker.published.settled()
         if not worker.relay.reaches_others:
             logger.warning("nobody was reached: this process serves no clients, and REDIS_URL is not set")
     return Outcome(None if worker.relay.reaches_others else here)
@@ -141,3 +130,6 @@ disconnect_sync = from_sync(disconnect)
 
 disconnect_all_sync = from_sync(disconnect_all)
 """`disconnect_all` for synchronous code."""
+
+disconnect_together_sync = from_sync(disconnect_together)
+"""`disconnect_together` for synchronous code."""

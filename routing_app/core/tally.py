@@ -50,6 +50,10 @@ class Tally(Collector):
             count = self._counts[values] = Count()
         return count
 
+    def values(self) -> dict[tuple[str, ...], float]:
+        """The counts so far, by their labels."""
+        return {labels: count.value for labels, count in self._counts.items()}
+
     def collect(self) -> Iterable[Metric]:
         """prometheus_client: the samples as they are now."""
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labelnames)

@@ -12,8 +12,10 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 
 from routing_app.core import metrics
+from routing_app.core.access.expiry import Expiries
+from routing_app.core.access.held_grants import HeldGrants
 from routing_app.core.access.known_keys import KnownKeys
-from routing_app.core.access.limits import Seats
+from routing_app.core.access.seats import Seats
 from routing_app.core.address import WORKER_ID_LENGTH
 from routing_app.core.cluster.calls import Calls
 from routing_app.core.cluster.spread import relay_of
@@ -21,14 +23,28 @@ from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import RESTART, Close
 from routing_app.core.database import GroupedWrites
 from routing_app.core.delivery.connection import Limits
-from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.outbox import Flusher
+from routing_app.core.delivery.traced import hub_of
+from routing_app.core.durations import publish_all
 from routing_app.core.eager import EagerTasks
+from routing_app.core.frame_trace.traces import FrameTraces
+from routing_app.core.hooks import states as hook_states
+from routing_app.core.hooks.hooks import Hooks
+from routing_app.core.issuers import known
 from routing_app.core.leases.presence import Presence
+from routing_app.core.monitoring.monitor import Monitor
 from routing_app.core.presence_notices.notices import PresenceNotices
 from routing_app.core.protocol import registered
+from routing_app.core.rate_limits.limits import RateLimits, counts_of
+from routing_app.core.revocations.known import Revocations
 from routing_app.core.streams.stores import stores_of
 from routing_app.core.streams.streams import Streams
+from routing_app.core.transactional.sender import OutboxSender
+from routing_app.core.webhooks import report
+from routing_app.core.webhooks.occupancy import Occupancy
+from routing_app.core.webhooks.published import PublishedMessages
+from routing_app.core.webhooks.sender import WebhookSender
+from routing_app.core.webhooks.watch import WebhookWatch
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +55,6 @@ KEYS_REVOKED: Final = "$keys_revoked"
 DRAIN_BATCH: Final = 200
 """Connections closed at once while draining, so that their reconnects do not come all at once."""
 DRAIN_PAUSE_SECONDS: Final = 0.02
-COUNT_SECONDS: Final = 5.0
-"""Between two counts of this process's tasks."""
 
 
 class Worker:
@@ -50,14 +64,18 @@ class Worker:
         self.id = secrets.token_hex(WORKER_ID_LENGTH // 2)
         self.flusher = Flusher(loop)
         self.relay = relay_of(layer, self.id)
-        self.hub = Hub(self.relay)
+        self.hub = hub_of(self.relay, self.flusher.until_written)
         self.keys = KnownKeys()
-        self.hub.on(KEYS_REVOKED, self.keys.forget)
+        self.revocations = Revocations(self.hub, self.spawn, lambda: self.protocols)
         self.calls = Calls(self.id, self.hub, self.relay, self.spawn)
         self._stores = stores_of(settings.REDIS_URL)
         self.streams = Streams(self.hub, self.relay, self._stores, self.spawn)
+        self.rate_limits = RateLimits(self.hub, counts_of(settings.REDIS_URL), self.spawn)
+        self.hooks = Hooks(self.hub, self.spawn)
+        hook_states.serve(self.calls, self.hooks)
         self.writes = GroupedWrites()
         self.presence = Presence(self.id, self.writes)
+        self.traces = FrameTraces(self.hub, self.presence, self.calls, self.spawn)
         self.notices = PresenceNotices(
             self.id,
             self.hub,
@@ -67,7 +85,13 @@ class Worker:
             loop.call_later,
             loop.time,
         )
-        self.presence.on_lapse.append(lambda gap: self.notices.lapsed())
+        self.expiries = Expiries(loop.call_later)
+        self.outbox = OutboxSender(self.spawn, self.hub, self.relay, self.streams)
+        self.webhooks = WebhookSender(self.spawn, self.hub)
+        self.published = PublishedMessages()
+        self.occupancy = Occupancy(self.id, self.hub, self.spawn)
+        self.webhook_watch = WebhookWatch(self.hub, self.published, self.occupancy, self.spawn)
+        self.grants = HeldGrants(self.expiries)
         self.seats = Seats(settings.MAX_CONNECTIONS, settings.MAX_CONNECTIONS_PER_PEER)
         self.limits = Limits(settings.MAX_OUTBOX_BYTES, settings.MAX_OUTBOX_FRAMES)
         self.draining = False
@@ -75,11 +99,23 @@ class Worker:
         """True once a socket was served here; scripts that only publish never serve."""
         self.on_drain: list[Callable[[Close], None]] = []
         """Called once when the worker begins to drain, for sessions that are not connections of the hub."""
+        self.monitor = Monitor(self)
+        self._connect_parts()
         self._starting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._eager = EagerTasks(self.spawn)
         self.protocols: dict[str, Any] = {protocol.name: protocol(self) for protocol in registered()}
+        metrics.show_zeros(self.protocols)
         """Each protocol's state in this process, by name; only its own modules know more of it."""
+
+    def _connect_parts(self) -> None:
+        """Have parts hear of each other."""
+        self.hub.on(KEYS_REVOKED, self.keys.forget)
+        self.hub.on(known.ISSUERS_CHANGED, known.forget)
+        self.revocations.on_made.append(self.keys.clear)
+        self.presence.on_lapse.append(lambda gap: self.notices.lapsed())
+        self.webhook_watch.on_read.append(self.webhooks.wake)
+        self.webhooks.on_off.append(self.monitor.webhook_off)
 
     def take_over(self) -> None:
         """Go on where the process before stopped: called before the first request, which may come before
@@ -102,10 +138,17 @@ class Worker:
     async def _start(self) -> None:
         self.presence.start()
         await self.relay.want([f"worker:{self.id}"])
+        await self.hooks.start()
+        await self.revocations.start()
         await self.streams.start()
+        await self.webhook_watch.start()
+        self.outbox.start()
+        self.webhooks.start()
+        await self.rate_limits.start()
         for protocol in self.protocols.values():
             await self._run(protocol.start)
-        self.spawn(_count_tasks())
+        self.spawn(self.grants.watch())
+        self.monitor.start()
         self.serving = True
 
     async def _run(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -147,23 +190,22 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.revocations.stop()
         # In this order: the tasks publish, the store has that, the relay sends it, and a lease is given back
         # last, since other workers take over what hangs on it at once.
         self.notices.stop()
         await self.streams.settle()
+        await self.published.settled()
         await self.relay.stop()
         await self.streams.stop()
+        await self.rate_limits.stop()
+        self.hooks.stop()
         if self.serving:
             await self._stores.keep(settings.VAR_DIR)
         await self.presence.stop()
         await self.writes.settled()
-
-
-async def _count_tasks() -> None:
-    """Keep the metric up to date: tasks that pile up are a leak that memory shows only late."""
-    while True:
-        metrics.TASKS.set(len(asyncio.all_tasks()))
-        await asyncio.sleep(COUNT_SECONDS)
+        await self.webhooks.settled()
+        publish_all()
 
 
 _workers: dict[asyncio.AbstractEventLoop, Worker] = {}
@@ -176,6 +218,23 @@ def current_worker() -> Worker:
     if worker is None:
         worker = _workers[loop] = Worker(get_channel_layer(), loop)
     return worker
+
+
+def wake_outbox() -> None:
+    """Have the worker of this process look for messages after a commit; from whatever thread."""
+    loop = serving_loop()
+    if loop is not None:
+        loop.call_soon_threadsafe(_workers[loop].outbox.wake)
+
+
+def wake_webhooks() -> None:
+    """Have the worker of this process look for deliveries; from whatever thread."""
+    loop = serving_loop()
+    if loop is not None:
+        loop.call_soon_threadsafe(_workers[loop].webhooks.wake)
+
+
+report.written.append(wake_webhooks)
 
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:

@@ -10,11 +10,15 @@ from typing import Any
 from django.conf import settings
 
 from routing_app.core import metrics
-from routing_app.core.access import admission
+from routing_app.core.access import admission, credentials
 from routing_app.core.access.admission import Refused
-from routing_app.core.access.handshake import deny, retry_after, send_away
+from routing_app.core.access.grants import NOBODY
+from routing_app.core.access.handshake import accept_and_close, deny, retry_after, send_away
 from routing_app.core.address import worker_of
-from routing_app.core.codes import MALFORMED, ORIGIN, TOO_BIG, Refusal
+from routing_app.core.codes import MALFORMED, ORIGIN, REVOKED, TOO_BIG, Refusal
+from routing_app.core.rate_limits import arriving
+from routing_app.core.rate_limits.arriving import OverLimit, seconds_of
+from routing_app.core.rate_limits.limit import Passing
 from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.core.worker import Worker, current_worker
 from routing_app.engineio import polling, websocket, wire
@@ -106,10 +110,11 @@ class Endpoint:
             await respond(send, 413, b"", [*headers, (b"connection", b"close")])
         except (Refused, *BACKING_SERVICES) as error:
             close = self._counted(error).close
-            if close is ORIGIN:
+            if close in (ORIGIN, REVOKED):
                 await respond(send, 403, _error(Fault.FORBIDDEN), headers, b"application/json")
             else:
-                await respond(send, 503, b"", [*headers, retry_after(close.advice)])
+                again = retry_after(close.advice, seconds_of(error))
+                await respond(send, close.status, b"", [*headers, again])
 
     async def _poll(
         self, request: EngineRequest, scope: Any, receive: Any, send: Any, headers: list[Header]
@@ -126,7 +131,8 @@ class Endpoint:
         session = await self._find(request)
         try:
             if method == "GET":
-                await polling.answer_get(session, request, scope, receive, send, headers)
+                waited = metrics.POLL.labels(self._protocol)
+                await polling.answer_get(session, request, scope, receive, send, headers, waited)
             elif method == "POST":
                 await polling.answer_post(session, request, scope, receive, send, headers, self._options)
             else:
@@ -159,6 +165,7 @@ class Endpoint:
             request = read_request(scope, self._options.versions)
             channel = PacketSocket(scope, receive, send, request, self._options.max_payload)
             if request.sid:
+                await admission.check_peer(current_worker(), admission.peer_of(scope))
                 await self._upgrade(request, channel)
             else:
                 session = await self._open(current_worker(), request, scope)
@@ -168,10 +175,12 @@ class Endpoint:
             await _deny(scope, send, 400, _error(refused.fault))
         except (Refused, *BACKING_SERVICES) as error:
             close = self._counted(error).close
-            if close is ORIGIN:
+            if close in (ORIGIN, REVOKED):
                 await _deny(scope, send, 403, _error(Fault.FORBIDDEN))
+            elif isinstance(error, OverLimit) and error.accepts:
+                await accept_and_close(scope, send, close)
             else:
-                await send_away(scope, send, close)
+                await send_away(scope, send, close, seconds_of(error))
 
     async def _upgrade(self, request: EngineRequest, channel: PacketSocket) -> None:
         session = self.sessions(current_worker()).find(request.sid)
@@ -191,7 +200,12 @@ class Endpoint:
         peer = admission.peer_of(scope)
         await admission.enter(worker, peer)
         try:
-            return self.sessions(worker).open(request.version, peer, request.query)
+            arrive = worker.rate_limits.of(self._protocol).arrive
+            if arrive is not None:
+                await arriving.check(worker.rate_limits, Passing(peer, NOBODY), arrive)
+            # The application checks it: a packet may bring another, and can be refused for it.
+            credential = credentials.of_scope(scope)
+            return self.sessions(worker).open(request.version, peer, request.query, credential, scope)
         except BaseException:
             worker.seats.leave(peer.host)
             raise

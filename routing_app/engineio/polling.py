@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from routing_app.core.codes import Close
+from routing_app.core.durations import Times
 from routing_app.core.rest.bodies import BodyTooLarge, Gone, read_body
 from routing_app.engineio import jsonp, wire
 from routing_app.engineio.request import EngineRequest, Header, header, respond
@@ -52,7 +54,13 @@ async def answer_open(
 
 
 async def answer_get(
-    session: Polled, request: EngineRequest, scope: Any, receive: Any, send: Any, headers: list[Header]
+    session: Polled,
+    request: EngineRequest,
+    scope: Any,
+    receive: Any,
+    send: Any,
+    headers: list[Header],
+    waited: Times,
 ) -> None:
     """Wait for packets and answer them; nothing when the client goes away first.
 
@@ -61,10 +69,12 @@ async def answer_get(
     A request behind the poll in the same connection may be the one that keeps the session alive, so the poll
     ends when one comes.
     """
+    begun = monotonic()
     ready = session.begin_poll()
     if (on_another := (scope.get("extensions") or {}).get(PIPELINE)) is not None:
         on_another(session.release)
     if await _unless_gone(ready, receive):
+        waited.observe(monotonic() - begun)
         await _respond(session.end_poll(), request, send, headers)
     else:
         session.drop_poll()

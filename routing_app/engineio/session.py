@@ -12,9 +12,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from routing_app.core import metrics
+from routing_app.core.access.credentials import Presented
 from routing_app.core.codes import INTERNAL, MALFORMED, NORMAL, SILENT, SLOW, Advice, Close, Loss
 from routing_app.core.delivery.connection import Peer
 from routing_app.core.delivery.frame import Frame
@@ -32,6 +33,8 @@ MAX_PACKETS_OUT: Final = 16
 NOOP_SECONDS: Final = 0.1
 """Time between the empty answers to a client that polls on after its probe was answered; the original servers
 look that often (engine.io, `Socket.maybeUpgrade`)."""
+HANDLING_SECONDS: Final = 60.0
+"""A client is not taken for silent so long while one of its packets is handled: a backend may be asked."""
 TURN: Final = 32
 """Packets of one post that are taken before others get a turn of the loop."""
 
@@ -93,6 +96,8 @@ class EngineSession:
         peer: Peer,
         query: Mapping[str, str],
         forget: Callable[[EngineSession], None],
+        credential: Presented | None = None,
+        handshake: Mapping[str, Any] | None = None,
     ) -> None:
         self.sid = sid
         self.version = version
@@ -100,6 +105,10 @@ class EngineSession:
         self.peer = peer
         self.query = query
         """Of the first request; `lobbyId` may be in it."""
+        self.credential = credential
+        """Of the first request; nothing was checked yet."""
+        self.handshake = handshake
+        """The scope of the first request, for backends that are asked about it."""
         self.application: Application | None = None
         self.closed_with: Close | None = None
         self.upgrading = False
@@ -115,6 +124,8 @@ class EngineSession:
         self._posting = False
         self._received_at = self._loop.time()
         self._pinged = False
+        self._handling_until: float | None = None
+        """While the application has a packet: those behind it, a PONG too, may wait so long to be read."""
         self._strings_only = "b64" in query or "j" in query
         """Polls answer binary data as base64: the client has no binary answers, or polls by JSONP."""
         self._mostly_binary = "t" in query and not self._strings_only
@@ -252,7 +263,7 @@ class EngineSession:
         self.close(close)
 
     def _serve_polling(self) -> None:
-        if self.open and self._loop.time() >= self._received_at + self._lifetime:
+        if self.open and self._is_silent():
             self.close(SILENT)
         if not self.open:
             raise RequestRefused(Fault.UNKNOWN_SID)
@@ -346,11 +357,14 @@ class EngineSession:
     async def _deliver(self, message: Packet) -> None:
         if self.application is None:
             return
+        self._handling_until = self._loop.time() + HANDLING_SECONDS
         try:
             await self.application.received(message)
         except Exception:
             logger.exception("a handler of an Engine.IO session failed")
             self.close(INTERNAL)
+        finally:
+            self._handling_until = None
 
     # --- the heartbeat -----------------------------------------------------------------------------------
 
@@ -361,14 +375,24 @@ class EngineSession:
         return self._received_at + self._lifetime
 
     def _tick(self) -> None:
-        now = self._loop.time()
-        if now >= self._received_at + self._lifetime:
+        if self._is_silent():
             self.close(SILENT)
             return
-        if self.version == 4 and not self._pinged and now >= self._due():
+        if self.version == 4 and not self._pinged and self._loop.time() >= self._due():
             self._pinged = True
             self.send(wire.PING)
         self._timer = self._loop.call_at(self._due(), self._tick)
+
+    def _is_silent(self) -> bool:
+        """True when nothing has come for too long, and nothing can wait behind a packet that is handled."""
+        now = self._loop.time()
+        if now < self._received_at + self._lifetime:
+            return False
+        if self._handling_until is not None and now < self._handling_until:
+            # Another ping goes out, since the client counts them, too.
+            self._received_at, self._pinged = now - self.options.ping_interval, False
+            return False
+        return True
 
     def _answered(self) -> None:
         self._received_at = self._loop.time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Final
 
 from django.conf import settings
@@ -15,16 +16,23 @@ from rest_framework.exceptions import APIException, MethodNotAllowed, Validation
 from routing_app.core import metrics
 from routing_app.core.access import admission
 from routing_app.core.access.admission import Refused
+from routing_app.core.access.grants import NOBODY, Grant
 from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.address import AddressError
-from routing_app.core.codes import NORMAL, SLOW, UNAVAILABLE, Advice, Close, Refusal
-from routing_app.core.delivery.connection import Connection, new_id
+from routing_app.core.audit import calls
+from routing_app.core.codes import EXPIRED, NORMAL, SLOW, UNAVAILABLE, Advice, Close, Refusal
+from routing_app.core.delivery.connection import NOTHING_GIVEN, Connection, Given, new_id
+from routing_app.core.hooks import arriving as asking
+from routing_app.core.hooks.arriving import HookRefused
+from routing_app.core.hooks.question import Question
+from routing_app.core.log_context import CONNECTION
+from routing_app.core.rate_limits import arriving
+from routing_app.core.rate_limits.limit import Passing
 from routing_app.core.rest.answers import refuse
 from routing_app.core.rest.fast import FastRequest, send_answer
 from routing_app.core.streams.replay import Attachment
 from routing_app.core.worker import current_worker
 from routing_app.stream import access, request, wire
-from routing_app.stream.access import Reader
 from routing_app.stream.progress import Progress
 from routing_app.stream.request import Wanted
 from routing_app.stream.writer import (
@@ -76,9 +84,9 @@ class EventStream:
         self._request = FastRequest(dict(scope), b"")
         self._worker = current_worker()
         self._peer = admission.peer_of(scope)
-        self._readers: dict[Connection, Reader] = self._worker.protocols[NAME].readers
         self._timer: asyncio.TimerHandle | None = None
         self._accepted = self._has_left = False
+        self._begun = monotonic()
         self._cors: Mapping[str, str] = {}
 
     async def serve(self) -> None:
@@ -101,16 +109,26 @@ class EventStream:
             self._worker.seats.leave(self._peer.host)
 
     async def _admit_and_serve(self) -> None:
+        limits, rate_limits = self._worker.rate_limits.of(NAME), self._worker.rate_limits
         try:
-            reader = await access.reader_of(self._request)
+            if limits.arrive is not None:
+                await arriving.check(rate_limits, Passing(self._peer, NOBODY), limits.arrive)
+            grant = await access.grant_of(self._request)
             wanted = request.wanted(self._request)
+            access.check_covered(grant, wanted.addresses)
+            await arriving.check(rate_limits, Passing(self._peer, grant), limits.connect, limits.subscribe)
+            id = new_id(self._worker.id)
+            CONNECTION.set(id)
+            given = await self._ask(id, grant, wanted)
+            if given.addresses:
+                wanted = request.wanted(self._request, given.addresses)
         except Exception as error:
             await self._refuse(error)
             return
-        self.connection = self._connect(reader)
+        self.connection = self._connect(id, grant, wanted, given)
         try:
             async with asyncio.timeout(None) as self._patience:
-                if await self._open(reader, wanted):
+                if await self._open(wanted):
                     while (await self._receive())["type"] != "http.disconnect":
                         pass
         except TimeoutError:
@@ -122,7 +140,25 @@ class EventStream:
 
     # --- the beginning ------------------------------------------------------------------------------------
 
-    def _connect(self, reader: Reader) -> Connection:
+    async def _ask(self, id: str, grant: Grant, wanted: Wanted) -> Given:
+        """Ask hooks about the reader, then about each of its addresses. Raises HookRefused."""
+        hooks, hooked, given = self._worker.hooks, self._worker.hooks.of(NAME), NOTHING_GIVEN
+        if hooked.connect is None and hooked.subscribe is None:
+            return given
+
+        def question(address: str | None) -> Question:
+            identity = given.identity or grant.identity
+            return Question(NAME, id, str(self._peer), identity, self._scope, address)
+
+        if hooked.connect is not None:
+            given = await asking.ask(hooks, hooked.connect, question(None))
+        if hooked.subscribe is not None:
+            verdict = await hooks.ask_each(hooked.subscribe, wanted.addresses, question)
+            if not verdict.allow:
+                raise HookRefused(verdict)
+        return given
+
+    def _connect(self, id: str, grant: Grant, wanted: Wanted, given: Given) -> Connection:
         worker = self._worker
         response = (self._scope.get("extensions") or {}).get(RESPONSE)
         self._writer = (
@@ -130,21 +166,29 @@ class EventStream:
             if response is None
             else DirectStreamWriter(response, self._ended)
         )
-        connection = Connection(
-            new_id(worker.id), NAME, self._writer, worker.flusher, ENCODER, self._peer, worker.limits
-        )
-        connection.identity = reader.name
+        connection = Connection(id, NAME, self._writer, worker.flusher, ENCODER, self._peer, worker.limits)
+        connection.identity = given.identity or grant.identity
+        connection.handshake, connection.given = self._scope, given
+        connection.own_identity = given.counted_as(NAME)
         # Corked until the answer has begun: messages that arrive before wait, and follow it.
         connection.outbox.cork()
         connection.on_close = self._closing
         connection.on_gap = self._tell_gap
         admission.arrived(worker, connection)
+        worker.grants.hold(connection, grant, lambda: self._check_again(wanted))
         return connection
 
-    async def _open(self, reader: Reader, wanted: Wanted) -> bool:
+    def _check_again(self, wanted: Wanted) -> None:
+        """End a stream whose key or user may not read all of it any more."""
+        own = [one for one in wanted.addresses if one not in self.connection.given.addresses]
+        if not all(map(self.connection.grant.may_subscribe, own)):
+            self.connection.close(EXPIRED)
+
+    async def _open(self, wanted: Wanted) -> bool:
         """Begin the answer; False when there is nobody to serve."""
         try:
             admission.check_draining(self._worker)  # the drain did not know this connection yet
+            await admission.check_connection(self._worker, self.connection)
             attachment = await self._attach(wanted)
         except Exception as error:
             self.connection.mark_closed()
@@ -155,7 +199,7 @@ class EventStream:
                 self.connection.mark_closed()
                 await self._refuse(Refused(close))
                 return False
-            return await self._begin(reader, wanted, attachment)
+            return await self._begin(wanted, attachment)
         finally:
             attachment.start()
 
@@ -167,7 +211,7 @@ class EventStream:
         except AddressError as error:
             raise ValidationError({"address": [str(error)]}) from None
 
-    async def _begin(self, reader: Reader, wanted: Wanted, attachment: Attachment) -> bool:
+    async def _begin(self, wanted: Wanted, attachment: Attachment) -> bool:
         headers = [(name.lower(), value) for name, value in {**HEADERS, **self._cors}.items()]
         raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
         try:
@@ -176,7 +220,7 @@ class EventStream:
             return False
         self._accepted = True
         metrics.OPENED.labels(NAME).inc()
-        self._readers[self.connection] = reader
+        metrics.HANDSHAKE.labels(NAME).observe(monotonic() - self._begun)
         self._worker.presence.arrive(self.connection)
         places = attachment.places
         missed = [one for one in wanted.since if not (one in places and places[one].recovered)]
@@ -216,7 +260,6 @@ class EventStream:
         self._has_left = True
         if self._timer is not None:
             self._timer.cancel()
-        self._readers.pop(self.connection, None)
         close = self.connection.close_sent or NORMAL
         if close is SLOW and isinstance(self._writer, AsgiStreamWriter):
             self._writer.lose()
@@ -234,19 +277,22 @@ class EventStream:
         else:
             refused = admission.refused_by(NAME, error)
             self._count(refused.reason)
-            await self._send_away(refused.close)
+            if isinstance(refused, HookRefused) and refused.words:
+                await self._answer(JsonResponse({"detail": refused.words}, status=403))
+                return
+            await self._send_away(refused.close, arriving.seconds_of(refused))
 
-    async def _send_away(self, close: Close) -> None:
+    async def _send_away(self, close: Close, seconds: int) -> None:
         if close.advice is Advice.STAY_AWAY:
             await self._answer(JsonResponse({"detail": _sentence(close)}, status=403))
             return
-        seconds = RETRY_AFTER_SECONDS[close.advice]
+        seconds = seconds or RETRY_AFTER_SECONDS[close.advice]
         if request.is_returning(self._request):
             headers = {name: value for name, value in HEADERS.items() if name != "Content-Type"}
             await self._answer(HttpResponse(wire.farewell(seconds), content_type=TYPE, headers=headers))
             return
         headers = {"Retry-After": str(seconds)}
-        await self._answer(JsonResponse({"detail": _sentence(close)}, status=503, headers=headers))
+        await self._answer(JsonResponse({"detail": _sentence(close)}, status=close.status, headers=headers))
 
     def _count(self, reason: Refusal) -> None:
         metrics.REFUSED.labels(NAME, reason).inc()
@@ -255,6 +301,9 @@ class EventStream:
         for name, value in self._cors.items():
             response[name] = value
         response.headers.setdefault("Cache-Control", "no-store")
+        calls.about(self._request, PATH)
+        if calls.is_recorded(self._request, None, response.status_code):
+            await calls.finish_on_loop(self._request, None, response.status_code)
         await send_answer(response, self._send)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any, Final
 
-from routing_app.core.rest.schema import DETAIL
+from routing_app.core.rest.schema import DETAIL, INVALID
 from routing_app.core.streams.history import MAX_LIMIT
 from routing_app.stream.request import MAX_ADDRESSES
 
@@ -64,6 +64,12 @@ PARAMETERS: Final = (
         "schema": {"type": "string"},
     },
     {
+        "name": "access_token",
+        "in": "query",
+        "description": "An access token, for clients that cannot set a header.",
+        "schema": {"type": "string"},
+    },
+    {
         "name": "key",
         "in": "query",
         "description": "The API key, for clients that cannot set a header.",
@@ -72,8 +78,8 @@ PARAMETERS: Final = (
 )
 PROBLEMS: Final = {
     "400": "An address, their number, or `last` makes no sense.",
-    "401": "No API key, or a wrong one.",
-    "403": "The API key lacks the scope `read`, or `STREAM_ORIGINS` the page's origin.",
+    "401": "No API key or access token, or one that is wrong or has expired.",
+    "403": "The credential does not allow an address, or `STREAM_ORIGINS` lacks the page's origin.",
     "405": "Only GET.",
     "503": "No room, a backing service is out, or the worker stops; Retry-After says when to come back.",
 }
@@ -93,10 +99,14 @@ def _operation() -> dict[str, Any]:
         },
     }
     problems = {
-        status: {"description": text, "content": {"application/json": {"schema": DETAIL}}}
+        status: {
+            "description": text,
+            "content": {"application/json": {"schema": DETAIL, "example": {"detail": text}}},
+        }
         for status, text in PROBLEMS.items()
     }
-    problems["400"]["content"] = {"application/json": {"schema": {}}}
+    wrong = {"address": ["This parameter is required."]}
+    problems["400"]["content"] = {"application/json": {"schema": INVALID, "example": wrong}}
     return {
         "operationId": "stream",
         "summary": "Receive messages as Server-Sent Events",

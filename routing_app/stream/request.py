@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,7 +13,7 @@ from rest_framework.exceptions import ValidationError
 from routing_app.core.access import cors
 from routing_app.core.address import AddressError
 from routing_app.core.delivery.publication import Position
-from routing_app.core.publishing import check_addresses
+from routing_app.core.publishable import check_addresses
 from routing_app.core.streams.history import last_of
 from routing_app.stream import wire
 
@@ -36,15 +37,15 @@ class Wanted:
     """For all of them, if the reader comes back."""
 
 
-def wanted(request: ASGIRequest) -> Wanted:
-    """What a request asks for. Raises ValidationError."""
+def wanted(request: ASGIRequest, more: Iterable[str] = ()) -> Wanted:
+    """What a request asks for, and `more` addresses that its reader gets besides. Raises ValidationError."""
     named = request.GET.getlist("address")
     if not named:
         raise ValidationError({"address": ["This parameter is required."]})
     if len(named) > MAX_ADDRESSES:
         raise ValidationError({"address": [f"at most {MAX_ADDRESSES} addresses"]})
     try:
-        addresses = check_addresses(named)
+        addresses = tuple(dict.fromkeys((*check_addresses(named), *more)))
     except AddressError as error:
         raise ValidationError({"address": [str(error)]}) from None
     try:

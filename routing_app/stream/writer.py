@@ -64,6 +64,11 @@ class EventFrame(StreamFrame):
             self._id, self._event = progress.id, wire.event(progress.id, self.data)
         return self._event
 
+    @property
+    def payload(self) -> str:
+        """The data of the event."""
+        return self.data.decode()
+
 
 class GapFrame(StreamFrame):
     """Messages may be missing, of any address."""

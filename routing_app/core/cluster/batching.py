@@ -48,6 +48,9 @@ class Batches:
         self._sizes: dict[str, int] = {}
         self.backlog = 0
         """Items that wait, or are being sent; `sent` takes them off."""
+        self.made = 0
+        self.left = 0
+        """Batches that there have been, and those that have left, in this order."""
 
     @property
     def full(self) -> bool:
@@ -77,6 +80,7 @@ class Batches:
 
     def sent(self, batch: Batch) -> None:
         """A batch has left."""
+        self.left += 1
         self.backlog -= len(batch[1])
 
     def _append(self, address: str, packed: list[Any], size: int) -> None:
@@ -87,6 +91,7 @@ class Batches:
             items, before = [], 0
             self._open[address] = items
             self._batches.append((address, items))
+            self.made += 1
         self._sizes[address] = before + size
         items.append(packed)
         self.backlog += 1
@@ -101,4 +106,5 @@ class Batches:
             items = [packed]
             self._batches.append((address, items))
             self._open[address] = items
+            self.made += 1
             self.backlog += 1

@@ -71,6 +71,10 @@ class Peers:
         for hook in self.on_left:
             hook(worker_id)
 
+    def has_left(self, worker_id: str) -> bool:
+        """True for a worker that has ended in order."""
+        return worker_id in self._left
+
     def forget(self, worker_id: str) -> None:
         """Another worker is known to have died."""
         self._received.pop(worker_id, None)

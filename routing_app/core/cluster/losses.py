@@ -28,6 +28,12 @@ def count_gap() -> None:
     logger.warning("messages of other processes are missing: their clients are told")
 
 
+def count_worker_died() -> None:
+    """Count that a worker has died with what it had not sent yet."""
+    metrics.LOST.labels(Loss.WORKER_DIED).inc()
+    logger.warning("a worker has died: what it had taken and not sent yet is missing")
+
+
 def count_store_down() -> None:
     """Count a publication that the store of streams did not take."""
     metrics.LOST.labels(Loss.STORE_DOWN).inc()

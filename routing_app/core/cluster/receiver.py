@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Final
 
+from routing_app.core import metrics
 from routing_app.core.cluster.heartbeats import SHORTEST_SECONDS
 from routing_app.core.cluster.peer import PeerRecord
 from routing_app.core.cluster.replay import Entry
@@ -28,6 +29,8 @@ RECOVERY_SECONDS: Final = 3.0
 """Longest time until a process answers, or sends the next part."""
 PART_SECONDS: Final = 1.0
 """A question is not repeated for so long after a part of its answer."""
+SAME_HOST_SECONDS: Final = 0.5
+"""Processes of one host share a clock: an offset below this is the time that heartbeats take."""
 LATE_SECONDS: Final = 1.0
 """An envelope that took longer may be older than subscriptions here."""
 MAX_HELD: Final = 20_000
@@ -236,5 +239,7 @@ class EnvelopeReceiver:
         first = items[0]
         # An armoured item is a string, of which the time is not known before it is decoded.
         if isinstance(first, list) and isinstance(first[-1], float):
-            return None if peer.received_at - first[-1] - seconds < LATE_SECONDS else seconds
+            took = peer.received_at - first[-1]
+            metrics.RELAY.observe(max(took if abs(seconds) < SAME_HOST_SECONDS else took - seconds, 0.0))
+            return None if took - seconds < LATE_SECONDS else seconds
         return seconds

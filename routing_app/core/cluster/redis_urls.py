@@ -34,7 +34,7 @@ def split(redis_url: str) -> list[str]:
     for url in urls:
         if url.startswith(SENTINEL):
             sentinel_of(url)
-        elif not url.startswith(SCHEMES):
+        elif not (url.startswith(SCHEMES) and _is_usable(url)):
             raise ValueError("expected redis://host:port/number, several with commas between")
     if len(set(urls)) < len(urls):
         raise ValueError("expected each server once")
@@ -61,6 +61,8 @@ def sentinel_of(url: str) -> dict[str, Any]:
         database = int(number or 0)
     except ValueError:
         raise wrong from None
+    if database < 0 or not all(0 < port < 65_536 for _, port in sentinels):
+        raise wrong
     user, _, password = login.partition(":")
     sentinel_kwargs: dict[str, Any] = {
         "socket_timeout": SENTINEL_SECONDS,
@@ -123,6 +125,15 @@ def _sentinel(kind: Any, url: str) -> tuple[Any, str, Mapping[str, Any]]:
     rest = sentinel_of(url)
     sentinels, kwargs = rest.pop("sentinels"), rest.pop("sentinel_kwargs")
     return kind(sentinels, sentinel_kwargs=kwargs), rest.pop("master_name"), rest
+
+
+def _is_usable(url: str) -> bool:
+    """Does redis-py know host, port, number and options? It says so with the first connection: too late."""
+    try:
+        redis.ConnectionPool.from_url(url).make_connection()
+    except (ValueError, TypeError, redis.RedisError):
+        return False
+    return True
 
 
 def _host(text: str) -> tuple[str, int]:

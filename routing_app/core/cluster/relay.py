@@ -26,6 +26,7 @@ from routing_app.core.cluster.envelope import UNENCODABLE, Envelope, armour
 from routing_app.core.cluster.heartbeats import Heartbeats
 from routing_app.core.cluster.liveness import Peers
 from routing_app.core.cluster.notices import Notices
+from routing_app.core.cluster.probe import Probe
 from routing_app.core.cluster.receiver import EnvelopeReceiver
 from routing_app.core.cluster.replay import Log
 from routing_app.core.cluster.subscriptions import Subscriptions
@@ -80,7 +81,10 @@ class Relay:
         self._subscriptions = Subscriptions(layer, self._open_channel, self._prove, self._wake)
         self._batches = Batches(self.reaches_others)
         self._log = Log(clock=clock, on_lost=losses.count_layer_down)
-        self._gave_up = False
+        self.gave_up = False
+        """True while the layer takes nothing."""
+        self.failures = 0
+        """Envelopes that did not leave live, and publications that found no room: a count for `flushed`."""
         self._number = 0
         """Number of the last envelope that was made, over all addresses."""
         self._hole = 0
@@ -92,9 +96,10 @@ class Relay:
         self._notices = Notices(self._group_send, self.peers.known)
         self._is_late = False
         """True once the layer could not be opened: others may have sent something to this process before."""
-        self._probe = 0
-        self._probe_seen = asyncio.Event()
+        self._probe = Probe(layer, worker, self._envelope, self._subscriptions.unwant)
         self._echo_at = 0.0
+        """When the layer answered, or was made to connect again for want of an answer."""
+        self._answered_at = 0.0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
@@ -130,7 +135,14 @@ class Relay:
         if not self.reaches_others or not self._receivers:
             return True
         silent = asyncio.get_running_loop().time() - self._echo_at
-        return silent < SILENT_SECONDS and not self._receiver.recovering and not self._gave_up
+        return silent < SILENT_SECONDS and not self._receiver.recovering and not self.gave_up
+
+    @property
+    def answers(self) -> bool:
+        """False once no heartbeat has come back for SILENT_SECONDS."""
+        if not self.reaches_others or not self._receivers:
+            return True
+        return asyncio.get_running_loop().time() - self._answered_at < SILENT_SECONDS
 
     def receive_with(self, deliver: Deliver, on_gap: OnGap = lambda until: 0) -> None:
         """Give publications of other processes to `deliver`; `on_gap` is called when some of them are
@@ -142,6 +154,16 @@ class Relay:
         """Wait until everything that was offered is sent, or has been given up."""
         while self._batches.backlog:
             await asyncio.sleep(0.005)
+
+    async def flushed(self, failures: int) -> bool:
+        """Wait until everything that was offered so far is sent; False when some of it was not, since
+        `failures` were counted.
+        """
+        batches, last = self._batches, self._batches.made
+        while batches is self._batches and batches.left < last:
+            self._room.clear()
+            await self._room.wait()
+        return batches is self._batches and self.failures == failures
 
     async def stop(self) -> None:
         """Send the envelopes that wait, for as long as one is tried, then end tasks and subscriptions."""
@@ -159,6 +181,7 @@ class Relay:
         await asyncio.gather(*tasks, return_exceptions=True)
         losses.count_layer_down(self._batches.backlog + self._log.unsent)
         self._batches = Batches(self.reaches_others)
+        self._room.set()
         self._log = Log(clock=self._clock, on_lost=losses.count_layer_down)
         self._notices.clear()
         self._answers.clear()
@@ -201,6 +224,7 @@ class Relay:
                     self._room.clear()
                     await self._room.wait()
         except TimeoutError:
+            self.failures += 1
             losses.count_backlog_full()
 
     # --- the sending task ------------------------------------------------------------------------------
@@ -245,7 +269,7 @@ class Relay:
                 await self._layer.group_add(group_name(address), self._channel)
         if (watch := getattr(self._layer, "watch", None)) is not None:
             watch(self._reconnected, self._moved)
-        self._echo_at = asyncio.get_running_loop().time()
+        self._echo_at = self._answered_at = asyncio.get_running_loop().time()
         if is_late:
             self._receiver.request_replay()
         self._receivers = [asyncio.ensure_future(self._receive())]
@@ -255,30 +279,8 @@ class Relay:
         return self._channel
 
     async def _prove(self) -> None:
-        """Wait until an envelope of our own comes back through a group that is used only for this.
-
-        The pub/sub layer sends SUBSCRIBE without waiting for the answer, and PUBLISH over another
-        connection. Redis carries out the commands of one connection in their order, so an echo through a
-        subscription that is younger than all others proves that they are in force.
-        """
-        if not self.reaches_others:
-            return
-        self._probe += 1
-        self._probe_seen.clear()
-        address = f"probe:{self._worker}/{self._probe}"
-        pause = 0.01
-        try:
-            await self._layer.group_add(group_name(address), self._channel)
-            # The first probe may overtake its own SUBSCRIBE, and is lost then: it is sent until one comes
-            # back.
-            while not self._probe_seen.is_set():
-                await self._layer.group_send(group_name(address), self._envelope("probe", number=self._probe))
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await self._probe_seen.wait()
-                pause = min(2 * pause, 0.2)
-        finally:
-            self._subscriptions.unwant(address)
+        if self.reaches_others:
+            await self._probe.run(self._channel)
 
     # --- the sending task: envelopes ---------------------------------------------------------------------
 
@@ -287,7 +289,7 @@ class Relay:
         which have waited as long, go out only when they are asked for.
         """
         batches = self._batches.take()
-        if self._gave_up:
+        if self.gave_up:
             try:
                 async with asyncio.timeout(NOTICE_SECONDS):
                     await self._group_send(EVERYBODY, self._notice("heartbeat"))
@@ -295,7 +297,7 @@ class Relay:
                 metrics.LAYER_ERRORS.inc()
                 self._wake_later(NOTICE_SECONDS)
             else:
-                self._gave_up = False
+                self.gave_up = False
                 self._log.announced()
         for batch in batches:
             await self._send_batch(batch)
@@ -307,7 +309,7 @@ class Relay:
         # nothing. It gets the envelope twice then, and drops one by its number.
         if self.reaches_others:
             self._log.append((self._number, items))
-        if not self._gave_up and await self._send(address, self._number, items):
+        if not self.gave_up and await self._send(address, self._number, items):
             self._log.sent(self._number)
             metrics.ENVELOPES.labels("out").inc()
         else:
@@ -315,9 +317,10 @@ class Relay:
             # first heartbeat has gone out nothing else is tried: later envelopes would only wait as long
             # each.
             self._hole = self._number
+            self.failures += 1
             self._heartbeats.hurry()
-            if not self._gave_up:
-                self._gave_up = True
+            if not self.gave_up:
+                self.gave_up = True
                 self._wake_later(NOTICE_SECONDS)
         self._batches.sent(batch)
         self._room.set()
@@ -383,10 +386,10 @@ class Relay:
         sender, kind = envelope["from"], envelope["kind"]
         if sender == self._worker:
             # Also through EVERYBODY's group, of which this process is a member.
-            self._echo_at = asyncio.get_running_loop().time()
+            self._echo_at = self._answered_at = asyncio.get_running_loop().time()
             self.peers.echo()
-            if kind == "probe" and envelope["number"] == self._probe:
-                self._probe_seen.set()
+            if kind == "probe":
+                self._probe.came(envelope["number"])
             return
         self.peers.received(sender)
         if kind == "items":
@@ -438,6 +441,7 @@ class Relay:
             # After a pause of the whole process, envelopes of that time wait to be read: nobody was silent.
             if (late := loop.time() - due) > STALL_SECONDS:
                 self._echo_at += late
+                self._answered_at += late
                 self._receiver.postpone(late)
             if not self._notices:  # else the layer is slow, and another heartbeat would say no more
                 is_for_all = self._heartbeats.is_for_all()

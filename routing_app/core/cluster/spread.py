@@ -70,6 +70,21 @@ class Spread:
         """False while any of the layers is silent or fails, or while envelopes are not recovered."""
         return all(relay.healthy for relay in self.relays)
 
+    @property
+    def answers(self) -> bool:
+        """False while any of the layers is silent."""
+        return all(relay.answers for relay in self.relays)
+
+    @property
+    def gave_up(self) -> bool:
+        """True while any of the layers takes nothing."""
+        return any(relay.gave_up for relay in self.relays)
+
+    @property
+    def failures(self) -> int:
+        """The sum of those of the relays."""
+        return sum(relay.failures for relay in self.relays)
+
     def receive_with(self, deliver: Deliver, on_gap: OnGap) -> None:
         """Give publications of other processes to `deliver`; `on_gap` is called when some of them are
         missing."""
@@ -80,6 +95,12 @@ class Spread:
         """Wait until everything that was offered is sent, or has been given up."""
         for relay in self.relays:
             await relay.settled()
+
+    async def flushed(self, failures: int) -> bool:
+        """Wait until everything that was offered so far is sent; False when some of it was not."""
+        for relay in self.relays:
+            await relay.flushed(0)
+        return self.failures == failures
 
     async def stop(self) -> None:
         """Stop all relays, at the same time."""

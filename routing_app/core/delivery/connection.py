@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final, Protocol
+from time import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from routing_app.core import metrics
+from routing_app.core.access.grants import NOBODY
+from routing_app.core.address import AddressError
 from routing_app.core.codes import GAP, INTERNAL, NORMAL, SLOW, Close, Loss
 from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.outbox import Flusher, Outbox
 from routing_app.core.delivery.publication import Publication
-from routing_app.core.delivery.writer import AsgiWriter, Writer
+from routing_app.core.delivery.writer import AsgiWriter, DirectWriter, Writer
+
+if TYPE_CHECKING:
+    from routing_app.core.rate_limits.limit import Limit
 
 GROWTH: Final = 4
 """A message may go out so many times as long as it came: `é` is 2 bytes of UTF-8 and 6 as an escape of JSON,
 `1e15` becomes `1000000000000000.0`."""
+
+
+class FrameFollower(Protocol):
+    """Sees the frames of one connection while it is traced (`core.frame_trace`)."""
+
+    def received(self, message: Mapping[str, Any]) -> None:
+        """An ASGI message from the client, before anything is done with it."""
+
+    def closing(self, close: Close) -> None:
+        """This end closes the connection."""
+
+    def departed(self, code: int) -> None:
+        """The connection has ended with this code."""
 
 
 class ConnectionState(Enum):
@@ -86,6 +105,22 @@ class Limits:
         return replace(self, outbox_bytes=self.outbox_bytes + GROWTH * largest)
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An identity, a name and first subscriptions that a hook has given; empty where it gave none."""
+
+    identity: str = ""
+    name: str = ""
+    addresses: tuple[str, ...] = ()
+
+    def counted_as(self, protocol: str) -> str:
+        """See `Connection.own_identity`."""
+        return f"{protocol} {self.identity}" if self.identity else ""
+
+
+NOTHING_GIVEN: Final = Given()
+
+
 def new_id(worker_id: str) -> str:
     """A connection id: its worker's id and 12 random hex digits."""
     return worker_id + secrets.token_hex(6)
@@ -98,14 +133,23 @@ class Connection:
         "__weakref__",
         "addresses",
         "close_sent",
+        "counts",
         "encoder",
+        "follower",
+        "given",
+        "grant",
+        "handshake",
         "id",
         "identity",
         "on_close",
         "on_gap",
         "outbox",
+        "own_identity",
         "peer",
         "protocol",
+        "received",
+        "received_bytes",
+        "since",
         "state",
         "writer",
     )
@@ -124,6 +168,22 @@ class Connection:
         self.protocol = protocol
         self.identity = ""
         """The identity in the protocol's own listing: the token, the nickname, the root id."""
+        self.grant = NOBODY
+        """What the credential allows that it has presented."""
+        self.handshake: Mapping[str, Any] | None = None
+        """The ASGI scope with which it came, for backends that are asked about it."""
+        self.given = NOTHING_GIVEN
+        """By a hook, as it connected."""
+        self.own_identity = ""
+        """Whom rate limits count in the protocol's own terms, with its name before it; empty: nobody."""
+        self.counts: dict[Limit, float] | None = None
+        """Its counts of rate limits per connection."""
+        self.follower: FrameFollower | None = None
+        """Set while the frames of the connection are traced."""
+        self.since = time()
+        """Seconds since 1970."""
+        self.received = self.received_bytes = 0
+        """Frames that came from the client, and the bytes of their payloads; `outbox` counts the others."""
         self.peer = peer
         self.writer = writer
         if isinstance(writer, AsgiWriter):
@@ -152,6 +212,21 @@ class Connection:
         """True when nothing that was sent before still waits for the client."""
         return not (self.outbox.size or self.writer.held_bytes() or self.writer.held_frames())
 
+    @property
+    def is_lost(self) -> bool:
+        """True where the server is known to have lost the client, which its reader need not have seen yet."""
+        if self.state is not ConnectionState.OPEN:
+            return True
+        writer = self.writer
+        # Before the handshake is answered the server's writer is not open yet.
+        return isinstance(writer, DirectWriter) and not self.outbox.corked and not writer.is_open
+
+    def uncork(self) -> None:
+        """The handshake is answered: send what waits, or the close that came while the answer went out."""
+        self.outbox.uncork()
+        if self.close_sent is not None:
+            self.writer.close(self.close_sent)
+
     def close(self, close: Close = NORMAL) -> None:
         """Send the frames that wait, then the close. A second call does nothing.
 
@@ -169,6 +244,17 @@ class Connection:
         if self.close_sent is None:
             self._closing(close)
             self.writer.close(close)
+
+    def without_own(self, addresses: Iterable[str]) -> list[str]:
+        """Addresses to subscribe to: its own, `connection:<its id>`, reaches it anyway.
+
+        Raises AddressError for that of another connection.
+        """
+        own = f"connection:{self.id}"
+        others = [address for address in addresses if address != own]
+        if any(address.startswith("connection:") for address in others):
+            raise AddressError("a connection's own address is for itself alone")
+        return others
 
     def notify_gap(self) -> None:
         """Say that messages may be missing: in the protocol's own way, or by a close that asks to return."""
@@ -195,6 +281,8 @@ class Connection:
         self._discard()
         self.state = ConnectionState.CLOSING
         self.close_sent = close
+        if self.follower is not None:
+            self.follower.closing(close)
         if self.on_close is not None:
             self.on_close(close)
 

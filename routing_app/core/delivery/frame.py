@@ -76,6 +76,11 @@ class Frame:
         """The ASGI message that sends it."""
         return {"type": "websocket.send", "text": self.text}
 
+    @property
+    def payload(self) -> str | bytes:
+        """What it carries, before it is compressed."""
+        return self.text
+
 
 class BinaryFrame(Frame):
     """One outbound binary message."""
@@ -98,3 +103,8 @@ class BinaryFrame(Frame):
     def message(self) -> dict[str, Any]:
         """The ASGI message that sends it."""
         return {"type": "websocket.send", "bytes": self.data}
+
+    @property
+    def payload(self) -> str | bytes:
+        """What it carries, before it is compressed."""
+        return self.data

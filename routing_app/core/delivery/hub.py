@@ -10,34 +10,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from routing_app.core import metrics
-from routing_app.core.address import AddressError
-from routing_app.core.codes import BY_CODE, KICKED, Close, Loss
+from routing_app.core.cluster import losses
+from routing_app.core.codes import BY_CODE, KICKED, Close, kicked
+from routing_app.core.delivery import gaps
 from routing_app.core.delivery.connection import Connection, ConnectionState, Encoder, FrameGroup, NoEncoder
 from routing_app.core.delivery.frame import Frame
-from routing_app.core.delivery.outbox import deliver
+from routing_app.core.delivery.outbox import UntilWritten
 from routing_app.core.delivery.parts import ReachedByParts
 from routing_app.core.delivery.places import Members, by_places, places_of, shown_at
 from routing_app.core.delivery.publication import Publication
+from routing_app.core.delivery.repeats import Repeats
+from routing_app.core.delivery.sending import encode, send
 
 if TYPE_CHECKING:
     from routing_app.core.cluster.spread import AnyRelay
+    from routing_app.core.frame_trace.traces import FrameTraces
+    from routing_app.core.monitoring.rates import AddressRates
     from routing_app.core.presence_notices.notices import PresenceNotices
     from routing_app.core.streams.streams import Streams
+    from routing_app.core.webhooks.occupancy import Occupancy
+    from routing_app.core.webhooks.published import PublishedMessages
 
 logger = logging.getLogger(__name__)
 
 CLOSE: Final = "$close"
-"""Event of a publication that ends the connections it reaches; its message is `[code, reason]`."""
-REMEMBERED: Final = 4096
-"""Ids kept, of publications to several addresses, to drop the repeats; one round of envelopes is far less."""
+"""Event of a publication that ends the connections it reaches; its message is `[code, reason, name]`."""
 
 Index = dict[str, dict[Encoder, Members]]
 Frames = dict[tuple[Encoder, str, str, tuple[str, ...]], Frame | FrameGroup | None]
@@ -49,14 +53,21 @@ HELD: Final = NoEncoder()
 class Hub:
     """The connections of one process, by address."""
 
-    def __init__(self, relay: AnyRelay, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        relay: AnyRelay,
+        clock: Callable[[], float] = monotonic,
+        until_written: UntilWritten | None = None,
+    ) -> None:
+        """`until_written`: the flusher's, of the connections that will be added."""
         self._relay = relay
+        self._until_written = until_written or UntilWritten()
         self._clock = clock
         self._subscribed_at = -inf
         """Time of the last subscription: a later publication is for all subscribers of its addresses."""
         self._index: Index = {}
         self._by_id: dict[str, Connection] = {}
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._repeats = Repeats()
         self._reached = ReachedByParts()
         self._late: list[Publication] = []
         self._catching_up: asyncio.Task[None] | None = None
@@ -67,9 +78,17 @@ class Hub:
         """Set once any address may have history."""
         self.notices: PresenceNotices | None = None
         """Set while presence notices of any address are wanted in any process."""
+        self.occupancy: Occupancy | None = None
+        """Set while a webhook wants to know which addresses have subscribers."""
+        self.published: PublishedMessages | None = None
+        """Set while a webhook wants messages that are published."""
+        self.traces: FrameTraces | None = None
+        """Set while the frames of any connection are traced."""
+        self.rates: AddressRates | None = None
+        """Set while somebody watches how much is published to which address."""
         self.on_gap: list[Callable[[], None]] = []
         """Called when publications of other processes are missing."""
-        relay.receive_with(self.deliver, self.tell_gap)
+        relay.receive_with(self._receive, self.tell_gap)
 
     def on(self, event: str, handler: Callable[[Publication], int]) -> None:
         """Have `handler` take every publication of a protocol's internal `event` that reaches this process.
@@ -82,6 +101,8 @@ class Hub:
     def add(self, connection: Connection) -> None:
         """Make a connection known; from here on its own address, `connection:<id>`, reaches it."""
         self._by_id[connection.id] = connection
+        if self.traces is not None:
+            self.traces.look_at(connection)
 
     async def subscribe(self, connection: Connection, *addresses: str, held: Collection[str] = ()) -> None:
         """Subscribe `connection` to `addresses`. When this returns, every later publication reaches it; at
@@ -91,7 +112,7 @@ class Hub:
         subscribe; the connection then has none of the addresses that were new to it. Raises AddressError
         for the address of another connection.
         """
-        wanted = _without_own(connection, addresses)
+        wanted = connection.without_own(addresses)
         if connection.state is ConnectionState.CLOSED:
             return
         new = [address for address in wanted if address not in connection.addresses]
@@ -141,10 +162,13 @@ class Hub:
     def drop(self, connection: Connection) -> None:
         """Forget a connection altogether; safe to call twice."""
         self._by_id.pop(connection.id, None)
+        if self.traces is not None:
+            self.traces.forget(connection)
         self.unsubscribe(connection, *tuple(connection.addresses))
 
-    async def publish(self, publication: Publication) -> int:
+    async def publish(self, publication: Publication, id: str = "") -> int:
         """Deliver here at once and hand over to the other processes; how many connections of this one got it.
+        `id` is the one that the publisher gave.
 
         It waits while the relay's backlog is full, so that a publisher is slowed before messages are lost; to
         an address with history, while the store has many to answer, and what that does not take is counted.
@@ -154,7 +178,15 @@ class Hub:
         if len(publication.addresses) > 1:
             publication = self.with_id(publication)
         metrics.PUBLISHED.inc()
-        delivered = self.deliver(publication)
+        # One that is sent again, because it may not have left, was told of before.
+        if self.published is not None and publication.id not in self._repeats:
+            self.published.note(publication, id)
+        if self.rates is not None:
+            self.rates.note(publication)
+        if not (until := self._until_written).published:
+            until.begun = monotonic()
+        if delivered := self.deliver(publication):
+            until.published += 1
         # While publications of `publish_soon` wait for room, this one queues behind them: offered at once it
         # would overtake them as soon as there is room.
         if self._late:
@@ -174,7 +206,14 @@ class Hub:
         if len(publication.addresses) > 1:
             publication = self.with_id(publication)
         metrics.PUBLISHED.inc()
-        delivered = self.deliver(publication)
+        if self.published is not None:
+            self.published.note(publication)
+        if self.rates is not None:
+            self.rates.note(publication)
+        if not (until := self._until_written).published:
+            until.begun = monotonic()
+        if delivered := self.deliver(publication):
+            until.published += 1
         self.hand_over(publication)
         return delivered
 
@@ -210,7 +249,25 @@ class Hub:
 
     async def close(self, address: str, close: Close = KICKED) -> int:
         """End every connection of an address, in every process; how many ended in this one."""
-        return await self.publish(Publication((address,), [close.code, close.reason], event=CLOSE))
+        return await self.close_all((address,), close)
+
+    async def close_all(self, addresses: tuple[str, ...], close: Close) -> int:
+        """The same of several addresses; a connection of two of them counts once."""
+        return await self.publish(Publication(addresses, [close.code, close.reason, close.name], event=CLOSE))
+
+    def _receive(self, publication: Publication) -> int:
+        """Deliver what another process has published."""
+        if not (until := self._until_written).published:
+            until.begun = monotonic()
+        if delivered := self.deliver(publication):
+            until.published += 1
+        return delivered
+
+    def deliver_since(self, begun: float, *parts: Publication) -> int:
+        """Deliver a publication, or its parts, that began at a time of `monotonic`, and time it."""
+        if delivered := sum(map(self.deliver, parts)):
+            self._until_written.add(begun)
+        return delivered
 
     def deliver(self, publication: Publication) -> int:
         """Give a publication to the connections of this process, one with positions in their order.
@@ -221,27 +278,28 @@ class Hub:
             return self.streams.order.receive(publication)
         return self.deliver_now(publication)
 
-    def deliver_now(self, publication: Publication) -> int:
-        """The same without a look at positions; repeats of one id reach nobody."""
+    def deliver_now(self, publication: Publication, in_order: Collection[str] = ()) -> int:
+        """The same without a look at positions; repeats of one id reach nobody.
+
+        At the addresses in `in_order` it is the next one for all subscribers, however late it comes: their
+        position is the one before.
+        """
         addresses = publication.addresses
-        if len(addresses) > 1 or publication.is_part:
-            # Another process sends a publication once to each address that is subscribed to here.
-            key = f"{publication.id}/{publication.server}" if publication.is_part else publication.id
-            if key in self._seen:
-                return 0
-            self._seen[key] = None
-            if len(self._seen) > REMEMBERED:
-                self._seen.popitem(last=False)
+        # Another process sends a publication once to each address that is subscribed to here. One that died
+        # may have sent it before, without a position (`transactional`).
+        comes_again = len(addresses) > 1 or publication.is_part or not publication.positions
+        if comes_again and publication.id and self._repeats.has(publication):
+            return 0
         if publication.event == CLOSE:
             return self._close_here(publication)
         if (handler := self._handlers.get(publication.event)) is not None:
             return handler(publication)
         if publication.is_part:
             with self._reached.of(publication.id) as done:
-                return self._deliver_to_many(publication, done)
+                return self._deliver_to_many(publication, done, in_order)
         if len(addresses) == 1:
-            return self._deliver_to_one(addresses[0], publication)
-        return self._deliver_to_many(publication, set())
+            return self._deliver_to_one(addresses[0], publication, in_order)
+        return self._deliver_to_many(publication, set(), in_order)
 
     def tell_gap(self, until: float = inf, concerns: Callable[[str], bool] = lambda address: True) -> int:
         """Tell connections that they may have missed messages of other processes, published up to `until`:
@@ -252,22 +310,21 @@ class Hub:
         for hook in self.on_gap:
             hook()
         healed = self.streams.order.check(concerns) if self.streams is not None else set()
-        concerned = [
-            connection
-            for connection in self._by_id.values()
-            if any(
-                at <= until and address not in healed and concerns(address)
-                for address, at in connection.addresses.items()
-            )
-        ]
+        concerned = gaps.concerned(self._by_id.values(), until, concerns, healed)
         for connection in concerned:
             connection.notify_gap()
         return len(concerned)
 
-    def concerned_by_gap(self, address: str) -> dict[Connection, None]:
+    def tell_of_death(self) -> None:
+        """A worker has died with what it had not sent: tell those who can be told without a close."""
+        losses.count_worker_died()
+        for hook in self.on_gap:
+            hook()
+        gaps.tell_without_close(self.connections())
+
+    def concerned_by_gap(self, address: str) -> set[Connection]:
         """The subscribers of an address to which no replay brings what is missing."""
-        members = self.members(address)
-        return {one: None for one in members if not self.is_held(one, address)}
+        return {one for one in self.members(address) if not self.is_held(one, address)}
 
     def has(self, address: str) -> bool:
         """True when a connection of this process is subscribed to an address."""
@@ -277,7 +334,7 @@ class Hub:
         """The connections of this process that were subscribed to an address when something was published, in
         the order in which they came.
         """
-        by_encoder = self._subscribers(address, published_at)
+        by_encoder = self.subscribers(address, published_at)
         return [connection for members in by_encoder.values() for connection in members]
 
     def count(self, address: str) -> int:
@@ -303,7 +360,7 @@ class Hub:
         places = places_of(publication, connection)
         key = connection.encoder, publication.id, address, places
         if key not in frames:
-            frames[key] = _encode(connection.encoder, shown_at(publication, places), address)
+            frames[key] = encode(connection.encoder, shown_at(publication, places), address)
         if (frame := frames[key]) is None:
             return False
         if isinstance(frame, FrameGroup):
@@ -313,19 +370,20 @@ class Hub:
         metrics.DELIVERED.inc(sent)
         return sent
 
-    def _deliver_to_one(self, address: str, publication: Publication) -> int:
+    def _deliver_to_one(self, address: str, publication: Publication, in_order: Collection[str]) -> int:
         delivered = 0
+        at = inf if address in in_order else publication.published_at
         # Over a list: a connection that turns out too slow is dropped within `_send`, and may have been the
         # last one with its encoder.
-        for encoder, members in list(self._subscribers(address, publication.published_at).items()):
+        for encoder, members in list(self.subscribers(address, at).items()):
             if encoder is HELD:
                 delivered += self._deliver_to_held(address, members, publication)
-            elif (frame := _encode(encoder, publication, address)) is not None:
-                delivered += _send(members, frame, publication.exclude)
+            elif (frame := encode(encoder, publication, address)) is not None:
+                delivered += send(members, frame, publication.exclude)
         metrics.DELIVERED.inc(delivered)
         return delivered
 
-    def _deliver_to_many(self, publication: Publication, done: set[str]) -> int:
+    def _deliver_to_many(self, publication: Publication, done: set[str], in_order: Collection[str]) -> int:
         """Deliver to each connection once, by the first of its addresses that the publication names.
 
         `done` are the ids of connections that have it already; those that get it now are added.
@@ -337,7 +395,8 @@ class Hub:
             for address in publication.positions:
                 done.update(one.id for one in self._index.get(address, {}).get(HELD, ()))
         for address in publication.addresses:
-            for encoder, members in list(self._subscribers(address, publication.published_at).items()):
+            at = inf if address in in_order else publication.published_at
+            for encoder, members in list(self.subscribers(address, at).items()):
                 new = {c: outbox for c, outbox in members.items() if c.id not in done}
                 done.update(c.id for c in new)
                 if encoder is HELD:
@@ -346,9 +405,9 @@ class Hub:
                 for places, some in by_places(encoder, new, publication).items():
                     key = (encoder, address if encoder.per_address else "", places)
                     if key not in frames:
-                        frames[key] = _encode(encoder, shown_at(publication, places), address)
+                        frames[key] = encode(encoder, shown_at(publication, places), address)
                     if (frame := frames[key]) is not None:
-                        delivered += _send(some, frame, publication.exclude)
+                        delivered += send(some, frame, publication.exclude)
         metrics.DELIVERED.inc(delivered)
         return delivered
 
@@ -358,7 +417,7 @@ class Hub:
             return 0
         return sum(self.send_to(connection, publication) for connection in list(members))
 
-    def _subscribers(self, address: str, published_at: float = inf) -> dict[Encoder, Members]:
+    def subscribers(self, address: str, published_at: float = inf) -> dict[Encoder, Members]:
         """The subscribers of an address at `published_at`, by encoder."""
         by_encoder = self._index.get(address)
         if by_encoder is None:
@@ -379,12 +438,17 @@ class Hub:
         }
 
     def _close_here(self, publication: Publication) -> int:
-        code, reason = publication.message
-        close = BY_CODE.get(code, KICKED)
+        code, reason, name = publication.message
+        known = BY_CODE.get(code)
+        if known is not None and known.name == name:
+            close = replace(known, reason=reason)
+        else:
+            close = kicked(code, reason)
         at = publication.published_at
-        doomed = {connection for address in publication.addresses for connection in self.members(address, at)}
+        members = {one for address in publication.addresses for one in self.members(address, at)}
+        doomed = [connection for connection in members if connection.state is ConnectionState.OPEN]
         for connection in doomed:
-            connection.close(replace(close, reason=reason))
+            connection.close(close)
         return len(doomed)
 
     def _add(self, connection: Connection, address: str) -> None:
@@ -393,9 +457,13 @@ class Hub:
         if by_encoder is None:
             by_encoder = self._index[address] = {}
             metrics.ADDRESSES.inc()
+            if self.occupancy is not None:
+                self.occupancy.came(address)
         by_encoder.setdefault(connection.encoder, {})[connection] = connection.outbox
         if self.notices is not None:
             self.notices.joined(connection, address)
+        if self.traces is not None:
+            self.traces.look_at(connection)
 
     def _move(self, connection: Connection, address: str, before: Encoder, after: Encoder) -> None:
         by_encoder = self._index[address]
@@ -421,42 +489,10 @@ class Hub:
         if not by_encoder:
             del self._index[address]
             metrics.ADDRESSES.dec()
+            if self.occupancy is not None:
+                self.occupancy.left(address)
             self._relay.unwant(address)
             if self.streams is not None:
                 self.streams.order.forget(address)
         if self.notices is not None:
             self.notices.left(connection, address)
-
-
-def _without_own(connection: Connection, addresses: Iterable[str]) -> list[str]:
-    """Addresses to subscribe to. A connection receives `connection:<its id>` anyway, and never another's."""
-    own = f"connection:{connection.id}"
-    others = [address for address in addresses if address != own]
-    if any(address.startswith("connection:") for address in others):
-        raise AddressError("a connection's own address is for itself alone")
-    return others
-
-
-def _encode(encoder: Encoder, publication: Publication, address: str) -> Frame | FrameGroup | None:
-    """The frame of one protocol; an encoder that fails loses the message for its own clients, counted."""
-    try:
-        encoded = encoder(publication, address)
-    except Exception:
-        logger.exception("encoder %s failed", encoder)
-        metrics.LOST.labels(Loss.UNENCODABLE).inc()
-        return None
-    return Frame(encoded) if isinstance(encoded, str) else encoded
-
-
-def _send(members: Members, frame: Frame | FrameGroup, exclude: str) -> int:
-    """Push one frame, or a group, to all members but the excluded one; how many took it.
-
-    Over a copy: a connection that turns out too slow may be dropped at once.
-    """
-    if isinstance(frame, FrameGroup):
-        receivers = [connection for connection in members if connection.id != exclude]
-        return sum(connection.send_group(frame) for connection in receivers)
-    outboxes = list(members.values())
-    if exclude:
-        outboxes = [outbox for connection, outbox in members.items() if connection.id != exclude]
-    return deliver(outboxes, frame)

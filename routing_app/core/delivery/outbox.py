@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Final
+
+from routing_app.core import metrics
 
 if TYPE_CHECKING:
     from routing_app.core.delivery.frame import Frame
@@ -25,6 +28,31 @@ wait in later ones, and costs a write of its own in those that were written. Wit
 are still waiting (2,000 sockets: 0.39 µs a delivery against 0.55)."""
 
 
+class UntilWritten:
+    """Counts the publications that some outbox waits to write, and observes them when all are written.
+
+    One observation a turn of the loop: for each of them, however many receivers it has, would be too dear.
+    """
+
+    __slots__ = ("begun", "published")
+
+    def __init__(self) -> None:
+        self.begun = 0.0
+        """When the first of them was published; of no meaning while there is none."""
+        self.published = 0
+
+    def add(self, begun: float) -> None:
+        """A publication that began at this time of `monotonic` is in some outbox."""
+        if not self.published or begun < self.begun:
+            self.begun = begun
+        self.published += 1
+
+    def written(self) -> None:
+        """No outbox waits."""
+        metrics.PUBLISH.observe(monotonic() - self.begun, self.published)
+        self.published = 0
+
+
 class Flusher:
     """Writes the dirty outboxes of one event loop at the end of the turn in which they became dirty."""
 
@@ -32,6 +60,7 @@ class Flusher:
         self._loop = loop
         self._dirty: list[Outbox] = []
         self._scheduled = False
+        self.until_written = UntilWritten()
 
     def mark(self, outbox: Outbox) -> None:
         """Have `outbox` written soon; called once per outbox and turn."""
@@ -57,6 +86,8 @@ class Flusher:
             if self._dirty == [own]:
                 self._dirty, self._scheduled = [], False
                 _flush(own)
+                if self.until_written.published:
+                    self.until_written.written()
             elif self._dirty:
                 self._loop.call_soon(self._flush)
             else:
@@ -72,6 +103,8 @@ class Flusher:
             self._loop.call_soon(self._flush)
         for outbox in batch:
             _flush(outbox)
+        if self.until_written.published and not self._scheduled:
+            self.until_written.written()
 
 
 class Outbox:
@@ -88,10 +121,12 @@ class Outbox:
         "_max_bytes",
         "_max_frames",
         "_overflow",
-        "_writer",
         "frames",
         "open",
+        "sent",
+        "sent_bytes",
         "size",
+        "writer",
     )
 
     def __init__(
@@ -103,12 +138,15 @@ class Outbox:
         max_frames: int,
     ) -> None:
         self._flusher = flusher
-        self._writer = writer
+        self.writer = writer
+        """The connection's, or one before it, while its frames are traced."""
         self._overflow = overflow
         self._max_bytes = max_bytes
         self._max_frames = max_frames
         self.frames: list[Frame] = []
         self.size = 0
+        self.sent = self.sent_bytes = 0
+        """Frames that were handed to the writer, and the bytes of their payloads."""
         self.open = True
         self._corked = False
 
@@ -146,11 +184,13 @@ class Outbox:
             return
         if not self._corked:
             # A new list, not a cleared one: the writer keeps the old list.
+            self.sent += len(frames)
+            self.sent_bytes += self.size
             self.frames, self.size = [], 0
-            self._writer.write(frames)
+            self.writer.write(frames)
         if (
-            self.size + self._writer.held_bytes() > self._max_bytes
-            or len(self.frames) + self._writer.held_frames() > self._max_frames
+            self.size + self.writer.held_bytes() > self._max_bytes
+            or len(self.frames) + self.writer.held_frames() > self._max_frames
         ):
             self._overflow(self.shut())
 
@@ -158,8 +198,8 @@ class Outbox:
     def filled(self) -> float:
         """The part of its bounds that frames here and at the writer take: of bytes or frames, the larger."""
         return max(
-            (self.size + self._writer.held_bytes()) / self._max_bytes,
-            (len(self.frames) + self._writer.held_frames()) / self._max_frames,
+            (self.size + self.writer.held_bytes()) / self._max_bytes,
+            (len(self.frames) + self.writer.held_frames()) / self._max_frames,
         )
 
     @property

@@ -37,6 +37,9 @@ Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 class ServerWriter(Compressor, Protocol):
     """The ASGI extension of our server, one per socket."""
 
+    open: bool
+    """False after the close frame and after the loss of the connection."""
+
     def write(self, data: bytes) -> None:
         """Write complete frames; silently nothing after the close frame or the loss of the connection."""
 
@@ -106,6 +109,11 @@ class DirectWriter:
             data = b"".join([frame.compressed(server) for frame in frames])
             DirectWriter._compressed[server.window_bits] = frames, data
         return data
+
+    @property
+    def is_open(self) -> bool:
+        """False once the client has left, or a close frame was sent."""
+        return self._server.open
 
     def held_bytes(self) -> int:
         """Bytes that the transport still holds."""

@@ -11,10 +11,9 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -23,19 +22,14 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from routing_app.core.address import MAX_LENGTH
-from routing_app.core.database import (
-    GroupedWrites,
-    Overloaded,
-    database_time,
-    insert_rows,
-    query,
-    query_apart,
-)
+from routing_app.core.database import GroupedWrites, Overloaded, query, query_apart
 from routing_app.core.delivery.connection import Connection
+from routing_app.core.leases import rows
 from routing_app.core.leases.lease import Lease
 from routing_app.core.leases.reach import Times, advance, read
+from routing_app.core.leases.rows import IDENTITY_LENGTH, UNKNOWN_CODE, Arrival, Departure, storable
 from routing_app.core.leases.witness import Witness, witness_of
-from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, Subscription, WorkerRecord
+from routing_app.core.models import LEASE_SECONDS, WorkerRecord
 from routing_app.core.protocol import registered
 
 logger = logging.getLogger(__name__)
@@ -45,28 +39,6 @@ RETRY_SECONDS: Final = 1.0
 """Between two attempts, once one has failed."""
 LOOK_SECONDS: Final = 1.0
 """Between two looks at the witness, while a renewal is overdue."""
-CHUNK: Final = 500
-"""Rows in one statement."""
-CONNECTION_FIELDS: Final = ("id", "worker", "protocol", "identity", "peer", "connected_at")
-IDENTITY_LENGTH: Final = 255
-SUBSCRIPTION_FIELDS: Final = ("connection", "address")
-
-
-@dataclass(slots=True)
-class Arrival:
-    """A connection as its rows have it."""
-
-    id: str
-    worker: str
-    protocol: str
-    identity: str
-    peer: str
-    connected_at: datetime
-    addresses: tuple[str, ...]
-
-
-Change = tuple[str, str, tuple[str, ...]]
-"""A connection's id, its identity and its addresses as they are now."""
 
 
 def kept_seconds() -> float:
@@ -87,10 +59,12 @@ class Presence:
         self._mark = ""
         self._renewing: asyncio.Task[bool] | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._here: dict[str, tuple[datetime, Connection]] = {}
-        """Recorded connections by id, and when each came."""
+        self._here: dict[str, Connection] = {}
+        """Recorded connections by id."""
         self._stale = False
         self._sweeping: asyncio.Task[None] | None = None
+        self.on_record: list[Callable[[Connection], None]] = []
+        """Called with a connection that is recorded, as it is now."""
         self.on_copy: list[Callable[[], asyncio.Future[None]]] = []
         """Called when connections are copied again: writes rows of a protocol that went with theirs."""
         self._task: asyncio.Task[None] | None = None
@@ -118,38 +92,39 @@ class Presence:
         self._task = None
         await self._witness.close()
         with suppress(Exception):
-            await self._writes.submit(lambda: forget_workers([self._worker_id]))
+            mine = WorkerRecord.objects.filter(pk=self._worker_id)
+            await self._writes.submit(lambda: rows.forget_workers(mine))
 
     def arrive(self, connection: Connection) -> asyncio.Future[None]:
         """Record a connection and its subscriptions; the future resolves after the commit.
 
         Called again it writes what could not be written, or was lost.
         """
-        known = self._here.get(connection.id)
-        connected_at = timezone.now() if known is None else known[0]
-        self._here[connection.id] = connected_at, connection
-        return self._submit(_insert, self._arrival(connected_at, connection))
+        self.tell(connection)
+        self._here[connection.id] = connection
+        return self._submit(rows.insert, self._arrival(connection))
 
-    def _arrival(self, connected_at: datetime, connection: Connection) -> Arrival:
+    def _arrival(self, connection: Connection) -> Arrival:
         return Arrival(
             connection.id,
             self._worker_id,
             connection.protocol,
             storable(connection.identity, IDENTITY_LENGTH),
             str(connection.peer)[:64],
-            connected_at,
+            datetime.fromtimestamp(connection.since, UTC),
             _addresses(connection),
         )
 
     def change(self, connection: Connection) -> asyncio.Future[None]:
         """Record that a connection's identity or addresses are others now."""
+        self.tell(connection)
         change = connection.id, storable(connection.identity, IDENTITY_LENGTH), _addresses(connection)
-        return self._submit(_rewrite, change)
+        return self._submit(rows.rewrite, change)
 
-    def leave(self, connection: Connection) -> None:
-        """Remove a connection's record; safe to call twice."""
+    def leave(self, connection: Connection, code: int = UNKNOWN_CODE) -> None:
+        """Remove a connection's record, with the code of its close; safe to call twice."""
         if self._here.pop(connection.id, None) is not None:
-            self._submit(_delete, connection.id)
+            self._submit(rows.delete, Departure(connection.id, code, timezone.now()))
 
     async def renew(self) -> bool:
         """Renew the lease, and copy the connections again where rows may be wrong. Never raises.
@@ -215,12 +190,17 @@ class Presence:
         else:
             self.lease.looked(began, self.lease.clock(), word)
 
+    def tell(self, connection: Connection) -> None:
+        """Tell hooks that a connection has another identity; its record may have to wait."""
+        for hook in self.on_record:
+            hook(connection)
+
     def _submit(self, write_many: Callable[[list[Any]], Any], item: Any) -> asyncio.Future[Any]:
         return self._checked(lambda: self._writes.submit_item(write_many, item))
 
     def _copy_all(self) -> None:
-        here = [self._arrival(connected_at, connection) for connected_at, connection in self._here.values()]
-        self._checked(lambda: self._writes.submit(lambda: _reconcile(self._worker_id, here)))
+        here = [self._arrival(connection) for connection in self._here.values()]
+        self._checked(lambda: self._writes.submit(lambda: rows.reconcile(self._worker_id, here)))
         for hook in self.on_copy:
             self._checked(hook)
 
@@ -243,55 +223,6 @@ def _addresses(connection: Connection) -> tuple[str, ...]:
     return tuple(storable(address, MAX_LENGTH) for address in connection.addresses)
 
 
-def storable(text: str, size: int) -> str:
-    """A client's string as every database takes it: one that none takes would spoil the whole copy."""
-    if not text.isascii() or "\x00" in text:
-        text = text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-    return text[:size]
-
-
-def _insert(arrivals: list[Arrival]) -> None:
-    connections = [
-        (one.id, one.worker, one.protocol, one.identity, one.peer, database_time(one.connected_at))
-        for one in arrivals
-    ]
-    insert_rows(ConnectionRecord, CONNECTION_FIELDS, connections)
-    subscriptions = [(one.id, address) for one in arrivals for address in one.addresses]
-    insert_rows(Subscription, SUBSCRIPTION_FIELDS, subscriptions)
-
-
-def _delete(ids: list[str]) -> None:
-    for start in range(0, len(ids), CHUNK):
-        chunk = ids[start : start + CHUNK]
-        ConnectionRecord.objects.filter(id__in=chunk).delete()
-
-
-def _rewrite(changes: list[Change]) -> None:
-    """Bring rows up to date, the last change of each connection; one without a row is left alone."""
-    latest = {id: (identity, addresses) for id, identity, addresses in changes}
-    ids = list(latest)
-    for start in range(0, len(ids), CHUNK):
-        _rewrite_chunk({id: latest[id] for id in ids[start : start + CHUNK]})
-
-
-def _rewrite_chunk(wanted: dict[str, tuple[str, tuple[str, ...]]]) -> None:
-    # Read first, write differences: most changes touch one address, and a row that is deleted and made again
-    # would take rows of protocols with it that hang on it.
-    records = ConnectionRecord.objects.in_bulk(list(wanted))
-    renamed = [record for id, record in records.items() if record.identity != wanted[id][0]]
-    for record in renamed:
-        record.identity = wanted[record.id][0]
-    ConnectionRecord.objects.bulk_update(renamed, ["identity"])
-    stored = {
-        (row.connection_id, row.address): row.pk
-        for row in Subscription.objects.filter(connection_id__in=list(records))
-    }
-    pairs = {(id, address) for id in records for address in wanted[id][1]}
-    Subscription.objects.filter(pk__in=[pk for pair, pk in stored.items() if pair not in pairs]).delete()
-    new = [Subscription(connection_id=id, address=address) for id, address in pairs - stored.keys()]
-    Subscription.objects.bulk_create(new, CHUNK, ignore_conflicts=True)
-
-
 def _enter(worker_ids: list[str]) -> Times:
     """Make the rows of workers, with a lease of the times that are returned."""
     times = read()
@@ -301,8 +232,10 @@ def _enter(worker_ids: list[str]) -> Times:
 
 def _register(worker_ids: list[str], times: Times) -> None:
     host = socket.gethostname()[:255]
-    rows = [WorkerRecord(id=id, host=host, pid=os.getpid(), leased_at=times.witnessed) for id in worker_ids]
-    WorkerRecord.objects.bulk_create(rows, ignore_conflicts=True)
+    workers = [
+        WorkerRecord(id=id, host=host, pid=os.getpid(), leased_at=times.witnessed) for id in worker_ids
+    ]
+    WorkerRecord.objects.bulk_create(workers, ignore_conflicts=True)
 
 
 def _renew(worker_id: str, times: Times, witnessed: bool) -> bool:
@@ -318,14 +251,6 @@ def _renew(worker_id: str, times: Times, witnessed: bool) -> bool:
     return False
 
 
-def _reconcile(worker_id: str, here: list[Arrival]) -> None:
-    """Make rows equal to what is here. Those that are right are only read: rows of protocols hang on them."""
-    known = set(ConnectionRecord.objects.filter(worker_id=worker_id).values_list("id", flat=True))
-    _delete(list(known - {one.id for one in here}))
-    _insert([one for one in here if one.id not in known])
-    _rewrite([(one.id, one.identity, one.addresses) for one in here if one.id in known])
-
-
 async def _sweep_beside() -> None:
     """Not with the grouped writes: tens of thousands of rows would hold up everybody's."""
     try:
@@ -336,13 +261,4 @@ async def _sweep_beside() -> None:
 
 def sweep() -> int:
     """Delete workers that have been gone for long, and all that belongs to them; returns their number."""
-    gone = WorkerRecord.objects.gone_for(kept_seconds(), read().witnessed)
-    return forget_workers(gone.values_list("id", flat=True))
-
-
-def forget_workers(ids: Iterable[str]) -> int:
-    """Delete workers and all that belongs to them."""
-    ids = list(ids)
-    if ids:
-        WorkerRecord.objects.filter(id__in=ids).delete()
-    return len(ids)
+    return rows.forget_workers(WorkerRecord.objects.gone_for(kept_seconds(), read().witnessed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
-from routing_app.core.leases.presence import IDENTITY_LENGTH, storable
+from routing_app.core.leases.rows import IDENTITY_LENGTH, storable
 
 MOST: Final = 100
 """Connections that one notice, or one report of a worker, names."""

@@ -37,7 +37,7 @@ def refuse(error: Exception, allowed: str, protocol: str = PROTOCOL) -> HttpResp
     """
     response = answer(error, {"protocol": protocol})
     assert response is not None  # it knows every APIException
-    headers = {name: response[name] for name in ("WWW-Authenticate",) if name in response}
+    headers = {name: response[name] for name in ("WWW-Authenticate", "Retry-After") if name in response}
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = allowed
     return JsonResponse(response.data, status=response.status_code, headers=headers, safe=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import RequestDataTooBig
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.defaults import bad_request, page_not_found
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -17,15 +17,18 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from routing_app.core.access.masking import shown_identity
+from routing_app.core.access.narrowing import reached_by
 from routing_app.core.address import make
 from routing_app.core.models import ConnectionRecord
 from routing_app.core.publishing import disconnect_sync
-from routing_app.core.rest.auth import secret_access
+from routing_app.core.rest import mount
+from routing_app.core.rest.auth import addresses_of, check_address, secret_access
+from routing_app.core.rest.views import OfBroker
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404: as JSON below `/api/`, where programs ask, and else as Django's page."""
-    if request.path.startswith("/api/"):
+    if _is_asked_by_program(request):
         return JsonResponse({"detail": "Not found."}, status=404)
     return page_not_found(request, exception)
 
@@ -33,12 +36,16 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def unreadable(request: HttpRequest, exception: Exception) -> HttpResponse:
     """413 for a body that is too large, else 400: as JSON below `/api/`, and else as Django's page."""
     too_large = isinstance(exception, RequestDataTooBig)
-    if request.path.startswith("/api/"):
+    if _is_asked_by_program(request):
         sentence = "The body is too large." if too_large else "The request cannot be read."
         return JsonResponse({"detail": sentence}, status=413 if too_large else 400)
     if too_large:
         return HttpResponse("The body is too large.\n", status=413, content_type="text/plain; charset=utf-8")
     return bad_request(request, exception)
+
+
+def _is_asked_by_program(request: HttpRequest) -> bool:
+    return (mount.below(request.path) or "").startswith("/api/")
 
 
 class PositionSerializer(serializers.Serializer[Any]):
@@ -74,20 +81,32 @@ class ClientSerializer(serializers.ModelSerializer[ConnectionRecord]):
         return {**super().to_representation(instance), "identity": identity}
 
 
-class ClientViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[ConnectionRecord]):
-    """Connected clients of every protocol and worker."""
+class ClientViewSet(OfBroker, ListModelMixin, RetrieveModelMixin, GenericViewSet[ConnectionRecord]):
+    """Connected clients of every protocol and worker, those that the caller's addresses reach."""
 
+    by_address = True
+    row_example: ClassVar = {
+        "id": "5c1f0a9be2d4000000000000",
+        "protocol": "chat",
+        "identity": "key:shop",
+        "peer": "192.0.2.7",
+        "worker": "5c1f0a9be2d4",
+        "connected_at": "2026-11-29T06:00:00Z",
+    }
     serializer_class = ClientSerializer
     lookup_value_regex = "[0-9a-f]+"
     queryset = ConnectionRecord.objects.none()
 
     def get_queryset(self) -> QuerySet[ConnectionRecord]:
         """Present connections, narrowed by `?protocol=` and `?address=`."""
-        rows = ConnectionRecord.objects.present()
+        rows = ConnectionRecord.objects.present().filter(reached_by(addresses_of(self.request)))
         protocol, address = (self.request.query_params.get(name, "") for name in ("protocol", "address"))
         if protocol:
             rows = rows.filter(protocol=protocol)
-        return rows.subscribed(address) if address else rows
+        if not address:
+            return rows
+        check_address(self.request, address)
+        return rows.subscribed(address)
 
     @extend_schema(
         parameters=[
@@ -99,7 +118,11 @@ class ClientViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Connectio
         """Clients that are connected now."""
         return super().list(request, *args, **kwargs)
 
-    @extend_schema(request=None, responses={202: OutcomeSerializer})
+    @extend_schema(
+        request=None,
+        responses={202: OutcomeSerializer},
+        examples=[OpenApiExample("Its answer", {"accepted": True}, response_only=True, status_codes=["202"])],
+    )
     @action(detail=True, methods=["post"])
     def disconnect(self, request: Request, pk: str | None = None) -> Response:
         """End one connection, on whatever worker it is."""

@@ -13,8 +13,7 @@ from rest_framework.views import exception_handler
 from routing_app.core import metrics
 from routing_app.core.codes import Refusal
 
-PROTOCOL: Final = "api"
-"""The label that REST has in place of a protocol."""
+PROTOCOL: Final = metrics.REST
 REASONS: Final = {
     400: Refusal.MALFORMED,
     401: Refusal.FORBIDDEN,

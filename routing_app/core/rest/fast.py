@@ -14,11 +14,14 @@ from functools import cached_property, lru_cache, wraps
 from io import BytesIO
 from typing import Any, Final
 
+from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest, get_script_prefix
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.urls import Resolver404, ResolverMatch, get_resolver, set_script_prefix
 
+from routing_app.core.audit import calls
+from routing_app.core.rest import mount
 from routing_app.core.rest.bodies import Gone
 
 logger = logging.getLogger(__name__)
@@ -147,7 +150,7 @@ class FastViews:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Serve one ASGI HTTP scope."""
         view = self._match(scope["path"].removeprefix(scope.get("root_path", "")))
-        if view is None:
+        if view is None or (settings.SECURE_SSL_REDIRECT and scope.get("scheme") != "https"):
             await self._http(scope, receive, send)
             return
         try:
@@ -158,16 +161,22 @@ class FastViews:
 
     def _resolve(self, path: str) -> _View | None:
         try:
-            match = self._resolver.resolve(path)
+            match = self._resolver.resolve(mount.below(path) or "")
         except Resolver404:
             return None
-        return _View(match, getattr(match.func, "answer", match.func))
+        view: Any = match.func
+        is_traffic = getattr(view, "is_traffic", False)
+        return _View(match, getattr(view, "answer", view), is_traffic, calls.is_of_operators(path))
 
 
 @dataclass(slots=True)
 class _View:
     match: ResolverMatch
     answer: Answering
+    is_traffic: bool
+    """Whether an answer with 200 is never recorded."""
+    is_of_operators: bool
+    """Whether anything is recorded."""
 
 
 async def _read(receive: Any) -> bytes:
@@ -183,17 +192,23 @@ async def _read(receive: Any) -> bytes:
 
 
 async def _respond(view: _View, scope: Scope, body: bytes) -> JsonAnswer | HttpResponse:
-    match = view.match
+    match, request = view.match, None
+    response: JsonAnswer | HttpResponse
     try:
         if prefix := get_script_prefix(scope):
             set_script_prefix(prefix)
         request = FastRequest(scope, body)
         response = await view.answer(request, *match.args, **match.kwargs)
     except (SuspiciousOperation, UnicodeDecodeError):
-        return JsonResponse({"error": "the request cannot be read"}, status=400)
+        response = JsonResponse({"error": "the request cannot be read"}, status=400)
     except Exception:
         logger.exception("%s failed", match.view_name or match.route)
-        return JsonResponse({"error": "internal error"}, status=500)
+        response = JsonResponse({"error": "internal error"}, status=500)
+    status = 200 if isinstance(response, JsonAnswer) else response.status_code
+    if not view.is_of_operators or (status == 200 and view.is_traffic):
+        return response
+    if request is not None and calls.is_recorded(request, match, status):
+        await calls.finish_on_loop(request, match, status)
     return response
 
 

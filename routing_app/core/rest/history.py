@@ -7,24 +7,31 @@ from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from routing_app.core.access.masking import SecretAccess, shown_address
 from routing_app.core.address import AddressError, parse
+from routing_app.core.audit.calls import about
 from routing_app.core.models import Scope
 from routing_app.core.rest.answers import refuse
+from routing_app.core.rest.auth import AddressDenied
 from routing_app.core.rest.authorization import authorize
+from routing_app.core.rest.hooked import check_read
 from routing_app.core.rest.middleware import BACKING_SERVICES, unavailable
-from routing_app.core.rest.schema import DETAIL, documented_by
+from routing_app.core.rest.schema import documented_by, problem
+from routing_app.core.rest.views import OfBroker
 from routing_app.core.streams import history
 from routing_app.core.streams.history import MAX_LIMIT, USUAL_LIMIT, NoHistory, NotAPosition, position_of
 
 METHODS: Final = "DELETE, GET"
 NUMBER: Final = re.compile("[0-9]{1,9}", re.ASCII)
+FORGET: Final = "core.change_addressrule"
+"""The permission of staff to delete a history."""
 FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
 
 EXAMPLE: Final = {
@@ -42,6 +49,7 @@ EXAMPLE: Final = {
     ],
     "recovered": True,
 }
+NO_HISTORY: Final = problem("No history is kept of it.", "No history is kept of this address.")
 ADDRESS: Final = OpenApiParameter("address", str, required=True, description="An address with history.")
 
 
@@ -67,12 +75,12 @@ class HistorySerializer(serializers.Serializer[Any]):
     more = serializers.BooleanField(required=False)
 
 
-class HistoryDocumentation(APIView):
+class HistoryDocumentation(OfBroker, APIView):
     """The part of `history_view` in the OpenAPI document; it serves nothing."""
 
     @extend_schema(
         operation_id="history",
-        responses={200: HistorySerializer, 404: OpenApiResponse(DETAIL, "No history is kept of it.")},
+        responses={200: HistorySerializer, 404: NO_HISTORY},
         examples=[OpenApiExample("Since a position", EXAMPLE, response_only=True, status_codes=["200"])],
         parameters=[
             ADDRESS,
@@ -97,7 +105,7 @@ class HistoryDocumentation(APIView):
 
     @extend_schema(
         operation_id="history_delete",
-        responses={204: None, 404: OpenApiResponse(DETAIL, "No history is kept of it.")},
+        responses={204: None, 404: NO_HISTORY},
         parameters=[ADDRESS],
     )
     def delete(self, request: Request) -> Response:
@@ -113,11 +121,19 @@ async def history_view(request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "DELETE"):
             raise MethodNotAllowed(request.method or "")
         deletes = request.method == "DELETE"
-        await authorize(request, Scope.MANAGE if deletes else Scope.READ)
-        address = _address(request)
         if deletes:
+            allowed = (await authorize(request, Scope.MANAGE, permission=FORGET)).addresses
+        else:
+            grant = await authorize(request, Scope.READ, tokens=True)
+            allowed = grant.subscribe
+        address = _address(request)
+        if not allowed.cover(address):
+            raise AddressDenied
+        if deletes:
+            about(request, shown_address(SecretAccess(), address))
             await history.delete(address)
             return HttpResponse(status=204)
+        await check_read(request, grant, address)
         return JsonResponse(await _read(request, address))
     except NoHistory:
         return refuse(NotFound("No history is kept of this address."), METHODS)

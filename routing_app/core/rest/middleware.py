@@ -14,6 +14,8 @@ from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import Advice, Refusal
 from routing_app.core.database import Overloaded
+from routing_app.core.jwt.jwks import KeysUnavailable
+from routing_app.core.rest import mount
 from routing_app.core.rest.exceptions import PROTOCOL
 from routing_app.core.streams.store import StoreUnavailable
 
@@ -25,8 +27,9 @@ BACKING_SERVICES: Final = (
     Overloaded,
     OperationalError,
     InterfaceError,
+    KeysUnavailable,
 )
-"""Exceptions of views and handlers while Redis or the database is out."""
+"""Exceptions of views and handlers while Redis, the database or the keys of an issuer are out."""
 
 
 class OutageMiddleware(MiddlewareMixin):
@@ -34,7 +37,9 @@ class OutageMiddleware(MiddlewareMixin):
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """The answer for an exception of BACKING_SERVICES; None for any other."""
-        if not isinstance(error, BACKING_SERVICES):
+        match = request.resolver_match
+        is_ours = mount.owns(match) or (match is not None and match.app_name == "admin")
+        if not is_ours or not isinstance(error, BACKING_SERVICES):
             return None
         return unavailable(request, error)
 

@@ -12,6 +12,8 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.utils.deprecation import MiddlewareMixin
 
+from routing_app.core.rest import mount
+
 NUL: Final = "\x00"
 SENTENCE: Final = "A NUL is in no value that is kept here."
 
@@ -32,7 +34,7 @@ class NulMiddleware(MiddlewareMixin):
             found = _in_path(kwargs) or _in_query(request) or _in_form(request)
             return HttpResponseBadRequest(SENTENCE) if found else None
         rest = getattr(view, "cls", None)
-        if rest is None or getattr(rest, "describes_own_errors", False):
+        if rest is None or not mount.owns(match) or getattr(rest, "describes_own_errors", False):
             return None
         found = _in_path(kwargs) or _in_query(request)
         return JsonResponse({"detail": SENTENCE}, status=400) if found else None

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 from django.db import transaction
-from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.viewsets import ModelViewSet
 
+from routing_app.core.access.narrowing import covered
 from routing_app.core.models import AddressRule, Scope
+from routing_app.core.rest.auth import addresses_of, check_address
 from routing_app.core.rest.fields import StrictModelSerializer
+from routing_app.core.rest.views import OfBroker
 from routing_app.core.streams.notice import tell_rules_changed
 
 
@@ -33,29 +37,36 @@ EXAMPLE: Final = {
 
 @extend_schema_view(
     list=extend_schema(summary="List rules of addresses"),
-    create=extend_schema(
-        summary="Make a rule", examples=[OpenApiExample("A rule", EXAMPLE, request_only=True)]
-    ),
+    create=extend_schema(summary="Make a rule"),
     retrieve=extend_schema(summary="One rule"),
     update=extend_schema(summary="Change a rule"),
     partial_update=extend_schema(summary="Change a part of a rule"),
     destroy=extend_schema(summary="Delete a rule", description="What was kept by it expires."),
 )
-class RuleViewSet(ModelViewSet[AddressRule]):
+class RuleViewSet(OfBroker, ModelViewSet[AddressRule]):
     """Which addresses have history. All of it needs the scope manage; changes hold within 5 seconds."""
 
     serializer_class = RuleSerializer
     queryset = AddressRule.objects.all()
     lookup_value_regex = "[0-9]+"
+    by_address = True
+    body_example: ClassVar = EXAMPLE
+    row_example: ClassVar = {"id": 1, **EXAMPLE}
     scopes: ClassVar = dict.fromkeys(("GET", "HEAD", "OPTIONS"), Scope.MANAGE)
+
+    def get_queryset(self) -> QuerySet[AddressRule]:
+        """Rules of addresses that are all the caller's."""
+        return super().get_queryset().filter(covered(addresses_of(self.request), "pattern"))
 
     def perform_create(self, serializer: Any) -> None:
         """Make it, and tell."""
+        check_address(self.request, serializer.validated_data["pattern"])
         serializer.save()
         transaction.on_commit(tell_rules_changed)
 
     def perform_update(self, serializer: Any) -> None:
         """Change it, and tell."""
+        check_address(self.request, serializer.validated_data.get("pattern", serializer.instance.pattern))
         serializer.save()
         transaction.on_commit(tell_rules_changed)
 

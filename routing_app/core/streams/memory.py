@@ -71,7 +71,7 @@ class MemoryStore:
             done(StoreUnavailable("this process stops"))
             return
         now = self._clock()
-        if append.once and (known := self._known(append.once, now)) is not None:
+        if append.once and not append.settles and (known := self._known(append.once, now)) is not None:
             done(known._replace(repeated=True))
             return
         streams = {address: self._open(address, bounds, now) for address, bounds in append.streams.items()}
@@ -82,7 +82,7 @@ class MemoryStore:
             stream.rows.append((stream.offset, now, append.record, several))
             stream.trim(append.streams[address], now)
             positions[address] = Position(stream.epoch, stream.offset)
-        appended = Appended(positions)
+        appended = Appended(positions, pending=append.pending)
         if append.once:
             self._once[append.once] = now + append.once_seconds, appended
         done(appended)

@@ -51,8 +51,8 @@ class Ordering:
         self._sequences: dict[str, Sequence] = {}
         self._taking = False
         self._next: deque[Publication] = deque()
-        self._gaps: dict[Connection, None] = {}
-        """Connections that are told of a gap in the next turn: those of the moment in which it was found."""
+        self._told: set[Connection] = set()
+        """Connections that were told of a gap in this turn, while nothing was delivered."""
 
     # --- subscribing ----------------------------------------------------------------------------------------
 
@@ -157,13 +157,17 @@ class Ordering:
             return 0
         if places == {Place.PASSED}:
             return 0
+        if self._told:
+            self._told.clear()
         for sequence, position, _ in found:
             sequence.passed(position)
         if Place.PASSED in places:
             # At the others it is new: their order began before those of its addresses that have it already.
             passed = {sequence.address for sequence, _, place in found if place is Place.PASSED}
             publication = _without(publication, passed)
-        delivered = self._hub.deliver_now(publication)
+        # Whoever subscribed after it was published has a position before it, too: a time says nothing here.
+        in_order = [sequence.address for sequence, _, place in found if place in (Place.NEXT, Place.LAST)]
+        delivered = self._hub.deliver_now(publication, in_order)
         for sequence, _, _ in found:
             if (following := sequence.next_held()) is not None:
                 self._next.append(following)
@@ -225,12 +229,11 @@ class Ordering:
     def _take_page(self, sequence: Sequence, page: Page) -> None:
         if page.epoch != sequence.epoch:
             # What is held of the epoch before is in order as far as it goes; the rest of it is gone.
-            over = sequence.epoch
             sequence.checking = True
             if not sequence.switch(page):
                 self._gap(sequence)
+            self._take_all(sequence.leave())
             self._take_all(sequence.release())
-            sequence.close(over)
             return
         if not page.recovered:
             sequence.checking = True
@@ -283,13 +286,14 @@ class Ordering:
                     self.look(address)
 
     def _gap(self, sequence: Sequence) -> None:
-        if not self._gaps:
-            asyncio.get_running_loop().call_soon(self._tell_gaps)
-        # Now, not in the next turn: a replay that begins in between starts behind the gap.
-        self._gaps |= self._hub.concerned_by_gap(sequence.address)
+        """Tell the subscribers of an address that something is missing, before they get what follows it.
 
-    def _tell_gaps(self) -> None:
-        concerned, self._gaps = self._gaps, {}
+        Several streams in a row are one gap to those who get nothing in between.
+        """
+        concerned = self._hub.concerned_by_gap(sequence.address) - self._told
+        if not self._told:
+            asyncio.get_running_loop().call_soon(self._told.clear)
+        self._told |= concerned
         for connection in concerned:
             connection.notify_gap()
         if concerned:

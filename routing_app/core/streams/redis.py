@@ -42,10 +42,11 @@ class RedisStore:
     def append(self, append: Append, done: Done) -> None:
         """Append in one step of the server."""
         keys = [self._server(), self._once(append.once)]
+        milliseconds = int(append.once_seconds * 1000) if append.once else 0
         arguments: list[Any] = [
             *self._head(),
-            int(append.once_seconds * 1000) if append.once else 0,
-            json.dumps(list(append.streams)) if append.once else "",
+            -milliseconds if append.settles else milliseconds,
+            json.dumps(append.pending or list(append.streams)) if append.once else "",
             append.record,
         ]
         for address, bounds in append.streams.items():
@@ -53,7 +54,10 @@ class RedisStore:
             arguments += bounds
         addresses = tuple(append.streams)
         self._writing.call(
-            APPEND, tuple(keys), tuple(arguments), lambda answer: done(_appended(addresses, answer))
+            APPEND,
+            tuple(keys),
+            tuple(arguments),
+            lambda answer: done(_appended(addresses, append.pending, answer)),
         )
 
     async def read(
@@ -104,18 +108,19 @@ class RedisStore:
         )
 
 
-def _appended(addresses: tuple[str, ...], answer: Any) -> Appended | StoreUnavailable:
+def _appended(addresses: tuple[str, ...], pending: str, answer: Any) -> Appended | StoreUnavailable:
     if isinstance(answer, StoreUnavailable):
         return answer
     repeated, found = answer
     if repeated:
         names, found = json.loads(found)
-        addresses = tuple(json.loads(names))
+        known = json.loads(names)
+        pending, addresses = (known, ()) if isinstance(known, str) else ("", tuple(known))
     positions = {
         address: Position(_string(epoch), int(offset))
         for address, (epoch, offset) in zip(addresses, found, strict=True)
     }
-    return Appended(positions, bool(repeated))
+    return Appended(positions, bool(repeated), pending)
 
 
 def _page(address: str, answer: Any, descending: bool) -> Page:

@@ -83,6 +83,8 @@ class _Reading:
     """Read and not sent."""
     frames: Frames = field(default_factory=dict)
     """Of these entries, for all that read them."""
+    is_over: bool = False
+    """The store has another epoch by now: these entries are all that can be had of this one."""
 
 
 class Replays:
@@ -186,8 +188,8 @@ class Replay:
         self._hub = replays.hub
         self._order = replays.order
         self._readings: dict[str, _Reading] = {}
-        self._sent: set[str] = set()
-        """Ids of messages to several addresses."""
+        self._sent: dict[str, dict[str, Position | None]] = {}
+        """Messages to several addresses by id, and their positions; None where the client was not told."""
         self._latest: _Reading | None = None
         self._pauses = 0
         self._go = asyncio.Event()
@@ -272,11 +274,13 @@ class Replay:
         found = []
         for reading in self._readings.values():
             end = self._order.position(reading.address)
-            if reading.entries or end is None or reading.at == end:
+            if end is None or reading.at == end or reading.is_over:
                 continue
-            if reading.at.epoch == end.epoch and reading.at.offset > end.offset:
+            if reading.at.epoch != end.epoch:
+                found.append(reading)  # also with entries: their epoch may be over
+            elif reading.at.offset > end.offset:
                 self._order.look(reading.address)  # on its way to this process: another one had it already
-            else:
+            elif not reading.entries:
                 found.append(reading)
         return found
 
@@ -291,12 +295,24 @@ class Replay:
                     await asyncio.sleep(RETRY_SECONDS)
                 elif isinstance(page, BaseException):
                     raise page
-                elif self._readings.get(reading.address) is reading:
+                elif self._readings.get(reading.address) is not reading:
+                    continue
+                elif reading.entries:
+                    await self._compare(reading, page)
+                else:
                     self._take(reading, page)
 
     async def _page(self, reading: _Reading) -> SharedPage:
         end = self._order.position(reading.address)
         return await self._replays.pages.read(reading.address, reading.bounds, reading.at, PAGE, end)
+
+    async def _compare(self, reading: _Reading, shared: SharedPage) -> None:
+        """Entries are of another epoch than what is delivered here: either that is over, or comes yet."""
+        if shared.page.epoch != reading.at.epoch:
+            reading.is_over = True
+            return
+        self._order.look(reading.address)
+        await asyncio.sleep(LONGEST_PAUSE)
 
     def _take(self, reading: _Reading, shared: SharedPage) -> None:
         page = shared.page
@@ -349,16 +365,24 @@ class Replay:
             (
                 other
                 for other, place in self._places(reading.entries[0])
-                if other is not reading
-                and place.epoch == other.at.epoch
-                and place.offset > other.at.offset + 1
+                if other is not reading and self._is_ahead(other, place)
             ),
             None,
         )
 
+    def _is_ahead(self, reading: _Reading, place: Position) -> bool:
+        """True when a stream has others to be sent before what has a place in it."""
+        if place.epoch == reading.at.epoch:
+            return place.offset > reading.at.offset + 1
+        # What was delivered here is of the place's epoch: the reading will come to it.
+        end = self._order.position(reading.address)
+        return end is not None and end.epoch == place.epoch
+
     def _was_delivered(self, reading: _Reading) -> bool:
         if not reading.entries:
             return False
+        if reading.is_over:
+            return True
         end = self._order.position(reading.address)
         return end is not None and end.epoch == reading.at.epoch and reading.entries[0].offset <= end.offset
 
@@ -384,16 +408,27 @@ class Replay:
                 positions[other.address] = other.at = place
                 if other.entries and other.entries[0].offset == place.offset:
                     other.entries.popleft()
+                    other.is_over = other.is_over and bool(other.entries)
         if len(publication.addresses) > 1:
-            if publication.id in self._sent:
+            if not self._is_new(publication.id, positions):
                 return
-            self._sent.add(publication.id)
+            self._sent[publication.id] = {one: positions.get(one) for one in publication.positions or {}}
             if len(positions) < len(publication.positions or {}):
                 # At the others the client is elsewhere: further, or in another epoch.
                 elsewhere = (publication.positions or {}).keys() - positions
                 rest = tuple(one for one in publication.addresses if one not in elsewhere)
                 publication = publication.placed(rest, positions)
         self._hub.send_to(self.connection, publication, reading.frames)
+
+    def _is_new(self, id: str, positions: Mapping[str, Position]) -> bool:
+        """False for a message that was sent; a position that the client was not told with it is a gap."""
+        if (told := self._sent.get(id)) is None:
+            return True
+        if any(told.get(one, place) not in (None, place) for one, place in positions.items()):
+            return True  # in another epoch: the store had lost the first one, and its id
+        if any(one in told and told[one] is None for one in positions):
+            self._tell_gap()
+        return False
 
     def _places(self, entry: Entry) -> list[tuple[_Reading, Position]]:
         positions = entry.publication.positions or {}

@@ -5,7 +5,7 @@
 | `<prefix>.now` | hash | `run`, the id of the server process that last used it, and `life`, a name for that |
 | `<prefix>.m.<hash>` | hash | of a stream: `e` epoch, `o` last offset, `l` life, `b` offset at which the epoch began, `p`, `f` the epoch before and its last offset (-1: not known) |
 | `<prefix>.s.<hash>` | stream | its messages; an id is `<offset>-<milliseconds since 1970>` |
-| `<prefix>.i.<hash>` | string | of a name of a message: the positions that it got |
+| `<prefix>.i.<hash>` | string | of a name of a message: the positions that it got, or the id under which it is published |
 
 A server process that was started from an old snapshot, or took another one's place, may lack the last messages.
 It has another run id: then `life` changes, and with it the epoch of each stream at its next use. What is kept
@@ -59,6 +59,7 @@ APPEND: Final = (
     _HEAD
     + """
 -- ARGV: once_ms, names, record, then size and seconds of each stream. KEYS: once, then two of each stream.
+-- A negative once_ms replaces what is known of the name.
 local once_ms = tonumber(ARGV[4])
 if once_ms > 0 then
   local found = redis.call('GET', KEYS[2])
@@ -100,8 +101,8 @@ for i = 1, count do
     until expired < 32
   end
 end
-if once_ms > 0 then
-  redis.call('SET', KEYS[2], cjson.encode({ARGV[5], positions}), 'PX', once_ms)
+if once_ms ~= 0 then
+  redis.call('SET', KEYS[2], cjson.encode({ARGV[5], positions}), 'PX', math.abs(once_ms))
 end
 return {0, positions}
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Final
 
@@ -20,9 +21,10 @@ class Place(Enum):
     NEXT = auto()
     AHEAD = auto()
     """Others are missing before it, or its epoch is not known yet."""
+    LAST = auto()
+    """The next one of those that were held back at the end of an epoch."""
     LATE = auto()
-    """From before this process began to look at the order, or held back at the end of an epoch: delivered as
-    it comes."""
+    """From before this process began to look at the order: delivered as it comes."""
     PASSED = auto()
     """Delivered already, or of an epoch that is over."""
 
@@ -45,6 +47,7 @@ class Sequence:
         "healing",
         "held",
         "held_since",
+        "last",
         "offset",
         "over",
         "starting",
@@ -65,6 +68,8 @@ class Sequence:
         self.anywhere = False
         self.held: dict[Position, Publication] = {}
         self.held_since = 0.0
+        self.last: deque[Position] = deque()
+        """What is held of the epoch before, in order: all of it comes before anything of the new one."""
         self.checking = False
         """True while something may be in the stream that has not come."""
         self.starting: asyncio.Task[None] | None = None
@@ -101,41 +106,61 @@ class Sequence:
             if not self.anywhere:
                 return Place.AHEAD
             self.epoch, self.offset, self.floor = position.epoch, position.offset - 1, position.offset
+        if self.last and position == self.last[0]:
+            return Place.LAST
         if position.epoch == self.epoch:
-            if position.offset == self.offset + 1:
-                return Place.NEXT
-            if position.offset > self.offset:
-                return Place.AHEAD
-            return Place.LATE if position.offset < self.floor else Place.PASSED
-        if position.epoch == self.former.epoch:
-            return Place.LATE if position.offset > self.former.offset else Place.PASSED
-        return Place.PASSED if position.epoch in self.over else Place.AHEAD
+            return self._place_of(position.offset)
+        is_over = position.epoch in self.over or position.epoch == self.former.epoch
+        return Place.PASSED if is_over and position not in self.last else Place.AHEAD
+
+    def _place_of(self, offset: int) -> Place:
+        """Where one of the present epoch stands."""
+        if offset == self.offset + 1 and not self.last:
+            return Place.NEXT
+        if offset > self.offset:
+            return Place.AHEAD
+        return Place.LATE if offset < self.floor else Place.PASSED
 
     def passed(self, position: Position) -> None:
         """A publication has been delivered."""
         self.held.pop(position, None)
         if position.epoch == self.epoch:
             self.offset = max(position.offset, self.offset)
-        elif position.epoch == self.former.epoch:
-            self.former = position
+        elif self.last and position == self.last[0]:
+            self.last.popleft()
 
     def next_held(self) -> Publication | None:
         """The publication that is held and follows."""
+        if self.last:
+            return self.held.get(self.last[0])
         return self.held.get(Position(self.epoch, self.offset + 1)) if self.held else None
 
     def switch(self, page: Page) -> bool:
-        """Go on in the epoch of `page`; True when nothing of the epoch before can be missing."""
+        """Go on in the epoch of `page`; True when nothing of the epoch before can be missing.
+
+        `leave` brings what is held of that.
+        """
         former = page.former
         is_whole = former is not None and former.epoch == self.epoch and self.offset >= former.offset
         self.former = self.position
         self.epoch, self.offset, self.floor = page.epoch, page.base, 0
+        self.last.extend(sorted(one for one in self.held if one.epoch == self.former.epoch))
         return is_whole
+
+    def leave(self) -> Iterator[Publication]:
+        """What is held of the epoch before, in order; nothing more of it comes afterwards."""
+        while self.last:
+            position = self.last[0]
+            if (publication := self.held.pop(position, None)) is not None:
+                yield publication
+            if self.last and self.last[0] == position:  # it waits at another address, or came with that
+                self.last.popleft()
+        self.close(self.former.epoch)
+        self.former = Position("", 0)
 
     def close(self, epoch: str) -> None:
         """Let nothing more of an epoch come."""
         self.over.append(epoch)
-        if self.former.epoch == epoch:
-            self.former = Position("", 0)
 
     def skip_to(self, offset: int) -> None:
         """Give up what is missing before `offset`."""

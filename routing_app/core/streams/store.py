@@ -37,19 +37,28 @@ class Append:
 
     `record` is what `record.encode` made of it. `once` names the message for those who may send it again: for
     `once_seconds` the same name appends nothing, and has the positions of the first; "" for none.
+
+    A name without streams may be `pending`: its message is published under that id, and whoever names it
+    again is told the id, and that it may not have reached all, until an append with `settles`.
     """
 
     record: bytes
     streams: Mapping[str, Bounds]
     once: str = ""
     once_seconds: float = 0.0
+    pending: str = ""
+    settles: bool = False
 
 
 class Appended(NamedTuple):
-    """Where a message stands; `repeated`: it had been appended before, by its `once`."""
+    """Where a message stands; `repeated`: it had been appended before, by its `once`.
+
+    `pending`: the id under which it is published while that may not have reached all.
+    """
 
     positions: dict[str, Position]
     repeated: bool = False
+    pending: str = ""
 
 
 Done = Callable[[Appended | StoreUnavailable], None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,13 +19,14 @@ from typing import Final
 
 from django.conf import settings
 
-from routing_app.core import metrics
+from routing_app.core import metrics, tracing
 from routing_app.core.cluster import losses
 from routing_app.core.cluster.spread import AnyRelay
 from routing_app.core.codes import Loss
 from routing_app.core.database import query
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.publication import INTERNAL, Position, Publication
+from routing_app.core.delivery.traced import until_done
 from routing_app.core.streams import record
 from routing_app.core.streams.ordering import Ordering, Spawn
 from routing_app.core.streams.replay import Replays
@@ -74,6 +76,8 @@ class Streams:
         self.replays = Replays(hub, stores, self.order, spawn)
         self._delivered: OrderedDict[str, int] = OrderedDict()
         self._once_seconds: int = settings.IDEMPOTENCY_SECONDS
+        self._unsettled: list[tuple[str, int]] = []
+        """Names of messages that may not have left for the others yet, and the relay's failures before."""
         self._under_way = 0
         self._room = asyncio.Event()
         self._read_at: float | None = None
@@ -100,6 +104,8 @@ class Streams:
         except Exception as error:
             logger.warning("the rules of addresses cannot be read: %s", type(error).__name__)
             return
+        if self._read_at is not None and began < self._read_at:  # one that began later has ended first
+            return
         self._read_at = began
         self.use(RuleTable(found, settings.HISTORY_SIZE, settings.HISTORY_SECONDS))
 
@@ -115,6 +121,10 @@ class Streams:
     def bounds(self, address: str) -> Bounds | None:
         """How much history an address has; None for none."""
         return self.rules.of(address).bounds if self.rules else None
+
+    def servers(self, kept: Mapping[str, Bounds]) -> tuple[int, ...]:
+        """The numbers of the stores of some addresses."""
+        return tuple(self._stores.groups(kept))
 
     def kept(self, publication: Publication) -> dict[str, Bounds]:
         """The addresses of a publication whose streams it goes into."""
@@ -181,26 +191,56 @@ class Streams:
 
     # --- publishing -----------------------------------------------------------------------------------------
 
-    async def publish(self, publication: Publication, id: str = "", caller: str = "") -> Published:
+    async def publish(
+        self, publication: Publication, id: str = "", caller: str = "", surely: bool = False
+    ) -> Published:
         """Publish, once for each `id` of one `caller`.
 
         Raises StoreUnavailable where an address has history. Without history the message is published also
-        while the store is out: its id is then not remembered.
+        while the store is out, and its id is then not remembered, unless it has to be `surely` once.
         """
-        if kept := self.kept(publication):
-            return await self.publish_kept(publication, kept, id, caller)
-        if not id:
+        kept = self.kept(publication)
+        if not id and not kept:
             return Published(await self._hub.publish(publication))
-        once = f"{caller}\n{id}"
-        named = await self._name(once)
-        if named.repeated:
-            return Published(self._delivered.get(once, 0), named.positions, repeated=True)
-        delivered = await self._hub.publish(publication)
-        self._remember(once, delivered)
-        return Published(delivered)
+        if not id or len(kept) == len(publication.addresses):
+            return await self.publish_kept(publication, kept, id, caller)
+        return await self._publish_named(publication, kept, id, caller, surely)
 
-    async def _name(self, once: str) -> Appended:
-        """Have the store remember a name alone; as if it were new where the store does not answer."""
+    async def _publish_named(
+        self, publication: Publication, kept: Mapping[str, Bounds], id: str, caller: str, surely: bool
+    ) -> Published:
+        """Publish under an id to addresses without history, some or all.
+
+        The worker that named the message before may have died before it sent it to the others. Until it has
+        said that it did, the message is sent again by the same name, and those who have it drop it.
+        """
+        once = f"{caller}\n{id}"
+        # Streams remember the id by itself.
+        name = f"{once}\nplain" if kept else once
+        named = await self._name(name)
+        if named is None and surely:
+            raise StoreUnavailable("no answer in time")
+        known = named or Appended({})
+        if known.repeated and not known.pending:
+            return Published(self._delivered.get(once, 0), known.positions, repeated=True)
+        publication = publication.named(known.pending)
+        failures = self._relay.failures
+        published = Published(0, repeated=known.repeated)
+        if kept:
+            published = await self.publish_kept(publication, kept, id, caller)
+        # Where the streams alone know the id, it is of another message.
+        if not kept or (published.repeated and known.repeated):
+            others = tuple(one for one in publication.addresses if one not in kept)
+            delivered = await self._hub.publish(publication.placed(others, None), id)
+            if not published.repeated:
+                published = Published(delivered)
+                self._remember(once, delivered)
+        if known.pending:
+            self._settle_soon(name, failures)
+        return published
+
+    async def _name(self, once: str) -> Appended | None:
+        """Have the store remember a name alone; None where the store does not answer."""
         answer: asyncio.Future[Appended | StoreUnavailable] = asyncio.get_running_loop().create_future()
 
         def answered(outcome: Appended | StoreUnavailable) -> None:
@@ -208,13 +248,29 @@ class Streams:
                 answer.set_result(outcome)
 
         # Any store does, but always the same.
-        self._stores.each[0].append(Append(b"", {}, once, self._once_seconds), answered)
+        pending = secrets.token_hex(8) if self._relay.reaches_others else ""
+        self._stores.each[0].append(Append(b"", {}, once, self._once_seconds, pending), answered)
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 outcome = await answer
                 if isinstance(outcome, Appended):
                     return outcome
-        return Appended({})
+        return None
+
+    def _settle_soon(self, once: str, failures: int) -> None:
+        """Have the store know that a message has left for all others, when it has."""
+        self._unsettled.append((once, failures))
+        if len(self._unsettled) == 1:
+            self._spawn(self._settle_names())
+
+    async def _settle_names(self) -> None:
+        while names := self._unsettled[:]:
+            await self._relay.flushed(0)
+            for once, failures in names:
+                if failures == self._relay.failures:
+                    append = Append(b"", {}, once, self._once_seconds, settles=True)
+                    self._stores.each[0].append(append, lambda outcome: None)
+            del self._unsettled[: len(names)]
 
     def _remember(self, once: str, delivered: int) -> None:
         """Keep the count of a publication for those who send it again: only here is it the whole count."""
@@ -280,6 +336,9 @@ class Streams:
         caller: str = "",
     ) -> None:
         metrics.PUBLISHED.inc()
+        begun = monotonic()
+        if tracing.spans is not None:
+            done = until_done(publication, done)
         publication = self._hub.with_id(publication)
         once = f"{caller}\n{id}" if id else ""
         groups = self._stores.groups(kept)
@@ -290,7 +349,7 @@ class Streams:
             metrics.LOST.labels(Loss.UNENCODABLE).inc()
             done(Published(0))
             return
-        parts = _Parts(len(groups), partial(self._appended, publication, len(kept), once, done))
+        parts = _Parts(len(groups), partial(self._appended, begun, publication, len(kept), once, id, done))
         for number, streams in groups.items():
             self._stores.each[number].append(
                 Append(contents[number], streams, once, self._once_seconds), parts.take
@@ -298,9 +357,11 @@ class Streams:
 
     def _appended(
         self,
+        begun: float,
         publication: Publication,
         kept: int,
         once: str,
+        id: str,
         done: Done,
         outcomes: list[Appended | StoreUnavailable],
     ) -> None:
@@ -325,23 +386,27 @@ class Streams:
         if len(new) < kept and len(outcomes) > 1:
             addresses = tuple(one for one in addresses if one in new)
         publication = publication.placed(addresses, new or None)
-        delivered = self._deliver_here(publication)
+        if self._hub.published is not None:
+            self._hub.published.note(publication, id)
+        if self._hub.rates is not None:
+            self._hub.rates.note(publication)
+        delivered = self._deliver_here(begun, publication)
         self._hub.hand_over(publication)
         self._remember(once, delivered)
         done(failure or Published(delivered, positions))
 
-    def _deliver_here(self, publication: Publication) -> int:
+    def _deliver_here(self, begun: float, publication: Publication) -> int:
         if len(publication.addresses) == 1:
-            return self._hub.deliver(publication)
+            return self._hub.deliver_since(begun, publication)
         # Each server has an order of its own: its part may have to wait where another's has not.
         servers = self._stores.groups(dict.fromkeys(publication.addresses, None))
         if len(servers) == 1:
-            return self._hub.deliver(publication)
+            return self._hub.deliver_since(begun, publication)
         parts = (
             replace(publication, addresses=tuple(addresses), server=server, is_part=True)
             for server, addresses in servers.items()
         )
-        return sum(self._hub.deliver(part) for part in parts)
+        return self._hub.deliver_since(begun, *parts)
 
 
 class _Parts:

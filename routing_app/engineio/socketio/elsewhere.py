@@ -12,8 +12,10 @@ import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
+from routing_app.core.access.grants import Grant
 from routing_app.core.cluster.calls import CallError, CallRefused, Incoming
 from routing_app.core.codes import BY_CODE, NORMAL, RESTART, SILENT, UNAVAILABLE, Close
 from routing_app.core.delivery.connection import Peer
@@ -66,14 +68,15 @@ class Elsewhere:
     # --- the holder --------------------------------------------------------------------------------------
 
     async def resume(
-        self, pid: str, name: str, offset: Any, session: EngineSession, forget: Forget
+        self, pid: str, name: str, offset: Any, session: EngineSession, forget: Forget, grant: Grant
     ) -> RemoteSocket | None:
         """Go on with the session of another worker; None when that cannot be."""
         known = [] if offset is ABSENT else [offset]
         peer = [session.peer.host, session.peer.port]
         owner = pid[: len(self._worker.id)]
         try:
-            key = await self._call(owner, "resume", [pid, name, known, peer], RESUME_SECONDS)
+            payload = [pid, name, known, peer, grant.as_json()]
+            key = await self._call(owner, "resume", payload, RESUME_SECONDS)
         except FAILURES:
             return None
         return RemoteSocket(self, owner, key, name, session, forget)
@@ -110,14 +113,14 @@ class Elsewhere:
             carrier.finish(LEFT)
 
     async def _resume(self, call: Incoming) -> str:
-        pid, name, known, (host, port) = call.payload
+        pid, name, known, (host, port), grant = call.payload
         offset = known[0] if known else ABSENT
         socket = self._sockets.get(pid)
         if socket is None or socket.name != name:
             raise CallRefused(None)
         key = f"{self._worker.id}.{next(self._numbers)}"
         carrier = RemoteCarrier(lambda: self._gone(key))
-        if not socket.resume(carrier, Peer(host, port), no_session, offset):
+        if not socket.resume(carrier, Peer(host, port), no_session, offset, Grant.of_json(grant)):
             raise CallRefused(None)
         carrier.watch()
         self._carriers[key] = carrier, socket
@@ -139,8 +142,11 @@ class Elsewhere:
         packet = wire.decode(text)
         if attachments:
             wire.attach(packet.data, [data for data in attachments if isinstance(data, bytes)])
+            packet = replace(packet, size=packet.size + sum(map(len, attachments)))
         carrier, socket = self._found(key)
         if socket.writer.carrier is carrier:
+            for part in (text, *attachments):
+                socket.note(part)
             await socket.received(packet)
 
     async def _detach(self, call: Incoming) -> None:
@@ -275,6 +281,9 @@ class RemoteCarrier:
 class RemoteSocket:
     """The holder's end (`socket.ClientSocket`)."""
 
+    revoked = False
+    """The owner ends it, and does not say why."""
+
     def __init__(
         self, calls: Elsewhere, owner: str, key: str, name: str, session: EngineSession, forget: Forget
     ) -> None:
@@ -322,6 +331,9 @@ class RemoteSocket:
                 if end is not None:
                     return end
         return None
+
+    def note(self, message: Packet) -> None:
+        """Nothing: the owner is told."""
 
     async def received(self, packet: wire.Packet) -> None:
         """Pass an EVENT or an ACK on."""

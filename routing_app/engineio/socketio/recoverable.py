@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from routing_app.core import metrics
+from routing_app.core.access.grants import Grant
 from routing_app.core.codes import GAP, NORMAL, SILENT, SLOW, TAKEN_OVER, UNAVAILABLE, Close, Loss
-from routing_app.core.delivery.connection import ConnectionState, Encoder, Peer
+from routing_app.core.delivery.connection import NOTHING_GIVEN, ConnectionState, Encoder, Given, Peer
 from routing_app.core.delivery.frame import Frame
 from routing_app.core.worker import Worker
 from routing_app.engineio.frames import Form
@@ -86,12 +87,15 @@ class RecoverableSocket(NamespaceSocket):
         payload: Mapping[str, Any],
         query: Mapping[str, str],
         forget: Forget,
+        grant: Grant,
+        id: str = "",
+        given: Given = NOTHING_GIVEN,
     ) -> None:
         self.pid = worker.id + secrets.token_urlsafe(18)
         """The client's secret. It begins with the id of the worker that has the session."""
         self._recovery = recovery
         self._turn = asyncio.Lock()
-        super().__init__(session, worker, protocol, name, namespace, payload, query, forget)
+        super().__init__(session, worker, protocol, name, namespace, payload, query, forget, grant, id, given)
 
     def _encoder(self, namespace: Namespace) -> Encoder:
         return self._recovery.encoder(self.name, namespace.encoder)
@@ -137,10 +141,16 @@ class RecoverableSocket(NamespaceSocket):
         self._forget(self)
         return True
 
-    def resume(self, carrier: Carrier, peer: Peer, forget: Forget, offset: Any) -> bool:
-        """The client is back, over another carrier; False when it cannot have all: then the session ends."""
+    def resume(self, carrier: Carrier, peer: Peer, forget: Forget, offset: Any, grant: Grant) -> bool:
+        """The client is back, over another carrier; False when it cannot have all: then the session ends.
+
+        It is in rooms, and has missed messages, by the grant that it had: one that gives anything else does
+        not bring it back, and the session waits on.
+        """
         connection = self.connection
         if not self._open or connection.state is not ConnectionState.OPEN:
+            return False
+        if not connection.grant.same_rights(grant):
             return False
         connection.outbox.flush()  # what waits is kept first, or ends a connection that is too slow
         position = self.writer.kept.position(offset)
@@ -153,6 +163,8 @@ class RecoverableSocket(NamespaceSocket):
         self._forget = forget
         self._recovery.stop_waiting(self)
         connection.peer = peer
+        self._hold(grant)
+        self.worker.revocations.look_at(connection)
         self.writer.resume(carrier, MESSAGE + self._connect(), position)
         old.close(TAKEN_OVER)
         return True

@@ -9,7 +9,8 @@ from typing import Any, Final
 from django.conf import settings
 
 from routing_app.core import metrics
-from routing_app.core.access.limits import Seats
+from routing_app.core.access.grants import Grant
+from routing_app.core.access.seats import Seats
 from routing_app.core.address import worker_of
 from routing_app.core.delivery.connection import Encoder, FrameGroup
 from routing_app.core.delivery.frame import Frame
@@ -86,7 +87,7 @@ class Recovery:
         return found
 
     async def resume(
-        self, name: str, payload: Mapping[str, Any], session: EngineSession, forget: Forget
+        self, name: str, payload: Mapping[str, Any], session: EngineSession, forget: Forget, grant: Grant
     ) -> ClientSocket | None:
         """The session that a CONNECT names, once its answer and what was missed are on their way.
 
@@ -100,10 +101,14 @@ class Recovery:
         owner = worker_of(pid)
         if owner == self._worker.id:
             mine = self._sockets.get(pid)
-            if mine is not None and mine.name == name and mine.resume(session, session.peer, forget, offset):
+            if (
+                mine is not None
+                and mine.name == name
+                and mine.resume(session, session.peer, forget, offset, grant)
+            ):
                 socket = mine
         elif owner:
-            socket = await self._elsewhere.resume(pid, name, offset, session, forget)
+            socket = await self._elsewhere.resume(pid, name, offset, session, forget, grant)
         (self._not_recovered if socket is None else self._recovered).inc()
         return socket
 

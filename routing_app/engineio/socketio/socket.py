@@ -9,17 +9,28 @@ from typing import Any, Final, Protocol
 
 from routing_app.core import metrics
 from routing_app.core.access import admission
+from routing_app.core.access.admission import Refused
+from routing_app.core.access.grants import Grant
 from routing_app.core.askable import ClientGone, TooManyAsked
-from routing_app.core.codes import NORMAL, Close
-from routing_app.core.delivery.connection import Connection, Encoder, FrameGroup, new_id
+from routing_app.core.codes import NORMAL, REVOKED, Close, Refusal
+from routing_app.core.delivery.connection import (
+    NOTHING_GIVEN,
+    Connection,
+    ConnectionState,
+    Encoder,
+    FrameGroup,
+    Given,
+    new_id,
+)
 from routing_app.core.delivery.frame import Frame
 from routing_app.core.delivery.writer import Writer
+from routing_app.core.log_context import CONNECTION
 from routing_app.core.worker import Worker
 from routing_app.engineio.frames import Form, data_frame
 from routing_app.engineio.session import EngineSession
 from routing_app.engineio.socketio import wire
 from routing_app.engineio.socketio.carrier import NamespaceWriter
-from routing_app.engineio.wire import MESSAGE
+from routing_app.engineio.wire import MESSAGE, Packet
 
 MAX_ASKED: Final = 100
 """Events of the server that may wait for the ack of one client."""
@@ -39,6 +50,9 @@ class NamespaceHandler(Protocol):
 
     async def received_binary(self, name: Any, arguments: list[Any], ack: Ack) -> None:
         """The same with attachments: `bytes` in the places where they were."""
+
+    def grant_changed(self) -> None:
+        """The credential of the client allows more or less than before."""
 
     def closed(self) -> None:
         """The socket has ended, by either side. Called once, and must not wait."""
@@ -81,6 +95,13 @@ class ClientSocket(Protocol):
     def name(self) -> str:
         """The namespace."""
 
+    @property
+    def revoked(self) -> bool:
+        """See NamespaceSocket.revoked."""
+
+    def note(self, message: Packet) -> None:
+        """See NamespaceSocket.note."""
+
     async def received(self, packet: wire.Packet) -> None:
         """See NamespaceSocket.received."""
 
@@ -111,7 +132,11 @@ class NamespaceSocket:
         payload: Mapping[str, Any],
         query: Mapping[str, str],
         forget: Forget,
+        grant: Grant,
+        id: str = "",
+        given: Given = NOTHING_GIVEN,
     ) -> None:
+        """`id`: that of the connection, where it is known already; `given`: by a hook."""
         self.session = session
         self.worker = worker
         self.name = name
@@ -120,7 +145,7 @@ class NamespaceSocket:
         self.query = query
         """Of the namespace in CONNECT (older protocols)."""
         self._forget = forget
-        id = new_id(worker.id)
+        id = id or new_id(worker.id)
         self.writer = self._new_writer()
         self.connection = Connection(
             id,
@@ -131,11 +156,17 @@ class NamespaceSocket:
             session.peer,
             worker.limits.beside(session.options.max_payload),
         )
+        self.connection.grant = grant
+        self.connection.handshake, self.connection.given = session.handshake, given
+        self.connection.identity = given.identity
+        self.connection.own_identity = given.counted_as(protocol)
         old_sid = session.sid if name == wire.MAIN else f"{name}#{session.sid}"
         self.sid = id if session.version == 4 else old_sid
         """The id that other clients may see. Clients 2.x compute the old form from the engine's sid."""
         self._handler = namespace.handler(self)
         self._open = True
+        self._entered = False
+        """True once CONNECT is answered."""
         self._numbers = itertools.count(1)
         self._asked: dict[str, asyncio.Future[list[Any]]] = {}
         """Events that wait for their acks, by id."""
@@ -147,17 +178,50 @@ class NamespaceSocket:
         return NamespaceWriter(self.session, self.name, self.close)
 
     async def open(self) -> None:
-        """Answer CONNECT, then let the handler begin."""
+        """Answer CONNECT, then let the handler begin. Raises Refused for a client that is revoked, and what
+        the database raises; then `close` has to follow.
+        """
+        CONNECTION.set(self.connection.id)
         admission.arrived(self.worker, self.connection)
+        if self.worker.revocations:
+            await self._check_revoked()
+        if not self._open:  # the session has ended
+            return
+        self._entered = True
+        self._hold(self.connection.grant)
         metrics.OPENED.labels(self.connection.protocol).inc()
         self._send(self._connect())
         await self._handler.opened()
+        addresses = self.connection.given.addresses
+        if addresses and self.connection.state is ConnectionState.OPEN:
+            await self.worker.hub.subscribe(self.connection, *addresses)
+            self.worker.presence.change(self.connection)
+
+    def _hold(self, grant: Grant) -> None:
+        self.worker.grants.hold(self.connection, grant, self._handler.grant_changed)
+
+    async def _check_revoked(self) -> None:
+        connection = self.connection
+        connection.outbox.cork()  # a close that comes now is the answer to CONNECT
+        await admission.check_connection(self.worker, connection)
+        if connection.close_sent is not None:
+            raise Refused(connection.close_sent, Refusal.REVOKED)
+        connection.outbox.uncork()
 
     def _connect(self) -> str:
         return wire.connect(self.name, self.sid if self.session.version == 4 else None)
 
+    def note(self, message: Packet) -> None:
+        """Show traces what has come for this socket, before anything is done with it."""
+        if (follower := self.connection.follower) is not None:
+            key, data = ("bytes", message) if isinstance(message, bytes) else ("text", MESSAGE + message)
+            follower.received({"type": "websocket.receive", key: data})
+
     async def received(self, packet: wire.Packet) -> None:
         """Take an EVENT or an ACK; an ack that nobody waits for has no effect."""
+        CONNECTION.set(self.connection.id)
+        self.connection.received += 1
+        self.connection.received_bytes += packet.size
         if packet.type == wire.EVENT:
             name, *arguments = packet.data
             take = self._handler.received_binary if packet.attachments else self._handler.received
@@ -200,6 +264,11 @@ class NamespaceSocket:
     def _ended_with(self) -> Close:
         return self.connection.close_sent or self.writer.carrier.closed_with or NORMAL
 
+    @property
+    def revoked(self) -> bool:
+        """True when it was ended by a revocation."""
+        return self._entered and self.connection.close_sent is REVOKED
+
     def lost(self, close: Close) -> bool:
         """The session that carries it has ended; True when the client may come back to this very socket."""
         self.close()
@@ -215,9 +284,10 @@ class NamespaceSocket:
         self._give_up_asking(close)
         if self.writer.carrier.writable:
             connection.outbox.flush()
-        admission.departed(self.worker, connection, close)
+        admission.departed(self.worker, connection, close, self._entered)
         self._forget(self)
-        self._handler.closed()
+        if self._entered:
+            self._handler.closed()
 
     def flush(self) -> None:
         """Write what waits."""

@@ -60,6 +60,8 @@ class Packet:
     query: dict[str, str] = field(default_factory=dict)
     attachments: int = 0
     """Number of binary messages that follow, and belong where `data` has placeholders."""
+    size: int = field(default=0, compare=False)
+    """Bytes that came, with those of attachments that were read."""
 
 
 class Attached(NamedTuple):
@@ -90,9 +92,16 @@ def decode(text: str) -> Packet:
         raise SocketWireError("attachments on a text packet")
     namespace, _, query = (head[3] or MAIN).partition("?")
     data = loads(text[head.end() :]) if head.end() < len(text) else None
-    packet = Packet(type, namespace, data, head[4] or None, dict(parse_qsl(query)), attachments)
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    packet = Packet(type, namespace, data, head[4] or None, dict(parse_qsl(query)), attachments, size)
     _check(packet)
     return packet
+
+
+def namespace_of(text: str) -> str | None:
+    """The namespace of a packet, whatever follows; None for what is no packet."""
+    head = _HEAD.match(text)
+    return None if head is None else (head[3] or MAIN).partition("?")[0]
 
 
 def connect(namespace: str, sid: str | None, pid: str = "") -> str:

@@ -1,0 +1,86 @@
+"""REST: `/api/limits/`, the rate limits."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+from django.core.exceptions import ValidationError as ModelError
+from django.db import models, transaction
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers
+from rest_framework.viewsets import ModelViewSet
+
+from routing_app.core.models import RateLimit, Scope
+from routing_app.core.rate_limits.notice import tell_limits_changed
+from routing_app.core.rest.fields import NumberField, StrictModelSerializer, WholeNumberField
+from routing_app.core.rest.views import OfBroker
+
+
+class LimitSerializer(StrictModelSerializer[RateLimit]):
+    """A rate limit; every limit that fits what a client does is counted."""
+
+    serializer_field_mapping: ClassVar = {
+        **StrictModelSerializer.serializer_field_mapping,
+        models.FloatField: NumberField,
+        models.PositiveIntegerField: WholeNumberField,
+    }
+
+    class Meta:
+        model = RateLimit
+        fields = ("id", "protocol", "command", "per", "rate", "burst", "then", "note")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Raise ValidationError for a limit that could never count anything."""
+        names = ("protocol", "command", "per", "rate", "then")
+        known = {} if self.instance is None else {name: getattr(self.instance, name) for name in names}
+        given = {name: attrs[name] for name in names if name in attrs}
+        try:
+            RateLimit(**{**known, **given}).clean()
+        except ModelError as error:
+            raise serializers.ValidationError(error.message_dict) from None
+        return attrs
+
+
+EXAMPLE: Final = {
+    "protocol": "*",
+    "command": "publish",
+    "per": "identity",
+    "rate": 10,
+    "burst": 50,
+    "then": "refuse",
+    "note": "chat",
+}
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List rate limits"),
+    create=extend_schema(summary="Make a rate limit"),
+    retrieve=extend_schema(summary="One rate limit"),
+    update=extend_schema(summary="Change a rate limit"),
+    partial_update=extend_schema(summary="Change a part of a rate limit"),
+    destroy=extend_schema(summary="Delete a rate limit"),
+)
+class LimitViewSet(OfBroker, ModelViewSet[RateLimit]):
+    """How often clients may do something. All of it needs the scope manage; changes hold within 5 seconds."""
+
+    serializer_class = LimitSerializer
+    queryset = RateLimit.objects.all()
+    lookup_value_regex = "[0-9]+"
+    body_example: ClassVar = EXAMPLE
+    row_example: ClassVar = {"id": 1, **EXAMPLE}
+    scopes: ClassVar = dict.fromkeys(("GET", "HEAD", "OPTIONS"), Scope.MANAGE)
+
+    def perform_create(self, serializer: Any) -> None:
+        """Make it, and tell."""
+        serializer.save()
+        transaction.on_commit(tell_limits_changed)
+
+    def perform_update(self, serializer: Any) -> None:
+        """Change it, and tell."""
+        serializer.save()
+        transaction.on_commit(tell_limits_changed)
+
+    def perform_destroy(self, instance: RateLimit) -> None:
+        """Delete it, and tell."""
+        super().perform_destroy(instance)
+        transaction.on_commit(tell_limits_changed)
