@@ -1,45 +1,30 @@
-"""The customer of a token: `customerId` and `publisherId`, signed by the publisher.
-
-The token says which publisher's keys to try and, with `kid`, which of them first. Everything else is the key
-row's: its algorithm, and where a JWKS is fetched from. PyJWT checks the signature; the claims are checked
-here, because it takes a string for a time and refuses an `iat` in the future, and RFC 7519 does neither.
-"""
+"""The customer of a token: `customerId` and `publisherId`, signed by the publisher; and the sessions that an
+operator's credential is for."""
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+import re
+from argparse import ArgumentParser
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isfinite
-from time import time
+from math import inf
 from typing import Any, Final
+from uuid import UUID
 
-import jwt
-import orjson
+from django.db.models import F, Q, Value
+from django.db.models.functions import Concat
 
-from sessions_app.jwks import KeysUnavailable, key_set
-from sessions_app.keys import KeyKind
-from sessions_app.publishers import KnownPublisher, publisher
-from sessions_app.wire import MAX_STRING, is_clean
+from routing_app.core.access.narrowing import covered
+from routing_app.core.access.patterns import Patterns
+from routing_app.core.jwt.claims import Finding, check_audience, check_times, string_problem
+from routing_app.core.jwt.kinds import TokenKind
+from routing_app.core.jwt.signing import CannotSign
+from sessions_app.models import Publisher
+from sessions_app.provisioning import customer_token
+from sessions_app.publishers import KnownPublisher, publishers
 
-MAX_TOKEN: Final = 8192
-LEEWAY_SECONDS: Final = 5
-"""The publisher's clock may be off by so much."""
-UNCHECKED: Final[Any] = {
-    f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
-}
-"""Claims that PyJWT leaves to us."""
-
-Find = Callable[[str], Awaitable[KnownPublisher | None]]
-
-
-class CustomerRefused(Exception):
-    """A token is not accepted. `claim` is the part that is wrong; the message is for the operator."""
-
-    def __init__(self, claim: str, why: str) -> None:
-        super().__init__(f"{claim}: {why}")
-        self.claim = claim
-        self.why = why
+SESSION: Final = "session:"
+IS_UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,165 +34,72 @@ class Customer:
     publisher: str
     id: str
     tracking_enabled: bool = True
+    issued_at: float = -inf
+    """`iat` of the token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unverified:
-    """The header and claims of a token whose signature is not checked."""
+class CustomerTokens(TokenKind[KnownPublisher, Customer]):
+    """`publisherId`, `customerId` and `exp`; optional `nbf`, `iat`, `aud`, `iss`. An id may be a number."""
 
-    header: dict[str, Any]
-    claims: dict[str, Any]
+    label = "customer token"
+    signer_option = "publisher"
+    signer_claim = "publisherId"
+    subject_option = "customer"
+    unknown = "no publisher"
+
+    def findings(self, claims: dict[str, Any], signer: KnownPublisher) -> Iterator[Finding]:
+        """Every claim that counts."""
+        yield "customerId", string_problem(as_string(claims.get("customerId")))
+        yield from check_times(claims)
+        yield from check_audience(claims, signer.audiences)
+        issuer = claims.get("iss")
+        is_listed = issuer in signer.issuers if issuer is not None or signer.issuers else True
+        yield "iss", "" if is_listed else "not an issuer that the publisher lists"
+
+    def content(self, claims: dict[str, Any], signer: KnownPublisher) -> Customer:
+        """The customer."""
+        return Customer(
+            signer.name,
+            as_string(claims["customerId"]),
+            signer.tracking_enabled,
+            claims.get("iat", -inf),
+        )
+
+    def signer_name(self, claims: dict[str, Any]) -> Any:
+        """The publisher's."""
+        return as_string(super().signer_name(claims))
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """None."""
+
+    def sign(self, signer: str, seconds: int, options: dict[str, Any]) -> str:
+        """A customer token. Raises CannotSign."""
+        row = Publisher.objects.filter(name=signer).first()
+        if row is None:
+            raise CannotSign(f"there is no publisher {signer}")
+        return customer_token(row, options["customer"], seconds)
 
 
-async def authenticate(token: str, find: Find = publisher) -> Customer:
-    """The customer of a token. Raises CustomerRefused, KeysUnavailable and what the database raises."""
-    unverified = read(token)
-    name, id = identity(unverified)
-    known = await find(name)
-    if known is None:
-        raise CustomerRefused("publisherId", "no such publisher")
-    await check_signature(token, unverified, known)
-    for claim, problem in check_claims(unverified.claims, known):
-        if problem:
-            raise CustomerRefused(claim, problem)
-    return Customer(known.name, id, known.tracking_enabled)
+def as_string(id: Any) -> Any:
+    """A number as the id that it stands for; anything else as it is."""
+    return str(id) if isinstance(id, int) and not isinstance(id, bool) else id
 
 
-async def examine(token: str, find: Find) -> AsyncIterator[tuple[str, str]]:
-    """Every part of a token and what is wrong with it, "" for nothing; for an operator to read.
+customer_tokens: Final = CustomerTokens(publishers)
 
-    It ends at a part without which the others cannot be looked at. Raises KeysUnavailable.
+
+async def authenticate(token: str) -> Customer:
+    """The customer of a token. Raises TokenRefused, KeysUnavailable and what the database raises."""
+    return await customer_tokens.verify(token)
+
+
+def covered_by(addresses: Patterns, column: str) -> Q:
+    """The condition that a credential's addresses cover a session or its customer; `column` has the id of the
+    session. A beginning of a session's id covers nothing.
     """
-    try:
-        unverified = read(token)
-        name, _ = identity(unverified)
-        known = await find(name)
-        if known is None:
-            raise CustomerRefused("publisherId", f"no publisher {name!r}")
-        yield "customerId, publisherId", ""
-        await check_signature(token, unverified, known)
-        yield "signature, alg, kid", ""
-    except CustomerRefused as refused:
-        yield refused.claim, refused.why
-        return
-    for claim, problem in check_claims(unverified.claims, known):
-        yield claim, problem
-
-
-def read(token: str) -> Unverified:
-    """The two readable parts of a token, none of which is verified. Raises CustomerRefused."""
-    if len(token) > MAX_TOKEN:
-        raise CustomerRefused("token", f"longer than {MAX_TOKEN} characters")
-    parts = token.split(".")
-    if len(parts) != 3:
-        raise CustomerRefused("token", "not a JWT")
-    return Unverified(_json_object(parts[0]), _json_object(parts[1]))
-
-
-def identity(unverified: Unverified) -> tuple[str, str]:
-    """Publisher and customer that a token claims. Raises CustomerRefused."""
-    return _id(unverified.claims, "publisherId"), _id(unverified.claims, "customerId")
-
-
-# --- the signature ----------------------------------------------------------------------------------------
-
-
-async def check_signature(token: str, unverified: Unverified, known: KnownPublisher) -> None:
-    """One of the publisher's keys fits: its own before those that have to be fetched. Raises
-    CustomerRefused, and KeysUnavailable when none fits but some could not be tried."""
-    algorithm, kid = unverified.header.get("alg"), unverified.header.get("kid")
-    rows = [key for key in known.keys if key.algorithm == algorithm]
-    local = [key for key in rows if key.kind is not KeyKind.JWKS and (kid is None or key.kid in (kid, ""))]
-    attempt = _Attempt(token, str(algorithm))
-    if attempt.succeeds(key.material for key in local):
-        return
-    unavailable = None
-    for key in rows:
-        if key.kind is KeyKind.JWKS:
-            offered = key_set(key.material)
-            try:
-                if attempt.succeeds(await offered.keys(kid)) or attempt.succeeds(
-                    await offered.newer_keys(kid)
-                ):
-                    return
-            except KeysUnavailable as error:
-                unavailable = error
-    raise unavailable or attempt.refused
-
-
-class _Attempt:
-    """Keys that a token is tried with, and why it is `refused` if none has fitted."""
-
-    def __init__(self, token: str, algorithm: str) -> None:
-        self._token = token
-        self._algorithm = algorithm
-        self.refused = CustomerRefused("kid", "no active key has this kid and algorithm")
-
-    def succeeds(self, keys: Iterable[Any]) -> bool:
-        """Whether one of the keys has signed the token."""
-        for key in keys:
-            try:
-                jwt.decode(self._token, key, algorithms=[self._algorithm], options=UNCHECKED)
-                return True
-            except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-                self.refused = CustomerRefused("signature", f"no key fits: {error or type(error).__name__}")
-        return False
-
-
-# --- the claims -------------------------------------------------------------------------------------------
-
-
-def check_claims(claims: dict[str, Any], known: KnownPublisher) -> Iterator[tuple[str, str]]:
-    """Every claim that matters here and what is wrong with it, "" for nothing."""
-    now = time()
-    exp = _time_problem(claims, "exp")
-    yield "exp", exp or ("expired" if claims["exp"] <= now - LEEWAY_SECONDS else "")
-    nbf = _time_problem(claims, "nbf")
-    yield "nbf", nbf or ("not valid yet" if claims.get("nbf", 0) > now + LEEWAY_SECONDS else "")
-    yield "iat", _time_problem(claims, "iat")
-    yield "aud", _audience_problem(claims.get("aud"), known)
-    yield "iss", _issuer_problem(claims.get("iss"), known)
-
-
-def _time_problem(claims: dict[str, Any], name: str) -> str:
-    """A NumericDate is a number of seconds (RFC 7519, section 2)."""
-    if name not in claims:
-        return "missing" if name == "exp" else ""
-    value = claims[name]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-    return "" if is_number else "not a number"
-
-
-def _audience_problem(audience: Any, known: KnownPublisher) -> str:
-    if not audience and not known.audiences:
-        return ""
-    named = audience if isinstance(audience, list) else [audience]
-    return "" if any(one in known.audiences for one in named) else "none that the publisher lists"
-
-
-def _issuer_problem(issuer: Any, known: KnownPublisher) -> str:
-    if issuer is None and not known.issuers:
-        return ""
-    return "" if issuer in known.issuers else "not an issuer that the publisher lists"
-
-
-# --- the parts of a token ---------------------------------------------------------------------------------
-
-
-def _json_object(part: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except ValueError:
-        raise CustomerRefused("token", "not a JWT") from None
-    if not isinstance(value, dict):
-        raise CustomerRefused("token", "not a JWT")
-    return value
-
-
-def _id(claims: dict[str, Any], name: str) -> str:
-    value = claims.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_STRING or not is_clean(value):
-        raise CustomerRefused(name, f"expected a string of 1 to {MAX_STRING} characters, or a number")
-    return value
+    if SESSION.startswith(addresses.prefixes):
+        return Q()
+    customer = Concat(Value("customer:"), F("account__publisher__name"), Value("/"), F("account__customer"))
+    ids = (text.removeprefix(SESSION) for text in addresses.exact if text.startswith(SESSION))
+    named = Q(**{f"{column}__in": [UUID(id) for id in ids if IS_UUID.fullmatch(id)]})
+    return named | covered(addresses, customer)

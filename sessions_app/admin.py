@@ -4,51 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+from routing_app.core.issuers.admin import SigningKeyInline
 from sessions_app import service
 from sessions_app.models import Account, Limit, Publisher, PublisherKey, Session, SessionEvent
 from sessions_app.store import AccountKey
 
 
-class KeyForm(forms.ModelForm[PublisherKey]):
-    """A key; its material is typed, never shown: empty, what is stored stays."""
-
-    material = forms.CharField(
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),
-        help_text="Secret, public key (PEM) or JWKS URL. It is not shown again; leave empty to keep it.",
-    )
-
-    class Meta:
-        model = PublisherKey
-        fields = ("kind", "algorithm", "kid", "active", "material")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.initial.pop("material", None)
-
-    def clean(self) -> dict[str, Any]:
-        """Take what was typed or, where nothing was, what is stored."""
-        cleaned = super().clean() or {}
-        material = cleaned.get("material", "").strip() or self.instance.material
-        if not material:
-            self.add_error("material", "A new key needs one.")
-        return {**cleaned, "material": material}
-
-
-class KeyInline(admin.StackedInline[PublisherKey, Publisher]):
+class KeyInline(SigningKeyInline[PublisherKey, Publisher]):
     """The keys of a publisher."""
 
     model = PublisherKey
-    form = KeyForm
-    extra = 0
-    fields = (("kind", "algorithm", "kid", "active"), "material")
 
 
 class LimitInline(admin.TabularInline[Limit, Publisher]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -29,6 +29,14 @@ class Listing:
         """The public fields of a row."""
         stream = Wanted(**{name: getattr(session, name) for name, _ in FIELDS.values()})
         return cls(session.id, stream, session.created_at, session.connection_id)
+
+
+def slot_of_device(wanted: Wanted, sessions: Iterable[Session]) -> Session | None:
+    """The slot that the device holds for the same offer or tag: it gets that one again."""
+    if not wanted.device_id:
+        return None
+    place = (wanted.device_id, wanted.offer_id, wanted.tag)
+    return next((one for one in sessions if (one.device_id, one.offer_id, one.tag) == place), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +98,9 @@ class Create(StoreCommand):
         victims = [account.sessions.get(id) for id in dict.fromkeys(self.victims or ())]
         if None in victims:
             return NoSuchSession()
-        own = self._of_this_device(account, victims)
-        held = [s for s in account.sessions.values() if s is not own and s not in victims]
+        staying = [session for session in account.sessions.values() if session not in victims]
+        own = slot_of_device(self.wanted, staying)
+        held = [session for session in staying if session is not own]
         decision = decide(account.rules, self.wanted, self.key.customer, held)
         if (full := decision.full) is not None:
             counted = tuple(Listing.of(session) for session in full.counted)
@@ -103,17 +112,6 @@ class Create(StoreCommand):
     def without_account(self) -> NoSuchPublisher:
         """There is no account to grant it to."""
         return NoSuchPublisher()
-
-    def _of_this_device(self, account: LockedAccount, victims: list[Session | None]) -> Session | None:
-        """The slot that this device holds for the same offer or tag: it gets that one again."""
-        wanted = self.wanted
-        if not wanted.device_id:
-            return None
-        place = (wanted.device_id, wanted.offer_id, wanted.tag)
-        for session in account.sessions.values():
-            if (session.device_id, session.offer_id, session.tag) == place and session not in victims:
-                return session
-        return None
 
     def _grant(
         self, account: LockedAccount, decision: Decision[Session], own: Session | None, victims: list[Session]
@@ -139,7 +137,7 @@ class Create(StoreCommand):
             **{name: getattr(self.wanted, name) for name, _ in FIELDS.values()},
         )
         account.put(session)
-        account.record(EventKind.CREATED, session, "customer", session_id=session.id)
+        account.record(EventKind.CREATED, session, "customer")
         return session
 
     def _take_again(self, account: LockedAccount, own: Session) -> Session:
@@ -186,9 +184,7 @@ class Bind(StoreCommand):
         session.expires_at = None
         session.bound_at = session.seen_at = account.now
         account.put(session)
-        account.record(
-            EventKind.REBOUND if before else EventKind.BOUND, session, "player", session_id=session.id
-        )
+        account.record(EventKind.REBOUND if before else EventKind.BOUND, session, "player")
         return Bound(replaced)
 
 
@@ -243,7 +239,7 @@ class HttpHeartbeat(StoreCommand):
             return deadline
         if session.bound_at is None:
             session.bound_at = account.now
-            account.record(EventKind.BOUND, session, "customer", "by heartbeat", session_id=session.id)
+            account.record(EventKind.BOUND, session, "customer", "by heartbeat")
         session.seen_at = account.now
         session.expires_at = account.after(seconds)
         account.put(session)

@@ -14,6 +14,7 @@ from routing_app.core.access.admission import Refused
 from routing_app.core.codes import (
     NORMAL,
     POLICY,
+    REVOKED,
     SILENT,
     UNAUTHENTICATED,
     UNAVAILABLE,
@@ -23,10 +24,12 @@ from routing_app.core.codes import (
 from routing_app.core.consumer import Consumer
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
-from sessions_app import service, wire
-from sessions_app.commands import Unbind
+from routing_app.core.revocations.names import Carried
+from sessions_app import revocations, service, wire
+from sessions_app.commands import End, Unbind
 from sessions_app.coordinator import Coordinator
 from sessions_app.heartbeat import PlayerHeartbeat
+from sessions_app.models import EventKind
 from sessions_app.session_tokens import BadToken, SessionToken, read
 from sessions_app.store import AccountKey
 from sessions_app.wire import Action, Malformed
@@ -76,6 +79,10 @@ class SessionConsumer(Consumer):
             raise Refused(UNAUTHENTICATED) from None
         return None
 
+    def own_identity(self) -> str:
+        """The customer."""
+        return f"sessions {self._token.publisher}/{self._token.customer}"
+
     async def opened(self) -> None:
         """Subscribe to the addresses of the session and its customer."""
         self._key = AccountKey(self._token.publisher, self._token.customer)
@@ -83,7 +90,7 @@ class SessionConsumer(Consumer):
         self._coordinator = self.protocol.coordinator
         self._coordinator.sockets[self.connection.id] = self
         self._heartbeat = PlayerHeartbeat(self._coordinator.timers, self._send_ping, self._player_is_dead)
-        self.connection.identity = self._token.customer
+        self.connection.identity = self.given.identity or self._token.customer
         await self.worker.hub.subscribe(self.connection, f"session:{self._token.session}", self._key.address)
         self.worker.presence.arrive(self.connection)
         self._wait_for_session()
@@ -176,6 +183,17 @@ class SessionConsumer(Consumer):
         self._heartbeat.stop()
         self.connection.send(text)
         self.connection.close(close)
+
+    @property
+    def carried(self) -> Carried:
+        """Coordinator: the customer, by the token with which the session was made."""
+        return revocations.carried(self._key, self._token.issued_at)
+
+    def revoke(self) -> None:
+        """Coordinator: the customer is revoked; its session has ended, for whatever socket has it."""
+        ending = End(self._key, self._token.session, EventKind.KILLED, revocations.BY)
+        self._coordinator.submit_nowait(ending)
+        self.end(wire.take_over(service.OPERATOR), REVOKED)
 
     def closed(self) -> None:
         """Start the grace of the session, if it is still bound to this connection."""

@@ -22,6 +22,7 @@ from routing_app.core.codes import BY_CODE, UNAVAILABLE, Close
 from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish
+from routing_app.core.revocations.names import Carried
 from routing_app.core.worker import Worker, current_worker
 from sessions_app.store import StoreCommand, StoreEntry, apply_all
 from sessions_app.timers import TICK_SECONDS, Timers
@@ -56,6 +57,13 @@ class PlayerSocket(Protocol):
 
     def end(self, text: str, close: Close) -> None:
         """Send a last frame and close."""
+
+    @property
+    def carried(self) -> Carried:
+        """The customer, as a name that may be revoked."""
+
+    def revoke(self) -> None:
+        """The customer is revoked: the session ends."""
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -20,20 +20,14 @@ from django.db.models.functions import Now
 from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, WorkerRecord
-from sessions_app.keys import ALGORITHMS, KeyKind, check_material
+from routing_app.core.models.issuers import SigningKey, check_clean
 from sessions_app.limits import LimitRule, LimitScope, Policy
-from sessions_app.wire import MAX_NAME, MAX_STRING, is_clean
+from sessions_app.wire import MAX_NAME, MAX_STRING
 
 
 def seconds_ago(seconds: float) -> models.Expression | models.Func:
     """The database's time `seconds` ago."""
     return Now() - timedelta(seconds=seconds)
-
-
-def check_clean(string: str) -> None:
-    """Refuse what no token and no body may hold either. Raises ValidationError."""
-    if not is_clean(string):
-        raise ValidationError("No control characters.")
 
 
 class Publisher(models.Model):
@@ -63,52 +57,26 @@ class Publisher(models.Model):
         return self.name
 
 
-class PublisherKey(models.Model):
-    """A key that customers' tokens are checked with; several may be valid at once, for rotation."""
+class PublisherKey(SigningKey):
+    """A key that customers' tokens are checked with."""
 
     publisher = models.ForeignKey(Publisher, models.CASCADE, related_name="keys")
-    kind = models.CharField(max_length=8, choices=[(kind.value, kind.label) for kind in KeyKind])
-    algorithm = models.CharField(
-        max_length=8,
-        choices=[(name, name) for name in ALGORITHMS],
-        help_text="The only algorithm that tokens of this key may use.",
-    )
-    kid = models.CharField(
-        max_length=MAX_STRING, blank=True, help_text="The `kid` of its tokens. A JWKS has its own."
-    )
-    material = models.TextField(help_text="The shared secret, the public key in PEM form, or the JWKS URL.")
-    active = models.BooleanField(default=True)
-    created_at = models.DateTimeField(db_default=Now())
 
-    class Meta:
-        verbose_name = "key"
-        ordering: ClassVar = ["-created_at", "-id"]
 
-    def __str__(self) -> str:
-        return f"{self.algorithm} {self.kid or '(no kid)'}"
-
-    def clean(self) -> None:
-        """Refuse material that cannot work, or that its algorithm does not fit. Raises ValidationError."""
-        try:
-            check_material(KeyKind(self.kind), self.algorithm, self.material)
-        except ValueError as error:
-            raise ValidationError({"material": str(error)}) from None
+SCOPES: Final = [(one.value, one.value.replace("_", " ")) for one in LimitScope]
+POLICIES: Final = [(one.value, one.value.replace("_", " ")) for one in Policy]
 
 
 class Limit(models.Model):
     """A maximum of sessions of one customer at once, by one scope. Several limits apply at once."""
 
     publisher = models.ForeignKey(Publisher, models.CASCADE, related_name="limits")
-    scope = models.CharField(
-        max_length=16, choices=[(s.value, s.value.replace("_", " ")) for s in LimitScope]
-    )
+    scope = models.CharField(max_length=16, choices=SCOPES)
     value = models.CharField(
         max_length=MAX_STRING, blank=True, validators=[check_clean], help_text="Empty: default of its scope."
     )
     maximum = models.PositiveIntegerField()
-    policy = models.CharField(
-        max_length=16, choices=[(p.value, p.value.replace("_", " ")) for p in Policy], default=Policy.ASK
-    )
+    policy = models.CharField(max_length=16, choices=POLICIES, default=Policy.ASK)
     customer = models.CharField(
         max_length=MAX_STRING, blank=True, validators=[check_clean], help_text="Empty: every customer."
     )
@@ -253,16 +221,28 @@ ENDINGS = frozenset(
 
 
 class SessionEvent(models.Model):
-    """One event of the history, written in the transaction that it tells of, and never changed."""
+    """One event of the history, written in the transaction that it tells of, and never changed: the session
+    as it was, or the one that was wanted, and what happened to it."""
 
     at = models.DateTimeField(db_index=True)
+    """An ending is not before `created_at`, so that no session counts for less than no time."""
     kind = models.CharField(max_length=16, choices=EventKind, db_index=True)
     account = models.ForeignKey(Account, models.CASCADE, related_name="events")
     session_id = models.UUIDField(null=True, blank=True, db_index=True)
     """The session; none when it was denied."""
-    name = models.CharField(max_length=MAX_STRING, blank=True)
+    name = models.CharField(max_length=MAX_NAME, blank=True)
     offer_id = models.CharField(max_length=MAX_STRING, blank=True)
     tag = models.CharField(max_length=MAX_STRING, blank=True)
+    content_id = models.CharField(max_length=MAX_STRING, blank=True)
+    device_name = models.CharField(max_length=MAX_STRING, blank=True)
+    device_type = models.CharField(max_length=MAX_STRING, blank=True)
+    connection_id = models.CharField(max_length=32, blank=True)
+    worker_id = models.CharField(max_length=32, blank=True)
+    created_at = models.DateTimeField(null=True, blank=True)
+    bound_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    """A time of the clock on the wall."""
     by = models.CharField(max_length=MAX_STRING, help_text="player, customer, server, or an operator's name.")
     why = models.CharField(max_length=600, blank=True)
     observed = models.BooleanField(

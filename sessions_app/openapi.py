@@ -68,7 +68,7 @@ HEARTBEAT: Final = {
 PROBLEMS: Final = {
     400: "The body makes no sense.",
     401: "The customer token is missing or not valid.",
-    403: "Takeover is not offered here.",
+    403: "The customer is revoked, a hook refuses the session, or takeover is not offered here.",
     404: "No such session, or another customer's.",
     413: "The body is too large.",
     429: "Too many requests; Retry-After says when to come back.",
@@ -76,16 +76,67 @@ PROBLEMS: Final = {
 }
 
 
-def _json(schema: Any, description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+ID: Final = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+STREAM_EXAMPLE: Final = {
+    "offerId": "S123_US",
+    "deviceId": "tv-1",
+    "deviceName": "Samsung",
+    "deviceType": "tv",
+}
+WANTED_EXAMPLE: Final = {"sessionName": "Living room", **STREAM_EXAMPLE}
+SESSION_EXAMPLE: Final = {
+    "sessionId": ID,
+    "name": "Living room",
+    "startedAt": "2026-11-29T06:00:00Z",
+    **STREAM_EXAMPLE,
+}
+GRANTED_EXAMPLE: Final = {
+    "endpoint": "wss://play.example.com/?token=eyJhbGciOi…",
+    "enabled": True,
+    "sessionId": ID,
+    "sessionName": "Living room",
+}
+ALIVE_EXAMPLE: Final = {"sessionId": ID, "expiresAt": "2026-11-29T06:01:10Z", "heartbeatInterval": 30}
+LIMIT_EXAMPLE: Final = {
+    "code": "LimitExceeded",
+    "message": "2 sessions per offer",
+    "details": {"takeOverEnabled": True, "limit": 2, "activeSessions": [SESSION_EXAMPLE]},
+}
+
+CODES: Final = {
+    400: "InvalidRequest",
+    401: "Unauthorized",
+    403: "Refused",
+    404: "SessionNotFound",
+    413: "TooLarge",
+    429: "RateLimited",
+    503: "Unavailable",
+}
+
+
+def _json(schema: Any, description: str, **examples: Any) -> dict[str, Any]:
+    shown = {name: {"value": value} for name, value in examples.items()}
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": schema, "examples": shown}},
+    }
+
+
+def _problem(status: int) -> dict[str, Any]:
+    text = PROBLEMS[status]
+    return _json(PROBLEM, text, problem={"code": CODES[status], "message": text})
 
 
 def _responses(success: dict[str, Any], *problems: int) -> dict[str, Any]:
-    return success | {str(status): _json(PROBLEM, PROBLEMS[status]) for status in (*problems, 401, 503)}
+    return success | {str(status): _problem(status) for status in (*problems, 401, 403, 503)}
 
 
 def _operation(
-    id: str, summary: str, responses: dict[str, Any], properties: dict[str, Any] | None = None
+    id: str,
+    summary: str,
+    responses: dict[str, Any],
+    properties: dict[str, Any] | None = None,
+    example: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": id,
@@ -96,13 +147,18 @@ def _operation(
     }
     if properties is not None:
         schema = {"type": "object", "properties": properties}
-        operation["requestBody"] = {"required": True, "content": {"*/*": {"schema": schema}}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"*/*": {"schema": schema, "example": example}},
+        }
     return operation
 
 
 _CREATED: Final = {
-    "200": _json({"oneOf": [GRANTED, OFF]}, "A slot, or tracking is disabled."),
-    "409": _json(LIMIT_EXCEEDED, "A limit is reached; the message names it."),
+    "200": _json(
+        {"oneOf": [GRANTED, OFF]}, "A slot, or tracking is disabled.", slot=GRANTED_EXAMPLE, disabled=DISABLED
+    ),
+    "409": _json(LIMIT_EXCEEDED, "A limit is reached; the message names it.", reached=LIMIT_EXAMPLE),
 }
 _LIST: Final = {"type": "object", "properties": {"sessions": {"type": "array", "items": SESSION}}}
 _VICTIMS: Final = {
@@ -110,15 +166,20 @@ _VICTIMS: Final = {
     "sessionIds": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_VICTIMS},
 }
 _ID: Final = [{"name": "id", "in": "path", "required": True, "schema": UUID}]
-_CREATE: Final = _operation("createSession", "Create a session", _responses(_CREATED, 400, 413, 429), WANTED)
+_CREATE: Final = _operation(
+    "createSession", "Create a session", _responses(_CREATED, 400, 413, 429), WANTED, WANTED_EXAMPLE
+)
 _TAKE_OVER: Final = _operation(
     "takeOver",
     "Create a session in place of others",
-    _responses(_CREATED, 400, 403, 404, 413, 429),
+    _responses(_CREATED, 400, 404, 413, 429),
     WANTED | _VICTIMS,
+    {**WANTED_EXAMPLE, "sessionId": ID},
 )
 _OWN: Final = _operation(
-    "listSessions", "List one's own sessions", _responses({"200": _json(_LIST, "Live sessions.")})
+    "listSessions",
+    "List one's own sessions",
+    _responses({"200": _json(_LIST, "Live sessions.", sessions={"sessions": [SESSION_EXAMPLE]})}),
 )
 _END: Final = _operation(
     "endSession", "End a session of one's own", _responses({"204": {"description": "It is over."}}, 404)
@@ -126,7 +187,7 @@ _END: Final = _operation(
 _HEARTBEAT: Final = _operation(
     "heartbeat",
     "Keep a session alive without a WebSocket",
-    _responses({"200": _json(HEARTBEAT, "It lives on.")}, 404),
+    _responses({"200": _json(HEARTBEAT, "It lives on.", alive=ALIVE_EXAMPLE)}, 404),
 )
 PATHS: Final = {
     "/sessions": {"get": _OWN, "post": _CREATE},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,14 +20,20 @@ from django.views.decorators.csrf import csrf_exempt
 from routing_app.core import metrics
 from routing_app.core.access import cors
 from routing_app.core.access.bearer import bearer_token
-from routing_app.core.codes import Refusal
+from routing_app.core.access.grants import NOBODY
+from routing_app.core.codes import REVOKED, Refusal
+from routing_app.core.delivery.connection import Peer
+from routing_app.core.hooks.over_http import asked_over_http
+from routing_app.core.hooks.refusing import refusal_of
+from routing_app.core.jwt.jwks import KeysUnavailable
+from routing_app.core.jwt.token import TokenRefused
+from routing_app.core.rate_limits.arriving import retry_after
+from routing_app.core.rate_limits.limit import Passing
 from routing_app.core.rest.bodies import limited
 from routing_app.core.worker import current_worker
-from sessions_app import service, session_tokens, wire
-from sessions_app.access import Customer, CustomerRefused, authenticate
+from sessions_app import revocations, service, session_tokens, wire
+from sessions_app.access import Customer, authenticate
 from sessions_app.commands import Granted, LimitReached, Listing, NoSuchSession, TakeoverOff
-from sessions_app.jwks import KeysUnavailable
-from sessions_app.rate import CustomerRates
 from sessions_app.store import AccountKey
 
 logger = logging.getLogger(__name__)
@@ -34,6 +41,10 @@ logger = logging.getLogger(__name__)
 MAX_BODY: Final = 16 * 1024
 RETRY_SECONDS: Final = 5
 """Seconds that a player is told to wait while the database is out."""
+
+CREATE: Final = "create"
+TAKEOVER: Final = "takeover"
+"""Types of the requests that hooks are asked about."""
 
 View = Callable[..., Any]
 """A coroutine function; Django's stubs know synchronous views only."""
@@ -53,14 +64,18 @@ class PlayerProblem(Exception):
         return JsonResponse(self.body, status=self.status, headers=self.headers)
 
 
-def serves(*methods: str) -> Callable[[View], View]:
-    """A view for these methods: CORS, preflight, 405, and every PlayerProblem as JSON."""
+def serves(*methods: str, creates: bool = False) -> Callable[[View], View]:
+    """A view for these methods: CORS, preflight, 405, and every PlayerProblem as JSON.
+
+    `creates`: a POST makes a session, and is timed.
+    """
     allowed = ", ".join((*methods, "OPTIONS"))
 
     def decorate(view: View) -> View:
         async def answer(request: HttpRequest, **path: str) -> HttpResponse:
             if request.method == "OPTIONS":
                 return cors.allow(request, HttpResponse(status=204), settings.ORIGINS["sessions"], allowed)
+            begun = monotonic()
             try:
                 if request.method not in methods:
                     raise PlayerProblem(405, "MethodNotAllowed", f"Use {allowed}.", Allow=allowed)
@@ -69,6 +84,8 @@ def serves(*methods: str) -> Callable[[View], View]:
                 response = problem.response()
             except service.OUTAGE as error:
                 response = _outage(error)
+            if creates and request.method == "POST":
+                metrics.SESSION_CREATE.labels(str(response.status_code)).observe(monotonic() - begun)
             return cors.allow(request, response, settings.ORIGINS["sessions"], allowed)
 
         answer.__name__, answer.__doc__ = view.__name__, view.__doc__
@@ -77,7 +94,7 @@ def serves(*methods: str) -> Callable[[View], View]:
     return decorate
 
 
-@serves("GET", "POST")
+@serves("GET", "POST", creates=True)
 async def sessions(request: HttpRequest) -> HttpResponse:
     """Create a session, or list one's own."""
     customer = await _customer(request)
@@ -88,7 +105,7 @@ async def sessions(request: HttpRequest) -> HttpResponse:
     return await _create(request, customer, wanted, None)
 
 
-@serves("POST")
+@serves("POST", creates=True)
 async def takeover(request: HttpRequest) -> HttpResponse:
     """Create a session in place of others."""
     customer = await _customer(request)
@@ -128,7 +145,7 @@ async def _customer(request: HttpRequest) -> Customer:
         raise _unauthorized()
     try:
         customer = await authenticate(token)
-    except CustomerRefused as refused:
+    except TokenRefused as refused:
         metrics.REFUSED.labels("sessions", Refusal.FORBIDDEN).inc()
         logger.info("sessions: a customer token was refused: %s", refused.claim)
         raise _unauthorized() from None
@@ -139,6 +156,8 @@ async def _customer(request: HttpRequest) -> Customer:
             503, "Unavailable", "Keys cannot be fetched.", Retry_After=str(RETRY_SECONDS)
         ) from None
     await current_worker().start()
+    if await revocations.is_revoked(customer):
+        raise _revoked()
     return customer
 
 
@@ -163,15 +182,17 @@ async def _create(
     request: HttpRequest, customer: Customer, wanted: wire.Wanted, victims: tuple[str, ...] | None
 ) -> HttpResponse:
     key = _key(customer)
-    if wait := _rates.wait(key):
-        metrics.REFUSED.labels("sessions", Refusal.RATE).inc()
-        raise PlayerProblem(429, "RateLimited", "Too many requests.", Retry_After=str(wait))
+    await _check_rate(request, customer)
     if not customer.tracking_enabled:
         return JsonResponse(wire.DISABLED)
     ids = None if victims is None else [_uuid(victim) for victim in victims]
+    await _check_hooks(request, customer, wanted, victims)
     outcome = await service.create(key, wanted, ids)
     if isinstance(outcome, Granted):
-        return JsonResponse(_granted(request, key, outcome.session))
+        if await revocations.is_revoked(customer):  # since it was asked, and the session was made after that
+            await service.kill([(key, outcome.session.id)], revocations.BY, REVOKED)
+            raise _revoked()
+        return JsonResponse(_granted(request, customer, outcome.session))
     if isinstance(outcome, LimitReached):
         return JsonResponse(_limit_exceeded(outcome), status=409)
     if isinstance(outcome, NoSuchSession):
@@ -181,7 +202,39 @@ async def _create(
     raise _unauthorized()  # its publisher was deleted after the token was checked
 
 
-_rates: CustomerRates[AccountKey] = CustomerRates(settings.SESSIONS_RATE / 60, settings.SESSIONS_BURST)
+async def _check_rate(request: HttpRequest, customer: Customer) -> None:
+    """Count a create or takeover. Raises PlayerProblem beyond a rate limit."""
+    rate_limits = current_worker().rate_limits
+    if (limits := rate_limits.of("sessions").create) is None:
+        return
+    peer = Peer(request.META.get("REMOTE_ADDR") or "")
+    who = Passing(peer, NOBODY, f"sessions {customer.publisher}/{customer.id}")
+    if (excess := await rate_limits.excess(limits, who)) is not None:
+        metrics.REFUSED.labels("sessions", Refusal.RATE).inc()
+        seconds = str(retry_after(excess))
+        raise PlayerProblem(429, "RateLimited", "Too many requests.", Retry_After=seconds)
+
+
+async def _check_hooks(
+    request: HttpRequest, customer: Customer, wanted: wire.Wanted, victims: tuple[str, ...] | None
+) -> None:
+    """Ask the backend about a create or takeover. Raises PlayerProblem for one that it refuses."""
+    hooks = current_worker().hooks
+    if (several := hooks.of("sessions").request) is None:
+        return
+    type = CREATE if victims is None else TAKEOVER
+    message = wire.members_of(wanted, victims)
+    if not several.concerns(type):
+        return
+    identity = f"{customer.publisher}/{customer.id}"
+    verdict = await hooks.ask(several, asked_over_http(request, "sessions", identity, type, message))
+    if verdict.allow and not verdict.is_error:
+        return
+    metrics.REFUSED.labels("sessions", refusal_of(verdict)).inc()
+    if verdict.unavailable:
+        raise PlayerProblem(503, "Unavailable", "Try again soon.", Retry_After=str(RETRY_SECONDS))
+    reason = verdict.error if isinstance(verdict.error, str) else verdict.reason
+    raise PlayerProblem(403, "Refused", reason or "The session is refused.")
 
 
 def _key(customer: Customer) -> AccountKey:
@@ -198,9 +251,12 @@ def _uuid(text: str) -> UUID:
 # --- answers ----------------------------------------------------------------------------------------------
 
 
-def _granted(request: HttpRequest, key: AccountKey, listing: Listing) -> dict[str, Any]:
+def _granted(request: HttpRequest, customer: Customer, listing: Listing) -> dict[str, Any]:
     base = f"{'wss' if request.is_secure() else 'ws'}://{request.get_host()}"
-    url = session_tokens.url(base, session_tokens.SessionToken(listing.id, key.publisher, key.customer))
+    token = session_tokens.SessionToken(
+        listing.id, customer.publisher, customer.id, issued_at=customer.issued_at
+    )
+    url = session_tokens.url(base, token)
     return wire.granted(url, str(listing.id), listing.stream.name)
 
 
@@ -218,6 +274,11 @@ def _unauthorized() -> PlayerProblem:
     return PlayerProblem(
         401, "Unauthorized", "The customer token is missing or not valid.", WWW_Authenticate="Bearer"
     )
+
+
+def _revoked() -> PlayerProblem:
+    metrics.REFUSED.labels("sessions", Refusal.REVOKED).inc()
+    return PlayerProblem(403, "Revoked", "The customer is revoked.")
 
 
 def _no_such_session() -> PlayerProblem:

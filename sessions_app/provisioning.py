@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from time import time
 
-import jwt
-
-from sessions_app.keys import KeyKind
+from routing_app.core.jwt.algorithms import KeyKind
+from routing_app.core.jwt.signing import sign
 from sessions_app.models import Publisher
+from sessions_app.publishers import lines
 
 ALGORITHM = "HS256"
-
-
-class NoSecret(Exception):
-    """The publisher has no shared secret to sign with."""
 
 
 def create_publisher(name: str) -> tuple[Publisher, str]:
@@ -30,13 +25,9 @@ def create_publisher(name: str) -> tuple[Publisher, str]:
 
 
 def customer_token(publisher: Publisher, customer: str, seconds: int) -> str:
-    """A customer token, as the publisher's own login would sign it. Raises NoSecret."""
-    key = publisher.keys.filter(kind=KeyKind.SECRET, active=True).first()
-    if key is None:
-        raise NoSecret(f"{publisher.name} has no active shared secret")
-    now = int(time())
-    claims = {"customerId": customer, "publisherId": publisher.name, "iat": now, "exp": now + seconds}
-    for claim, listed in (("aud", publisher.audiences), ("iss", publisher.issuers)):
-        if listed.strip():
-            claims[claim] = listed.split()[0]
-    return jwt.encode(claims, key.material, key.algorithm, headers={"kid": key.kid} if key.kid else None)
+    """A customer token, as the publisher's own login would sign it. Raises CannotSign."""
+    claims = {"customerId": customer, "publisherId": publisher.name}
+    for claim, listed in (("aud", lines(publisher.audiences)), ("iss", lines(publisher.issuers))):
+        if listed:
+            claims[claim] = listed[0]
+    return sign(claims, seconds, publisher)

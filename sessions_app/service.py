@@ -10,11 +10,12 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.db.models import F, QuerySet
+from django.db.models import DateTimeField, ExpressionWrapper, F, QuerySet
 from django.db.models.functions import Coalesce, Greatest
 
 from routing_app.core.codes import KICKED, SILENT, TAKEN_OVER, TERMINATED, Close
 from routing_app.core.database import Overloaded, query
+from routing_app.core.leases import reach
 from routing_app.core.publishing import publish
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import LayerUnavailable
@@ -34,7 +35,7 @@ from sessions_app.commands import (
     TakeoverOff,
 )
 from sessions_app.coordinator import DATABASE_TIMEOUT_SECONDS, PING, current_coordinator, end_connection
-from sessions_app.models import EventKind, Session
+from sessions_app.models import EventKind, Publisher, Session, SessionEvent
 from sessions_app.store import SERVER, AccountKey
 
 
@@ -134,7 +135,7 @@ async def end_own(key: AccountKey, session: UUID) -> bool:
     return ended is not None
 
 
-async def kill(sessions: Iterable[tuple[AccountKey, UUID]], operator: str) -> int:
+async def kill(sessions: Iterable[tuple[AccountKey, UUID]], operator: str, close: Close = KICKED) -> int:
     """An operator ends sessions, many in a transaction; how many lived. Raises OUTAGE."""
     coordinator = current_coordinator()
     commands = [End(key, session, EventKind.KILLED, operator) for key, session in sessions]
@@ -145,7 +146,7 @@ async def kill(sessions: Iterable[tuple[AccountKey, UUID]], operator: str) -> in
         ended = [listing for listing in outcomes if listing is not None]
         killed += len(ended)
         connections = [listing.connection for listing in ended if listing.connection]
-        await _stop(connections, wire.take_over(OPERATOR), KICKED)
+        await _stop(connections, wire.take_over(OPERATOR), close)
     return killed
 
 
@@ -154,12 +155,25 @@ kill_sync = from_sync(kill)
 
 
 def operators_view() -> QuerySet[Session]:
-    """Live sessions with publisher, customer and worker, oldest first, each with its `last_seen_at`: of a
-    bound one the last time at which its worker renewed its lease. Uses the ORM."""
+    """Live sessions with publisher, customer and worker, oldest first, each with two times of the clock on
+    the wall: `last_seen_at`, of a bound one the last time at which its worker renewed its lease, and
+    `ends_at`, None of a bound one. Uses the ORM."""
     renewed = Coalesce(F("worker__renewed_at"), F("seen_at"), F("created_at"))
     seen = Greatest(renewed, Coalesce(F("seen_at"), F("created_at")))
+    times = reach.read()
+    ends = ExpressionWrapper(F("expires_at") + (times.now - times.reached), DateTimeField())
     rows = Session.objects.live().select_related("account__publisher", "worker")
-    return rows.annotate(last_seen_at=seen)
+    return rows.annotate(last_seen_at=seen, ends_at=ends)
+
+
+def history() -> QuerySet[SessionEvent]:
+    """What has happened to sessions, the newest first, with publisher and customer."""
+    return SessionEvent.objects.select_related("account__publisher")
+
+
+def has_publisher(name: str) -> bool:
+    """True when there is a publisher of that name. Uses the ORM."""
+    return Publisher.objects.filter(name=name).exists()
 
 
 async def heartbeat(key: AccountKey, session: UUID) -> datetime | None:

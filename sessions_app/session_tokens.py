@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from math import inf
 from time import time
 from typing import Any, Final
 from uuid import UUID
@@ -29,12 +30,15 @@ class BadToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SessionToken:
-    """The content of a session token. `expired`: its time is over, and the player has to create again."""
+    """The content of a session token. `expired`: its time is over, and the player has to create again;
+    `issued_at`: the `iat` of the customer token that the session was made with.
+    """
 
     session: UUID
     publisher: str
     customer: str
     expired: bool = False
+    issued_at: float = -inf
 
 
 def url(base: str, token: SessionToken) -> str:
@@ -53,6 +57,8 @@ def sign(token: SessionToken) -> str:
         "exp": now + int(settings.SESSIONS_TOKEN_SECONDS),
         "aud": AUDIENCE,
     }
+    if token.issued_at != -inf:
+        claims["cia"] = token.issued_at
     kid, key = _key(settings.SECRET_KEY)
     return jwt.encode(claims, key, ALGORITHM, headers={"kid": kid})
 
@@ -70,7 +76,8 @@ def read(token: str) -> SessionToken:
             audience=AUDIENCE,
             options={"require": CLAIMS, "verify_exp": False, "verify_iat": False},
         )
-        return SessionToken(UUID(str(claims["sid"])), claims["pid"], claims["cid"], claims["exp"] <= time())
+        expired, issued_at = claims["exp"] <= time(), claims.get("cia", -inf)
+        return SessionToken(UUID(str(claims["sid"])), claims["pid"], claims["cid"], expired, issued_at)
     except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BadToken(type(error).__name__) from None
 

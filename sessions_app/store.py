@@ -27,8 +27,12 @@ from django.db.models import F, FilteredRelation, Q
 from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
 from routing_app.core.models import LEASE_SECONDS, WorkerRecord
+from routing_app.core.webhooks.known import webhooks
+from routing_app.core.webhooks.report import Event, write
+from sessions_app import reports
 from sessions_app.limits import LimitRule
 from sessions_app.models import Account, EventKind, Limit, Publisher, Session, SessionEvent, last_lapsed_lease
+from sessions_app.rows import STREAM, seen_of
 
 CHUNK: Final = 500
 """Rows in one statement."""
@@ -115,6 +119,8 @@ class LockedAccount:
         self.stored: set[UUID] = set()
         self.changed: dict[UUID, Session] = {}
         self.events: list[SessionEvent] = []
+        self.reports: list[Event] = []
+        """The events that webhooks are told of."""
         self._created = 0
 
     @property
@@ -152,32 +158,25 @@ class LockedAccount:
         """Free a slot: the row goes, one event stays."""
         del self.sessions[session.id]
         self.changed.pop(session.id, None)
-        self.record(kind, session, by, why, session_id=session.id)
+        self.record(kind, session, by, why)
 
-    def record(
-        self,
-        kind: EventKind,
-        stream: Any,
-        by: str,
-        why: str = "",
-        session_id: UUID | None = None,
-        observed: bool = False,
-    ) -> None:
+    def record(self, kind: EventKind, stream: Any, by: str, why: str = "", observed: bool = False) -> None:
         """Write an event of the history; `stream` is a session, or the one that was wanted."""
-        self.events.append(
-            SessionEvent(
-                at=self.now,
-                kind=kind,
-                account=self.row,
-                session_id=session_id,
-                name=stream.display_name,
-                offer_id=stream.offer_id,
-                tag=stream.tag,
-                by=by[:255],
-                why=why[:600],
-                observed=observed,
-            )
+        session = stream if isinstance(stream, Session) else None
+        event = SessionEvent(
+            # A session begins some microseconds after `now`, and does not end before.
+            at=self.now if session is None else max(self.now, session.created_at),
+            kind=kind,
+            account=self.row,
+            by=by[:255],
+            why=why[:600],
+            observed=observed,
+            **{name: getattr(stream, name) for name in STREAM},
+            **({} if session is None else seen_of(session, self._times.now - self._times.reached)),
         )
+        self.events.append(event)
+        if reports.is_reported(kind, observed):
+            self.reports.append(reports.event_of(event, self.key))
 
     def next_created_at(self) -> datetime:
         """The time of a new session. Those of one transaction are a microsecond apart, so that one of any two
@@ -198,6 +197,7 @@ class LockedAccount:
 def apply_all(entries: Sequence[StoreEntry]) -> None:
     """Apply commands in order, in the transaction that is open; `GroupedWrites` runs it in one."""
     wanted = [entry for entry in entries if not entry.abandoned]
+    webhooks.freshen()
     workers = {entry.command.worker for entry in wanted if isinstance(entry.command, Binding)}
     accounts = _load({entry.command.key for entry in wanted}, workers)
     for entry in wanted:
@@ -221,7 +221,9 @@ def _load(keys: Collection[AccountKey], workers: Collection[str]) -> dict[Accoun
         mine = [rule for rule in rules[row.publisher_id] if rule.customer in ("", row.customer)]
         accounts[row.pk] = LockedAccount(row, _key_of(row), times, mine, leases)
     # Read after the lock was granted, by a statement of its own: it sees what the last holder committed.
-    stored: Any = Session.objects.filter(account__in=accounts).annotate(leased_at=F("worker__leased_at"))
+    stored: Any = Session.objects.filter(account__in=accounts).annotate(
+        leased_at=F("worker__leased_at"), renewed_at=F("worker__renewed_at")
+    )
     for session in stored.order_by("created_at", "id"):
         accounts[session.account_id].load(session, session.leased_at)
     return {account.key: account for account in accounts.values()}
@@ -322,3 +324,4 @@ def _write(accounts: Collection[LockedAccount]) -> None:
         )
     if events := [event for account in accounts for event in account.events]:
         SessionEvent.objects.bulk_create(events, CHUNK)
+    write(report for account in accounts for report in account.reports)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC
 from time import monotonic
 from typing import Final
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models.functions import TruncDay
 
 from routing_app.core.codes import TERMINATED
 from routing_app.core.database import query
@@ -119,6 +121,8 @@ async def purge(coordinator: Coordinator) -> None:
 
 
 def _purge_some() -> int:
-    old = SessionEvent.objects.filter(at__lt=seconds_ago(settings.SESSIONS_HISTORY_DAYS * 86400))
+    # Days of UTC go as a whole, so that usage has the whole day in which the history begins.
+    oldest = TruncDay(seconds_ago(settings.SESSIONS_HISTORY_DAYS * 86400), tzinfo=UTC)
+    old = SessionEvent.objects.filter(at__lt=oldest)
     ids = list(old.order_by("at").values_list("pk", flat=True)[:EVENTS_AT_ONCE])
     return SessionEvent.objects.filter(pk__in=ids).delete()[0]

@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from routing_app.core.json import NotJSON, loads
+from routing_app.core.strings import is_clean
 
 MAX_NAME: Final = 100
 """Characters of a session's name ("Initiate Session")."""
@@ -103,6 +104,13 @@ def parse_takeover(body: bytes) -> tuple[Wanted, tuple[str, ...]]:
     return _wanted(members), _victims(members)
 
 
+def members_of(wanted: Wanted, victims: Iterable[str] | None = None) -> dict[str, Any]:
+    """The body that asks for this, without members that are empty, and with `sessionIds` for one or many."""
+    given = {name: getattr(wanted, field) for name, (field, _) in FIELDS.items()}
+    body: dict[str, Any] = {name: value for name, value in given.items() if value}
+    return body if victims is None else body | {"sessionIds": list(victims)}
+
+
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
         members = loads(body, surrogates=False)
@@ -132,14 +140,6 @@ def _string(members: Mapping[str, Any], name: str, longest: int) -> str:
     if not is_clean(value):
         raise BadRequest(f"{name} has control characters.")
     return value
-
-
-def is_clean(string: str) -> bool:
-    """Whether a string can be stored and shown: no control characters, no half of a surrogate pair."""
-    return not any(
-        character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
-        for character in string
-    )
 
 
 def _victims(members: Mapping[str, Any]) -> tuple[str, ...]:

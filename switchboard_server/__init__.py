@@ -10,3 +10,5 @@ RESPONSE: Final = "switchboard.response"
 """ASGI extension of HTTP scopes: the response itself, to write a body without an end without waiting. Once it
 has begun, it takes `write(data)`, `end()` and `abort()`, which resets the connection; `held()` is how many
 bytes the kernel has not taken."""
+REQUEST_ID: Final = "switchboard.request_id"
+"""ASGI extension of all scopes: the `X-Request-ID` of the request, with which the server itself answers."""

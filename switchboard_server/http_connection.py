@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from switchboard_server import handshake
+from switchboard_server import handshake, request_id
 from switchboard_server.asyncio_transport import AsyncioSocketTransport, AsyncioTransport, half_close, reset
 from switchboard_server.chunks import ChunkReader
 from switchboard_server.deflate import negotiate
@@ -384,7 +384,8 @@ class HttpConnection(asyncio.Protocol):
         if request is None:
             response = HttpResponse("", "1.1", keep_alive=False)
             text = error.reason.encode("ascii", "replace") + b"\n"
-            response.start(error.status, [(b"content-type", b"text/plain; charset=utf-8")])
+            plain = [(b"content-type", b"text/plain; charset=utf-8")]
+            response.start(error.status, plain, request_id.new())
             self.write(response.body(text, more=False, fixed=self.fixed_headers))
             self._linger()
         else:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
+from switchboard_server import request_id
 from switchboard_server.handshake import Header
 from switchboard_server.http_response import HttpResponse
 from switchboard_server.request_head import RequestHead
@@ -72,6 +73,7 @@ class HttpRequest:
         "finished",
         "gone",
         "head",
+        "id",
         "peer",
         "response",
         "task",
@@ -82,6 +84,8 @@ class HttpRequest:
         self._connection = connection
         self.peer = peer
         self.head = head
+        self.id = head.request_id or request_id.new()
+        """Its `X-Request-ID`."""
         self.client: Address | None = peer.client
         """[host, port] as the scope has it."""
         self.began = began
@@ -190,7 +194,7 @@ class HttpRequest:
         if kind == "http.response.start":
             if response.status:
                 raise ValueError("http.response.start after the start of the response")
-            response.start(message["status"], message.get("headers") or ())
+            response.start(message["status"], message.get("headers") or (), self.id)
         elif kind == "http.response.body":
             if not response.status:
                 raise ValueError("http.response.body before http.response.start")

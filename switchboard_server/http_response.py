@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Final
 
 from switchboard_server.handshake import Header
+from switchboard_server.request_id import HEADER
 
 NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 STATUS_LINES: Final = {
@@ -59,8 +60,11 @@ class HttpResponse:
         """Bytes of the body that are missing; -1 where no length was announced."""
         self._chunked = False
 
-    def start(self, status: int, headers: Iterable[Header]) -> None:
-        """Take status and headers. Raises ValueError for a header that would break out of its line."""
+    def start(self, status: int, headers: Iterable[Header], request_id: str) -> None:
+        """Take status and headers. Raises ValueError for a header that would break out of its line.
+
+        The head has `X-Request-ID` with `request_id` where the application answers none of its own.
+        """
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         length, closes = -1, False
         for name, value in headers:
@@ -76,6 +80,8 @@ class HttpResponse:
             elif lowered != b"transfer-encoding":
                 self._names.add(lowered)
                 lines.append(line)
+        if HEADER not in self._names:
+            lines.append(b"X-Request-ID: %b\r\n" % request_id.encode("ascii"))
         self.status, self._head, self._left = status, lines, length
         self.keep_alive &= not closes
 

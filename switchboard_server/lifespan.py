@@ -14,13 +14,16 @@ logger = logging.getLogger("switchboard.lifespan")
 
 DRAIN: Final = "switchboard.drain"
 """Extension of the lifespan scope: a list of functions that the server calls and awaits when it drains."""
+STOP: Final = "switchboard.stop"
+"""Extension of the lifespan scope: a function that has the server drain and end, as a signal does."""
 
 
 class ApplicationLifespan:
     """One lifespan of one application."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Any, stop: Callable[[], None]) -> None:
         self._application = application
+        self._stop = stop
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answered = asyncio.Event()
         self._drains: list[Callable[[], Awaitable[object]]] = []
@@ -52,7 +55,7 @@ class ApplicationLifespan:
             "type": "lifespan",
             "asgi": {"version": "3.0", "spec_version": "2.0"},
             "state": {},
-            "extensions": {DRAIN: self._drains},
+            "extensions": {DRAIN: self._drains, STOP: self._stop},
         }
         try:
             await self._application(scope, self._messages.get, self._send)

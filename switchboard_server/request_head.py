@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 
 import httptools
 
+from switchboard_server import request_id
 from switchboard_server.handshake import Header
 
 MAX_HEAD_BYTES: Final = 65536
@@ -50,6 +51,7 @@ class RequestHead:
         "host",
         "keep_alive",
         "method",
+        "request_id",
         "target",
         "upgrades",
         "version",
@@ -66,6 +68,8 @@ class RequestHead:
         hyphen (CVE-2015-0219)."""
         self.method = self.version = ""
         self.host: bytes | None = None
+        self.request_id = ""
+        """That of the client, where it has sent one that is acceptable."""
         self.content_length = 0
         self.chunked = self.keep_alive = self.expects_continue = False
         self.upgrades = False
@@ -148,10 +152,14 @@ class RequestHead:
     def _take_upgrade(self, value: bytes) -> None:
         self.upgrades = True
 
+    def _take_request_id(self, value: bytes) -> None:
+        self.request_id = request_id.taken(value)
+
     _CHECKS: ClassVar = {
         b"host": _check_host,
         b"content-length": _take_length,
         b"transfer-encoding": _check_coding,
         b"expect": _take_expect,
         b"upgrade": _take_upgrade,
+        request_id.HEADER: _take_request_id,
     }

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from switchboard_server import PIPELINE, RESPONSE, STATE, endpoints
+from switchboard_server import PIPELINE, REQUEST_ID, RESPONSE, STATE, endpoints
 from switchboard_server.acceptor import Acceptor
 from switchboard_server.access_log import AccessLog
 from switchboard_server.drain import Drain
@@ -105,7 +105,7 @@ class Server:
         self.state = {"draining": False}
         self.refusing = False
         """Whether new sockets are answered with 503."""
-        self.lifespan = ApplicationLifespan(application)
+        self.lifespan = ApplicationLifespan(application, self._stop_alone)
         self._scopes = Scopes(options.proxies, options.address_header, options.port_header, options.root_path)
         self._listening: list[Listening] = []
         self._servers: list[asyncio.AbstractServer | Acceptor] = []
@@ -199,6 +199,11 @@ class Server:
         else:
             self._drain.end_now()
 
+    def _stop_alone(self) -> None:
+        """Stop in order while other workers serve on, if there are any; nothing happens a second time."""
+        if self._drain is None:
+            self.drain(retire=self.options.parent_fd >= 0)
+
     def begin_draining(self, refuse: bool) -> None:
         """Tell the applications; with `refuse` answer new sockets with 503."""
         self.state["draining"] = True
@@ -235,7 +240,11 @@ class Server:
         upgrade.bind(websocket)
         self.sockets.add(websocket)
         scope["subprotocols"] = upgrade.subprotocols()
-        scope["extensions"] = {"websocket.http.response": {}, EXTENSION: websocket.writer}
+        scope["extensions"] = {
+            "websocket.http.response": {},
+            EXTENSION: websocket.writer,
+            REQUEST_ID: request.id,
+        }
         application = self.application(scope, websocket.receive, websocket.send)
         websocket.task = self.loop.create_task(application, context=self._context.copy())
         websocket.task.add_done_callback(partial(self._websocket_done, websocket))
@@ -274,7 +283,12 @@ class Server:
         """Start an application for a request."""
         scope = self._scopes.scope("http", request.head, request.peer)
         request.client = scope["client"]
-        scope["extensions"] = {STATE: self.state, PIPELINE: request.on_another, RESPONSE: request}
+        scope["extensions"] = {
+            STATE: self.state,
+            PIPELINE: request.on_another,
+            RESPONSE: request,
+            REQUEST_ID: request.id,
+        }
         application = self.application(scope, request.receive, request.send)
         task = self.loop.create_task(application, context=self._context.copy())
         request.task = task

@@ -163,7 +163,10 @@ class Supervisor:
             self._failed |= worker.listens and code != 0
             self._end_if_done()
         elif not worker.retired:
-            logger.error("worker %d ended with code %d, starting another", worker.pid, code)
+            if code == 0:  # an operator has drained it
+                logger.info("worker %d has ended in order, starting another", worker.pid)
+            else:
+                logger.error("worker %d ended with code %d, starting another", worker.pid, code)
             lived = asyncio.get_running_loop().time() - worker.started
             self._crashes = 0 if lived > STEADY_SECONDS else self._crashes
             await self._restart()

@@ -62,6 +62,7 @@ class Upgrade:
     def answer(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
         """The 101 response. Raises ValueError for a subprotocol that was not offered."""
         extra = [(bytes(name), bytes(value)) for name, value in headers]
+        extra.append((b"X-Request-ID", self.request.id.encode("ascii")))
         if subprotocol is not None:
             if subprotocol not in self.subprotocols():
                 raise ValueError(f"subprotocol {subprotocol!r} was not offered by the client")

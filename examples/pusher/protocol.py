@@ -22,6 +22,7 @@ class Pusher(Protocol):
 
     name = "pusher"
     label = "Pusher"
+    console_panel = "console/pusher.html"
     default_origins = "*"
     sockets: ClassVar = {"/app/switchboard": PusherConsumer}
     addresses: ClassVar = {"pusher": AddressKind(check=channel_name)}

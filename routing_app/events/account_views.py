@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, validate_email
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 from rest_framework.request import Request
@@ -88,6 +88,26 @@ class AccountDenied(BaseModel):
     detail: str | None = None
 
 
+CREDENTIALS: Final = {"email": "ann@example.com", "password": "a long password"}
+PROFILE: Final = {
+    "id": "65f1c0a9be2d4000000000ac",
+    "email": "ann@example.com",
+    "root_id": "65f1c0a9be2d4000000000ab",
+    "is_activated": True,
+    "is_admin": False,
+    "expiration": 1795932000,
+    "state": "active",
+}
+LOGGED_IN: Final = {"token": "eyJhbGciOi…", "user": PROFILE}
+MISSING: Final = [{"type": "missing", "loc": ["body", "email"], "msg": "Field required", "input": {}}]
+TOO_MANY: Final = "Request was throttled. Expected available in 30 seconds."
+
+
+def says(status: int, **body: Any) -> OpenApiExample:
+    """An answer for the document."""
+    return OpenApiExample(f"Answer {status}", body, response_only=True, status_codes=[str(status)])
+
+
 class RegisterView(EventsView):
     """Make a user."""
 
@@ -96,10 +116,17 @@ class RegisterView(EventsView):
 
     @extend_schema(
         operation_id="register",
-        tags=["user"],
+        summary="Register a user",
         auth=[],
         request=Registration,
         responses={201: Message, 403: Detail, 409: Detail, 422: Invalid},
+        examples=[
+            OpenApiExample("A user", CREDENTIALS, request_only=True),
+            says(201, message="Successfully Registered!"),
+            says(403, detail="Registration is closed"),
+            says(409, detail="Already Exists!"),
+            says(422, detail=MISSING),
+        ],
     )
     def post(self, request: Request) -> Response:
         """Register a user by e-mail address; the password has to pass Django's validators."""
@@ -124,10 +151,17 @@ class LoginView(EventsView):
 
     @extend_schema(
         operation_id="login",
-        tags=["user"],
+        summary="Log in",
         auth=[],
         request=Login,
         responses={200: LoggedIn, 400: Message, 422: Invalid, 429: Detail},
+        examples=[
+            OpenApiExample("A user", CREDENTIALS, request_only=True),
+            says(200, **LOGGED_IN),
+            says(400, message="Invalid Email/Password!"),
+            says(422, detail=MISSING),
+            says(429, detail=TOO_MANY),
+        ],
     )
     def post(self, request: Request) -> Response:
         """Log in; so many tries a minute, per network address and per user."""
@@ -146,9 +180,21 @@ class ChangePasswordView(EventsView):
 
     @extend_schema(
         operation_id="change_password",
-        tags=["user"],
+        summary="Change the password",
         request=PasswordChange,
         responses={200: Message, 401: Detail, 403: AccountDenied, 422: Invalid, 429: Detail},
+        examples=[
+            OpenApiExample(
+                "Passwords",
+                {"old_password": "old and long", "new_password": "new and long"},
+                request_only=True,
+            ),
+            says(200, message="Successfully Updated!"),
+            says(401, detail="Not authenticated"),
+            says(403, message="Update Failed!"),
+            says(422, detail=MISSING),
+            says(429, detail=TOO_MANY),
+        ],
     )
     def post(self, request: Request) -> Response:
         """Change the password; every token of the user becomes void, this one too."""
@@ -167,7 +213,15 @@ class LogoutView(EventsView):
     """Void the token of the request."""
 
     @extend_schema(
-        operation_id="logout", tags=["user"], request=None, responses={200: Message, 401: Detail, 403: Detail}
+        operation_id="logout",
+        summary="Log out",
+        request=None,
+        responses={200: Message, 401: Detail, 403: Detail},
+        examples=[
+            says(200, message="Successfully Logged Out!"),
+            says(401, detail="Not authenticated"),
+            says(403, detail="Invalid token"),
+        ],
     )
     def post(self, request: Request) -> Response:
         """Log out: the token becomes void, and its sockets learn it."""

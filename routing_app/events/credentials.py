@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from datetime import timedelta
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
@@ -19,6 +20,7 @@ from django.utils import timezone
 
 from routing_app.core.address import make
 from routing_app.core.publishing import publish_sync
+from routing_app.core.revocations.names import Carried, Kind
 from routing_app.events.models import LoginToken, Root
 from routing_app.events.walker_context import Visitor
 from routing_app.events.wire import bare_token, root_reference
@@ -82,7 +84,18 @@ def check(text: str) -> Visitor | None:
     )
     if row is None or row[1] is None:
         return None
-    return Visitor(root_reference(row[1]), row[0], claims["jti"], float(claims["exp"]))
+    issued_at = float(claims.get("iat", -inf))
+    return Visitor(root_reference(row[1]), row[0], claims["jti"], float(claims["exp"]), issued_at)
+
+
+def carried(visitor: Visitor) -> Iterable[Carried]:
+    """The names of a user that may be revoked: the root id, as sockets and as REST write it, and the `jti` of
+    the login token.
+    """
+    if visitor.authenticated:
+        yield Carried(Kind.SUBJECT, visitor.root_id, visitor.issued_at)
+        yield Carried(Kind.SUBJECT, visitor.root_id.rpartition("::")[2], visitor.issued_at)
+        yield Carried(Kind.JTI, visitor.jti, visitor.issued_at)
 
 
 def void_among(jtis: Collection[str]) -> set[str]:

@@ -1,10 +1,17 @@
-"""Counters of the events protocol, beside the core's metrics."""
+"""Metrics of the events protocol, beside the core's."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import Counter
+from routing_app.core.described import any_thread_counter, durations
 
-WALKERS: Final = Counter("switchboard_walkers_total", "Runs of walkers, by how they ended.", ["outcome"])
-LOGINS: Final = Counter("switchboard_logins_total", "Logins of the events protocol, by outcome.", ["outcome"])
+WALKERS: Final = any_thread_counter(
+    "switchboard_walkers_total", "Runs of walkers, by how they ended.", ["outcome"]
+)
+LOGINS: Final = any_thread_counter(
+    "switchboard_logins_total", "Logins of the events protocol, by outcome.", ["outcome"]
+)
+WALKER: Final = durations(
+    "switchboard_walker_seconds", "Runs of walkers, by the name of the walker.", ["walker"]
+)

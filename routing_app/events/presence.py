@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Count, F, QuerySet, Value
+from django.db.models import Count, F, Q, QuerySet, Value
 from django.db.models.functions import Substr
 
 from routing_app.core.models import ConnectionRecord, Subscription
@@ -23,9 +23,11 @@ def sockets_of(root_id: str) -> QuerySet[ConnectionRecord]:
     return sockets().filter(identity=root_id)
 
 
-def channel_ids() -> QuerySet[Subscription, Any]:
-    """The ids of channels with a subscriber, as `{"channel_id": …}`, repeated for each socket."""
-    return _subscribed().values(channel_id=_channel_id())
+def channel_ids(narrowed: Q) -> QuerySet[Subscription, Any]:
+    """The ids of channels with a subscriber, as `{"channel_id": …}`, repeated for each socket; `narrowed` is
+    a condition of subscriptions.
+    """
+    return _subscribed().filter(narrowed).values(channel_id=_channel_id())
 
 
 def channels_of(root_id: str) -> list[str]:

@@ -27,6 +27,8 @@ from routing_app.core.access import cors
 from routing_app.core.access.bearer import bearer_token
 from routing_app.core.json import NotJSON, loads
 from routing_app.core.rest.parsers import StrictJSONParser
+from routing_app.core.rest.views import OfBroker
+from routing_app.core.revocations.known import is_revoked
 from routing_app.events import credentials
 from routing_app.events.models import LoginToken
 from routing_app.events.walker_context import Visitor
@@ -75,7 +77,7 @@ class BearerAuthentication(BaseAuthentication):
         if not token:
             return None
         visitor = credentials.check(token)
-        if visitor is None:
+        if visitor is None or is_revoked(credentials.carried(visitor)):
             raise Unauthorized
         user = LoginToken.objects.select_related("user").get(jti=visitor.jti).user
         return user, visitor
@@ -89,7 +91,7 @@ class HasToken(BasePermission):
         return isinstance(request.auth, Visitor)
 
 
-class EventsView(APIView):
+class EventsView(OfBroker, APIView):
     """A view of the events protocol; answers errors as the original does."""
 
     describes_own_errors = True

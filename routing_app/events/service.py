@@ -9,7 +9,9 @@ from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.password_validation import validate_password
 from django.db import IntegrityError, transaction
 
-from routing_app.core.address import make
+from routing_app.core.address import Address, make
+from routing_app.core.webhooks.events import EventType
+from routing_app.core.webhooks.report import Event, is_wanted, report
 from routing_app.events import metrics
 from routing_app.events.access import ChannelRules, check_channel, check_target
 from routing_app.events.credentials import issue, revoke
@@ -43,7 +45,12 @@ def register(email: str, password: str) -> User:
         raise AlreadyExists
     try:
         with transaction.atomic():
-            return users._default_manager.create_user(username=name, email=name, password=password)
+            user = users._default_manager.create_user(username=name, email=name, password=password)
+            if is_wanted(EventType.USER_REGISTERED):
+                root = Root.objects.of(user).hex_id
+                data = {"id": str(user.pk), "email": user.email, "root_id": root}
+                report(Event(EventType.USER_REGISTERED, data))
+            return user
     except IntegrityError:
         raise AlreadyExists from None
 
@@ -102,20 +109,27 @@ def profile(user: User, row: LoginToken) -> dict[str, Any]:
 # --- channels and targets --------------------------------------------------------------------------------
 
 
-def targets(event: TargetedEvent, visitor: Visitor, own_channel: str, rules: ChannelRules) -> list[str]:
-    """The addresses of an event in the order in which it names them, repeats included.
+def targets(event: TargetedEvent, visitor: Visitor, own_channel: str, rules: ChannelRules) -> list[Address]:
+    """The addresses of an event, `addressed`, where the visitor may send to all of them.
 
     `own_channel` is the one that the sender's socket is subscribed to, "" for none. One that may not be sent
     to keeps all from being sent.
     Raises BadReference, access.NotAllowed.
     """
+    addresses = addressed(event)
+    if event.type == "channel":
+        for channel_id in event.ids:
+            check_channel(rules, visitor, channel_id, subscribed=channel_id == own_channel)
+    else:
+        check_target(event.type, visitor)
+    return addresses
+
+
+def addressed(event: TargetedEvent) -> list[Address]:
+    """The addresses of an event in the order in which it names them, repeats included.
+
+    Raises BadReference.
+    """
     if isinstance(event, UserEvent):
-        roots = [root_of(text) for text in event.root_ids]
-        check_target(event.type, visitor)
-        return [make("user", root) for root in roots if root]
-    if event.type == "client":
-        check_target(event.type, visitor)
-        return [make("client", client_id) for client_id in event.ids]
-    for channel_id in event.ids:
-        check_channel(rules, visitor, channel_id, subscribed=channel_id == own_channel)
-    return [make("channel", channel_id) for channel_id in event.ids]
+        return [make("user", root) for text in event.root_ids if (root := root_of(text))]
+    return [make(event.type, id) for id in event.ids]

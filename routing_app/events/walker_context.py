@@ -42,6 +42,8 @@ class Visitor:
     jti: str = ""
     expires_at: float = float("inf")
     """Unix seconds."""
+    issued_at: float = float("-inf")
+    """The same of `iat`."""
 
     @property
     def authenticated(self) -> bool:

@@ -7,12 +7,14 @@ import contextvars
 import logging
 import traceback
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
+from routing_app.core import tracing
 from routing_app.core.database import query
 from routing_app.core.worker import current_worker
 from routing_app.events import metrics
@@ -49,13 +51,17 @@ async def run(walker: Walker, context: Mapping[str, Any], call: WalkerCall) -> l
         await query(enter, call)
     call.node = call.node or call.visitor.root_id
     limit = asyncio.timeout(settings.EVENTS_WALKER_SECONDS or None)
+    begun = monotonic()
     try:
-        async with limit:
-            await (_on_the_loop if walker.is_async else _in_a_thread)(walker, values, call)
+        with tracing.span("walker", walker=walker.name):
+            async with limit:
+                await (_on_the_loop if walker.is_async else _in_a_thread)(walker, values, call)
     except Exception as error:
+        metrics.WALKER.labels(walker.name).observe(monotonic() - begun)
         call.late = limit.expired()
         metrics.WALKERS.labels("late" if limit.expired() else "failed").inc()
         raise WalkerFailed(_late(walker) if limit.expired() else _lines(walker, error)) from None
+    metrics.WALKER.labels(walker.name).observe(monotonic() - begun)
     metrics.WALKERS.labels("done").inc()
     return call.reports
 

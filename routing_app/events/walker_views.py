@@ -16,8 +16,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from routing_app.core import metrics
+from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
+from routing_app.core.codes import Advice
+from routing_app.core.hooks.over_http import asked_over_http
+from routing_app.core.hooks.question import Question
 from routing_app.core.synchronous import from_sync
+from routing_app.core.worker import current_worker
 from routing_app.events.access import has_user_for
+from routing_app.events.decisions import NotAnswered, WalkerRefused
+from routing_app.events.decisions import run as run_by_backend
 from routing_app.events.nodes import NoAccess
 from routing_app.events.rest import (
     NOT_FOUND,
@@ -94,6 +102,56 @@ class WalkerView(EventsView):
         return Response({"status": 200, "reports": reports})
 
 
+class BackendWalkerView(EventsView):
+    """A walker that no app has, and that a backend answers where a hook says so: by POST."""
+
+    permission_classes = ()
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """404 for what no hook concerns, before any token is looked at."""
+        name = kwargs["name"]
+        if request.method != "POST" or name in WALKERS or not _concerns_hook(name):
+            raise NOT_FOUND
+        super().initial(request, *args, **kwargs)
+
+    def post(self, request: Request, name: str) -> Response:
+        """Ask the backend, and answer with an envelope as a walker does."""
+        context = bounded(read_fields(request)) if request._request.body else {}
+        asked = asked_over_http(request._request, "events", _visitor(request).root_id, name, context)
+        try:
+            reports = _run_by_backend(asked)
+        except NotAnswered:
+            raise NOT_FOUND from None
+        except WalkerRefused as refused:
+            metrics.REFUSED.labels("events", refused.refusal).inc()
+            if not refused.unavailable:
+                raise RestProblem.detail(403, {"error": str(refused)}) from None
+            later = {"Retry-After": str(RETRY_AFTER_SECONDS[Advice.LATER])}
+            return Response({"detail": {"error": str(refused)}}, status=503, headers=later)
+        except WalkerFailed as error:
+            raise RestProblem(500, {"errors": error.lines}) from None
+        return Response({"status": 200, "reports": reports})
+
+
+async def _concerns(name: str) -> bool:
+    hooks = current_worker().hooks
+    await hooks.freshen()
+    several = hooks.of("events").request
+    return several is not None and several.concerns(name)
+
+
+async def _ask(asked: Question) -> list[Any]:
+    hooks = current_worker().hooks
+    if (several := hooks.of("events").request) is None:  # deleted since it was looked for
+        raise NotAnswered
+    return await run_by_backend(hooks, several, asked)
+
+
+_concerns_hook = from_sync(_concerns)
+_run_by_backend = from_sync(_ask, wait=None)
+
+
 def _visitor(request: Request) -> Visitor:
     return request.auth if isinstance(request.auth, Visitor) else PUBLIC
 
@@ -131,7 +189,8 @@ def urlpatterns() -> list[URLPattern]:
     patterns = [
         pattern for walker in WALKERS.values() if walker.http_methods for pattern in _patterns(walker)
     ]
-    return [*patterns, re_path("^walker/", NotFoundView.as_view())]
+    by_backend = path("walker/<str:name>", BackendWalkerView.as_view())
+    return [*patterns, by_backend, re_path("^walker/", NotFoundView.as_view())]
 
 
 def _patterns(walker: Walker) -> list[URLPattern]:
@@ -157,7 +216,6 @@ def _handler(walker: Walker, method: str, at_node: bool) -> Callable[..., Respon
     handle.__doc__ = walker.function.__doc__ or f"Run the walker {walker.name}."
     documented: Callable[..., Response] = extend_schema(
         operation_id=f"walker_{walker.name}_{method}" + ("_at_node" if at_node else ""),
-        tags=["walker"],
         auth=None if walker.auth else [],
         parameters=_parameters(walker, method, at_node),
         request=_body_model(walker, method),

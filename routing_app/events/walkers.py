@@ -97,6 +97,27 @@ WALKERS: Final[dict[str, Walker]] = {}
 """All walkers by name."""
 
 
+def described(walker: Walker) -> dict[str, Any]:
+    """A walker as JSON, for a form.
+
+    `name`, `about`, `fields` (name -> JSON schema), `required`, `auth`, `socket` (may it be called over
+    one?), and for HTTP `method`, `path` and `places` (field -> path, query or body).
+    """
+    schema = walker.fields.model_json_schema()
+    method = walker.http_methods[0] if walker.http_methods else ""
+    return {
+        "name": walker.name,
+        "about": (inspect.getdoc(walker.function) or "").partition("\n\n")[0],
+        "fields": schema.get("properties", {}),
+        "required": schema.get("required", []),
+        "auth": walker.auth,
+        "socket": walker.over_websocket,
+        "method": method,
+        "path": walker.path,
+        "places": {name: walker.place_of(name, method) for name in walker.fields.model_fields},
+    }
+
+
 @overload
 def walker(function: F, /) -> F: ...
 

@@ -33,7 +33,10 @@ NEEDS_USER: Final = "Event {} requires to be authenticated!"
 NEEDS_PUBLIC: Final = "Event {} requires to be unauthenticated!"
 NO_ACCESS: Final = "You don't have access on target entry {}!"
 NO_CHANNEL: Final = "You don't have access on target channel {}!"
+TAKEN_BACK: Final = "The token is revoked!"
+NO_TARGET: Final = "You don't have access on target {} {}!"
 CLOSED_EVENT: Final = "Event {} is not open to clients!"
+NO_DECISION: Final = "The backend that decides gave no valid answer, try again!"
 TOO_MANY: Final = "Too many events! Try again in {} s."
 INTERNAL_ERROR: Final = "Internal error\n"
 
@@ -222,6 +225,11 @@ def dumps(value: Any) -> str:
         return orjson.dumps(value).decode()
     except TypeError:  # integers beyond 64 bits, and lone surrogates, which JSON may hold
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def no_target(type: str, address: str) -> str:
+    """The words for an address that a client may not send to."""
+    return NO_TARGET.format(type, address.partition(":")[2])
 
 
 def connection(client_id: str, root_id: str, channel_id: str) -> str:

@@ -1,125 +1,134 @@
-"""Rights of a client, as in the REST API: those of an API key or a staff session, as long as they hold."""
+"""Rights of a client: its grant, by an access token, an API key or a staff session, as long as that holds."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from typing import Any, Final
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 
-from routing_app.core.access import hosts, keys, masking, origin, staff_sessions
+from routing_app.core.access import credentials, hosts, origin, standing
 from routing_app.core.access.admission import Refused
-from routing_app.core.access.bearer import presented_key
-from routing_app.core.access.masking import SecretAccess
-from routing_app.core.codes import UNAUTHENTICATED, UNAVAILABLE, Refusal
+from routing_app.core.access.credentials import CredentialKind, Presented
+from routing_app.core.access.grants import NOBODY, Grant, GrantKind
+from routing_app.core.address import make
+from routing_app.core.codes import EXPIRED, UNAUTHENTICATED, UNAVAILABLE, Refusal
 from routing_app.core.database import query
-from routing_app.core.models import ApiKey, Scope
+from routing_app.core.models import Scope
+from routing_app.core.rest.middleware import BACKING_SERVICES
+from routing_app.core.worker import Worker, current_worker
+from routing_app.requests.connection import Connection
 from routing_app.requests.errors import RequestDenied
 
-logger = logging.getLogger(__name__)
+NAME: Final = "requests"
+WRONG: Final = {
+    CredentialKind.TOKEN: "the access token is not valid",
+    CredentialKind.KEY: "API key is wrong or revoked",
+}
+LATER: Final = "the credential cannot be checked now; try again"
 
-NO_SECRETS: Final = SecretAccess()
-CHECK_SECONDS: Final = 5.0
-"""Longest time until the socket of a revoked key, or of a staff session that has ended, is closed."""
+
+async def grant_of(worker: Worker, scope: Mapping[str, Any]) -> Grant:
+    """The grant that a handshake brings: of a credential, of a staff session of the server's own pages, or
+    nobody's.
+
+    Raises Refused for a bad credential, for none where one is needed, and while it cannot be checked.
+    """
+    if (presented := credentials.of_scope(scope)) is not None:
+        return await credentials.verify(worker, NAME, presented)
+    if grant := await _of_session(scope):
+        return grant
+    if credentials.needs_credential(NAME):
+        raise Refused(UNAUTHENTICATED)
+    return NOBODY
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
-    """Name and scopes of a client."""
+async def _of_session(scope: Mapping[str, Any]) -> Grant | None:
+    """A cookie counts only for pages of the server's own host, whatever REQUESTS_ORIGINS admits."""
+    request = ASGIRequest({**scope, "type": "http", "method": "GET"}, BytesIO())
+    page = request.headers.get("origin")
+    session = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+    if not session or page is None or not origin.allowed(page, hosts.own(scope), ["self"]):
+        return None
+    try:
+        return await query(standing.staff_grant, session)
+    except BACKING_SERVICES:
+        raise Refused(UNAVAILABLE, Refusal.UNAVAILABLE) from None
 
-    name: str = ""
-    scopes: frozenset[str] = frozenset()
-    key_id: int | None = None
-    secrets: SecretAccess = NO_SECRETS
-    session: str = field(default="", repr=False)
-    """The key of a staff session, a credential."""
 
-    @property
-    def caller(self) -> str:
-        """The key or the user, as REST names its callers."""
-        return f"user {self.name}" if self.key_id is None else f"key {self.key_id}"
+async def present(client: Connection, presented: Presented) -> Grant:
+    """Have a client hold the grant of another credential. Raises RequestDenied; then it keeps what it had."""
+    try:
+        grant = await credentials.verify(current_worker(), NAME, presented)
+    except Refused as refused:
+        if refused.reason is Refusal.UNAVAILABLE:
+            raise RequestDenied("unavailable", LATER) from None
+        raise RequestDenied("unauthenticated", WRONG[presented.kind]) from None
+    hold(client, grant)
+    current_worker().revocations.look_at(client.inner)
+    _changed(client)
+    return grant
 
-    def require(self, scope: Scope) -> None:
-        """Raise RequestDenied unless the scope is held."""
-        if scope in self.scopes:
-            return
-        if not self.name:
-            raise RequestDenied("unauthenticated", "an API key is needed")
+
+def hold(client: Connection, grant: Grant) -> None:
+    """Have a client hold a grant until that ends."""
+    current_worker().grants.hold(client.inner, grant, partial(_changed, client))
+    _know(client)
+
+
+def _changed(client: Connection) -> None:
+    """End the subscriptions that the client's grant does not cover, now that it is another one."""
+    _know(client)
+    given = client.inner.given.addresses
+    lost = [
+        address
+        for address in client.inner.addresses
+        if not client.grant.may_subscribe(address) and address not in given
+    ]
+    current_worker().hub.unsubscribe(client.inner, *lost)
+    client.record()
+
+
+def _know(client: Connection) -> None:
+    grant, given = client.inner.grant, client.inner.given
+    client.inner.identity = given.identity or grant.identity
+    subscribe = grant.subscribe
+    for address in given.addresses:
+        subscribe = subscribe.with_one(address)
+    if grant.kind is GrantKind.NOBODY:
+        client.grant = replace(grant, subscribe=subscribe) if given.addresses else grant
+        return
+    own = make("connection", client.id)
+    client.grant = replace(grant, subscribe=subscribe.with_one(own), publish=grant.publish.with_one(own))
+
+
+async def require(client: Connection, scope: Scope) -> None:
+    """Raise RequestDenied unless the client has a right, at some addresses at least.
+
+    A browser that has logged out ends its session without a word to this process, so every request asks.
+    """
+    grant = client.inner.grant
+    if grant.session:
+        now = (await query(standing.current, {grant})).get(grant)
+        if now is None:
+            client.inner.close(EXPIRED)
+            raise RequestDenied("unauthenticated", "the staff session has ended")
+        if now != grant:
+            hold(client, now)
+            _changed(client)
+            grant = now
+    if grant.kind is GrantKind.NOBODY:
+        raise RequestDenied("unauthenticated", "an API key or an access token is needed")
+    if grant.kind is not GrantKind.TOKEN and scope not in grant.scopes:
         raise RequestDenied("forbidden", f"the scope {scope.value} is needed")
 
 
-NOBODY: Final = Rights()
-
-
-async def rights_of(scope: dict[str, Any]) -> Rights:
-    """Rights that a handshake brings: a key, a staff session of the server's own pages, or nothing.
-
-    Raises Refused for a key that is wrong or revoked, and while the database is out.
-    """
-    request = ASGIRequest({**scope, "type": "http", "method": "GET"}, BytesIO())
-    plain = presented_key(request)
-    if not plain and settings.SESSION_COOKIE_NAME not in request.COOKIES:
-        return NOBODY
-    try:
-        rights = await query(_by_key, plain) if plain else await query(_by_session, request)
-    except Exception as error:
-        logger.warning("requests: the database does not answer: %s", type(error).__name__)
-        raise Refused(UNAVAILABLE, Refusal.UNAVAILABLE) from None
-    if rights is None:
-        raise Refused(UNAUTHENTICATED)
-    return rights
-
-
-async def rights_by_key(plain: str) -> Rights:
-    """Rights of a key. Raises RequestDenied when it is wrong or revoked."""
-    rights = await query(_by_key, plain)
-    if rights is None:
-        raise RequestDenied("unauthenticated", "API key is wrong or revoked")
-    return rights
-
-
-def _by_key(plain: str) -> Rights | None:
-    row = keys.find(plain)
-    return None if row is None else _of_key(row.name, row.scopes, row.pk)
-
-
-def _of_key(name: str, scopes: Iterable[str], pk: int) -> Rights:
-    return Rights(name, frozenset(scopes), key_id=pk, secrets=masking.of_scopes(scopes))
-
-
-def _by_session(request: ASGIRequest) -> Rights:
-    """A cookie counts only for pages of the server's own host, whatever REQUESTS_ORIGINS admits."""
-    page = request.headers.get("origin")
-    if page is None or not origin.allowed(page, hosts.own(request.scope), ["self"]):
-        return NOBODY
-    return _of_session(request.COOKIES[settings.SESSION_COOKIE_NAME]) or NOBODY
-
-
-def _of_session(key: str) -> Rights | None:
-    user = staff_sessions.member(key)
-    if user is None:
-        return None
-    return Rights(str(user), frozenset(Scope.values), secrets=masking.of_user(user), session=key)
-
-
-def still_valid(held: set[Rights]) -> dict[Rights, Rights]:
-    """Rights as they are now; those that are missing in the answer are held no longer."""
-    key_ids = [rights.key_id for rights in held if rights.key_id is not None]
-    scopes = dict(ApiKey.objects.filter(pk__in=key_ids, revoked_at=None).values_list("pk", "scopes"))
-    valid = {}
-    for rights in held:
-        if rights.session and (now := _of_session(rights.session)) is not None:
-            valid[rights] = now
-        elif rights.key_id in scopes:
-            valid[rights] = _of_key(rights.name, scopes[rights.key_id], rights.key_id)
-    return valid
-
-
-async def pause() -> None:
-    """Until rights are checked again."""
-    await asyncio.sleep(CHECK_SECONDS)
+def check_covered(may: Callable[[str], bool], addresses: Iterable[str]) -> None:
+    """Raise RequestDenied for an address for which `may`, of a grant, is false."""
+    for address in addresses:
+        if not may(address):
+            raise RequestDenied("forbidden", f"the credential does not allow {address}")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
+from routing_app.core.access.staff import PUBLISH
+from routing_app.core.address import make
 from routing_app.core.codes import Advice
 from routing_app.core.models import Scope
+from routing_app.core.rest.auth import check_address
+from routing_app.core.rest.schema import problem
+from routing_app.core.rest.views import OfBroker
 from routing_app.requests.errors import ConnectionClosed, RequestError, TooManyPending
 from routing_app.requests.remote import connection
 
@@ -53,18 +58,45 @@ class FailureSerializer(serializers.Serializer[Any]):
     error = serializers.DictField(required=False)
 
 
-FAILURES = dict.fromkeys((404, 409, 503, 504), FailureSerializer)
-ANSWERS = {200: AnswerSerializer, **FAILURES}
+FAILURES: Final = {
+    404: problem("No such connection.", "the connection is closed", FailureSerializer),
+    409: OpenApiResponse(
+        FailureSerializer,
+        "The client answered with an error.",
+        [OpenApiExample("Error", {"detail": "the client answered with an error", "error": {"code": 7}})],
+    ),
+    503: problem("Too much waits for the client already.", "too many requests wait", FailureSerializer),
+    504: problem("No answer in time.", "the client did not answer in time", FailureSerializer),
+}
+ANSWERS: Final = {200: AnswerSerializer, **FAILURES}
+MESSAGE: Final = {"message": {"type": "state"}, "timeout": 10}
 
 
-class RequestView(APIView):
+class RequestView(OfBroker, APIView):
     """Ask one client, on whatever worker it is: of the requests protocol, or a Socket.IO client of rooms."""
 
+    by_address = True
     scopes: ClassVar = {"POST": Scope.PUBLISH}
+    permissions: ClassVar = {"POST": PUBLISH}
 
-    @extend_schema(operation_id="request", request=AskSerializer, responses=ANSWERS)
+    @extend_schema(
+        operation_id="request",
+        summary="Ask a client",
+        request=AskSerializer,
+        responses=ANSWERS,
+        examples=[
+            OpenApiExample("A request", MESSAGE, request_only=True),
+            OpenApiExample(
+                "A reply",
+                {"reply": {"state": "ready"}, "partials": []},
+                response_only=True,
+                status_codes=["200"],
+            ),
+        ],
+    )
     def post(self, request: Request, id: str) -> Response:
         """Send a REQUEST and wait for the reply; of a Socket.IO client it is `{"arguments": [...]}`."""
+        check_address(request, make("connection", id))
         data = _validated(AskSerializer, request)
         try:
             reply, partials = connection(id).request_sync(data["message"], timeout=data["timeout"])
@@ -73,14 +105,23 @@ class RequestView(APIView):
         return Response({"reply": reply, "partials": partials})
 
 
-class SendView(APIView):
+class SendView(OfBroker, APIView):
     """Send one client a message, on whatever worker it is: of the requests protocol, or of rooms."""
 
+    by_address = True
     scopes: ClassVar = {"POST": Scope.PUBLISH}
+    permissions: ClassVar = {"POST": PUBLISH}
 
-    @extend_schema(operation_id="send", request=SendSerializer, responses={204: None, **FAILURES})
+    @extend_schema(
+        operation_id="send",
+        summary="Send a client a message",
+        request=SendSerializer,
+        responses={204: None, **FAILURES},
+        examples=[OpenApiExample("A message", {**MESSAGE, "volatile": False}, request_only=True)],
+    )
     def post(self, request: Request, id: str) -> Response:
         """Answers when the client has it, if it speaks receipts, else when its server has."""
+        check_address(request, make("connection", id))
         data = _validated(SendSerializer, request)
         try:
             connection(id).send_sync(data["message"], timeout=data["timeout"], volatile=data["volatile"])

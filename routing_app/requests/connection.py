@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from routing_app.core.access.grants import NOBODY
 from routing_app.core.codes import Advice, Close
 from routing_app.core.delivery import connection as core
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.leases.presence import Presence
 from routing_app.requests import wire
-from routing_app.requests.access import NOBODY, Rights
 from routing_app.requests.errors import ConnectionClosed, RequestError, TooManyPending
 from routing_app.requests.pending import Request
 from routing_app.requests.wire import RECEIPT, Codec, Direction, Inbound
@@ -27,12 +27,13 @@ LONGEST_LOOK_SECONDS: Final = 0.1
 class Connection:
     """One client of this protocol."""
 
-    def __init__(self, inner: core.Connection, codec: Codec, receipts: bool, rights: Rights = NOBODY) -> None:
+    def __init__(self, inner: core.Connection, codec: Codec, receipts: bool) -> None:
         self.inner = inner
         self.codec = codec
         self.receipts = receipts
         """True when the client acknowledges messages."""
-        self.rights = rights
+        self.grant = NOBODY
+        """What the client's credential allows, its own address besides."""
         self.on_room: Callable[[], None] | None = None
         """Called when a request to this client is sent or has ended: a handler may have room to run."""
         self._pending: dict[str, Request] = {}
@@ -152,6 +153,8 @@ class Connection:
 
     def record(self) -> None:
         """Bring the presence row up to date. Changes while a write waits are one write after it."""
+        if self._presence is not None:
+            self._presence.tell(self.inner)
         if self._recorded is None or self._presence is None or self._record_again:
             return
         if self._recorded.done():

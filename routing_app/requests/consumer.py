@@ -6,20 +6,22 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.conf import settings
 
+from routing_app.core import tracing
 from routing_app.core.codes import POLICY, Refusal
 from routing_app.core.consumer import Consumer
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.core.json import dumps
+from routing_app.core.rate_limits.limit import Excess
 from routing_app.core.rest.middleware import BACKING_SERVICES
-from routing_app.requests import handlers, wire
-from routing_app.requests.access import rights_of
+from routing_app.requests import access, asking, handlers, wire
 from routing_app.requests.connection import Connection
 from routing_app.requests.context import Context
-from routing_app.requests.errors import ConnectionClosed, RequestDenied
+from routing_app.requests.errors import BeyondLimit, ConnectionClosed, HookDenied, RequestDenied
 from routing_app.requests.handlers import Handler
 from routing_app.requests.wire import Codec, Direction, Inbound
 
@@ -61,22 +63,22 @@ class RequestsConsumer(Consumer):
     """Names of the control fields, and the format; a subclass may bring another."""
 
     async def admit(self) -> str | None:
-        """Take the rights that the handshake brings, and agree on receipts."""
+        """Take the grant that the handshake brings, and agree on receipts."""
         offered = self.scope.get("subprotocols") or []
-        self._rights = await rights_of(self.scope)
+        self.grant = await access.grant_of(self.worker, self.scope)
         self._receipts = wire.RECEIPTS in offered
         return wire.RECEIPTS if self._receipts else None
 
     async def opened(self) -> None:
         """Be known by id, to this process and in every listing."""
-        self.client = Connection(self.connection, self.codec, self._receipts, self._rights)
+        self.client = Connection(self.connection, self.codec, self._receipts)
         self.client.on_room = self._look_for_room
         self.connection.on_gap = self._tell_gap
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._malformed = 0
         self._max_running = settings.REQUESTS_MAX_RUNNING
-        self.connection.identity = self._rights.name
+        access.hold(self.client, self.grant)
         self.protocol.connections[self.client.id] = self.client
         self.client.record_with(self.worker.presence)
         for hook in handlers.OPENED:
@@ -103,6 +105,15 @@ class RequestsConsumer(Consumer):
             return
         await self.received(text)
 
+    async def over_limit(self, message: dict[str, Any], excess: Excess) -> None:
+        """Answer a request that is beyond a limit of everything."""
+        try:
+            text = message.get("text")
+            inbound = self.codec.decode((message.get("bytes") or b"").decode() if text is None else text)
+        except (wire.RequestWireError, UnicodeDecodeError):
+            return
+        await _fail_beyond(Context(self.client, inbound), excess)
+
     def closed(self) -> None:
         """Fail the requests that wait for this client; its handlers may go on for GRACE_SECONDS."""
         close = self.connection.close_sent
@@ -124,6 +135,14 @@ class RequestsConsumer(Consumer):
             self.connection.send(self.codec.receipt(inbound.key))
         handler = handlers.find(inbound.direction, inbound.type)
         context = Context(self.client, inbound)
+        if self.limited.request is not None:
+            excess = await self.worker.rate_limits.over(self.limited.request, self.connection)
+            if excess is not None:
+                await _fail_beyond(context, excess)
+                return
+        hooks = self.hooked.request
+        if hooks is not None and context.is_request and asking.concern(hooks, context.type):
+            handler = asking.handler_of(hooks, handler)
         if handler is None:
             logger.debug("%s: no handler takes a %s", self.client.id, inbound.direction.lower())
             if context.is_request:
@@ -137,12 +156,22 @@ class RequestsConsumer(Consumer):
 
     async def _run(self, handler: Handler, context: Context) -> None:
         """Run a handler; a request is answered, also when the handler fails."""
+        begun = monotonic()
+        try:
+            with tracing.span("request", type=handler.type):
+                await self._try(handler, context)
+        finally:
+            handler.times.observe(monotonic() - begun)
+
+    async def _try(self, handler: Handler, context: Context) -> None:
         try:
             await handler.function(context)
             if not context.answered:
                 await _fail(context, "unanswered", "the handler gave no answer")
+        except BeyondLimit as beyond:
+            await _fail(context, beyond.code, str(beyond))
         except RequestDenied as denied:
-            self.refuse(Refusal.FORBIDDEN)
+            self.refuse(Refusal.HOOK if isinstance(denied, HookDenied) else Refusal.FORBIDDEN)
             await _fail(context, denied.code, str(denied))
         except BACKING_SERVICES as error:
             self.refuse(Refusal.UNAVAILABLE)
@@ -196,6 +225,13 @@ class RequestsConsumer(Consumer):
 
     def _tell_gap(self) -> None:
         self.connection.send(GAP)
+
+
+async def _fail_beyond(context: Context, excess: Excess) -> None:
+    """Answer a request that is beyond a rate limit; a message has no answer."""
+    if context.is_request:
+        beyond = BeyondLimit(excess.seconds)
+        await _fail(context, beyond.code, str(beyond))
 
 
 async def _fail(context: Context, code: str, message: str) -> None:

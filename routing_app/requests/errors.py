@@ -45,5 +45,22 @@ class RequestDenied(RequestsFailure):
         self.code = code
 
 
+class HookDenied(RequestDenied):
+    """A hook has refused it, in its backend's words if it had any, or had no answer."""
+
+    def __init__(self, reason: str, unavailable: bool) -> None:
+        if unavailable:
+            super().__init__("unavailable", "the backend that decides gave no valid answer; try again")
+        else:
+            super().__init__("forbidden", reason or "the backend does not allow it")
+
+
+class BeyondLimit(RequestDenied):
+    """The request is beyond a rate limit, and has been counted as such."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("rate", f"too many requests, try again in {seconds:.1f} s")
+
+
 class TooManyPending(RequestsFailure, RuntimeError):
     """More requests wait for one client than the setting REQUESTS_MAX_PENDING allows."""

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from django.core.exceptions import ImproperlyConfigured
 
+from routing_app.core import metrics
+from routing_app.core.durations import Times
 from routing_app.requests import wire
 from routing_app.requests.connection import Connection
 from routing_app.requests.context import Context
@@ -47,6 +49,9 @@ class Handler:
     """A registered handler; one that is `in_order` ends before the connection's next frame is read."""
 
     function: Function
+    type: str
+    """What it is for, in metrics and spans: the type that it was registered for, or `any`."""
+    times: Times
     in_order: bool = False
 
 
@@ -101,7 +106,8 @@ def _registering(direction: Direction, type: str | int, in_order: bool) -> Calla
             raise ImproperlyConfigured(f"the handler of {_title(*place)} is not an `async def`")
         if place in HANDLERS:
             raise ImproperlyConfigured(f"{_title(*place)} has two handlers")
-        HANDLERS[place] = Handler(function, in_order)
+        shown = place[1] or "any"
+        HANDLERS[place] = Handler(function, shown, metrics.REQUEST.labels(shown), in_order)
         return function
 
     return register

@@ -1,22 +1,25 @@
-"""The built-in requests, and the end of rights that are held no longer."""
+"""The built-in requests."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection
+from math import inf
+from time import time
 from typing import Any, Final
 
 from django.conf import settings
 
+from routing_app.core.access.credentials import CredentialKind, Presented
+from routing_app.core.access.grants import Grant, GrantKind
 from routing_app.core.access.masking import SecretAccess, shown_address, shown_identity
 from routing_app.core.address import AddressError, make, parse
-from routing_app.core.codes import EXPIRED
 from routing_app.core.database import query
-from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Position
+from routing_app.core.hooks.table import ProtocolHooks
 from routing_app.core.models import ConnectionRecord, Scope
-from routing_app.core.publishing import check_addresses, check_id
+from routing_app.core.publishable import check_addresses, check_id
 from routing_app.core.publishing import publish as publish_to
+from routing_app.core.rate_limits.table import LimitSet, ProtocolLimits
 from routing_app.core.rest.publish import MAX_MESSAGES, publish_each
 from routing_app.core.streams import history as streams
 from routing_app.core.streams.history import (
@@ -27,15 +30,16 @@ from routing_app.core.streams.history import (
     checked_position,
 )
 from routing_app.core.streams.replay import Place
-from routing_app.core.worker import Worker, current_worker
-from routing_app.requests import access
+from routing_app.core.worker import current_worker
+from routing_app.requests import access, asking
 from routing_app.requests.connection import Connection
-from routing_app.requests.errors import RequestDenied
-
-logger = logging.getLogger(__name__)
+from routing_app.requests.errors import BeyondLimit, RequestDenied
 
 MAX_LISTED: Final = 1000
 """Connections that one `presence` lists; `count` counts all."""
+
+CREDENTIALS: Final = {"token": CredentialKind.TOKEN, "api_key": CredentialKind.KEY}
+"""Fields of `authenticate`, of which one is given."""
 
 Message = dict[str, Any]
 
@@ -45,29 +49,36 @@ async def publish(client: Connection, message: Message) -> Message:
 
     Raises RequestDenied, StoreUnavailable.
     """
-    await _require(client, Scope.PUBLISH)
+    await access.require(client, Scope.PUBLISH)
+    await _within(client, _limits().publish)
     addresses = _addresses(message)
+    access.check_covered(client.grant.may_publish, addresses)
     if "message" not in message:
         raise RequestDenied("invalid", "`message` is missing")
     try:
         id = check_id(message["id"]) if "id" in message else ""
     except ValueError as error:
         raise RequestDenied("invalid", f"`id`: {error}") from None
+    content = message["message"]
+    if (hooks := _hooks().publish) is not None:
+        content = await asking.screened(client, hooks, addresses, content)
     outcome = await publish_to(
-        addresses, message["message"], sender=client.rights.name, id=id, caller=client.rights.caller
+        addresses, content, sender=client.inner.identity, id=id, caller=client.grant.caller
     )
     return outcome.as_json()
 
 
 async def publish_batch(client: Connection, message: Message) -> Message:
     """Publish several messages, as `POST /api/publish/batch`. Raises RequestDenied."""
-    await _require(client, Scope.PUBLISH)
+    await access.require(client, Scope.PUBLISH)
     given = message.get("messages")
     if not isinstance(given, list):
         raise RequestDenied("invalid", "`messages` must be a list")
     if len(given) > MAX_MESSAGES:
         raise RequestDenied("too_many", f"at most {MAX_MESSAGES} messages")
-    return {"results": await publish_each(given, client.rights.name, client.rights.caller)}
+    await _within(client, _limits().publish, len(given))
+    screen = None if (hooks := _hooks().publish) is None else asking.screen_of(client, hooks)
+    return {"results": await publish_each(given, client.grant, screen)}
 
 
 async def subscribe(client: Connection, message: Message) -> tuple[Message, Callable[[], None]]:
@@ -76,25 +87,31 @@ async def subscribe(client: Connection, message: Message) -> tuple[Message, Call
 
     Raises RequestDenied, LayerUnavailable, StoreUnavailable.
     """
-    await _require(client, Scope.READ)
+    await access.require(client, Scope.READ)
+    await _within(client, _limits().subscribe)
     addresses = _addresses(message)
+    access.check_covered(client.grant.may_subscribe, addresses)
     if len(client.inner.addresses.keys() | set(addresses)) > settings.REQUESTS_MAX_SUBSCRIPTIONS:
         raise RequestDenied(
             "too_many", f"at most {settings.REQUESTS_MAX_SUBSCRIPTIONS} addresses a connection"
         )
     since, last = _positions(message, addresses), _number(message, "last", 0)
     watched = _watched(message, addresses)
+    await _check_read(client, addresses)
     try:
         attachment = await current_worker().streams.replays.attach(
             client.inner, addresses, since, dict.fromkeys(addresses, last)
         )
     except AddressError as error:
         raise RequestDenied("invalid", str(error)) from None
+    if not all(map(client.grant.may_subscribe, addresses)):  # the key has changed in between
+        current_worker().hub.unsubscribe(client.inner, *addresses)
+        access.check_covered(client.grant.may_subscribe, addresses)
     client.record()
     answer: Message = {"addresses": list(addresses)}
     if attachment.places or since or last:
         answer["positions"] = {one: _shown_place(place) for one, place in attachment.places.items()}
-    begin = await current_worker().notices.watch(client.inner, watched, lambda: client.rights.secrets)
+    begin = await current_worker().notices.watch(client.inner, watched, lambda: client.grant.secrets)
 
     def start() -> None:
         attachment.start()
@@ -116,8 +133,10 @@ async def history(client: Connection, message: Message) -> Message:
 
     Raises RequestDenied, StoreUnavailable.
     """
-    await _require(client, Scope.READ)
+    await access.require(client, Scope.READ)
     address = _address(message)
+    access.check_covered(client.grant.may_subscribe, [address])
+    await _check_read(client, [address])
     since = _position(message["since"], "since") if "since" in message else None
     reverse = message.get("reverse", False)
     if not isinstance(reverse, bool):
@@ -132,19 +151,24 @@ async def history(client: Connection, message: Message) -> Message:
 
 async def presence(client: Connection, message: Message) -> Message:
     """The connections that subscribe to an address, on every worker. Raises RequestDenied."""
-    await _require(client, Scope.READ)
-    return await query(_presence, _address(message), client.rights.secrets)
+    await access.require(client, Scope.READ)
+    address = _address(message)
+    access.check_covered(client.grant.may_subscribe, [address])
+    await _check_read(client, [address])
+    return await query(_presence, address, client.grant.secrets)
 
 
 async def authenticate(client: Connection, message: Message) -> Message:
-    """Take the rights of an API key, in `api_key`: `key` is the request's own. Raises RequestDenied."""
-    plain = message.get("api_key")
-    if not isinstance(plain, str) or not plain:
-        raise RequestDenied("invalid", "`api_key` must be a string")
-    client.rights = await access.rights_by_key(plain)
-    client.inner.identity = client.rights.name
-    client.record()
-    return {"name": client.rights.name, "scopes": sorted(client.rights.scopes)}
+    """Take the grant of an access token, in `token`, or of an API key, in `api_key`: `key` is the request's
+    own. Raises RequestDenied; then the client keeps the grant that it had.
+    """
+    given = {field: message[field] for field in CREDENTIALS if field in message}
+    if len(given) != 1:
+        raise RequestDenied("invalid", "`token` or `api_key` is needed")
+    ((field, text),) = given.items()
+    if not isinstance(text, str) or not text:
+        raise RequestDenied("invalid", f"`{field}` must be a string")
+    return _shown_grant(await access.present(client, Presented(CREDENTIALS[field], text)))
 
 
 def whoami(client: Connection) -> Message:
@@ -152,23 +176,34 @@ def whoami(client: Connection) -> Message:
     return {
         "id": client.id,
         "address": make("connection", client.id),
-        "name": client.rights.name,
-        "scopes": sorted(client.rights.scopes),
-        "addresses": sorted(shown_address(client.rights.secrets, one) for one in client.inner.addresses),
+        **_shown_grant(client.inner.grant),
+        "name": client.inner.identity,
+        "addresses": sorted(shown_address(client.grant.secrets, one) for one in client.inner.addresses),
         "receipts": client.receipts,
     }
 
 
-async def _require(client: Connection, scope: Scope) -> None:
-    """Raise RequestDenied unless the client has a right, by a key or a staff session that goes on.
+async def _check_read(client: Connection, addresses: Collection[str]) -> None:
+    """Ask hooks about addresses that a client wants to receive or read from. Raises RequestDenied."""
+    if (hooks := _hooks().subscribe) is not None:
+        await asking.check_read(client, hooks, addresses)
 
-    A browser that has logged out ends its session without a word to this process, so every request asks.
-    """
-    client.rights.require(scope)
-    if client.rights.session and not await query(access.still_valid, {client.rights}):
-        client.rights = access.NOBODY
-        client.inner.close(EXPIRED)
-        raise RequestDenied("unauthenticated", "the staff session has ended")
+
+def _hooks() -> ProtocolHooks:
+    return current_worker().hooks.of("requests")
+
+
+def _limits() -> ProtocolLimits:
+    return current_worker().rate_limits.of("requests")
+
+
+async def _within(client: Connection, limits: LimitSet | None, cost: int = 1) -> None:
+    """Count against limits, and wait if they say so. Raises BeyondLimit."""
+    if limits is None or not cost:
+        return
+    excess = await current_worker().rate_limits.over(limits, client.inner, cost)
+    if excess is not None:
+        raise BeyondLimit(excess.seconds)
 
 
 def _addresses(message: Message) -> tuple[str, ...]:
@@ -229,6 +264,16 @@ def _watched(message: Message, addresses: Collection[str]) -> Collection[str]:
     return addresses
 
 
+def _shown_grant(grant: Grant) -> Message:
+    """`expires_in`, in seconds, since clocks differ. An access token has patterns, and no scopes."""
+    shown: Message = {"name": grant.identity, "scopes": sorted(grant.scopes)}
+    if grant.expires_at != inf:
+        shown["expires_in"] = round(max(0.0, grant.expires_at - time()), 3)
+    if grant.kind is GrantKind.TOKEN:
+        shown |= {"subscribe": list(grant.subscribe.texts), "publish": list(grant.publish.texts)}
+    return shown
+
+
 def _shown_place(place: Place) -> Message:
     shown: Message = place.position._asdict()
     return shown if place.recovered is None else {**shown, "recovered": place.recovered}
@@ -251,34 +296,3 @@ def _presence(address: str, secrets: SecretAccess) -> Message:
     ]
     count = len(connections) if len(connections) < MAX_LISTED else rows.count()
     return {"connections": connections, "count": count}
-
-
-# --- rights that end -------------------------------------------------------------------------------------
-
-
-async def watch(worker: Worker) -> None:
-    """Take rights away that are held no longer, until the worker stops."""
-    while True:
-        await access.pause()
-        try:
-            await recheck(worker)
-        except Exception as error:
-            logger.warning("requests: rights cannot be checked: %s", type(error).__name__)
-
-
-async def recheck(worker: Worker) -> None:
-    """End connections whose key or staff session is not valid any more; bring the others up to date."""
-    here: dict[str, Connection] = worker.protocols["requests"].connections
-    clients = [client for client in here.values() if client.rights.name]
-    if not clients:
-        return
-    valid = await query(access.still_valid, {client.rights for client in clients})
-    for client in clients:
-        now = valid.get(client.rights)
-        if now is None:
-            client.inner.close(EXPIRED)
-        elif now != client.rights:
-            client.rights = now
-            if Scope.READ not in now.scopes and client.inner.state is ConnectionState.OPEN:
-                worker.hub.unsubscribe(client.inner, *tuple(client.inner.addresses))
-                client.record()

@@ -7,11 +7,20 @@ from collections.abc import Iterable
 from hmac import compare_digest
 
 from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
+from routing_app.core.access import credentials
+from routing_app.core.access.admission import Refused
 from routing_app.core.access.bearer import presented_key
+from routing_app.core.access.credentials import Presented
+from routing_app.core.access.grants import Grant
+from routing_app.core.codes import Advice, Refusal
+from routing_app.core.synchronous import from_sync
+from routing_app.core.worker import current_worker
+from routing_app.rooms import wire
 from routing_app.rooms.members import Member, MembershipEntry, RoomKey
-from routing_app.rooms.models import Membership, Room
+from routing_app.rooms.models import Membership, Room, address
 
 
 def may_join_another(member: Member) -> bool:
@@ -19,10 +28,65 @@ def may_join_another(member: Member) -> bool:
     return len(member.rooms) < int(settings.ROOMS_MAX_ROOMS)
 
 
-def may_post(request: HttpRequest) -> bool:
-    """True when a request to `/bus-message/` has ROOMS_BUS_TOKEN, where one is set."""
+def permits(member: Member, event: wire.Event) -> bool:
+    """True when the credential of a client covers the room that an event is about.
+
+    To enter a room and to ask for its members needs `subscribe` on it, to send to it `publish`; a lobby's own
+    events are about the lobby that the client is in. A client may leave every room.
+    """
+    grant, namespace = member.connection.grant, member.namespace
+    match event:
+        case wire.Join(room) | wire.Clients(room):
+            return grant.may_subscribe(address(namespace, room))
+        case wire.Notify(room):
+            return grant.may_publish(address(namespace, room))
+        case wire.NotifyEvent() | wire.Signal():
+            return all(grant.may_publish(address(*key)) for key in member.rooms)
+    return True
+
+
+def may_enter(member: Member, room: str) -> bool:
+    """True when the client may be in a room that it has not named by JOIN, but when it connected."""
+    return not member.bounded or permits(member, wire.Join(room))
+
+
+class PostDenied(Exception):
+    """A post to `/bus-message/` is refused with a status of HTTP; `reason` is for its client."""
+
+    def __init__(self, status: int, reason: str = "", refusal: Refusal | None = None) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+        self.reason = reason
+        self.refusal = refusal
+        """As it is counted, where the status does not say so."""
+
+
+def check_post(request: HttpRequest, to: str) -> str:
+    """Let a request to `/bus-message/` pass that has ROOMS_BUS_TOKEN, where one is set; its identity.
+
+    Where clients need a credential, one that covers the room is as good, and there is no way without either.
+    Raises PostDenied.
+    """
     wanted: str = settings.ROOMS_BUS_TOKEN
-    return not wanted or compare_digest(presented_key(request).encode(), wanted.encode())
+    if wanted and compare_digest(presented_key(request).encode(), wanted.encode()):
+        return ""
+    bounded = credentials.needs_credential("rooms")
+    if not bounded and not wanted:
+        return ""
+    presented = credentials.of_scope(request.scope) if isinstance(request, ASGIRequest) else None
+    if not bounded or presented is None:
+        raise PostDenied(401)
+    try:
+        grant = from_sync(_verify)(presented)
+    except Refused as refused:
+        raise PostDenied(401 if refused.close.advice is Advice.STAY_AWAY else refused.close.status) from None
+    if not grant.may_publish(to):
+        raise PostDenied(403)
+    return grant.identity
+
+
+async def _verify(presented: Presented) -> Grant:
+    return await credentials.verify(current_worker(), "rooms", presented)
 
 
 def kept_out(entries: Iterable[MembershipEntry], rooms: dict[RoomKey, Room]) -> frozenset[MembershipEntry]:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Final
 
-from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field, extend_schema_view
+from django.db.models import F, QuerySet, Value
+from django.db.models.functions import Concat
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_field,
+    extend_schema_view,
+)
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -15,11 +22,25 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
 
+from routing_app.core.access.narrowing import covered
+from routing_app.core.access.staff import PUBLISH
 from routing_app.core.models import Scope
 from routing_app.core.rest.api import OutcomeSerializer
+from routing_app.core.rest.auth import addresses_of, check_address
 from routing_app.core.rest.fields import StrictModelSerializer, StringField
+from routing_app.core.rest.views import OfBroker
 from routing_app.rooms import operations
-from routing_app.rooms.models import Membership, NamespaceName, Room, check_allowed
+from routing_app.rooms.models import Membership, NamespaceName, Room, address, check_allowed
+
+BODY: Final = {"namespace": "bus", "name": "one", "member_limit": 100, "allowed": ["ann"], "note": "chat"}
+MEMBER: Final = {
+    "connection": "5c1f0a9be2d4000000000000",
+    "nickname": "ann",
+    "joined_at": "2026-11-29T06:00:00Z",
+    "protocol": "rooms",
+    "peer": "192.0.2.7",
+    "worker": "5c1f0a9be2d4",
+}
 
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}})
@@ -98,19 +119,33 @@ class MessageSerializer(serializers.Serializer[Any]):
     partial_update=extend_schema(summary="Change note, limit or allow-list"),
     destroy=extend_schema(summary="Delete a room", description="Its members are in it no longer."),
 )
-class RoomViewSet(ModelViewSet[Room]):
+class RoomViewSet(OfBroker, ModelViewSet[Room]):
     """Rooms of all namespaces. Reading needs the scope read, publishing publish, the rest manage."""
 
     serializer_class = RoomSerializer
     queryset = Room.objects.all()
     lookup_value_regex = "[0-9]+"
+    body_example: ClassVar = BODY
+    row_example: ClassVar = {
+        "id": 1,
+        **BODY,
+        "address": "room:bus/one",
+        "member_count": 2,
+        "created_at": "2026-11-29T06:00:00Z",
+        "last_used_at": "2026-11-29T06:00:00Z",
+    }
     filter_backends = (SearchFilter,)
     search_fields = ("name", "note")
+    by_address = True
     scopes: Mapping[str, str] = {}
+    permissions: Mapping[str, str] = {}
 
     def get_queryset(self) -> QuerySet[Room]:
         """Rooms with their counts; a list is narrowed by `?namespace=`."""
-        rows = Room.objects.with_member_count()
+        own = Concat(Value("room:"), F("namespace"), Value("/"), F("name"))
+        mine = covered(addresses_of(self.request), own)
+        # Rows that are grouped have no order of their own.
+        rows = Room.objects.filter(mine).with_member_count().order_by("namespace", "name")
         namespace = self.request.query_params.get("namespace")
         if not namespace or self.action != "list":
             return rows
@@ -118,11 +153,21 @@ class RoomViewSet(ModelViewSet[Room]):
             raise ValidationError({"namespace": [f"one of {', '.join(NamespaceName.values)}"]})
         return rows.filter(namespace=namespace)
 
+    def perform_create(self, serializer: Any) -> None:
+        """Create a room that the caller's addresses cover."""
+        named = serializer.validated_data
+        check_address(self.request, address(named["namespace"], named["name"]))
+        serializer.save()
+
     def perform_destroy(self, instance: Room) -> None:
         """Delete and empty."""
         operations.delete(Room.objects.filter(pk=instance.pk))
 
-    @extend_schema(summary="Who is in a room", responses=MemberSerializer(many=True))
+    @extend_schema(
+        summary="Who is in a room",
+        responses=MemberSerializer(many=True),
+        examples=[OpenApiExample("A member", MEMBER, response_only=True)],
+    )
     @action(detail=True, filter_backends=())
     def members(self, request: Request, pk: str | None = None) -> Response:
         """Members of all workers, in the order in which they joined."""
@@ -130,8 +175,16 @@ class RoomViewSet(ModelViewSet[Room]):
         page: list[Any] = self.paginate_queryset(rows) or []
         return self.get_paginated_response(MemberSerializer(page, many=True).data)
 
-    @extend_schema(summary="Publish to a room", request=MessageSerializer, responses=OutcomeSerializer)
-    @action(detail=True, methods=["post"], scopes={"POST": Scope.PUBLISH})
+    @extend_schema(
+        summary="Publish to a room",
+        request=MessageSerializer,
+        responses=OutcomeSerializer,
+        examples=[
+            OpenApiExample("A message", {"message": "hello", "sender": "shop"}, request_only=True),
+            OpenApiExample("Its answer", {"delivered_to": 2}, response_only=True),
+        ],
+    )
+    @action(detail=True, methods=["post"], scopes={"POST": Scope.PUBLISH}, permissions={"POST": PUBLISH})
     def publish(self, request: Request, pk: str | None = None) -> Response:
         """Every member receives an EVENT."""
         serializer = MessageSerializer(data=request.data)

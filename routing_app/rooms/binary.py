@@ -61,3 +61,19 @@ def as_bytes(message: Any, paths: Iterable[Path]) -> Any:
             parent, key = parent[key], next_key
         parent[key] = b64decode(parent[key][wire.BASE64])
     return top[0]
+
+
+def carried_over(before: Any, after: Any) -> Any:
+    """A message in place of another: it has binary data where that had some, and it has the JSON of some."""
+    top = [after]
+    for path in paths(before):
+        parent: Any = top
+        key: Any = 0
+        try:
+            for next_key in path:
+                parent, key = parent[key], next_key
+            data = b64decode(parent[key][wire.BASE64], validate=True)
+        except (LookupError, TypeError, ValueError):
+            continue  # it is something else now
+        parent[key] = Base64(wire.base64_object(data))
+    return top[0]

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
+from routing_app.core.access import credentials
 from routing_app.core.access.admission import Refused
 from routing_app.core.codes import POLICY, Refusal
 from routing_app.core.consumer import Consumer
@@ -35,11 +36,19 @@ class RoomConsumer(Consumer):
         """A message of the largest size can be delivered."""
         return self.worker.limits.beside(settings.ROOMS_MAX_PAYLOAD)
 
+    async def admit(self) -> str | None:
+        """Know the client by its credential."""
+        presented = credentials.of_scope(self.scope)
+        self.grant = await credentials.grant_of(self.worker, self.protocol_name, presented)
+        return None
+
     async def opened(self) -> None:
         """The client is in the namespace."""
         connection = self.connection
         self._member = Member(self.worker, connection, self.namespace, connection.id, self._emit)
-        await service.enter(self._member)
+        member = self._member
+        self.worker.grants.hold(connection, self.grant, lambda: service.grant_changed(member))
+        await service.enter(member)
 
     async def received(self, text: str) -> None:
         """A frame `[name, argument, ...]`."""
@@ -87,7 +96,7 @@ class LobbyConsumer(RoomConsumer):
         """A client without a lobby is refused."""
         if self._lobby_id() is None:
             raise Refused(POLICY, Refusal.MALFORMED)
-        return None
+        return await super().admit()
 
     async def opened(self) -> None:
         """Join the lobby at once."""

@@ -10,10 +10,12 @@ from typing import Any
 
 from django.db import OperationalError
 
-from routing_app.core.codes import FORBIDDEN, POLICY
+from routing_app.core.codes import FORBIDDEN, LIMITED, POLICY, Refusal
 from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
 from routing_app.rooms import wire
+from routing_app.rooms.access import may_enter
+from routing_app.rooms.decisions import kept_out
 from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.lobby_changes import ChangeKind
 from routing_app.rooms.lobby_replica import LocalMember
@@ -39,6 +41,18 @@ async def connected(member: Member, lobby_id: Any) -> None:
     except wire.IgnoredEvent as ignored:
         ignore(member, str(ignored))
         member.connection.close(POLICY)
+        return
+    if not may_enter(member, lobby):
+        if not member.connection.outbox.corked:  # else the handshake is refused, and that is counted
+            ignore(member, "the credential does not cover this lobby", Refusal.FORBIDDEN)
+        member.connection.close(FORBIDDEN)
+        return
+    subscribe = member.limited.subscribe
+    if subscribe is not None and await member.worker.rate_limits.over(subscribe, member.connection):
+        member.connection.close(LIMITED)
+        return
+    if (close := await kept_out(member, lobby)) is not None:
+        member.connection.close(close)
         return
     if not await _join(member, lobby, peers=True):
         member.connection.close(FORBIDDEN)

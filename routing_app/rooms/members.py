@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from routing_app.core.access.credentials import needs_credential
 from routing_app.core.delivery.connection import Connection
 from routing_app.core.worker import Worker
 
@@ -38,13 +39,17 @@ class Member:
     def __init__(self, worker: Worker, connection: Connection, namespace: str, id: str, emit: Emit) -> None:
         self.worker = worker
         self.connection = connection
+        self.limited = worker.rate_limits.of(connection.protocol)
+        self.hooked = worker.hooks.of(connection.protocol)
         self.namespace = namespace
         self.id = id
         self.emit = emit
         self.ask: Callable[..., Awaitable[list[Any]]] | None = None
         """`ask(event, *arguments, timeout=)` where the client has acks: their arguments."""
-        self.nickname: Any = None
-        """The name of the last JOIN; it stays after LEAVE."""
+        self.bounded = needs_credential(connection.protocol)
+        """True where the credential of the client has to cover the rooms that it uses."""
+        self.nickname: Any = connection.given.name or None
+        """The name that a hook has given, then that of the last JOIN; it stays after LEAVE."""
         self.recorded: asyncio.Future[None] | None = None
         """The row of the connection: done when it is committed, or cannot be."""
         self.rooms: dict[RoomKey, MembershipEntry] = {}

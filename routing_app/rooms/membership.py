@@ -49,6 +49,21 @@ def refuse(member: Member, name: Any, reason: str, refusal: Refusal = Refusal.MA
         member.emit("ERROR", {"event": name, "reason": reason})
 
 
+async def is_over_limit(member: Member, event: wire.Event) -> bool:
+    """Count an event that joins a room or publishes: True beyond a limit, which a JOIN is told."""
+    joins = isinstance(event, wire.Join)
+    limits = member.limited.subscribe if joins else member.limited.publish
+    if limits is None or not (joins or isinstance(event, wire.Notify | wire.NotifyEvent | wire.Signal)):
+        return False
+    excess = await member.worker.rate_limits.over(limits, member.connection)
+    if excess is None:
+        return False
+    if joins and member.connection.state is ConnectionState.OPEN:
+        reason = f"too many, try again in {excess.seconds:.1f} s"
+        member.emit("ERROR", {"event": "JOIN", "reason": reason})
+    return True
+
+
 async def join(
     member: Member, room: str, nickname: Any, *more_addresses: str, last: int = 0
 ) -> Callable[[], None] | None:

@@ -53,6 +53,10 @@ class RoomHandler:
         binary.as_json(arguments)
         await service.take(self._member, name, arguments, ack, binary=True)
 
+    def grant_changed(self) -> None:
+        """Its rooms may not be covered any more."""
+        service.grant_changed(self._member)
+
     def closed(self) -> None:
         """The socket has ended."""
         service.leave(self._member)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
@@ -29,9 +31,13 @@ def delete(rooms: QuerySet[Room]) -> int:
     """Delete rooms; members are in them no longer, and may join again. Returns the number of rooms."""
     keys = list(rooms.values_list("namespace", "name"))
     Room.objects.filter(pk__in=list(rooms.values_list("pk", flat=True))).delete()
+    transaction.on_commit(partial(_empty, keys))
+    return len(keys)
+
+
+def _empty(keys: list[tuple[str, str]]) -> None:
     for namespace, name in keys:
         publish_sync((Room(namespace=namespace, name=name).address,), [namespace, name], EVICT)
-    return len(keys)
 
 
 def members(room: Room) -> QuerySet[Membership]:

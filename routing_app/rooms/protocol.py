@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.urls import path
 
 from routing_app.core.address import AddressKind
 from routing_app.core.protocol import Protocol
-from routing_app.rooms import tasks
+from routing_app.rooms import exports, openapi, tasks
 from routing_app.rooms.addresses import room_name
 from routing_app.rooms.api import RoomViewSet
 from routing_app.rooms.asking import AskableMember
@@ -20,8 +21,11 @@ from routing_app.rooms.http_views import bus_message, healthcheck
 from routing_app.rooms.lobbies import Lobbies
 from routing_app.rooms.members import MemberRegistry
 from routing_app.rooms.namespaces import endpoint, new_recovery
+from routing_app.rooms.unsafe import of_rooms
 
 if TYPE_CHECKING:
+    from routing_app.core.revocations.known import Revoked
+    from routing_app.core.unsafe import Unsafe
     from routing_app.core.worker import Worker
 
 
@@ -30,6 +34,8 @@ class Rooms(Protocol):
 
     name = "rooms"
     label = "Rooms"
+    console_panel = "console/rooms.html"
+    commands = frozenset({"connect", "publish", "subscribe"})
     default_origins = "*"
     sockets: ClassVar = {
         "/layout": LayoutConsumer,
@@ -42,6 +48,8 @@ class Rooms(Protocol):
     addresses: ClassVar = {"room": AddressKind(check=room_name)}
     encoder = PLAIN
     api: ClassVar = {"rooms": RoomViewSet}
+    exports = (exports.Rooms,)
+    openapi = openapi.document
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
@@ -50,10 +58,19 @@ class Rooms(Protocol):
         self.engineio = endpoint.new_state(worker)
         self.recovery = new_recovery(worker)
 
+    @classmethod
+    def unsafe_settings(cls) -> Iterable[Unsafe]:
+        """Its own."""
+        return of_rooms()
+
     def askable(self, id: str) -> AskableMember | None:
         """A member of this process."""
         member = self.members.by_id(id)
         return None if member is None else AskableMember(member)
+
+    async def revoked(self, revoked: Revoked) -> None:
+        """End the sessions of revoked networks."""
+        await self.engineio.registry.end_revoked(revoked)
 
     async def start(self) -> None:
         """Keep rows, empty rooms that are deleted, and tell of peers whose worker has died."""

@@ -15,7 +15,9 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from routing_app.core import database
-from routing_app.core.models import ConnectionRecord, Subscription
+from routing_app.core.leases import rows
+from routing_app.core.leases.reports import Listed
+from routing_app.core.models import ConnectionRecord
 from routing_app.core.worker import Worker
 from routing_app.rooms.access import kept_out
 from routing_app.rooms.members import MembershipEntry, RoomKey
@@ -115,10 +117,7 @@ def remove(entries: Sequence[MembershipEntry]) -> None:
     pairs = {(*entry.room, entry.connection) for entry in entries}
     found = members.values_list("pk", "room__namespace", "room__name", "connection_id")
     Membership.objects.filter(pk__in=[pk for pk, *pair in found if tuple(pair) in pairs]).delete()
-    given = {(entry.connection, address) for entry in entries for address in entry.addresses}
-    rows = Subscription.objects.filter(connection_id__in={entry.connection for entry in entries})
-    stale = [row.pk for row in rows if (row.connection_id, row.address) in given]
-    Subscription.objects.filter(pk__in=stale).delete()
+    rows.unsubscribe((entry.connection, address) for entry in entries for address in entry.addresses)
 
 
 def rooms_of(entries: Iterable[MembershipEntry]) -> dict[RoomKey, Room]:
@@ -163,7 +162,7 @@ def write(entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]) -> fro
         return frozenset()
     recorded = ConnectionRecord.objects.in_bulk({entry.connection for entry in entries})
     present = [entry for entry in entries if entry.connection in recorded]
-    rows = [
+    memberships = [
         Membership(
             room=rooms[entry.room],
             connection_id=entry.connection,
@@ -173,11 +172,15 @@ def write(entries: Sequence[MembershipEntry], rooms: dict[RoomKey, Room]) -> fro
         for entry in present
     ]
     Membership.objects.bulk_create(
-        rows, CHUNK, update_conflicts=True, unique_fields=["room", "connection"], update_fields=["nickname"]
+        memberships,
+        CHUNK,
+        update_conflicts=True,
+        unique_fields=["room", "connection"],
+        update_fields=["nickname"],
     )
-    given = [Subscription(connection_id=e.connection, address=a) for e in present for a in e.addresses]
-    Subscription.objects.bulk_create(given, CHUNK, ignore_conflicts=True)
     _rename({entry.connection: entry.nickname for entry in present}, recorded)
+    listed = {id: Listed.of(record) for id, record in recorded.items()}
+    rows.subscribe([(e.connection, address) for e in present for address in e.addresses], listed)
     return frozenset(entries) - frozenset(present)
 
 

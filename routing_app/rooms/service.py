@@ -10,10 +10,13 @@ from typing import Any, Final
 
 from django.db import Error as DatabaseError
 
+from routing_app.core.codes import FORBIDDEN, Refusal
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.rooms import lobby, records, wire
+from routing_app.rooms.access import may_enter, permits
+from routing_app.rooms.decisions import NOT_COVERED, decided
 from routing_app.rooms.members import Ack, Member, RoomKey, members_of
-from routing_app.rooms.membership import ignore, join, leave_room, publish, refuse, unavailable
+from routing_app.rooms.membership import ignore, is_over_limit, join, leave_room, publish, refuse, unavailable
 from routing_app.rooms.models import address
 
 UNKNOWN: Final = "unknown"
@@ -33,15 +36,20 @@ def leave(member: Member) -> None:
         lobby.gone(member)
 
 
+def grant_changed(member: Member) -> None:
+    """The credential of a client allows other rooms than before: one that is in another is sent away."""
+    if not all(may_enter(member, room) for _, room in member.rooms):
+        member.connection.close(FORBIDDEN)
+
+
 async def take(member: Member, name: Any, arguments: list[Any], ack: Ack, binary: bool = False) -> None:
     """One event of a client; `binary` says that there are buffers in it, as Base64."""
-    try:
-        event = wire.parse(member.namespace, name, arguments)
-    except wire.JoinRefused as refused:
-        refuse(member, name, str(refused))
+    if (event := _understood(member, name, arguments)) is None or await is_over_limit(member, event):
         return
-    except wire.IgnoredEvent as ignored:
-        ignore(member, str(ignored))
+    hooked = member.hooked
+    if (hooked.subscribe or hooked.publish) is not None and (
+        event := await decided(member, name, event)
+    ) is None:
         return
     if member.namespace == wire.LOBBY:
         await lobby.take(member, event, ack, binary)
@@ -58,6 +66,22 @@ async def take(member: Member, name: Any, arguments: list[Any], ack: Ack, binary
         key = (member.namespace, event.room)
         members_of(member.worker).used.add(key)
         await publish(member, _publication(member, event, key), binary)
+
+
+def _understood(member: Member, name: Any, arguments: list[Any]) -> wire.Event | None:
+    """The event, if it is one and its client may send it; else it is counted, and refused or ignored."""
+    try:
+        event = wire.parse(member.namespace, name, arguments)
+    except wire.JoinRefused as refused:
+        refuse(member, name, str(refused))
+        return None
+    except wire.IgnoredEvent as ignored:
+        ignore(member, str(ignored))
+        return None
+    if member.bounded and not permits(member, event):
+        refuse(member, name, NOT_COVERED, Refusal.FORBIDDEN)
+        return None
+    return event
 
 
 async def _clients(member: Member, event: wire.Clients) -> None:

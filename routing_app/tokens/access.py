@@ -16,8 +16,9 @@ from typing import Final
 from django.conf import settings
 
 from routing_app.core.access.admission import Refused
-from routing_app.core.codes import FORBIDDEN, TOKEN_UNREGISTERED, UNAVAILABLE, Refusal
+from routing_app.core.codes import FORBIDDEN, REVOKED, TOKEN_UNREGISTERED, UNAVAILABLE, Refusal
 from routing_app.core.database import query
+from routing_app.core.revocations.names import Carried, Kind
 from routing_app.core.worker import Worker
 from routing_app.tokens.models import RegisteredToken
 from routing_app.tokens.service import chunks
@@ -105,7 +106,11 @@ def lookup_of(worker: Worker) -> TokenLookup:
 
 
 async def check(worker: Worker, token: str) -> None:
-    """Let a client be known by a token, or raise Refused (decisions 12 and 13)."""
+    """Let a client be known by a token, or raise Refused (decisions 12 and 13), and what the database raises
+    that is asked whether a token is revoked.
+    """
+    if worker.revocations and await worker.revocations.concern([Carried(Kind.TOKEN, token)]):
+        raise Refused(REVOKED, Refusal.REVOKED)
     if settings.TOKENS_ALLOW_UNREGISTERED:
         return
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -13,10 +13,13 @@ from rest_framework.request import Request
 from rest_framework.viewsets import ModelViewSet
 
 from routing_app.core.access.masking import hides_identities, shown_identity
-from routing_app.core.rest.auth import secret_access
+from routing_app.core.rest.auth import addresses_of, check_address, secret_access
 from routing_app.core.rest.fields import StrictModelSerializer
+from routing_app.core.rest.views import OfBroker
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import RegisteredToken, Source
+
+BODY: Final = {"token": "abc1", "enabled": True, "note": "the shop's screen"}
 
 
 class TokenSerializer(StrictModelSerializer[RegisteredToken]):
@@ -49,6 +52,7 @@ class TokenSerializer(StrictModelSerializer[RegisteredToken]):
     def create(self, validated_data: dict[str, Any]) -> RegisteredToken:
         """Register."""
         text = validated_data.pop("token")
+        check_address(self.context["request"], wire.address_of(text))
         try:
             return service.add(text, Source.API, **validated_data)
         except service.AlreadyRegistered:
@@ -87,17 +91,27 @@ class TokenSearch(SearchFilter):
         description="Clients that need a registered token are disconnected. An import may add it again.",
     ),
 )
-class TokenViewSet(ModelViewSet[RegisteredToken]):
+class TokenViewSet(OfBroker, ModelViewSet[RegisteredToken]):
     """Registered tokens. Reading needs the scope read, the rest manage."""
 
     serializer_class = TokenSerializer
     queryset = RegisteredToken.objects.all()
     lookup_value_regex = "[0-9]+"
+    body_example: ClassVar = BODY
+    row_example: ClassVar = {
+        "id": 1,
+        **BODY,
+        "disabled_by": "",
+        "source": "api",
+        "created_at": "2026-11-29T06:00:00Z",
+        "changed_at": "2026-11-29T06:00:00Z",
+    }
     filter_backends = (TokenSearch,)
+    by_address = True
 
     def get_queryset(self) -> QuerySet[RegisteredToken]:
         """All tokens; a list is narrowed by `?enabled=` and `?source=`."""
-        rows = super().get_queryset()
+        rows = super().get_queryset().filter(service.covered_by(addresses_of(self.request)))
         if self.action != "list":
             return rows
         narrow = TokenFilter(data=self.request.query_params)

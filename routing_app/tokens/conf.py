@@ -139,7 +139,10 @@ def _allow_unregistered(value: str, warn: Warn) -> dict[str, str]:
 
 
 def _tokens_url(value: str, warn: Warn) -> dict[str, str]:
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:  # `http://[x`
+        raise BadValue("a URL of http, https or file") from None
     if parts.scheme not in {"http", "https", "file"} or not (parts.netloc or parts.path):
         raise BadValue("a URL of http, https or file")
     return {"TOKENS_URL": value}

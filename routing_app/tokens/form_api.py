@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json import dumps
 from typing import Any, Final
 from urllib.parse import unquote_plus
@@ -23,14 +23,28 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 
 from routing_app.core import json, metrics
 from routing_app.core.access.bearer import presented_key
+from routing_app.core.access.credentials import needs_credential
+from routing_app.core.access.grants import UNBOUNDED, Grant, GrantKind
 from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
-from routing_app.core.access.masking import SecretAccess
+from routing_app.core.access.masking import SecretAccess, mask
+from routing_app.core.access.staff import PUBLISH
+from routing_app.core.address import Address
+from routing_app.core.audit.calls import about
 from routing_app.core.codes import Advice, Refusal
 from routing_app.core.database import query
+from routing_app.core.hooks.over_http import asked_over_http
+from routing_app.core.hooks.question import Question, Verdict
 from routing_app.core.models import Scope
-from routing_app.core.rest.authorization import CSRFFailed, ScopeMissing, authorize
+from routing_app.core.rest.authorization import (
+    CSRFFailed,
+    NotForTokens,
+    PermissionMissing,
+    ScopeMissing,
+    authorize,
+)
 from routing_app.core.rest.fast import JsonAnswer, view_of
 from routing_app.core.rest.middleware import BACKING_SERVICES
+from routing_app.core.worker import current_worker
 from routing_app.tokens import service, wire
 from routing_app.tokens.models import Source
 
@@ -38,7 +52,10 @@ logger = logging.getLogger(__name__)
 
 NOT_KEPT: Final = (("Cache-Control", "max-age=0, no-cache, no-store, must-revalidate, private"),)
 """A proxy that kept the answer to a GET would swallow the next broadcast."""
-EVERYTHING: Final = SecretAccess(everything=True)
+OPEN: Final = replace(UNBOUNDED, secrets=SecretAccess(everything=True))
+"""The rights of anybody, where the API is open."""
+TARGET: Final = "tokens.registeredtoken"
+"""Of changes in the audit log, before the masked token."""
 FORM: Final = "application/x-www-form-urlencoded"
 UNREADABLE: Final = (BadRequest, SuspiciousOperation, MultiPartParserError, UnreadablePostError, ValueError)
 
@@ -111,18 +128,26 @@ async def _answer_or_refuse(request: HttpRequest) -> JsonAnswer | HttpResponse:
 
 
 async def _answer(request: HttpRequest) -> JsonAnswer | HttpResponse:
+    about(request, traffic=True)
     if request.method not in {"GET", "POST"}:
         raise FormDenied(405, "only GET and POST are answered")
+    if request.method == "POST":  # until it is known what is asked for
+        about(request, "/", "call")
     fields = _read_fields(request)
     name = fields.get("method")
     # A browser names HTML; programs send `*/*`, which would match it as well.
     if not name and request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
-        return redirect("console")
+        return redirect("console:overview")
     method = METHODS.get(name)
     if method is not None:
-        secrets = await _authorize(request, fields, method.scope)
-        return _reply(await method.run(fields, secrets))
+        if method.scope == Scope.MANAGE:
+            about(request, f"{TARGET} {mask(fields.get('token', 'message'))}".strip(), name)
+        else:
+            about(request, traffic=True)
+        grant = await _authorize(request, fields, method)
+        return _reply(await method.run(request, fields, grant))
     if settings.TOKENS_WIRE_COMPAT:
+        about(request, traffic=True)
         return _reply(FormAnswer(b""))
     raise FormDenied(400, f"the field method names none of {', '.join(METHODS)}")
 
@@ -204,30 +229,36 @@ def _is_unicode(text: str) -> bool:
 # --- permissions ------------------------------------------------------------------------------------------
 
 
-async def _authorize(request: HttpRequest, fields: Fields, scope: str) -> SecretAccess:
-    """Let the holder of a key, a staff session, or with TOKENS_API_OPEN any client pass. Raises FormDenied.
+async def _authorize(request: HttpRequest, fields: Fields, method: Method) -> Grant:
+    """The rights of a key, a token, a staff session, or with TOKENS_API_OPEN of any client.
 
     A session changes and sends by POST alone: a page of another site can have a browser GET anything. Where
-    the API is open, any client may change tokens, and so sees them.
+    the API is open, any client may change tokens, and so sees them; with TOKENS_ACCESS=token it is not.
+    Raises FormDenied.
     """
     plain = presented_key(request) or fields.get("key")
-    if settings.TOKENS_API_OPEN and not plain:
-        return EVERYTHING
+    is_open = settings.TOKENS_API_OPEN and not needs_credential("tokens")
+    if is_open and not plain:
+        return OPEN
     # A key that is presented is checked even where the API is open: a wrong one is a mistake worth an answer.
     try:
-        caller = await authorize(request, scope, plain)
-    except ScopeMissing:
-        if settings.TOKENS_API_OPEN:
-            return EVERYTHING
-        raise FormDenied(403, f"the API key lacks the scope {scope}", Refusal.FORBIDDEN) from None
+        by_token = method.scope is Scope.PUBLISH
+        grant = await authorize(request, method.scope, plain, method.permission, tokens=by_token)
+    except (ScopeMissing, NotForTokens) as error:
+        if is_open:
+            return OPEN
+        if isinstance(error, NotForTokens):
+            raise FormDenied(403, "an access token may only broadcast", Refusal.FORBIDDEN) from None
+        raise FormDenied(403, f"the API key lacks the scope {method.scope}", Refusal.FORBIDDEN) from None
     except APIException as error:
         raise _denied(error) from None
-    if caller.key is None and scope != Scope.READ and request.method != "POST":
+    if grant.kind is GrantKind.STAFF and method.scope != Scope.READ and request.method != "POST":
         raise FormDenied(403, "with a session only POST may change or send anything", Refusal.FORBIDDEN)
-    if settings.TOKENS_API_OPEN:
-        return EVERYTHING
-    # The scopes of a key came with it; a user's permissions are rows.
-    return caller.secret_access() if caller.key is not None else await query(caller.secret_access)
+    return OPEN if is_open else grant
+
+
+def _not_allowed() -> FormDenied:
+    return FormDenied(403, "the credential does not allow this address", Refusal.FORBIDDEN)
 
 
 def _denied(error: APIException) -> FormDenied:
@@ -236,6 +267,8 @@ def _denied(error: APIException) -> FormDenied:
             return FormDenied(401, "the API key is wrong or revoked", Refusal.FORBIDDEN)
         case CSRFFailed():
             return FormDenied(403, f"CSRF check: {error.reason}", Refusal.FORBIDDEN)
+        case PermissionMissing():
+            return FormDenied(403, f"this user lacks the permission {error.permission}", Refusal.FORBIDDEN)
         case _:
             sentence = "an API key is needed: X-API-Key, Authorization: Bearer, or the field key"
             return FormDenied(401, sentence, Refusal.FORBIDDEN)
@@ -246,33 +279,60 @@ def _denied(error: APIException) -> FormDenied:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method: what it does and what a key needs for it."""
+    """One method: what it does, and the scope that a key needs for it, or the permission of a user."""
 
-    scope: str
-    run: Callable[[Fields, SecretAccess], Awaitable[FormAnswer]] = field(repr=False)
+    scope: Scope
+    permission: str
+    run: Callable[[HttpRequest, Fields, Grant], Awaitable[FormAnswer]] = field(repr=False)
 
 
-async def _broadcast(fields: Fields, secrets: SecretAccess) -> FormAnswer:
-    outcome = await service.broadcast(fields.require("message"))
+async def _broadcast(request: HttpRequest, fields: Fields, grant: Grant) -> FormAnswer:
+    await current_worker().hooks.freshen()
+
+    def ask_about(address: Address, payload: str) -> Question:
+        return asked_over_http(request, "tokens", grant.identity, address, payload)
+
+    try:
+        outcome = await service.broadcast(fields.require("message"), grant, ask_about)
+    except service.ReceiverDenied:
+        raise _not_allowed() from None
+    except service.HookDenied as denied:
+        raise _refused_by(denied.verdict) from None
     return FormAnswer(b'{"ok": true, %b' % outcome.as_bytes()[1:])
 
 
-async def _register(fields: Fields, secrets: SecretAccess) -> FormAnswer:
-    change = await query(service.register, fields.require("token", "message"), Source.API)
+def _refused_by(verdict: Verdict) -> FormDenied:
+    if verdict.unavailable:
+        return FormDenied(
+            503, "the backend that decides gave no valid answer; try again", Refusal.UNAVAILABLE
+        )
+    return FormDenied(403, verdict.reason or "the backend refuses this address", Refusal.HOOK)
+
+
+async def _register(request: HttpRequest, fields: Fields, grant: Grant) -> FormAnswer:
+    change = await query(service.register, _own(fields, grant), Source.API)
     return FormAnswer(_json({"ok": True, "changed": change}))
 
 
-async def _unregister(fields: Fields, secrets: SecretAccess) -> FormAnswer:
-    changed = await query(service.unregister, fields.require("token", "message"), Source.API)
+async def _unregister(request: HttpRequest, fields: Fields, grant: Grant) -> FormAnswer:
+    changed = await query(service.unregister, _own(fields, grant), Source.API)
     return FormAnswer(_json({"ok": True, "changed": "disabled" if changed else "nothing"}))
 
 
-async def _clients(fields: Fields, secrets: SecretAccess) -> FormAnswer:
-    return _listing(await query(service.clients, secrets))
+def _own(fields: Fields, grant: Grant) -> str:
+    """The token of a call. Raises FormDenied for one that is not among the caller's addresses."""
+    token = fields.require("token", "message")
+    if not grant.addresses.cover(wire.address_of(token.strip())):
+        raise _not_allowed()
+    return token
 
 
-async def _registered(fields: Fields, secrets: SecretAccess) -> FormAnswer:
-    return _listing(await query(service.registered, secrets))
+async def _clients(request: HttpRequest, fields: Fields, grant: Grant) -> FormAnswer:
+    return _listing(await query(service.clients, grant))
+
+
+async def _registered(request: HttpRequest, fields: Fields, grant: Grant) -> FormAnswer:
+    return _listing(await query(service.registered, grant))
 
 
 def _json(answer: Mapping[str, Any]) -> bytes:
@@ -284,9 +344,9 @@ def _listing(rows: Mapping[str, Any]) -> FormAnswer:
 
 
 METHODS: Final = {
-    "broadcast": Method(Scope.PUBLISH, _broadcast),
-    "get_clients": Method(Scope.READ, _clients),
-    "registerToken": Method(Scope.MANAGE, _register),
-    "unregisterToken": Method(Scope.MANAGE, _unregister),
-    "registeredTokenList": Method(Scope.READ, _registered),
+    "broadcast": Method(Scope.PUBLISH, PUBLISH, _broadcast),
+    "get_clients": Method(Scope.READ, "core.view_connectionrecord", _clients),
+    "registerToken": Method(Scope.MANAGE, "tokens.add_registeredtoken", _register),
+    "unregisterToken": Method(Scope.MANAGE, "tokens.change_registeredtoken", _unregister),
+    "registeredTokenList": Method(Scope.READ, "tokens.view_registeredtoken", _registered),
 }

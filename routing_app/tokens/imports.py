@@ -23,9 +23,10 @@ from django.db.models.functions import Now
 
 from routing_app.core.access.masking import mask
 from routing_app.core.json import NotJSON, loads
+from routing_app.core.webhooks.events import EventType
 from routing_app.tokens import wire
 from routing_app.tokens.models import RegisteredToken, Source
-from routing_app.tokens.service import Skipped, chunks, enable
+from routing_app.tokens.service import Skipped, chunks, enable, insert, tell
 
 TIMEOUT_SECONDS: Final = 5.0
 MAX_BYTES: Final = 64 * 2**20
@@ -212,11 +213,12 @@ def _store(tokens: list[str], values: Mapping[str, bool], outcome: Imported) -> 
     on = [row.token for row in wanted if row.disabled_by == Source.IMPORT]
 
     # Another process may have added a token since the rows were read; its row stays.
-    RegisteredToken.objects.bulk_create(new, ignore_conflicts=True)
+    insert(new)
     enable(RegisteredToken.objects.filter(token__in=on))
     RegisteredToken.objects.filter(token__in=off).update(
         enabled=False, disabled_by=Source.IMPORT, changed_at=Now()
     )
+    tell(EventType.TOKEN_UNREGISTERED, off)
     outcome.added += len(new)
     outcome.enabled += len(on)
     outcome.disabled += len(off)

@@ -5,6 +5,7 @@ import { Context, RequestContext, settle } from "./context.js";
 import { open, staysAway, waits, webSocketClass } from "./dialing.js";
 import { ConnectionClosed, Request } from "./pending.js";
 import { Subscriptions, positions } from "./subscriptions.js";
+import { AccessToken, EXPIRED } from "./tokens.js";
 import { Waiting } from "./waiting.js";
 import { RECEIPTS, batches, checkClose, checkMessage, decode, encode, isKey, uuid, withId } from "./wire.js";
 
@@ -33,6 +34,7 @@ const OWN = {
 export function connect(url, options = {}, callback = undefined) {
   if (typeof options === "function") [options, callback] = [{}, options];
   return settle(callback, async () => {
+    if (options.key && options.token) throw new TypeError("a key or a token, not both");
     const connection = new Connection(await webSocketClass(options.WebSocket), url, options);
     await connection._start();
     return connection;
@@ -43,7 +45,8 @@ export class Connection {
   constructor(WebSocket, url, options) {
     /** A version 4 uuid of this end; the server's own id for it is in the answer to `whoami`. */
     this.id = uuid();
-    this._dial = () => open(WebSocket, url, options, (socket) => this._use(socket));
+    this._token = new AccessToken(options.token);
+    this._dial = async () => open(WebSocket, await this._token.addedTo(url), options, (socket) => this._use(socket));
     this._reconnect = options.reconnect ?? true;
     this._apiKey = options.key ?? "";
     this._socket = null;
@@ -254,6 +257,7 @@ export class Connection {
 
   /** Close a socket that nobody has seen. */
   _drop() {
+    this._token.stop();
     if (!this._socket) return;
     this._socket.onclose = this._socket.onmessage = null;
     this._socket.close(LATER);
@@ -269,8 +273,10 @@ export class Connection {
   _lost(closed) {
     this._socket = null;
     this._ready = false;
+    this._token.stop();
     this._waiting.fail(closed, { butKept: true });
-    if (!this._reconnect || staysAway(closed.code)) this._end(closed);
+    const isRenewed = closed.code === EXPIRED && this._token.renews;
+    if (!this._reconnect || (staysAway(closed.code) && !isRenewed)) this._end(closed);
     else this._comeBack(closed.code);
   }
 
@@ -280,6 +286,7 @@ export class Connection {
       try {
         await this._dial();
       } catch (error) {
+        if (!(error instanceof ConnectionClosed)) this._call("error", error); // no token could be had
         if (this._reconnect) this._comeBack(code, error.later);
         return;
       }
@@ -309,6 +316,10 @@ export class Connection {
     if (this._socket !== socket) throw new ConnectionClosed(1006, "not connected");
     this._ready = true;
     this._waiting.kept.forEach((frame) => this._write(frame));
+    this._token.keepFresh(
+      (message) => this.request(message),
+      (error) => this._call("error", error),
+    );
   }
 
   _end(closed) {

@@ -6,6 +6,11 @@ export type AnswerCallback = (error: unknown, reply?: Context | null, partial?: 
 export interface ConnectOptions {
   /** API key; sent as the first request, so that it is in no URL. */
   key?: string;
+  /**
+   * An access token, or a function that returns one, or a promise of one: it is called for each socket, and again
+   * before the token expires. It stands in the URL of the socket.
+   */
+  token?: string | (() => string | Promise<string>);
   /** Come back after a lost connection, as its close code advises. Default: true. */
   reconnect?: boolean;
   /** Let `send` wait until the server has the message. Default: true. */

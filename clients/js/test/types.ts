@@ -2,6 +2,8 @@
 import { connect, Connection, RequestError, type Delivery, type Position } from "switchboard-client";
 
 const connection: Connection = await connect("ws://localhost:8000/connection", { key: "sb_..." });
+await connect("ws://localhost:8000/connection", { token: "a.b.c" });
+await connect("ws://localhost:8000/connection", { token: async () => "a.b.c" });
 const reply = await connection.request({ type: "echo", n: 1 }, { timeout: 1000 });
 const n: number = reply.message.n;
 for await (const partial of connection.request({ type: "count", n })) console.log(partial.message);
@@ -25,6 +27,8 @@ if (reply instanceof RequestError) console.log(reply.code);
 connection.on("message", (context) => context.reply({}));
 // @ts-expect-error a message is an object
 connection.send("text");
+// @ts-expect-error a token is a string
+connect("ws://localhost", { token: 1 });
 // @ts-expect-error no such event
 connection.on("nonsense", () => {});
 // @ts-expect-error options come last

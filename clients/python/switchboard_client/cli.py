@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from switchboard_client.connection import PASSING, Connection, connect
+from switchboard_client.connecting import connect
+from switchboard_client.connection import PASSING, Connection
 from switchboard_client.deliveries import Delivery
 from switchboard_client.dialing import LATER, waits
 from switchboard_client.errors import ConnectionClosed, RequestError
@@ -53,9 +54,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    """The API key comes from $SWITCHBOARD_API_KEY: others can read a command line."""
-    key = os.environ.get("SWITCHBOARD_API_KEY")
-    async with await connect(options.url, key=key, reconnect=options.command == "listen") as connection:
+    """A key or a token comes from the environment: others can read a command line."""
+    token = os.environ.get("SWITCHBOARD_ACCESS_TOKEN")
+    key = None if token else os.environ.get("SWITCHBOARD_API_KEY")
+    reconnect = options.command == "listen"
+    async with await connect(options.url, key=key, token=token, reconnect=reconnect) as connection:
         await {"listen": _listen, "send": _send, "request": _request}[options.command](connection, options)
 
 

@@ -15,7 +15,6 @@ from typing import Any, Final, Self
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed as SocketClosed
-from websockets.typing import Subprotocol
 
 from switchboard_client import wire
 from switchboard_client.context import Context
@@ -23,7 +22,9 @@ from switchboard_client.deliveries import Delivery, Position, Presence
 from switchboard_client.dialing import LATER, Dialer, closed_by
 from switchboard_client.errors import ConnectionClosed, RequestError
 from switchboard_client.pending import Request
+from switchboard_client.renewal import keep_fresh
 from switchboard_client.subscriptions import OnGap, OnRecovered, Options, Subscriptions
+from switchboard_client.tokens import TokenSource
 from switchboard_client.waiting import Replied, Waiting
 from switchboard_client.wire import Answer
 
@@ -43,7 +44,9 @@ Handler = Callable[..., Any]
 class Connection:
     """One connection to the server."""
 
-    def __init__(self, dialer: Dialer, reconnect: bool, api_key: str = "") -> None:
+    def __init__(
+        self, dialer: Dialer, reconnect: bool, api_key: str = "", token: TokenSource | None = None
+    ) -> None:
         self.id = str(uuid.uuid4())
         """A version 4 uuid of this end; the server's own id for it is in the answer to `whoami`."""
         self._dialer = dialer
@@ -56,6 +59,8 @@ class Connection:
         """True while the socket has the rights and the subscriptions."""
         self._subscriptions = Subscriptions()
         self._api_key = api_key
+        self._token = token
+        self._renewing: asyncio.Task[None] | None = None
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._writes: set[asyncio.Task[None]] = set()
@@ -274,6 +279,7 @@ class Connection:
         self._ready = True
         self._open.set()
         self._reader = asyncio.ensure_future(self._live(self._socket))
+        self._renew_token()
 
     async def __aenter__(self) -> Self:
         return self
@@ -337,6 +343,13 @@ class Connection:
             rights = self._ask_for_rights(self._api_key) if self._api_key else None
             self._open.set()
             self._spawn(self._resume(again, rights))
+            self._renew_token()
+
+    def _renew_token(self) -> None:
+        """Replace the access token of this socket before it expires, until the socket is lost."""
+        if self._token is not None and self._token.renews:
+            renewing = keep_fresh(self._token, self.request, lambda error: self._call("error", error))
+            self._renewing = asyncio.ensure_future(renewing)
 
     async def _read(self, socket: ClientConnection) -> ConnectionClosed:
         try:
@@ -351,6 +364,8 @@ class Connection:
 
     def _lose(self, closed: ConnectionClosed) -> None:
         self._socket, self._ready = None, False
+        if self._renewing is not None:
+            self._renewing.cancel()
         self._open.clear()
         self._waiting.fail(closed, but_kept=True)
 
@@ -466,29 +481,6 @@ class Connection:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, ConnectionClosed):
             logger.error("a handler failed", exc_info=error)
-
-
-async def connect(
-    url: str,
-    *,
-    key: str | None = None,
-    reconnect: bool = True,
-    receipts: bool = True,
-    **options: Any,
-) -> Connection:
-    """Connect to `ws://host/connection`; `key` is an API key, `options` go to websockets' `connect`.
-
-    Raises Refused, ValueError for a wrong URL, and OSError or TimeoutError when there is no answer. Only what
-    was open once reconnects; but with `reconnect`, a server that says 503 is asked again, as long as it does.
-    """
-    if receipts:
-        options["subprotocols"] = [
-            *map(Subprotocol, (wire.PLAIN, wire.RECEIPTS)),
-            *options.get("subprotocols", ()),
-        ]
-    connection = Connection(Dialer(url, options, key or ""), reconnect, key or "")
-    await connection.start()
-    return connection
 
 
 async def _result(result: Awaitable[Any] | Any) -> None:

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed as SocketClosed
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
 from switchboard_client.errors import ConnectionClosed
+from switchboard_client.tokens import EXPIRED, NoToken, TokenSource
 
 logger = logging.getLogger(__name__)
 
@@ -50,27 +51,29 @@ class Dialer:
 
     The first handshake carries the API key, so that a wrong one is refused at once. Later ones do not: there
     are servers that answer the same 403 for a wrong key and for an outage; the answer to `authenticate` tells
-    them apart.
+    them apart. But there are servers that refuse every handshake without one, so after a refusal the next one
+    carries it. An access token is in every handshake.
     """
 
-    def __init__(self, url: str, options: dict[str, Any], api_key: str = "") -> None:
+    def __init__(
+        self, url: str, options: dict[str, Any], api_key: str = "", token: TokenSource | None = None
+    ) -> None:
         self._url = url
         self._options = {"compression": None, "max_size": 2**24, **options}
         self._api_key = api_key
+        self._token = token
+        self._shows_key = True
         self._waits: Iterator[float] | None = None
 
     async def dial_first(self, patient: bool) -> ClientConnection:
         """Open the first socket; a patient one comes back as long as the server asks for it.
 
-        Raises Refused, ValueError, OSError or TimeoutError.
+        Raises Refused, NoToken, ValueError, OSError or TimeoutError.
         """
-        headers = dict(self._options.get("additional_headers") or {})
-        if self._api_key:
-            headers["X-API-Key"] = self._api_key
         pauses = waits(LATER)
         while True:
             try:
-                return await self._dial(**{**self._options, "additional_headers": headers})
+                return await self._dial()
             except ComeBackLater as later:
                 if not patient:
                     raise
@@ -80,17 +83,24 @@ class Dialer:
 
     async def dial_again(self, code: int) -> ClientConnection | None:
         """Open a socket again after a close with `code`; None when the server has said to stay away."""
-        if code in STAY_AWAY:
+        if code in STAY_AWAY and not self._renews_after(code):
             return None
+        self._shows_key = False
         # Kept until `settled`: a server that accepts and closes again at once must not reset the doubling.
         self._waits = self._waits or waits(code)
         after = 0.0
         for wait in self._waits:
             await asyncio.sleep(after + wait)
             try:
-                return await self._dial(**self._options)
+                return await self._dial()
             except ComeBackLater as later:
                 after = later.after
+            except Refused:
+                self._shows_key = not self._shows_key
+                after = 0.0
+            except NoToken as error:
+                logger.warning("%s: %r", error, error.__cause__)
+                after = 0.0
             except (OSError, TimeoutError):
                 after = 0.0
         return None
@@ -99,7 +109,23 @@ class Dialer:
         """All is as before the loss: waiting for the next one begins with the shortest pause."""
         self._waits = None
 
-    async def _dial(self, **options: Any) -> ClientConnection:
+    def _renews_after(self, code: int) -> bool:
+        """True when another token may be good where one has expired."""
+        return code == EXPIRED and self._token is not None and self._token.renews
+
+    async def _headers(self) -> dict[str, str]:
+        headers = dict(self._options.get("additional_headers") or {})
+        if self._token is not None:
+            try:
+                headers["Authorization"] = f"Bearer {await self._token.get()}"
+            except Exception as error:
+                raise NoToken("no access token") from error
+        elif self._api_key and self._shows_key:
+            headers["X-API-Key"] = self._api_key
+        return headers
+
+    async def _dial(self) -> ClientConnection:
+        options = {**self._options, "additional_headers": await self._headers()}
         try:
             return await open_websocket(self._url, **options)
         except InvalidStatus as error:

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
-from switchboard_client.connection import Connection, connect
+from switchboard_client.connecting import connect
+from switchboard_client.connection import Connection
 from switchboard_client.errors import ConnectionClosed
 from switchboard_client.pending import Request
 from switchboard_client.wire import Answer
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 def connect_sync(url: str, *, key: str | None = None, **options: Any) -> SyncConnection:
-    """`connect` for synchronous code; raises the same."""
+    """`connect` for synchronous code, with the same options; raises the same."""
     return SyncConnection(url, key=key, **options)
 
 
