@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 PYTHON_BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench soak lock clean venv venv-dev
+.PHONY: help run test lint format docs bench soak faults lock clean venv venv-dev
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -12,8 +12,8 @@ help: ## List the targets
 run: venv ## Install, migrate and serve; HOST PORT DATABASE_URL REDIS_URL WORKERS HTTPS choose how
 	@exec $(PYTHON_BIN)/python manage.py serve
 
-test: lint ## Lint, then every test on SQLite + in-memory and on PostgreSQL + Redis; ARGS goes to pytest
-	@exec $(PYTHON_BIN)/python -m tests $(ARGS)
+test: venv-dev ## Lint, and every test on SQLite + in-memory and on PostgreSQL + Redis; ARGS goes to pytest
+	@exec $(PYTHON_BIN)/python -m tests --lint $(ARGS)
 
 lint: venv-dev ## Style, import contracts and types
 	@$(PYTHON_BIN)/ruff check .
@@ -25,11 +25,18 @@ format: venv-dev ## Bring every file into the style that lint checks
 	@$(PYTHON_BIN)/ruff check --fix .
 	@$(PYTHON_BIN)/ruff format .
 
+docs: venv-dev ## Build the documents as a site into site/
+	@NO_MKDOCS_2_WARNING=1 exec $(PYTHON_BIN)/python -m mkdocs build --quiet
+
 bench: venv-dev ## Measure speed and memory; ARGS goes to bench/run.py
 	@exec $(PYTHON_BIN)/python bench/run.py $(ARGS)
 
 soak: venv-dev ## The long tests, and 10,000 examples for each property
 	@HYPOTHESIS_PROFILE=soak exec $(PYTHON_BIN)/python -m tests --timeout=3600 -m "soak or hypothesis" $(ARGS)
+
+faults: venv-dev ## Attack a cluster for 30 minutes, half of them with Redis failing over; ARGS goes to faults/run.py
+	@$(PYTHON_BIN)/python -m faults.run --minutes 15 $(ARGS)
+	@exec $(PYTHON_BIN)/python -m faults.run --minutes 15 --first 1001 --sentinels $(ARGS)
 
 lock: venv ## Write the locks again after a change of requirements.txt or requirements-dev.txt
 	@scripts/lock.sh

@@ -9,9 +9,15 @@ import gc
 import os
 import sys
 
+from routing_app import __version__
+
 
 def main() -> None:
-    """Run one management command; a wrong setting is one line on stderr and exit code 1."""
+    """Run one management command; a wrong setting is one line on stderr and exit code 1, or 2 of `doctor`,
+    where 1 stands for warnings."""
+    if sys.argv[1:] == ["--version"]:  # Django would say its own
+        sys.stdout.write(f"switchboard {__version__}\n")
+        return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_project.settings")
     gc.disable()  # next to nothing of what is imported is garbage
     import django
@@ -21,9 +27,12 @@ def main() -> None:
     try:
         django.setup()
         gc.enable()
-        execute_from_command_line(sys.argv)
+        from routing_app.core.audit import commands
+
+        commands.run(sys.argv, lambda: execute_from_command_line(sys.argv))
     except ImproperlyConfigured as error:
-        sys.exit(f"switchboard: {error}")
+        sys.stderr.write(f"switchboard: {error}\n")
+        sys.exit(2 if sys.argv[1:2] == ["doctor"] else 1)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,11 @@ from django.conf import settings
 from django.core.checks import ERROR, run_checks
 from django.core.management import call_command
 from django.db import DatabaseError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import ConnectionHandler
 
+from routing_app.core import tracing
 from routing_app.core.cluster.redis_urls import opened, split, without_password
 from switchboard_server.endpoints import BACKLOG
 from switchboard_server.proxy import Proxies
@@ -46,6 +49,8 @@ def check_settings(workers: int) -> None:
         Proxies(settings.TRUSTED_PROXIES)
     except ValueError as error:
         raise StartProblem(f"TRUSTED_PROXIES: {error}") from None
+    if reason := tracing.missing():
+        raise StartProblem(reason)
     for found in run_checks():
         if found.level >= ERROR:
             raise StartProblem(f"{found.id}: {_one_line(found.msg)}")
@@ -53,15 +58,10 @@ def check_settings(workers: int) -> None:
 
 def check_database() -> None:
     """Raise StartProblem unless the database can be opened and asked something."""
-    database = deepcopy(settings.DATABASES["default"])
-    options = database.setdefault("OPTIONS", {})
-    # The pool would try again for a while before it reports that the server does not answer.
-    options.pop("pool", None)
-    if database["ENGINE"].endswith("postgresql"):
-        options["connect_timeout"] = CONNECT_SECONDS
-    else:
+    database = settings.DATABASES["default"]
+    if not database["ENGINE"].endswith("postgresql"):
         _make_folder(Path(database["NAME"]).parent)
-    connection = ConnectionHandler({"default": database})["default"]
+    connection = unpooled()
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -71,6 +71,19 @@ def check_database() -> None:
         connection.close()
 
 
+def unpooled() -> BaseDatabaseWrapper:
+    """A connection of its own to the database, not opened yet; the caller closes it.
+
+    A pool would try again for a while before it reports that the server does not answer.
+    """
+    database = deepcopy(settings.DATABASES["default"])
+    options = database.setdefault("OPTIONS", {})
+    options.pop("pool", None)
+    if database["ENGINE"].endswith("postgresql"):
+        options["connect_timeout"] = CONNECT_SECONDS
+    return ConnectionHandler({"default": database})["default"]
+
+
 def prepare_database(migrate: bool, first_run: Callable[[], list[str]]) -> list[str]:
     """Bring the tables up to date, if so wanted, and do what a first run needs; the lines to print.
 
@@ -78,13 +91,19 @@ def prepare_database(migrate: bool, first_run: Callable[[], list[str]]) -> list[
     """
     try:
         with _turn():
-            if migrate:
+            if migrate and _is_behind():
                 call_command("migrate", interactive=False, verbosity=0)
             return first_run()
     except (DatabaseError, OSError) as error:
         raise StartProblem(f"DATABASE_URL: cannot prepare {database_name()}: {_one_line(error)}") from None
     finally:
         connections.close_all()
+
+
+def _is_behind() -> bool:
+    """True when tables have to be made or changed; to find that out takes a fifth of `migrate`."""
+    executor = MigrationExecutor(connections["default"])
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 @contextmanager
@@ -109,7 +128,10 @@ def check_redis() -> None:
     """
     if not settings.REDIS_URL:
         return
-    urls = split(settings.REDIS_URL)
+    try:
+        urls = split(settings.REDIS_URL)
+    except ValueError as error:
+        raise StartProblem(f"REDIS_URL: {error}") from None
     problems = [problem for url in urls if (problem := _problem_of(url))]
     if len(problems) == len(urls):
         raise StartProblem(f"REDIS_URL: {problems[0]}")

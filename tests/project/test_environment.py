@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from broker_project import stores
-from broker_project.environment import Environment, is_importable
+from routing_app.broker import stores
+from routing_app.broker.environment import Environment, is_importable
 
 pytestmark = pytest.mark.once
 
@@ -115,7 +115,9 @@ def test_a_database_url_that_cannot_be_read_keeps_its_password(password: str, tm
         ("DATABASE_URL", "postgres://localhost"),
         ("CSRF_TRUSTED_ORIGINS", "example.com"),
         ("CSRF_TRUSTED_ORIGINS", "https://example.com/"),
-        ("SECURE_COOKIES", "no"),
+        ("SECURE_COOKIES", "always"),
+        ("HSTS_SECONDS", "-1"),
+        ("HTTPS_REDIRECT", "perhaps"),
         ("IPV6_PREFIX", "0"),
         ("EXTRA_APPS", "no.such.app"),
         ("REDIS_URL", "http://localhost"),

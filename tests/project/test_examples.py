@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 
 from tests.services.browser import Browser, Tab
-from tests.services.databases import REPOSITORY, Databases
+from tests.services.databases import ADMIN_PASSWORD, REPOSITORY, Databases
 from tests.services.server import Server
 from tests.services.waiting import until
 
@@ -30,6 +30,11 @@ SOCKET_IO = (
 RECORD = """
 var said = [];
 console.log = (...words) => said.push(words.map((word) => word?.at ? word : JSON.stringify(word)).join(" "));
+"""
+LOG_IN = f"""
+document.querySelector("#id_username").value = "admin";
+document.querySelector("#id_password").value = "{ADMIN_PASSWORD}";
+document.querySelector("#login-form").submit();
 """
 PROGRAMS = {
     ".venv/bin/python": sys.executable,
@@ -109,7 +114,9 @@ def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 async def page(browser: Browser, broker: Server) -> Page:
     """A new tab where the README says that snippets go."""
-    tab = await browser.tab(f"{broker.url}/console/")
+    tab = await browser.tab(f"{broker.url}/admin/login/?next=/console/")
+    await tab.run(LOG_IN)
+    await tab.until("document.body?.dataset.page === 'overview'")
     await tab.run(RECORD)
     return Page(tab, broker)
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from broker_project import health
-from broker_project.health import Probe
+from routing_app.broker import health
+from routing_app.broker.health import Probe
 from routing_app.core.models import ConnectionRecord
 from tests.conftest import ServerFactory
 from tests.server.plain import Raw, closed_with, handshake

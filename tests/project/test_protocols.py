@@ -15,6 +15,7 @@ from websockets.typing import Origin
 
 from tests.conftest import ServerFactory
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 PROTOCOL = """
 from routing_app.core.address import AddressKind, make
@@ -69,6 +70,11 @@ def ask(broker: Server, path: str, body: Any = None) -> Any:
     return text if path == "/metrics" else json.loads(text)
 
 
+def listed(broker: Server) -> list[str]:
+    """The protocols of its clients; a row follows its connection."""
+    return [row["protocol"] for row in ask(broker, "/api/clients/?protocol=shout")["results"]]
+
+
 async def receive(client: ClientConnection) -> str | bytes:
     return await asyncio.wait_for(client.recv(), 30)
 
@@ -103,8 +109,7 @@ async def test_an_app_with_a_protocol_is_served_like_the_others(
         await operator.send(json.dumps(publish))
         assert await receive(client) == "FROM A SOCKET"
 
-        listed = await asyncio.to_thread(ask, broker, "/api/clients/?protocol=shout")
-        assert [row["protocol"] for row in listed["results"]] == ["shout"]
+        await asyncio.to_thread(wait_until, lambda: listed(broker) == ["shout"])
         assert 'switchboard_connections{protocol="shout"} 1.0' in await asyncio.to_thread(
             ask, broker, "/metrics"
         )

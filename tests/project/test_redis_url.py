@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from broker_project import stores
+from routing_app.broker import stores
 from routing_app.core.cluster.redis_urls import sentinel_of, split, without_password
 
 pytestmark = pytest.mark.once
@@ -23,7 +23,7 @@ def test_one_server_is_configured_as_ever() -> None:
 def test_several_servers_have_commas_between_them() -> None:
     urls = "redis://one:1/0, rediss://two:2/0,unix:///run/redis.sock"
     assert split(urls) == ["redis://one:1/0", "rediss://two:2/0", "unix:///run/redis.sock"]
-    assert stores.cache(urls)["BACKEND"] == "broker_project.cache.SpreadCache"
+    assert stores.cache(urls)["BACKEND"] == "routing_app.broker.cache.SpreadCache"
 
 
 def test_a_master_behind_sentinel_is_read() -> None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import ServerFactory
+from tests.services import prestarted
 from tests.services.ports import LOOPBACK, free_port
 from tests.services.server import Server
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("new_interpreter")]
+
+
+@pytest.fixture
+def new_interpreter() -> Iterator[None]:
+    """The command as an operator gives it."""
+    with prestarted.off():
+        yield
 
 
 def fails_with(server: Server) -> str:

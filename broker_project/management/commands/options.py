@@ -7,12 +7,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from broker_project.environment import Option
+from routing_app.broker.environment import Option
 
 
 def table() -> str:
     """The table of all settings, as README.md holds it."""
-    rows = [_row(option) for option in settings.ENVIRONMENT.options]
+    rows = [_row(option) for option in settings.SWITCHBOARD_ENVIRONMENT.options]
     return "\n".join(["| variable | default | what it does |", "|---|---|---|", *rows])
 
 
