@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -24,7 +24,7 @@ GAP: Final = 4200
 """The close that says: messages may have been lost, come back now."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Member:
     """One `serve` process: what it is given as Redis, PostgreSQL and port are proxies."""
 
@@ -107,9 +107,11 @@ class Cluster:
         self._redis_port, self._postgres_port = redis_port, postgres_port
         self._exit = ExitStack()
 
-    def pair(self, database_url: str, **options: str) -> Pair:
-        """Two `serve` processes on one database; both are ready when this returns."""
-        members = [self._launch(database_url, **options) for _ in range(2)]
+    def pair(self, database_url: str, second: Mapping[str, str] = {}, **options: str) -> Pair:
+        """Two `serve` processes on one database; both are ready when this returns. `second` are further
+        variables of one of them.
+        """
+        members = [self._launch(database_url, **options), self._launch(database_url, **options, **second)]
         for member in members:
             member.server.process.wait_until(member.server.serves)
             member.server.process.wait_until(member.is_ready)
@@ -120,6 +122,7 @@ class Cluster:
         postgres = self._exit.enter_context(Proxy(self._postgres_port))
         options = {
             "METRICS_OPEN": "yes",
+            "WEBHOOKS_PRIVATE": "yes",
             "REDIS_URL": f"redis://{LOOPBACK}:{redis.port}/0",
             "DATABASE_URL": database_url.replace(f":{self._postgres_port}/", f":{postgres.port}/"),
             **options,

@@ -19,10 +19,6 @@ from routing_app.core.delivery.publication import Position
 PATIENCE_SECONDS: Final = 20.0
 """A limit for what hangs, not a measure."""
 PAUSE_SECONDS: Final = 0.1
-NEAR: Final = 100
-"""Entries of a log between a jump and the gap that tells of it: what is held of an epoch that is over comes
-with holes, and one gap tells of them all."""
-
 Url = Callable[[], str]
 """Where to connect this time."""
 
@@ -189,22 +185,46 @@ class Publisher:
 def faults_of(log: list[Entry], address: str, end: Position) -> list[str]:
     """What is wrong with the log of a subscriber at one address, whose stream ends at `end`.
 
-    Every offset comes once, in order; one that is left out needs a `Gap` near by, or a `Told`.
+    Every offset comes once, in order; one that is left out needs a `Gap` before what follows it, or a `Told`.
+    What is left of an epoch that is over comes with holes, and one gap tells of all of them.
     """
     found = []
     at: Position | None = None
+    over = _over(log, address)
+    is_told = False
     for index, entry in enumerate(log):
-        if isinstance(entry, Started | Told) and entry.address == address:
-            at = entry.at
+        if isinstance(entry, Gap):
+            is_told = True
+        elif isinstance(entry, Started | Told | Recovered) and entry.address == address:
+            is_told = False
+            if not isinstance(entry, Recovered):
+                at = entry.at
         elif isinstance(entry, Delivered) and (place := entry.positions.get(address)) is not None:
             assert at is not None
             if place.epoch == at.epoch and place.offset <= at.offset:
                 found.append(f"{address} {place} comes again after {at}")
-            elif place != Position(at.epoch, at.offset + 1) and not _is_told(log, index):
+            elif place != Position(at.epoch, at.offset + 1) and not is_told:
                 found.append(f"{address} {place} follows {at}, and nothing is told")
+            is_told = is_told and index in over
             at = place
-    if at != end and not _is_told(log, len(log)):
+    if at != end and not is_told:
         found.append(f"{address} ends at {at}, its stream at {end}, and nothing is told")
+    return found
+
+
+def _over(log: list[Entry], address: str) -> set[int]:
+    """The entries of a log whose epoch at an address is followed by another one, while it is subscribed."""
+    found: set[int] = set()
+    latest = ""
+    is_over = False
+    for index, entry in reversed(list(enumerate(log))):
+        if isinstance(entry, Started | Told) and entry.address == address:
+            latest, is_over = entry.at.epoch, False
+        elif isinstance(entry, Delivered) and (place := entry.positions.get(address)) is not None:
+            is_over = is_over or latest not in ("", place.epoch)
+            latest = place.epoch
+            if is_over:
+                found.add(index)
     return found
 
 
@@ -225,7 +245,3 @@ def contradictions(logs: Iterable[list[Entry]]) -> list[str]:
         for place in entry.positions.items():
             seen.setdefault(place, set()).add(entry.message)
     return [f"{place} is all of {messages}" for place, messages in seen.items() if len(messages) > 1]
-
-
-def _is_told(log: list[Entry], index: int) -> bool:
-    return any(isinstance(entry, Gap) for entry in log[max(0, index - NEAR) : index + NEAR])

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import redis as redis_client
 
-from broker_project.cache import SpreadCache
 from broker_project.serving import preflight
+from routing_app.broker.cache import SpreadCache
 from routing_app.core.cluster.redis_layer import RedisLayer
 from routing_app.core.cluster.redis_urls import sentinel_of
 from routing_app.core.leases.witness import Blind, witness_of

@@ -1,0 +1,129 @@
+"""One run: clients act, faults happen, all is healed, and the history is checked."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Final
+
+from faults.checkers import Times, Violation, check
+from faults.history import NEMESIS, Event
+from faults.nemeses import NEMESES, Nemesis
+from faults.workloads import WORKLOADS
+from faults.world import Workload, World, ended, tasks_of
+
+READY_SECONDS: Final = 60.0
+"""Longest time until the servers are ready again after the last fault."""
+REST_SECONDS: Final = (0.5, 4.0)
+"""Between two faults of one chain."""
+LOST: Final = "switchboard_lost_total"
+LOOK_SECONDS: Final = 1.0
+"""Between two looks at the counters."""
+CHAINS: Final = 2
+"""Faults at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run was, and what is wrong with it."""
+
+    seed: int
+    seconds: float
+    operations: Counter[str]
+    faults: Counter[str]
+    violations: Sequence[Violation]
+    events: Sequence[Event]
+
+
+class Attack:
+    """The run of one seed."""
+
+    def __init__(
+        self, world: World, seed: int, times: Times, workloads: Collection[type[Workload]] = WORKLOADS
+    ) -> None:
+        self._world, self._seed, self._times = world, seed, times
+        self._workloads = [kind(world) for kind in workloads]
+        self._targets: set[str] = set()
+        self._numbers = 0
+
+    async def run(self, seconds: float, kinds: Sequence[type[Nemesis]] = NEMESES) -> Outcome:
+        """Attack for so long, wait until all is quiet, and check. Raises AssertionError when the cluster does
+        not come back.
+        """
+        for workload in self._workloads:
+            await workload.begin()
+        playing = tasks_of(workload.play() for workload in self._workloads)
+        dice = [self._world.dice(f"chain {number}") for number in range(CHAINS if kinds else 0)]
+        possible = [one for one in kinds if one.is_possible(self._world)]
+        disturbing = tasks_of(self._disturb(one, possible) for one in dice)
+        counting = asyncio.ensure_future(self._watch_losses())
+        await asyncio.wait([*playing, *disturbing], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        self._world.stop.set()
+        await ended(disturbing)
+        await ended(playing)
+        await self._until_ready()
+        await ended(tasks_of(workload.settle() for workload in self._workloads))
+        await ended(tasks_of(workload.confirm() for workload in self._workloads))
+        self._world.history.note(NEMESIS, "quiet")
+        self._world.over.set()
+        await ended([counting])
+        for workload in self._workloads:
+            await workload.leave()
+        return self._outcome()
+
+    async def _disturb(self, dice: random.Random, kinds: Sequence[type[Nemesis]]) -> None:
+        while await self._world.pause(dice.uniform(*REST_SECONDS)):
+            nemesis = dice.choice(kinds)(self._world, dice)
+            if nemesis.target in self._targets:
+                continue
+            self._targets.add(nemesis.target)
+            try:
+                await self._do(nemesis, dice)
+            finally:
+                self._targets.discard(nemesis.target)
+
+    async def _do(self, nemesis: Nemesis, dice: random.Random) -> None:
+        self._numbers += 1
+        number = self._numbers
+        history = self._world.history
+        history.note(NEMESIS, "fault", name=nemesis.name, number=number)
+        try:
+            detail = await asyncio.to_thread(nemesis.begin)
+            history.note(NEMESIS, "done", number=number, detail=detail)
+            await self._world.pause(dice.uniform(*nemesis.seconds))
+        finally:
+            await asyncio.to_thread(nemesis.heal)
+            history.note(NEMESIS, "healed", number=number)
+
+    async def _watch_losses(self) -> None:
+        """Note when a server has counted lost messages."""
+        counts = dict.fromkeys(self._world.pair, 0.0)
+        while not self._world.over.is_set():
+            for number, member in enumerate(self._world.pair):
+                with suppress(OSError, HTTPException, ValueError):
+                    count = await asyncio.to_thread(member.metric, LOST)
+                    if count > counts[member]:
+                        self._world.history.note(f"server {number}", "lost", count=count - counts[member])
+                    counts[member] = count  # less after a restart
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _until_ready(self) -> None:
+        async with asyncio.timeout(READY_SECONDS):
+            while not await asyncio.to_thread(self._world.pair.is_ready):
+                await asyncio.sleep(0.2)
+
+    def _outcome(self) -> Outcome:
+        events = list(self._world.history)
+        return Outcome(
+            self._seed,
+            events[-1].at,
+            Counter(one.what for one in events if one.who != NEMESIS),
+            Counter(one["name"] for one in events if one.what == "fault"),
+            check(events, self._times),
+            events,
+        )

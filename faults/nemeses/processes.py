@@ -1,0 +1,137 @@
+"""Processes of the servers: killed, stopped, drained, out of file descriptors."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from faults.nemeses.nemesis import Nemesis
+from faults.world import World
+from tests.services.process import StartError, children
+
+START_SECONDS: Final = 60.0
+
+
+class ServerFault(Nemesis):
+    """A fault of one server, whose workers are its children."""
+
+    @property
+    def target(self) -> str:
+        """One fault a server."""
+        return f"server {self.number()}"
+
+    def start_again(self) -> None:
+        """As a supervisor does: again and again, while what the server needs is disturbed as well. Raises
+        StartError after a minute.
+        """
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.member.server.start()
+            except StartError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1)
+            else:
+                return
+
+    def worker(self) -> int:
+        """Process id of one of its workers."""
+        return self.dice.choice(sorted(children(self.member.server.pid)) or [self.member.server.pid])
+
+
+class KillWorker(ServerFault):
+    """SIGKILL to one worker; its server starts another one."""
+
+    name = "kill a worker"
+    seconds = (0.0, 0.0)
+
+    def begin(self) -> str:
+        """A crash."""
+        pid = self.worker()
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return f"{pid} of server {self.number()}"
+
+
+class KillServer(ServerFault):
+    """SIGKILL to a server and its workers; it comes back."""
+
+    name = "kill a server"
+    seconds = (0.5, 5.0)
+
+    def begin(self) -> str:
+        """A host that is gone."""
+        self.member.server.process.kill_session()
+        return f"server {self.number()}"
+
+    def heal(self) -> None:
+        """Start it again."""
+        self.start_again()
+
+
+class StopWorker(ServerFault):
+    """SIGSTOP to one worker, as a host that hangs."""
+
+    name = "stop a worker"
+    seconds = (2.0, 40.0)
+
+    def begin(self) -> str:
+        """Its connections stay open, and nobody answers."""
+        self.pid = self.worker()
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)
+        return f"{self.pid} of server {self.number()}"
+
+    def heal(self) -> None:
+        """It goes on as if nothing had been."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
+
+
+class Drain(ServerFault):
+    """SIGTERM to a server, as at a release; it comes back."""
+
+    name = "drain a server"
+    seconds = (0.0, 3.0)
+
+    def begin(self) -> str:
+        """Wait until it has ended."""
+        code = self.member.server.stop(30)
+        return f"server {self.number()} ended with {code}"
+
+    def heal(self) -> None:
+        """Start it again."""
+        self.start_again()
+
+
+class NoDescriptors(ServerFault):
+    """A worker may open no more files or sockets than it has."""
+
+    name = "no descriptors"
+
+    def __init__(self, world: World, dice: random.Random) -> None:
+        super().__init__(world, dice)
+        self.pid = 0
+
+    def begin(self) -> str:
+        """Bound it by what is open now."""
+        self.pid = self.worker()
+        try:
+            count = len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+            self._before = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (count + 2, self._before[1]))
+        except (ProcessLookupError, FileNotFoundError):
+            return "it was gone"
+        return f"{count + 2} for {self.pid} of server {self.number()}"
+
+    def heal(self) -> None:
+        """As many as before."""
+        with suppress(ProcessLookupError, AttributeError):
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, self._before)

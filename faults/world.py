@@ -1,0 +1,148 @@
+"""What the parts of a run share: the history, the dice, the servers, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from faults.history import History
+from tests.faults.cluster import Member, Pair
+from tests.services.ports import LOOPBACK
+from tests.services.postgres import Postgres
+from tests.services.redis import Redis
+from tests.services.sentinel import SentinelSet
+
+OPEN_SECONDS: Final = 8.0
+"""Longest wait for a handshake."""
+CALL_SECONDS: Final = 12.0
+"""Longest wait for an answer to an HTTP request."""
+START_SECONDS: Final = 60.0
+"""The same for the first requests to servers that have just started."""
+PAUSE_SECONDS: Final = 0.2
+"""Between two attempts of a client."""
+UNREACHABLE: Final = (OSError, InvalidHandshake, ConnectionClosed, TimeoutError, httpx.HTTPError)
+"""What a client meets while the servers are disturbed."""
+
+
+@dataclass
+class World:
+    """One run. `chance` alone decides what happens: the same seed does the same again."""
+
+    history: History
+    chance: random.Random
+    pair: Pair
+    redis: Redis
+    postgres: Postgres
+    sentinels: SentinelSet | None = None
+    """Where Redis is a master with a replica, which fails over."""
+    clock: Path | None = None
+    """The file that the wall clock of the second server follows."""
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when clients shall do nothing new."""
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when clients shall leave."""
+    prefix: str = field(default_factory=lambda: secrets.token_hex(3))
+    """Of all names of this run."""
+
+    def dice(self, name: str) -> random.Random:
+        """Dice of one client's own: what others do in the meantime changes nothing for it."""
+        return random.Random(f"{self.chance.random()} {name}")
+
+    @property
+    def key(self) -> str:
+        """An API key that may do everything."""
+        return str(self.pair.one.server.api_key)
+
+    async def open(self, dice: random.Random, path: str, **query: str) -> ClientConnection:
+        """A WebSocket to either server, through its proxy. Raises one of UNREACHABLE."""
+        member: Member = dice.choice([self.pair.one, self.pair.two])
+        url = f"ws://{LOOPBACK}:{member.clients.port}{path}"
+        if query:
+            url += f"?{urlencode(query)}"
+        return await connect(
+            url, proxy=None, compression=None, ping_interval=None, max_queue=None, open_timeout=OPEN_SECONDS
+        )
+
+    async def call(
+        self,
+        dice: random.Random,
+        method: str,
+        path: str,
+        body: Any = None,
+        token: str = "",
+        seconds: float = CALL_SECONDS,
+    ) -> httpx.Response:
+        """An HTTP request to either server, through its proxy; with the API key where no `token` is given.
+
+        Raises httpx.HTTPError.
+        """
+        member: Member = dice.choice([self.pair.one, self.pair.two])
+        headers = {"Authorization": f"Bearer {token}"} if token else {"X-API-Key": self.key}
+        url = f"http://{LOOPBACK}:{member.clients.port}{path}"
+        # A connection for each: one that a proxy has made deaf must not hang the next call, too.
+        async with httpx.AsyncClient(trust_env=False, timeout=seconds, verify=False) as client:
+            return await client.request(method, url, json=body, headers=headers)
+
+    async def made(self, path: str, body: Any) -> Any:
+        """Make a row over REST, while nothing is disturbed. Raises AssertionError, and httpx.HTTPError."""
+        answer = await self.call(random.Random(0), "POST", path, body, seconds=START_SECONDS)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait for so long, or until the clients shall stop; True when they go on."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
+        except TimeoutError:
+            return True
+        return False
+
+
+class Workload:
+    """Clients of one kind: `begin`, `play`, `settle`, `confirm` and `leave`, in that order."""
+
+    name = ""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.history = world.history
+
+    async def begin(self) -> None:
+        """Connect the clients, while nothing is disturbed yet."""
+
+    async def play(self) -> None:
+        """Act until `world.stop` is set."""
+
+    async def settle(self) -> None:
+        """The faults are over: wait until every client knows what it will ever know, and note the truth."""
+
+    async def confirm(self) -> None:
+        """All clients have settled: note what depends on others."""
+
+    async def leave(self) -> None:
+        """Disconnect. Nothing is noted from here on."""
+
+
+def tasks_of(coroutines: Any) -> list[asyncio.Task[Any]]:
+    """Tasks of clients; the caller ends them."""
+    return [asyncio.ensure_future(one) for one in coroutines]
+
+
+async def ended(tasks: list[asyncio.Task[Any]], cancel: bool = False) -> None:
+    """Wait for tasks, and raise what one of them has raised."""
+    if cancel:
+        for task in tasks:
+            task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+            raise outcome

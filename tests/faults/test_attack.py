@@ -1,0 +1,44 @@
+"""Three minutes of the attack that `make faults` makes for thirty, with seeds that stay the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from faults.run import Bench, said
+from tests.services.postgres import find_postgres
+from tests.services.redis import find_redis
+
+pytestmark = [pytest.mark.once, pytest.mark.timeout(400)]
+logger = logging.getLogger("measured")
+
+SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    if find_redis() is None or find_postgres() is None:
+        pytest.skip("redis-server or PostgreSQL is not installed (make test installs them)")
+    with Bench() as bench:
+        yield bench
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_no_promise_is_broken_under_faults(bench: Bench, seed: int):
+    outcome = await bench.attack(seed, SECONDS)
+    logger.info("%s", said(outcome))
+    assert outcome.violations == [], said(outcome)
+    whats = {one.what for one in outcome.events}
+    assert whats >= {
+        "received",
+        "stream.delivered",
+        "session.ok",
+        "answered",
+        "joined",
+        "served",
+        "hook.received",
+        "listed",
+        "fault",
+    }
