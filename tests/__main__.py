@@ -3,7 +3,7 @@
 The two passes run side by side, so that no test shares a process with a test of the other stack, and each is
 spread over some processes, because most tests wait: file by file, and by folders where tests share servers
 (`tests/services/share.py`). The first one's output is shown as it comes, the second one's when it is done.
-Arguments go to pytest: `python -m tests tests/tokens -k broadcast`.
+Arguments go to pytest: `python -m tests tests/tokens -k broadcast`. `--lint` has `make lint` run beside them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from tests.services.databases import REPOSITORY
 from tests.services.javascript import install_packages
@@ -25,6 +26,9 @@ from tests.services.postgres import Postgres
 from tests.services.programs import Missing, ensure
 from tests.services.redis import Redis
 
+LINT: Final = "--lint"
+COMPILE: Final = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q"]
+"""Writes the bytecode that pytest makes of the tests once, instead of in each of its processes."""
 FIRST, SECOND = 4, 2
 """Processes in each pass; the first one has more to do, since `once` leaves tests to it."""
 
@@ -40,21 +44,34 @@ class Stack:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prepare, run both passes, tell the result; 0 when both have passed, 2 when something is missing."""
+    """Prepare, run both passes, tell the result; 0 when all have passed, 2 when something is missing."""
     # Servers start by the hundred, and each would compile the whole tree for itself.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     # A shell starts what runs in the background deaf to SIGINT, and pytest would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        ensure()
-        install_packages()
-    except (Missing, subprocess.CalledProcessError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    with _stacks() as stacks:
-        return _run(stacks, arguments)
+    rest = [one for one in arguments if one != LINT]
+    with ExitStack() as beside, tempfile.NamedTemporaryFile("w+", encoding="utf-8") as said:
+        lint = beside.enter_context(_process(["make", "lint"], said.fileno())) if LINT in arguments else None
+        compiled = beside.enter_context(_process(COMPILE, subprocess.DEVNULL)) if not rest else None
+        try:
+            ensure()
+            install_packages()
+        except (Missing, subprocess.CalledProcessError) as error:
+            print(error, file=sys.stderr)
+            return 2
+        if compiled is not None:
+            compiled.wait()
+        with _stacks() as stacks:
+            codes = _run(stacks, rest)
+        if lint is not None:
+            codes["lint"] = lint.wait()
+            said.seek(0)
+            print(f"\nlint\n{said.read()}")
+    for name, code in codes.items():
+        print(f"{name}: {'passed' if code == 0 else f'FAILED (exit code {code})'}")
+    return max(codes.values())
 
 
 @contextmanager
@@ -73,7 +90,8 @@ def _stacks() -> Iterator[list[Stack]]:
         ]
 
 
-def _run(stacks: Sequence[Stack], arguments: Sequence[str]) -> int:
+def _run(stacks: Sequence[Stack], arguments: Sequence[str]) -> dict[str, int]:
+    """Run the passes; the exit code of each, by the name of its stack."""
     codes = {}
     with ExitStack() as passes:
         running = [(stack, passes.enter_context(_pytest(stack, arguments))) for stack in stacks]
@@ -82,28 +100,37 @@ def _run(stacks: Sequence[Stack], arguments: Sequence[str]) -> int:
             codes[stack.name] = process.wait()
             if stack.output:
                 print(stack.output.read_text(encoding="utf-8", errors="replace"))
-    for name, code in codes.items():
-        print(f"{name}: {'passed' if code == 0 else f'FAILED (pytest exit code {code})'}")
-    return max(codes.values())
+    return codes
 
 
 @contextmanager
 def _pytest(stack: Stack, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """One pass in a session of its own; interrupted when we are, with time to end its servers."""
+    """One pass."""
     colour = "--color=yes" if sys.stdout.isatty() else "--color=no"
     spread = ["-n", str(stack.processes), "--dist", "loadfile", "--no-loadscope-reorder"]
     plugins = ["-p", "no:cacheprovider", "-p", "tests.services.share"]
     command = [sys.executable, "-m", "pytest", colour, *plugins, *spread, *arguments]
-    with open(stack.output or sys.stdout.fileno(), "wb", closefd=stack.output is not None) as output:
-        process = subprocess.Popen(
-            command,
-            cwd=REPOSITORY,
-            env=os.environ | stack.env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    with (
+        open(stack.output or sys.stdout.fileno(), "wb", closefd=stack.output is not None) as output,
+        _process(command, output.fileno(), stack.env) as process,
+    ):
+        yield process
+
+
+@contextmanager
+def _process(
+    command: Sequence[str], output: int, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command in a session of its own; interrupted when we are, with time to end its servers."""
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=os.environ | dict(env or {}),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     try:
         yield process
     finally:
@@ -111,7 +138,7 @@ def _pytest(stack: Stack, arguments: Sequence[str]) -> Iterator[subprocess.Popen
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a pass with all its processes, each of which has servers to end."""
+    """Interrupt a process with all that it has started, which may have servers to end."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
         try:

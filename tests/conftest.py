@@ -13,12 +13,14 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.db import connections, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
 from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
+from routing_app.core.patience import PatientConnection
 from tests.services.browser import Browser, Chromium, find_chromium
 from tests.services.databases import Databases, PostgresDatabases, SQLiteDatabases
 from tests.services.postgres import OLDEST as OLDEST_POSTGRES
@@ -48,6 +50,11 @@ LONGEST = (
     *("compliance", "tokens", "clients", "services", "requests"),
 )
 """Folders that come first, the longest one at first; the others fill what is left."""
+
+
+def pytest_configure() -> None:
+    """Hash passwords in no time: Django's usual hash takes half a second of a processor for each log-in."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
 
 
 def pytest_collection_finish() -> None:
@@ -89,6 +96,24 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 MADE_BY_MIGRATIONS = {"auth_permission", "django_content_type"}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Give up a connection that is closed, or under suspicion, in both threads that tests use the ORM in.
+
+    On a busy machine one that was silent for too long puts all others under suspicion (`core/patience.py`),
+    and no request ends here that would notice.
+    """
+    if SCALED_OUT:
+        _give_up_connection()
+        SyncToAsync.single_thread_executor.submit(_give_up_connection).result()
+
+
+def _give_up_connection() -> None:
+    connection = connections["default"].connection
+    if isinstance(connection, PatientConnection) and (connection.closed or connection.is_suspect):
+        connections["default"].close()
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Empty tables fast after tests that commit, and end what pools and threads still hold in the end, or
@@ -101,6 +126,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     tables = sorted(set(names) - MADE_BY_MIGRATIONS)
 
     def empty(test: TransactionTestCase) -> None:
+        _give_up_connection()
         with transaction.atomic(), connections["default"].cursor() as cursor:
             for table in tables:
                 cursor.execute(f'DELETE FROM "{table}"')

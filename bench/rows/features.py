@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Final
@@ -14,15 +15,27 @@ from bench.load import Dialect, Load
 from bench.measures import RECEIVERS
 from bench.section import Column, Reading, Row, Section
 
-MANY_TIMES: Final = "1000000"
+LIMIT: Final = {
+    "protocol": "*",
+    "command": "*",
+    "per": "connection",
+    "rate": 1e6,
+    "burst": 10**6,
+    "then": "wait",
+}
+"""A rate limit that nothing is beyond."""
 TEN: Final = ",".join(["load", *(f"other{number}" for number in range(9))])
 
 
-def _measure(bench: Bench, options: Mapping[str, str], dialect: Dialect, size: int, redis: bool) -> Reading:
+def _measure(
+    bench: Bench, options: Mapping[str, str], dialect: Dialect, size: int, redis: bool, limit: bool
+) -> Reading:
     if redis:
         options = {**options, "REDIS_URL": bench.redis.url}
     with switchboard("serve", **options)(bench) as running, Load(running.port, dialect, size) as load:
         _register(running, "load")
+        if limit:
+            _add_limit(running)
         load.open(RECEIVERS, at_once=32)
         load.flood(0.3, 4)
         flood = bench.sample(running, load, partial(load.flood, bench.seconds, 16))
@@ -37,8 +50,24 @@ def _register(running: Running, token: str) -> None:
         response.read()
 
 
-def _row(label: str, dialect: Dialect = TOKENS, size: int = 100, redis: bool = False, **options: str) -> Row:
-    measure = partial(_measure, options=options, dialect=dialect, size=size, redis=redis)
+def _add_limit(running: Running) -> None:
+    assert running.server is not None
+    headers = {"X-API-Key": running.server.api_key, "Content-Type": "application/json"}
+    with urlopen(
+        Request(f"{running.server.url}/api/limits/", json.dumps(LIMIT).encode(), headers)
+    ) as response:
+        response.read()
+
+
+def _row(
+    label: str,
+    dialect: Dialect = TOKENS,
+    size: int = 100,
+    redis: bool = False,
+    limit: bool = False,
+    **options: str,
+) -> Row:
+    measure = partial(_measure, options=options, dialect=dialect, size=size, redis=redis, limit=limit)
     return Row(label, measure, quick=label == "as it starts")
 
 
@@ -48,7 +77,7 @@ SECTION = Section(
     columns=(Column("rate", "deliveries/s"), Column("us", "CPU µs each", 2)),
     rows=(
         _row("as it starts"),
-        _row("a rate limit for each connection", MESSAGE_RATE=MANY_TIMES, MESSAGE_BURST=MANY_TIMES),
+        _row("a rate limit for each connection", limit=True),
         _row("registered tokens only", TOKENS_ALLOW_UNREGISTERED="no"),
         _row("the original's frames (TOKENS_WIRE_COMPAT)", TOKENS_WIRE_COMPAT="yes"),
         _row(

@@ -14,7 +14,7 @@ from bench.section import Section
 pytestmark = pytest.mark.once
 
 CAPTION = re.compile(
-    r"(\d{4}-\d\d-\d\d), medians of (\d+) interleaved runs, .* at most (\d+)% of a measurement"
+    r"(\d{4}-\d\d-\d\d), (?:medians of (\d+) interleaved runs|one run), .* at most (\d+)% of a measurement"
 )
 MEASURED = re.compile(r" \| [^|]* \| (holds|MISSED) \|$", re.MULTILINE)
 """A promise's figure is computed from unrounded ones: only whether it holds can be told from the table."""
@@ -41,7 +41,7 @@ def outcome(section: Section, text: str) -> Outcome:
         results[label] |= UNSHOWN.get(section.name, {})
     caption = CAPTION.search(text)
     assert caption is not None
-    return Outcome(results, {}, int(caption[2]), int(caption[3]) / 100, 0, caption[1])
+    return Outcome(results, {}, int(caption[2] or 1), int(caption[3]) / 100, 0, caption[1])
 
 
 @pytest.mark.parametrize("section", sections(), ids=lambda section: section.name)

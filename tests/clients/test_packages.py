@@ -88,7 +88,7 @@ def test_the_installed_wheel_asks_the_server(wheel: Path, one_worker: Server, tm
     output = call(python, "-m", "switchboard_client.cli", "request", '{"type": "whoami"}', env=env)
     printed = call(python, "-c", example(PYTHON / "README.md", "python", one_worker), env=env)
 
-    assert json.loads(output)["scopes"] == ["manage", "publish", "read"]
+    assert json.loads(output)["scopes"] == ["admin", "manage", "publish", "read"]
     assert printed.splitlines()[:4] == ["token:abc1 hello", "0", "1", "2"]
     assert "'done': True" in printed
 

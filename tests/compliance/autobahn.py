@@ -98,7 +98,7 @@ def _install(python: Path) -> None:
     CACHE.parent.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=CACHE.parent))
     command = [str(python), "-m", "pip", "install", "--quiet", "--target", str(folder), REQUIREMENT]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     if result.returncode != 0:
         shutil.rmtree(folder)
         sys.stderr.write(result.stderr)

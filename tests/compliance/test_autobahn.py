@@ -44,7 +44,7 @@ async def verdicts(
 
 
 @pytest.mark.once
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(1200)
 async def test_no_case_fails(tmp_path: Path) -> None:
     found = await verdicts(tmp_path, ["*"], autobahn.LEFT_OUT + autobahn.COMPRESSION)
 
@@ -56,7 +56,7 @@ async def test_no_case_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.once
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(1200)
 async def test_no_case_with_compression_fails(tmp_path: Path) -> None:
     found = await verdicts(tmp_path, COMPRESSED, (), "--compression")
 

@@ -199,7 +199,7 @@ def any_server(
         yield server
 
 
-PATHS = ["/console/", "/static/admin/css/base.css", "/metrics"]
+PATHS = ["/static/console/console.css", "/static/admin/css/base.css", "/metrics"]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -16,7 +16,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_project.settings")
 get_asgi_application()
 
-from broker_project.routing import Sockets  # noqa: E402
+from routing_app.broker.routing import Sockets  # noqa: E402
 from routing_app.core import codes, consumer  # noqa: E402
 from routing_app.core.access.admission import Refused  # noqa: E402
 from routing_app.core.consumer import Consumer  # noqa: E402

@@ -9,7 +9,7 @@ from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from broker_project.routing import Sockets
+from routing_app.broker.routing import Sockets
 from routing_app.core.access import keys
 from routing_app.core.models import ConnectionRecord, Subscription, WorkerRecord
 from tests.core.harness import Counted

@@ -6,7 +6,7 @@ import pytest
 import redis
 from django.core.checks import Error, run_checks
 
-from broker_project.checks import redis_py_below_8
+from routing_app.broker.checks import redis_py_below_8
 
 pytestmark = pytest.mark.once
 

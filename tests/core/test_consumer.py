@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker
 from tests.core.harness import Counted
 from tests.core.sockets import LINE, Client, Ledger, Probe, fail, raises, refusals
-from tests.services.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -324,33 +322,3 @@ async def test_binary_frames_are_refused(
     assert await client.close_code() == close.portable_code
     await client.disconnect()
     assert await ledger.is_clean()
-
-
-async def test_a_rate_slows_down_and_loses_nothing(probe: type[Probe], worker: Worker, settings):
-    settings.MESSAGE_RATE, settings.MESSAGE_BURST = 50, 5
-    client = Client(probe)
-    await client.opens()
-    begun = monotonic()
-    for number in range(15):
-        await client.send_to(str(number))
-
-    assert [await client.receive_from(5) for _ in range(15)] == [f"echo {number}" for number in range(15)]
-    assert monotonic() - begun >= 10 / 50 - 0.02
-    await client.disconnect()
-
-
-async def test_a_frame_that_waits_for_its_turn_is_not_handled_after_a_close(
-    probe: type[Probe], worker: Worker, settings
-):
-    settings.MESSAGE_RATE, settings.MESSAGE_BURST = 10, 1
-    client = Client(probe)
-    await client.opens()
-    await client.send_to("first")
-    await client.send_to("second")
-    await until(lambda: probe.log == ["first"])
-    probe.seen[0].connection.close(codes.KICKED)
-    assert await client.close_code() == codes.KICKED.code
-    await asyncio.sleep(0.15)
-    await client.disconnect()
-
-    assert probe.log == ["first", "closed"]

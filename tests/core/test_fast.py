@@ -16,8 +16,8 @@ from django.test import Client
 from django.utils import timezone
 
 from routing_app.core.access import keys, known_keys
+from routing_app.core.access.key_changes import revoke
 from routing_app.core.access.known_keys import KnownKeys
-from routing_app.core.access.revocation import revoke
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.models import ApiKey
 from routing_app.core.publishing import Outcome
@@ -69,7 +69,7 @@ def django() -> Counting:
 
 @pytest.fixture
 def fast(django: Counting) -> FastViews:
-    return FastViews(django, "broker_project.fast_urls")
+    return FastViews(django, "routing_app.broker.fast_urls")
 
 
 @pytest.fixture
@@ -204,13 +204,14 @@ TOKEN = [(b"x-csrftoken", CSRF.encode())]
 @pytest.mark.parametrize(
     ("user", "token", "published", "registered"),
     [
-        ({"is_staff": True}, TOKEN, 200, 200),
+        ({"is_staff": True, "is_superuser": True}, TOKEN, 200, 200),
+        ({"is_staff": True}, TOKEN, 403, 403),
         ({"is_staff": True}, [], 403, 403),
         ({"is_staff": True}, [(b"x-csrftoken", b"x" * 32)], 403, 403),
         ({"is_staff": False}, TOKEN, 403, 401),
         ({"is_staff": True, "is_active": False}, TOKEN, 401, 401),
     ],
-    ids=["staff", "no CSRF token", "a wrong one", "no staff", "not active"],
+    ids=["superuser", "staff without permission", "no CSRF token", "a wrong one", "no staff", "not active"],
 )
 async def test_a_session_is_judged_the_same(
     fast: FastViews, django: Counting, key: str, user: Any, token: Any, published: int, registered: int

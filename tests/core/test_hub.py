@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
 from routing_app.core.address import AddressError, group_name
 from routing_app.core.cluster.subscriptions import LayerUnavailable
-from routing_app.core.codes import KICKED, NORMAL, RESTART
+from routing_app.core.codes import NORMAL, RESTART, Advice, Close, kicked
 from routing_app.core.delivery.connection import Connection, ConnectionState
 from tests.core.harness import Encoder, Node, Recorder, received, until_received
 from tests.core.layers import Cluster, LaggingLayer
@@ -436,10 +437,23 @@ async def test_a_subscription_that_waits_when_the_relay_stops_is_told_so(lagging
     assert node.hub.addresses() == []
 
 
-async def test_kicked_is_the_close_where_the_code_is_unknown(processes: Cluster):
-    node = processes.node()
-    one = await node.subscriber("token:a")
-    await node.publish([4999, "because"], "token:a", event="$close")
+@pytest.mark.parametrize(
+    ("close", "advice"),
+    [
+        (replace(RESTART, reason="because"), Advice.NOW),
+        (kicked(4999, "because"), Advice.STAY_AWAY),
+        (kicked(4100, "because"), Advice.LATER),
+        (kicked(4200, "because"), Advice.NOW),
+    ],
+    ids=lambda value: str(getattr(value, "code", value)),
+)
+async def test_a_close_comes_as_it_was_sent(processes: Cluster, close: Close, advice: Advice):
+    """Code, reason and name; a code that means something else here is an operator's all the same."""
+    here, there = processes.node(), processes.node()
+    one = await there.subscriber("token:a", "token:b")
     assert isinstance(one.writer, Recorder)
+    await here.hub.close_all(("token:a", "token:b"), close)
+    await until(lambda: one.state is not ConnectionState.OPEN)
 
-    assert [(close.code, close.reason) for close in one.writer.closed] == [(KICKED.code, "because")]
+    assert one.writer.closed == [close]
+    assert one.writer.closed[0].advice is advice

@@ -279,6 +279,7 @@ class FrameWriter:
 
     def __init__(self, window_bits: int = 0) -> None:
         self.calls: list[Any] = []
+        self.open = True
         self.window_bits = window_bits
 
     def compressed(self, frame: bytes) -> bytes:

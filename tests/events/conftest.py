@@ -10,6 +10,7 @@ from django.conf import settings
 
 from tests.events.client import TOKEN_SECRET, User, people
 from tests.services.databases import Databases
+from tests.services.limits import add_limit, let_everybody_log_in
 from tests.services.server import Server
 
 APPS = "tests.events.app,examples.chat"
@@ -46,7 +47,8 @@ def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> La
 def events(launch: Launch) -> Iterator[Server]:
     """As open as the original; walkers may run for a second and notify 100 times."""
     bounds = {"EVENTS_WALKER_SECONDS": "1", "EVENTS_WALKER_NOTIFICATIONS": "100"}
-    with launch(EVENTS_LOGIN_RATE="0", **bounds) as server:
+    with launch(**bounds) as server:
+        let_everybody_log_in(server)
         yield server
 
 
@@ -55,12 +57,17 @@ def database_of(redis_url: str, number: int) -> str:
     return redis_url and f"{redis_url.rpartition('/')[0]}/{number}"
 
 
+def bound_logins(server: Server) -> None:
+    """Five tries at once, for a user and from a network address, and then one in a minute."""
+    for per in ("network", "identity"):
+        add_limit(server, "events", "login", per, rate=1 / 60, burst=5)
+
+
 @pytest.fixture(scope="package")
 def strict(launch: Launch) -> Iterator[Server]:
     """As closed as settings make it."""
     with launch(
         REDIS_URL=database_of(settings.REDIS_URL, 1),
-        EVENTS_LOGIN_RATE="5",
         EVENTS_REGISTER="no",
         EVENTS_ORIGINS="https://app.example",
         EVENTS_EXPIRED_SOCKETS="public",
@@ -70,13 +77,15 @@ def strict(launch: Launch) -> Iterator[Server]:
         EVENTS_SEND_TO_CLIENTS="nobody",
         EVENTS_SEND_TO_CHANNELS="members",
     ) as server:
+        bound_logins(server)
         yield server
 
 
 @pytest.fixture(scope="package")
 def pair(launch: Launch, redis_url: str) -> Iterator[Server]:
     """Two workers."""
-    with launch(WORKERS="2", REDIS_URL=database_of(redis_url, 2), EVENTS_LOGIN_RATE="5") as server:
+    with launch(WORKERS="2", REDIS_URL=database_of(redis_url, 2)) as server:
+        bound_logins(server)
         yield server
 
 

@@ -1,4 +1,4 @@
-"""Permissions to send and to listen, and rates."""
+"""Permissions to send and to listen."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import itertools
 import secrets
 import threading
 from typing import Any
-from weakref import WeakValueDictionary
 
 import pytest
 
-from routing_app.events import access, rates
+from routing_app.events import access
 from routing_app.events.access import ChannelRule, ChannelRules
-from routing_app.events.rates import EventRates
 from routing_app.events.walker_context import PUBLIC as THE_PUBLIC
 from routing_app.events.walker_context import Visitor
 from tests.events.client import PUBLIC, Socket, User, call, people
-from tests.events.conftest import Launch
 from tests.services.server import Server
 
 USER = Visitor("n::" + "a" * 24, 1, "jti", 9e9)
@@ -203,88 +200,3 @@ def test_settings_for_users_and_clients(settings, kind: str, who: str):
     ):
         setattr(settings, who, value)
         assert (access.may_target(kind, THE_PUBLIC), access.may_target(kind, USER)) == (public, user)
-
-
-# --- rates -----------------------------------------------------------------------------------------------
-
-EVERY_EVENT = [
-    {"type": "connection"},
-    {"type": "walker", "walker": "typed", "context": {"val": 1}},
-    to("user", PUBLIC),
-    to("channel", "c"),
-    to("client", "c"),
-    {"type": "change_user"},
-    "no JSON",
-    {"type": "nope"},
-    b"binary",
-]
-
-
-def test_events_are_bounded_for_a_socket_and_for_a_user(launch: Launch):
-    bounds = {"EVENTS_RATE": "1", "EVENTS_BURST": "3", "EVENTS_USER_RATE": "1", "EVENTS_USER_BURST": "5"}
-    with launch(**bounds) as server:
-        for event in EVERY_EVENT:
-            with Socket(server) as socket:
-                for _ in range(10):
-                    socket.send(event)
-                wait_for_refusal(socket)
-        (user,) = people(server, 1)
-        sockets = [Socket(server, token=user.token) for _ in range(6)]
-        answers = [str(socket.ask({"type": "nope"})) for socket in sockets for _ in range(2)]
-        for socket in sockets:
-            socket.close()
-
-    assert any("Too many events!" in answer for answer in answers), "each socket alone stays below its bound"
-
-
-def wait_for_refusal(socket: Socket) -> None:
-    """Read until an event is refused for coming too soon."""
-    while "Too many events! Try again in" not in str(socket.receive()):
-        pass
-
-
-@pytest.fixture
-def spent(monkeypatch: pytest.MonkeyPatch) -> rates.Spent:
-    """No bucket of another test."""
-    monkeypatch.setattr(rates, "_by_user", WeakValueDictionary())
-    monkeypatch.setattr(rates, "_spent", kept := rates.Spent())
-    return kept
-
-
-@pytest.mark.usefixtures("spent")
-def test_a_user_s_sockets_share_a_bucket_and_a_new_socket_does_not_fill_it(settings):
-    settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 2
-    one, two = EventRates(USER, "host"), EventRates(USER, "other host")
-
-    assert [one.take() > 0, two.take() > 0, one.take() > 0, two.take() > 0] == [False, False, True, True]
-    del one, two
-    assert EventRates(USER, "host").take() > 0
-
-
-@pytest.mark.usefixtures("spent")
-def test_changing_the_user_and_back_fills_no_bucket(settings):
-    settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 1
-    socket = EventRates(USER, "host")
-    assert socket.take() == 0
-    socket.belong_to(MEMBER)
-    socket.belong_to(USER)
-
-    assert socket.take() > 0
-
-
-def test_buckets_that_are_full_again_are_forgotten(settings, spent: rates.Spent):
-    settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 10**9, 1  # full again at once
-    for number in range(rates.SWEEP):
-        EventRates(THE_PUBLIC, f"host {number}").take()
-
-    assert len(spent) < 10
-
-
-@pytest.mark.usefixtures("spent")
-def test_the_public_counts_by_network_address(settings):
-    settings.EVENTS_USER_RATE, settings.EVENTS_USER_BURST = 1, 1
-    here, also_here, there = (EventRates(THE_PUBLIC, host) for host in ("1.1.1.1", "1.1.1.1", "2.2.2.2"))
-
-    assert here.take() == 0
-    assert also_here.take() > 0
-    assert there.take() == 0

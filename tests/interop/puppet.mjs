@@ -22,7 +22,7 @@ globalThis.WebTransport ??= class {
 };
 
 const require = createRequire(import.meta.url);
-const NAMES = "EVENT CLIENTS JOINED PEERS LEFT MESSAGE RTCSIGNAL EVENTS UPDATES STATUS".split(" ");
+const NAMES = "EVENT CLIENTS ERROR JOINED PEERS LEFT MESSAGE RTCSIGNAL EVENTS UPDATES STATUS".split(" ");
 const sockets = new Map();
 
 // One write for what happens in a turn of the loop: thousands of events a second come this way.

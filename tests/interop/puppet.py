@@ -45,9 +45,14 @@ class Puppet:
 
     async def open(self, name: str, library: str, url: str, **options: Any) -> Client:
         """A new client that connects to a namespace; returns once it has."""
+        client = self.begin(name, library, url, **options)
+        [client.id] = await client.received("connect")
+        return client
+
+    def begin(self, name: str, library: str, url: str, **options: Any) -> Client:
+        """The same for a client that may be refused."""
         client = self._clients[name] = Client(self, name)
         self.command(do="open", client=name, library=library, url=url, options=options)
-        [client.id] = await client.received("connect")
         return client
 
     def command(self, **what: Any) -> None:

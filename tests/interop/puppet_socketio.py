@@ -7,6 +7,7 @@ import sys
 import threading
 from base64 import b64decode, b64encode
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ import socketio
 
 NAMES = (
     "EVENT",
+    "ERROR",
     "CLIENTS",
     "JOINED",
     "PEERS",
@@ -56,15 +58,19 @@ class Puppet:
         for event in NAMES:
             self._client.on(event, self._teller(name, event), namespace=self._namespace)
         self._client.on("connect", lambda: self._connected(name), namespace=self._namespace)
+        refused = self._teller(name, "connect_error")
+        self._client.on("connect_error", refused, namespace=self._namespace)
         disconnected = self._teller(name, "disconnect")
         self._client.on("disconnect", disconnected, namespace=self._namespace)
         options = command["options"]
-        self._client.connect(
-            f"{url.scheme}://{url.netloc}",
-            auth=options.get("auth"),
-            transports=options.get("transports"),
-            namespaces=[self._namespace],
-        )
+        with suppress(socketio.exceptions.ConnectionError):  # the handler has told it
+            self._client.connect(
+                f"{url.scheme}://{url.netloc}?{url.query}",
+                headers=options.get("headers") or {},
+                auth=options.get("auth"),
+                transports=options.get("transports"),
+                namespaces=[self._namespace],
+            )
 
     def emit(self, command: dict[str, Any]) -> None:
         name, number = command["client"], command.get("ack")

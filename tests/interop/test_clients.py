@@ -156,7 +156,10 @@ async def test_text_of_all_kinds_as_it_is(kind: Kind, open_client: Open, broker:
             assert await receive(other) == ["UPDATES", {"generation": 1, "operations": [text]}]
 
 
-WITH_BUFFERS = [kind for kind in KINDS if kind.library not in ("socket.io-client-1.0", "socketIO-client-2")]
+WITHOUT_BUFFERS = {"socket.io-client-1.0", "socketIO-client-2", "python-socketio-polling"}
+"""The first two have none. python-socketio handles each packet of a poll in a thread of its own, so that what
+belongs to one event may change places."""
+WITH_BUFFERS = [kind for kind in KINDS if WITHOUT_BUFFERS.isdisjoint((kind.library, str(kind)))]
 
 
 @pytest.mark.parametrize("kind", WITH_BUFFERS, ids=str)

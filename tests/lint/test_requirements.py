@@ -15,8 +15,9 @@ from tests.services.databases import REPOSITORY
 
 pytestmark = pytest.mark.once
 
-SERVERS = {"daphne", "uvicorn"}
-"""Started by name: `daphne broker_project.asgi:application`."""
+NOT_IMPORTED = {"daphne", "uvicorn", "hiredis"}
+"""Servers are started by name: `daphne broker_project.asgi:application`.
+redis-py looks for hiredis by itself."""
 BROUGHT = "# What the packages above bring with them"
 
 PACKAGES = ("broker_project", "routing_app", "sessions_app", "switchboard", "switchboard_server")
@@ -44,7 +45,10 @@ def locked(file: str) -> dict[str, Requirement]:
 
 
 RUNTIME = pins("requirements.txt")
-EVERYTHING = RUNTIME | pins("requirements-dev.txt")
+OTEL = pins("requirements-otel.txt")
+DOCS = pins("requirements-docs.txt")
+BUILD = pins("requirements-build.txt")
+EVERYTHING = RUNTIME | OTEL | DOCS | BUILD | pins("requirements-dev.txt")
 
 
 def test_installed_versions_are_the_pinned_ones() -> None:
@@ -54,7 +58,14 @@ def test_installed_versions_are_the_pinned_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "known"), [("requirements.txt", RUNTIME), ("requirements-dev.txt", EVERYTHING)]
+    ("file", "known"),
+    [
+        ("requirements.txt", RUNTIME),
+        ("requirements-otel.txt", EVERYTHING),
+        ("requirements-docs.txt", DOCS),
+        ("requirements-build.txt", BUILD),
+        ("requirements-dev.txt", EVERYTHING),
+    ],
 )
 def test_all_that_a_package_brings_is_pinned_too(file: str, known: dict[str, Requirement]) -> None:
     missing = {
@@ -73,11 +84,13 @@ def applies(needed: Requirement, extras: set[str]) -> bool:
 
 
 def asked() -> set[str]:
-    """Packages that requirements.txt asks for by name, without those that come along."""
-    head = (REPOSITORY / "requirements.txt").read_text().partition(BROUGHT)[0]
-    return {
-        name for name, pin in RUNTIME.items() if re.search(rf"^{re.escape(pin.name)}\b", head, re.MULTILINE)
-    }
+    """Packages that the server or its extra asks for by name, without those that come along."""
+    found = set()
+    for file in ("requirements.txt", "requirements-otel.txt"):
+        head = (REPOSITORY / file).read_text().partition(BROUGHT)[0]
+        known = pins(file).items()
+        found |= {name for name, pin in known if re.search(rf"^{re.escape(pin.name)}\b", head, re.MULTILINE)}
+    return found
 
 
 def imported() -> set[str]:
@@ -105,8 +118,8 @@ def test_the_server_uses_all_that_it_asks_for() -> None:
     named = {module for module in OWNERS if re.search(rf"[\"']{re.escape(module)}[.\"']", settings)}
     used = {package for module in imported() | named for package in packages_of(module)}
 
-    assert asked() - SERVERS <= used
-    assert asked() - used >= SERVERS
+    assert asked() - NOT_IMPORTED <= used
+    assert asked() - used >= NOT_IMPORTED
 
 
 def test_redis_stays_below_8() -> None:
@@ -123,7 +136,12 @@ def test_daphne_is_past_its_two_advisories() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "known"), [("requirements.lock", RUNTIME), ("requirements-dev.lock", EVERYTHING)]
+    ("file", "known"),
+    [
+        ("requirements.lock", RUNTIME),
+        ("requirements-build.lock", BUILD),
+        ("requirements-dev.lock", EVERYTHING),
+    ],
 )
 def test_a_lock_holds_the_pinned_packages_and_no_more(file: str, known: dict[str, Requirement]) -> None:
     entries = {name: pin for name, pin in locked(file).items() if pin.marker is None or pin.marker.evaluate()}
@@ -134,7 +152,7 @@ def test_a_lock_holds_the_pinned_packages_and_no_more(file: str, known: dict[str
 
 
 def test_no_file_names_a_package_index() -> None:
-    files = [*REPOSITORY.glob("requirements*"), REPOSITORY / "Makefile", *REPOSITORY.glob("scripts/*")]
+    files = [*REPOSITORY.glob("requirements*"), REPOSITORY / "Makefile", *REPOSITORY.glob("scripts/*.*")]
 
     assert len(files) >= 7
     assert not [file for file in files if re.search(r"index-url|find-links|https?://", file.read_text())]

@@ -113,7 +113,11 @@ class Notices(RuleBasedStateMachine):
 
     async def _watch(self, process: Process, connection: Connection, address: str) -> None:
         await process.node.hub.subscribe(connection, address)
-        (await process.notices.watch(connection, [address], lambda: EVERYTHING))()
+        watching = asyncio.ensure_future(process.notices.watch(connection, [address], lambda: EVERYTHING))
+        # On a busy machine a question may be lost with its connection to Redis: the clock ends the wait.
+        while not (await asyncio.wait([watching], timeout=5))[0]:
+            self.time.move(1)
+        watching.result()()
         self.watching.append(Watched(connection, address, self.there(address)))
 
     @rule(seconds=st.sampled_from([0.05, 0.1, 0.2, 0.5]), count=st.integers(0, 30))
@@ -155,7 +159,7 @@ class Notices(RuleBasedStateMachine):
         for process in self.processes:
             await process.notices.look(compare=True)
         for one in self.watching:
-            await until(lambda one=one: self._is_told(one), 5)  # type: ignore[misc]
+            await until(lambda one=one: self._is_told(one))  # type: ignore[misc]
 
     async def _is_told(self, watched: Watched) -> bool:
         self.time.move(0.3)

@@ -151,7 +151,7 @@ REQUESTS: Final = {
     "polling": ("GET", POLLING, 200),
     "bus message": ("POST", "/bus-message/r", 200),
     "healthcheck": ("GET", "/healthcheck", 200),
-    "console": ("GET", "/console/", 200),
+    "console": ("GET", "/console/", 302),
     "REST": ("GET", "/api/clients/", 401),
 }
 

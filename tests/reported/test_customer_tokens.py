@@ -9,14 +9,15 @@ from typing import Any
 
 import jwt
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 
-from sessions_app.access import CustomerRefused, authenticate
-from sessions_app.jwks import KeysUnavailable
-from sessions_app.keys import KeyKind
+from routing_app.core.jwt.algorithms import KeyKind
+from routing_app.core.jwt.jwks import KeysUnavailable
+from routing_app.core.jwt.token import TokenRefused
+from sessions_app.access import CustomerTokens
 from sessions_app.models import Publisher, PublisherKey
 from sessions_app.publishers import load
-from tests.sessions.key_server import (
+from tests.jwt.key_server import (
     Clock,
     Handler,
     KeyServer,
@@ -28,9 +29,10 @@ from tests.sessions.key_server import (
     key_servers,
     no_keys,
     redirects_once,
-    token,
 )
-from tests.sessions.signing import OTHER_RSA, RSA, SECRET, claims
+from tests.jwt.signers import StoredSigners
+from tests.jwt.signing import OTHER_RSA, RSA
+from tests.sessions.signing import SECRET, claims
 
 __all__ = ["clock", "key_server", "key_servers"]
 
@@ -41,12 +43,17 @@ pytestmark = pytest.mark.django_db
 async def verdict(signed: str) -> str:
     """`plays`, `unavailable`, or the part of the token that is wrong."""
     try:
-        await authenticate(signed, sync_to_async(load))
-    except CustomerRefused as refused:
+        await CustomerTokens(StoredSigners(load)).verify(signed)
+    except TokenRefused as refused:
         return refused.claim
     except KeysUnavailable:
         return "unavailable"
     return "plays"
+
+
+def token(private: Any, kid: str | None = None) -> str:
+    """A good customer token that a key of a JWKS has signed."""
+    return jwt.encode(claims(), private, "RS256", headers={"kid": kid} if kid else None)
 
 
 def publisher_with(kind: KeyKind, algorithm: str, material: str) -> None:

@@ -15,6 +15,7 @@ from django.conf import settings
 
 from tests.server.plain import client_frame, handshake
 from tests.services.databases import ADMIN_PASSWORD, Databases
+from tests.services.limits import let_everybody_log_in
 from tests.services.ports import LOOPBACK
 from tests.services.server import API_KEY, Server
 
@@ -32,12 +33,13 @@ MEGABYTE: Final = 1_000_000
 @pytest.fixture(scope="module")
 def servers(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
     """The three servers, on one database."""
-    options = {"DATABASE_URL": databases.create(), "REDIS_URL": settings.REDIS_URL, "EVENTS_LOGIN_RATE": "0"}
+    options = {"DATABASE_URL": databases.create(), "REDIS_URL": settings.REDIS_URL}
     started = {name: Server(tmp_path_factory.mktemp(name), options, name) for name in RUNNERS}
     try:
         started["serve"].start()  # makes the key that all of them know
         for name in RUNNERS[1:]:
             started[name].start()
+        let_everybody_log_in(started["serve"])
         yield started
         assert [name for name, one in started.items() if "Traceback" in one.log_text()] == []
     finally:

@@ -7,15 +7,15 @@ from io import BytesIO
 import pytest
 from django.core.handlers.asgi import ASGIRequest
 
-from routing_app.requests.access import NOBODY, _by_session
+from routing_app.requests.access import _of_session
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 COOKIES = {"a NUL": '"\\000"', "a NUL within": '"abc\\000def"'}
 
 
 @pytest.mark.parametrize("cookie", COOKIES.values(), ids=COOKIES)
-def test_a_nul_in_the_cookie_of_a_session_gives_no_rights(cookie: str) -> None:
+async def test_a_nul_in_the_cookie_of_a_session_gives_no_rights(cookie: str) -> None:
     headers = [
         (b"host", b"localhost"),
         (b"origin", b"http://localhost"),
@@ -25,4 +25,4 @@ def test_a_nul_in_the_cookie_of_a_session_gives_no_rights(cookie: str) -> None:
     request = ASGIRequest(scope, BytesIO())
 
     assert "\0" in request.COOKIES["sessionid"]
-    assert _by_session(request) == NOBODY
+    assert await _of_session(scope) is None

@@ -28,7 +28,7 @@ KEYS = {
     "not read": ["manage", "publish"],
     "revoked": ["read"],
     "narrowed": ["publish", "read"],
-    "all": ["manage", "publish", "read"],
+    "all": ["admin", "manage", "publish", "read"],
 }
 USERS = {"staff": True, "visitor": False}
 PREPARE = f"""
@@ -40,7 +40,7 @@ from routing_app.core.access.keys import issue
 keys = {{name: issue(name, scopes)[1] for name, scopes in {KEYS}.items()}}
 sessions = {{}}
 for name, staff in {USERS}.items():
-    user = get_user_model().objects.create_user(name, is_staff=staff)
+    user = get_user_model().objects.create_user(name, is_staff=staff, is_superuser=staff)
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
@@ -196,7 +196,7 @@ def test_whoami_tells_the_facts_of_the_server(broker: Server, connect: Connect, 
     assert nobody["address"] == f"connection:{nobody['id']}"
     assert (nobody["name"], nobody["scopes"], nobody["addresses"]) == ("", [], [])
     holder = keyed(broker, receipts=True).ask("whoami")
-    assert holder["scopes"] == ["manage", "publish", "read"]
+    assert holder["scopes"] == ["admin", "manage", "publish", "read"]
     assert holder["receipts"] is True
 
 
@@ -213,7 +213,8 @@ def test_a_browser_authenticates_by_a_first_request(broker: Server, connect: Con
     publish = {"addresses": [f"token:{name}"], "message": 1}
     assert peer.ask("publish", **publish)["code"] == "unauthenticated"
     assert peer.ask("authenticate", api_key="swk_wrong_key_that_nobody_has")["code"] == "unauthenticated"
-    assert peer.ask("authenticate", api_key=broker.api_key)["scopes"] == ["manage", "publish", "read"]
+    scopes = peer.ask("authenticate", api_key=broker.api_key)["scopes"]
+    assert scopes == ["admin", "manage", "publish", "read"]
     assert peer.ask("publish", **publish)["direction"] == "REPLY"
 
 
@@ -300,7 +301,7 @@ def test_staff_may_do_everything_from_a_page_of_the_server(
 ) -> None:
     cookie = {"Cookie": f"sessionid={sessions['staff']}"}
     page = connect(broker, origin=broker.url, additional_headers=cookie)
-    assert page.ask("whoami")["scopes"] == ["manage", "publish", "read"]
+    assert page.ask("whoami")["scopes"] == ["admin", "manage", "publish", "read"]
     assert page.ask("whoami")["name"] == "staff"
     no_page = connect(broker, additional_headers=cookie)
     assert no_page.ask("whoami")["scopes"] == []

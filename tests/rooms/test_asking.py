@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from routing_app.core.access.grants import NOBODY
 from routing_app.core.askable import ClientGone, TooManyAsked
 from routing_app.core.delivery.connection import Peer
 from routing_app.core.worker import current_worker
@@ -103,7 +104,7 @@ async def polled() -> EngineSession:
 def socket_of(session: EngineSession) -> NamespaceSocket:
     namespace = NAMESPACES["/layout"]
     return NamespaceSocket(
-        session, current_worker(), "rooms", "/layout", namespace, {}, {}, lambda socket: None
+        session, current_worker(), "rooms", "/layout", namespace, {}, {}, lambda socket: None, NOBODY
     )
 
 

@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from routing_app.core.access.grants import NOBODY
 from routing_app.core.askable import ClientGone
 from routing_app.core.codes import INTERNAL, NORMAL, RESTART, SLOW, TAKEN_OVER, Close
 from routing_app.core.delivery.connection import Peer
@@ -292,7 +293,9 @@ def session(host: str = "") -> EngineSession:
 
 def socket_of(recovery: Recovery, carrier: EngineSession) -> RecoverableSocket:
     namespace = NAMESPACES["/layout"]
-    return recovery.new(carrier, current_worker(), "rooms", "/layout", namespace, {}, {}, lambda socket: None)
+    return recovery.new(
+        carrier, current_worker(), "rooms", "/layout", namespace, {}, {}, lambda socket: None, NOBODY
+    )
 
 
 @pytest.mark.parametrize(
@@ -315,7 +318,7 @@ async def test_a_socket_that_this_end_closes_is_not_kept(recovery: Recovery) -> 
     socket = socket_of(recovery, carrier)
     assert socket.lost(NORMAL)
     socket.connection.close(SLOW)
-    assert await recovery.resume("/layout", {"pid": socket.pid}, carrier, lambda socket: None) is None
+    assert await recovery.resume("/layout", {"pid": socket.pid}, carrier, lambda socket: None, NOBODY) is None
     carrier.close()
 
 

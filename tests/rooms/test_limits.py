@@ -12,6 +12,7 @@ from tests.compliance.engineio.client import Site
 from tests.conftest import ServerFactory
 from tests.rooms.client import SOCKET_IO, Api, plain, socketio
 from tests.services.databases import Databases
+from tests.services.limits import add_limit
 from tests.services.running import running
 from tests.services.server import Server
 from tests.services.waiting import until_equal
@@ -23,11 +24,10 @@ def tight(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Ite
     options = {
         "MAX_OUTBOX_BYTES": "1024",  # and four times as much as the largest message
         "ROOMS_MAX_PAYLOAD": "20000",
-        "MESSAGE_BURST": "5",
-        "MESSAGE_RATE": "500",
         "ROOMS_MAX_ROOMS": "2",
     }
     with running(databases, tmp_path_factory.mktemp("tight"), **options) as server:
+        add_limit(server, "rooms", "*", "connection", rate=500, burst=5, then="wait")
         yield server
 
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from routing_app.core.leases import presence
+from routing_app.core.leases import rows as presence_rows
 from routing_app.core.models import WorkerRecord
 from routing_app.rooms import lobbies as lobbies_module
 from routing_app.rooms import lobby_changes
@@ -37,7 +37,7 @@ class Lobby(RuleBasedStateMachine):
 
     async def _begin(self) -> None:
         self.running = await self.exits.enter_async_context(workers(2))
-        for module, name in ((lobby_changes, "make"), (presence, "_delete"), (presence, "_insert")):
+        for module, name in ((lobby_changes, "make"), (presence_rows, "delete"), (presence_rows, "insert")):
             self._replace(module, name, self._unless_out(getattr(module, name)))
         for worker in self.running:
             self._replace(worker.hub, "publish_soon", self._unless_mute(worker.hub.publish_soon))

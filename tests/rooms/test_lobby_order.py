@@ -12,7 +12,7 @@ from django.db import OperationalError
 
 from routing_app.core.codes import UNAVAILABLE
 from routing_app.core.database import query
-from routing_app.core.leases import presence
+from routing_app.core.leases import rows as presence_rows
 from routing_app.core.models import ConnectionRecord
 from routing_app.core.worker import Worker
 from routing_app.rooms import lobbies as lobbies_module
@@ -42,7 +42,7 @@ class Database:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.out = False
-        for module, name in ((lobby_changes, "make"), (presence, "_delete")):
+        for module, name in ((lobby_changes, "make"), (presence_rows, "delete")):
             monkeypatch.setattr(module, name, self._switched(getattr(module, name)))
 
     def _switched(self, write: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -225,7 +225,7 @@ async def test_a_join_whose_connection_has_no_row_writes_it(
         raise OperationalError("the database is out")
 
     with monkeypatch.context() as out:
-        out.setattr(presence, "_insert", fail)
+        out.setattr(presence_rows, "insert", fail)
         running[0].hub.add(late.connection)
         late._member.recorded = running[0].presence.arrive(late.connection)
         await asyncio.wait([late._member.recorded])
@@ -245,7 +245,7 @@ async def test_without_a_row_of_its_connection_join_is_not_acked(
     def fail(arrivals: Any) -> None:
         raise OperationalError("the database is out")
 
-    monkeypatch.setattr(presence, "_insert", fail)
+    monkeypatch.setattr(presence_rows, "insert", fail)
     running[0].hub.add(late.connection)
     late._member.recorded = running[0].presence.arrive(late.connection)
 

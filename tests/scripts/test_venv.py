@@ -43,7 +43,7 @@ def run(tree: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the script the way make does."""
     command = ["sh", "scripts/venv.sh", "requirements.lock"]
     return subprocess.run(
-        command, cwd=tree, env=os.environ | env, capture_output=True, text=True, check=False, timeout=50
+        command, cwd=tree, env=os.environ | env, capture_output=True, text=True, check=False, timeout=110
     )
 
 

@@ -28,6 +28,7 @@ FLAGS: Final = (
     "--remote-debugging-port=0",
 )
 PATIENCE_SECONDS: Final = 40
+KEY_CODES: Final = {"Tab": 9, "Enter": 13, "ArrowRight": 39}
 
 
 class BrowserError(RuntimeError):
@@ -110,6 +111,18 @@ class Tab:
             raise BrowserError(json.dumps(answer["exceptionDetails"])[:2000])
         return answer["result"].get("value")
 
+    async def press(self, key: str) -> None:
+        """Press and release a key that writes nothing, or Enter, as a user would."""
+        text = {"Enter": "\r"}.get(key, "")
+        stroke = {"key": key, "code": key, "windowsVirtualKeyCode": KEY_CODES[key], "text": text}
+        await self._browser.command("Input.dispatchKeyEvent", self._session, type="keyDown", **stroke)
+        await self._browser.command("Input.dispatchKeyEvent", self._session, type="keyUp", **stroke)
+
+    async def width(self, pixels: int) -> None:
+        """Make the window of the page so wide, as a telephone's."""
+        size = {"width": pixels, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        await self._browser.command("Emulation.setDeviceMetricsOverride", self._session, **size)
+
     async def until(self, expression: str) -> Any:
         """Wait until an expression is true in the page; its value."""
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -170,6 +183,11 @@ class Browser:
         if url:
             await tab.go(url)
         return tab
+
+    async def set_cookie(self, url: str, name: str, value: str) -> None:
+        """Have the visitor send a cookie to a site."""
+        cookie = {"url": url, "name": name, "value": value}
+        await self.command("Storage.setCookies", cookies=[cookie], browserContextId=self._context)
 
     async def command(self, method: str, session: str = "", **parameters: Any) -> Any:
         """Send a DevTools command and wait for its result. Raises BrowserError."""

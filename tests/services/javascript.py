@@ -10,7 +10,7 @@ import pytest
 
 from tests.services.databases import REPOSITORY
 
-_FOLDERS: Final = ("tests/interop", "tests/nodes", "clients/js")
+_FOLDERS: Final = ("tests/interop", "tests/nodes", "tests/console", "clients/js")
 
 
 def packages() -> list[Path]:

@@ -1,4 +1,4 @@
-"""A throwaway nginx with the site of `deploy/nginx.conf`."""
+"""A throwaway nginx with one of the sites of `deploy/`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.services.ports import LOOPBACK, answers, free_port
 from tests.services.process import Process
 
 SITE: Final = REPOSITORY / "deploy" / "nginx.conf"
+COMPOSE_SITE: Final = REPOSITORY / "deploy" / "compose" / "nginx.conf"
 MAIN: Final = """
 daemon off;
 master_process off;
@@ -39,19 +40,25 @@ def find_nginx() -> str | None:
 class Nginx:
     """One nginx on a free port in front of a server on `upstream`, without TLS; a context manager."""
 
-    def __init__(self, folder: Path, upstream: int) -> None:
+    def __init__(self, folder: Path, upstream: int, site: Path = SITE) -> None:
         self.port = free_port()
         self._folder = folder
+        self._file = site
         self._upstream = upstream
         self._process: Process | None = None
 
     def _site(self) -> str:
-        site = SITE.read_text(encoding="utf-8")
-        for pattern, replacement in (
-            (r"server 127\.0\.0\.1:8000;", f"server {LOOPBACK}:{self._upstream};"),
-            (r"listen 443 ssl;", f"listen {LOOPBACK}:{self.port};"),
-            (r"(?m)^ *ssl_certificate.*\n", ""),
-        ):
+        site = self._file.read_text(encoding="utf-8")
+        upstream = f"{LOOPBACK}:{self._upstream}"
+        listen = (r"listen \d+( ssl)?;", f"listen {LOOPBACK}:{self.port};")
+        of_each = {
+            SITE: (
+                (r"server 127\.0\.0\.1:8000;", f"server {upstream};"),
+                (r"(?m)^ *ssl_certificate.*\n", ""),
+            ),
+            COMPOSE_SITE: ((r"set \$broker broker:8000;", f"set $broker {upstream};"),),
+        }
+        for pattern, replacement in (listen, *of_each[self._file]):
             site, count = re.subn(pattern, replacement, site)
             assert count, f"the site has no {pattern}"
         return site

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.services import prestarted
+
 
 class StartError(RuntimeError):
     """The process ended or stayed silent instead of becoming ready; the message holds the end of its log."""
@@ -30,6 +32,10 @@ class Process:
         self.name = Path(command[0]).name
         self.log = log
         with log.open("ab") as output:
+            self._popen: subprocess.Popen[bytes] | prestarted.Forked
+            if env is not None and cwd is not None and user is None and prestarted.may_fork(command, env):
+                self._popen = prestarted.fork(command, env, cwd, output, output)
+                return
             self._popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -16,9 +16,13 @@ from typing import Final
 
 from tests.services.browser import find_chromium
 from tests.services.databases import REPOSITORY
+from tests.services.debootstrap import find_debootstrap
+from tests.services.faketime import find_faketime
 from tests.services.javascript import packages
 from tests.services.nginx import find_nginx
 from tests.services.postgres import find_postgres
+from tests.services.prometheus import find_promtool
+from tests.services.proxies import find_caddy, find_haproxy
 from tests.services.redis import find_redis
 
 OLDEST_NODE: Final = 18
@@ -56,6 +60,11 @@ PROGRAMS: Final = (
     Program(f"Node >= {OLDEST_NODE} with npm", _node, ("nodejs", "npm"), lambda: bool(packages())),
     Program("curl", lambda: shutil.which("curl"), ("curl",)),
     Program("nginx", find_nginx, ("nginx",), optional=True),
+    Program("Caddy", find_caddy, ("caddy",), optional=True),
+    Program("HAProxy", find_haproxy, ("haproxy",), optional=True),
+    Program("debootstrap", find_debootstrap, ("debootstrap",), optional=True),
+    Program("promtool", find_promtool, ("prometheus",), optional=True),
+    Program("libfaketime", find_faketime, ("libfaketime",), optional=True),
     Program("Chromium", find_chromium, ("chromium",), (REPOSITORY / "tests" / "browser").exists),
 )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tests.services import prestarted
 from tests.services.databases import ADMIN_PASSWORD, REPOSITORY
 from tests.services.ports import LOOPBACK, answers, free_port
 from tests.services.process import Process
@@ -88,15 +89,7 @@ class Server:
     def manage(self, *arguments: str) -> str:
         """Run `manage.py` on the same settings and return its stdout; `CalledProcessError` when it fails."""
         command = [sys.executable, "manage.py", *arguments]
-        result = subprocess.run(
-            command,
-            cwd=REPOSITORY,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        result = prestarted.run(command, self.env, REPOSITORY)
         if result.returncode != 0:
             raise subprocess.CalledProcessError(result.returncode, command, result.stdout, result.stderr)
         return result.stdout
@@ -114,11 +107,11 @@ def _command(runner: str, port: int) -> list[str]:
 
 def _environment(folder: Path, port: int) -> dict[str, str]:
     """Settings of every server: the tests' environment without settings of Switchboard, and the basics."""
-    from broker_project.settings import ENVIRONMENT
+    from broker_project.settings import SWITCHBOARD_ENVIRONMENT
 
     # PYTHONUNBUFFERED would hide output that is written late; without bytecode each start compiles the tree.
     python = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
-    dropped = {option.name for option in ENVIRONMENT.options} | python
+    dropped = {option.name for option in SWITCHBOARD_ENVIRONMENT.options} | python
     inherited = {
         name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in dropped
     }

@@ -95,9 +95,7 @@ def test_a_failure_on_one_stack_fails_the_whole(folder: Path, tmp_path: Path) ->
     assert result.returncode == 1, result.stdout + result.stderr
     assert "2 passed" in result.stdout
     assert "2 failed" in result.stdout
-    assert result.stdout.endswith(
-        "SQLite + in-memory: passed\nPostgreSQL + Redis: FAILED (pytest exit code 1)\n"
-    )
+    assert result.stdout.endswith("SQLite + in-memory: passed\nPostgreSQL + Redis: FAILED (exit code 1)\n")
     assert processes_of(folder) == []
     assert leftovers(folder) == []
 

@@ -5,22 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-from sessions_app.access import authenticate
-from sessions_app.publishers import KnownKey, KnownPublisher
+from routing_app.core.jwt.signature import KnownKey
+from sessions_app.access import CustomerTokens
+from sessions_app.publishers import KnownPublisher
+from tests.jwt.signers import FixedSigners
 
 SECRET = "s" * 32
-RSA = rsa.generate_private_key(65537, 2048)
-OTHER_RSA = rsa.generate_private_key(65537, 2048)
-EC = ec.generate_private_key(ec.SECP256R1())
-ED = ed25519.Ed25519PrivateKey.generate()
-
-
-def pem(private: Any) -> str:
-    encoded: bytes = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return encoded.decode()
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -36,8 +26,4 @@ def known(*keys: KnownKey, audiences: tuple[str, ...] = (), issuers: tuple[str, 
 
 async def check(token: str, publisher: KnownPublisher) -> str:
     """The customer of a token. Raises what `authenticate` does."""
-
-    async def find(name: str) -> KnownPublisher | None:
-        return publisher if name == "demo" else None
-
-    return (await authenticate(token, find)).id
+    return (await CustomerTokens(FixedSigners(publisher)).verify(token)).id

@@ -165,7 +165,9 @@ async def test_commands_make_a_publisher_and_a_token_that_plays(broker: Broker, 
 
     assert reply.status == 200
     assert len(secret) >= 32
-    assert [line.rpartition(": ")[2] for line in checked.splitlines()] == ["ok"] * 7
+    kind, *parts = checked.splitlines()
+    assert kind == "kind: customer token"
+    assert [line.rpartition(": ")[2] for line in parts] == ["ok"] * 8
     with pytest.raises(subprocess.CalledProcessError) as again:
         broker.server.manage("createpublisher", "films")
     assert "already exists" in again.value.stderr

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.db import transaction
 from django.test import Client
 
 from routing_app.core.access import keys
 from routing_app.core.database import Overloaded
-from routing_app.core.models import Scope
+from routing_app.core.models import AuditEntry, Scope
 from sessions_app import service
 from sessions_app.commands import Create, Granted
 from sessions_app.models import Publisher, Session
@@ -48,7 +50,8 @@ async def test_an_operator_lists_and_reads_sessions(customer: Customer, play: Pl
         "device_type": "tv",
     }
     assert row["connection"].startswith(row["worker"])
-    assert row["created_at"] <= row["last_seen_at"]
+    assert row["created_at"] <= row["bound_at"] <= row["seen_at"]
+    assert row["expires_at"] is None
     assert (await ask(customer, "GET", f"{LIST}{id}/")).json["id"] == id
     token = created.json["endpoint"].partition("token=")[2]
     assert token.encode() not in listed.body
@@ -59,7 +62,7 @@ async def test_an_operator_ends_a_session_and_its_player_is_told(customer: Custo
     player, spared = await play(created), await play(other)
     path = f"{LIST}{created.json['sessionId']}/"
 
-    ended = await ask(customer, "POST", f"{path}end/")
+    ended = await ask(customer, "DELETE", path)
 
     assert (ended.status, ended.body) == (204, b"")
     assert await player.receives() == {"action": "TAKE_OVER", "sessionName": "operator"}
@@ -67,20 +70,16 @@ async def test_an_operator_ends_a_session_and_its_player_is_told(customer: Custo
     assert await spared.requested() == OK
     assert customer.events("killed") == ["killed"]
     assert (await ask(customer, "GET", path)).status == 404
-    assert (await ask(customer, "POST", f"{path}end/")).status == 404
+    assert (await ask(customer, "DELETE", path)).status == 404
 
 
 async def test_the_history_names_the_key_that_ended_a_session(customer: Customer) -> None:
     created = await customer.create()
-    await ask(customer, "POST", f"{LIST}{created.json['sessionId']}/end/")
+    await ask(customer, "DELETE", f"{LIST}{created.json['sessionId']}")
 
-    [[by]] = customer.broker.sql(
-        "SELECT e.by FROM sessions_app_sessionevent e JOIN sessions_app_account a ON a.id = e.account_id"
-        " WHERE e.kind = 'killed' AND a.customer = %s",
-        customer.id,
-    )
+    history = await ask(customer, "GET", f"{LIST}history?kind=killed&customer={customer.id}")
     [[name]] = customer.broker.sql("SELECT name FROM core_apikey")
-    assert by == name
+    assert [row["by"] for row in history.json["results"]] == [name]
 
 
 # --- in this process -------------------------------------------------------------------------------------
@@ -140,6 +139,30 @@ def test_a_list_is_narrowed_and_leaves_out_ended_sessions(
     assert [names[row["id"]] for row in listed] == found
 
 
+def test_a_row_has_the_fields_of_the_contract(sessions: dict[str, str]) -> None:
+    row = caller().get(f"{LIST}{sessions['match']}/").json()
+
+    assert row == {
+        "id": sessions["match"],
+        "publisher": "sports",
+        "customer": "alice",
+        "name": "",
+        "offer_id": "",
+        "tag": "live",
+        "content_id": "",
+        "device_name": "",
+        "device_type": "",
+        "connection": "",
+        "worker": None,
+        "created_at": row["created_at"],
+        "bound_at": None,
+        "seen_at": row["created_at"],
+        "expires_at": row["expires_at"],
+    }
+    lifetime = datetime.fromisoformat(row["expires_at"]) - datetime.fromisoformat(row["created_at"])
+    assert round(lifetime.total_seconds()) == settings.SESSIONS_BIND_SECONDS
+
+
 @pytest.mark.parametrize("query", ["?connected=maybe", "?customer=%00"])
 def test_a_filter_that_makes_no_sense_is_400(transactional_db: None, query: str) -> None:
     assert caller().get(LIST + query).status_code == 400
@@ -151,17 +174,39 @@ def test_reading_needs_the_scope_read_and_ending_manage(sessions: dict[str, str]
 
     assert [reader.get(LIST).status_code, reader.get(path).status_code] == [200, 200]
     assert [writer.get(LIST).status_code, writer.get(path).status_code] == [403, 403]
-    assert reader.post(f"{path}end/").status_code == 403
+    assert reader.delete(path).status_code == 403
     assert Session.objects.filter(pk=sessions["film"]).exists()
-    assert writer.post(f"{path}end/").status_code == 204
+    assert writer.delete(path).status_code == 204
     assert not Session.objects.filter(pk=sessions["film"]).exists()
     assert Client().get(LIST).status_code == 401
 
 
+def test_an_end_by_rest_is_in_the_audit_log_once(sessions: dict[str, str]) -> None:
+    operator = caller()
+    for _ in range(2):
+        operator.delete(f"{LIST}{sessions['film']}/")
+
+    entries = AuditEntry.objects.order_by("id").values_list("action", "target", "outcome")
+    target = f"sessions_app.session {sessions['film']}"
+    assert list(entries) == [("delete", target, "ok"), ("delete", target, "refused: 404")]
+
+
+def test_a_key_ends_sessions_of_its_own_addresses_alone(sessions: dict[str, str]) -> None:
+    key = keys.issue("shop", Scope.values, addresses=["customer:films/alice"])[1]
+    shop = Client(headers={"X-API-Key": key})
+
+    assert shop.delete(f"{LIST}{sessions['match']}/").status_code == 404
+    assert shop.delete(f"{LIST}{sessions['film']}/").status_code == 204
+    assert Session.objects.filter(pk=sessions["match"]).exists()
+
+
 def test_a_session_that_does_not_live_is_404(sessions: dict[str, str]) -> None:
+    gone = {"detail": "There is no such session."}
+    for id in (sessions["over"], uuid4()):
+        assert caller().get(f"{LIST}{id}/").json() == caller().delete(f"{LIST}{id}/").json() == gone
     for id in (sessions["over"], uuid4(), "0", "-"):
         assert caller().get(f"{LIST}{id}/").status_code == 404
-        assert caller().post(f"{LIST}{id}/end/").status_code == 404
+        assert caller().delete(f"{LIST}{id}/").status_code == 404
 
 
 @pytest.mark.parametrize("error", [TimeoutError(), Overloaded("busy")], ids=repr)
@@ -172,7 +217,29 @@ def test_an_outage_is_503(
         raise error
 
     monkeypatch.setattr(service, "kill_sync", fail)
-    reply = caller().post(f"{LIST}{sessions['film']}/end/")
+    reply = caller().delete(f"{LIST}{sessions['film']}/")
 
     assert reply.status_code == 503
     assert reply.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("kind", ["session", "customer"])
+async def test_a_disconnect_ends_the_socket_and_leaves_the_session(
+    customer: Customer, play: Play, kind: str
+) -> None:
+    created = await customer.create()
+    id = created.json["sessionId"]
+    player = await play(created)
+    address = f"session:{id}" if kind == "session" else f"customer:demo/{customer.id}"
+
+    answer = await customer.http.request(
+        "POST",
+        "/api/disconnect",
+        {"addresses": [address], "code": 4700, "reason": "bye"},
+        content_type="application/json",
+        X_API_Key=customer.broker.server.api_key,
+    )
+    assert (answer.status, list(answer.json)) in [(200, ["disconnected"]), (200, ["accepted"])]
+    await player.socket.wait_closed()
+    assert (player.socket.close_code, player.socket.close_reason) == (4700, "bye")
+    assert (await ask(customer, "GET", f"{LIST}{id}/")).status == 200

@@ -10,14 +10,15 @@ from uuid import UUID
 import pytest
 from django.conf import settings
 
-from routing_app.core.codes import UNAVAILABLE, Close
+from routing_app.core.codes import REVOKED, UNAVAILABLE, Close
 from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection, Limits, new_id
 from routing_app.core.leases import reach
 from routing_app.core.leases.lease import Lease
 from routing_app.core.models import LEASE_SECONDS, WorkerRecord
+from routing_app.core.revocations.names import Carried
 from routing_app.core.worker import current_worker, drop_worker
-from sessions_app import service
+from sessions_app import revocations, service
 from sessions_app.commands import Bind, Bound, Create, Granted, LimitReached
 from sessions_app.coordinator import Coordinator, current_coordinator
 from sessions_app.fencing import _renewed_late
@@ -57,6 +58,13 @@ class FakePlayer:
     def end(self, text: str, close: Close) -> None:
         self.bound_to = None
         self.ended.append((text, close))
+
+    @property
+    def carried(self) -> Carried:
+        return revocations.carried(ALICE, 0.0)
+
+    def revoke(self) -> None:
+        self.end(TERMINATE, REVOKED)
 
     def leave(self) -> None:
         """The server closes the socket; the end of it is not written yet."""

@@ -22,6 +22,8 @@ from sessions_app.commands import (
     Unbind,
 )
 from sessions_app.models import EventKind, Limit, Publisher, Session, SessionEvent
+from sessions_app.rows import live_row, shown
+from sessions_app.service import operators_view
 from sessions_app.store import AccountKey, StoreCommand
 from sessions_app.wire import Wanted
 from tests.sessions.test_store import apply
@@ -148,6 +150,20 @@ def test_a_heartbeat_is_told_as_a_time_of_the_clock_on_the_wall() -> None:
     seconds = settings.SESSIONS_HEARTBEAT_SECONDS * 2 + settings.SESSIONS_PONG_SECONDS
 
     assert due == SessionEvent.objects.latest("id").at + timedelta(seconds=seconds)
+
+
+def test_an_operator_is_told_a_deadline_as_a_time_of_the_clock_on_the_wall() -> None:
+    out_for_all(OUTAGE_SECONDS)
+    renew("one")
+    granted = one(Create(ALICE, WANTED))
+    assert isinstance(granted, Granted)
+    created = SessionEvent.objects.get(kind=EventKind.CREATED)
+    row = live_row(operators_view().get(pk=granted.session.id))
+
+    assert created.expires_at is not None
+    lifetime = created.expires_at - created.at
+    assert round(lifetime.total_seconds()) == settings.SESSIONS_BIND_SECONDS
+    assert row["expires_at"] == shown(created.expires_at)
 
 
 def test_one_worker_cut_off_frees_its_slots_after_lease_and_grace() -> None:

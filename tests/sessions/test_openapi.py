@@ -8,7 +8,7 @@ from urllib.request import urlopen
 
 import pytest
 from django.urls import resolve
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
 
 from sessions_app.openapi import PATHS
 from tests.sessions.conftest import Broker, Customer

@@ -9,6 +9,7 @@ import jwt
 import pytest
 
 from tests.conftest import ServerFactory
+from tests.services.limits import add_limit
 from tests.sessions.conftest import EXPIRED, TERMINATE, Broker, Customer, Play, Visit
 from tests.sessions.http import Http
 
@@ -357,7 +358,8 @@ async def test_heartbeat_of_an_unknown_session_is_404(customer: Customer) -> Non
 
 
 async def test_endpoint_rate_and_proxy_are_as_the_settings_say(server: ServerFactory, visit: Visit) -> None:
-    broker = Broker(server(SESSIONS_RATE="60", SESSIONS_BURST="2", TRUSTED_PROXIES="127.0.0.1"))
+    broker = Broker(server(TRUSTED_PROXIES="127.0.0.1"))
+    add_limit(broker.server, "sessions", "create", "identity", rate=1, burst=2)
     customer = visit(broker)
     body = {"tag": "live"}
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from asgiref.testing import ApplicationCommunicator
 
+from routing_app.core.access.grants import UNBOUNDED, Grant
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import RESTART, SLOW, Refusal
 from routing_app.core.delivery.connection import Connection
@@ -17,7 +18,6 @@ from routing_app.core.publishing import publish
 from routing_app.core.streams.store import StoreUnavailable
 from routing_app.core.worker import Worker, current_worker, drop_worker
 from routing_app.stream import access
-from routing_app.stream.access import Reader
 from routing_app.stream.endpoint import serve
 from switchboard_server import RESPONSE
 from tests.core.harness import Counted, lost
@@ -81,10 +81,10 @@ class Client(ApplicationCommunicator):
 
 @pytest.fixture
 async def worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
-    async def anybody(request: Any) -> Reader:
-        return Reader("somebody")
+    async def anybody(request: Any) -> Grant:
+        return UNBOUNDED
 
-    monkeypatch.setattr(access, "reader_of", anybody)
+    monkeypatch.setattr(access, "grant_of", anybody)
     one = current_worker()
     yield one
     await one.stop()
@@ -112,8 +112,7 @@ def attaching(
 
 def is_clean(worker: Worker) -> bool:
     """True when nothing is left of any stream."""
-    readers = worker.protocols["stream"].readers
-    return (worker.hub.connections(), worker.hub.addresses(), worker.seats.taken, readers) == ([], [], 0, {})
+    return (worker.hub.connections(), worker.hub.addresses(), worker.seats.taken) == ([], [], 0)
 
 
 async def test_a_client_that_leaves_leaves_nothing_behind(worker: Worker):

@@ -25,17 +25,25 @@ MAKE = """
 import json
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.test import Client
 from routing_app.core.access import keys
 
 settings.ALLOWED_HOSTS = ["*"]
-made = {name: keys.issue(name, ["read", "publish"])[1] for name in ("revoked", "narrowed", "lasting")}
+names = ("revoked", "narrowed", "expired", "lasting")
+made = {name: keys.issue(name, ["read", "publish"])[1] for name in names}
 made["publisher"] = keys.issue("publisher", ["publish"])[1]
-for name in ("leaving", "staff", "member"):
+for name in ("leaving", "demoted", "staff", "powerless", "member"):
     client = Client()
-    client.force_login(get_user_model().objects.create_user(name, is_staff=name != "member"))
+    user = get_user_model().objects.create_user(name, is_staff=name != "member")
+    if name in ("leaving", "demoted", "staff"):
+        user.user_permissions.add(Permission.objects.get(codename="view_messages"))
+    client.force_login(user)
     made[name] = client.session.session_key
 print("MADE", json.dumps(made))
+"""
+TAKE_PERMISSIONS = """
+DELETE FROM auth_user_user_permissions WHERE user_id = (SELECT id FROM auth_user WHERE username = %s)
 """
 
 
@@ -59,7 +67,10 @@ def test_streams_end_with_the_rights_of_their_readers(broker: Server, made: dict
     with ExitStack() as stack:
         ending = [
             stack.enter_context(reading(broker, a, **options))
-            for options in (by_key(made["revoked"]), by_key(made["narrowed"]), by_session(made["leaving"]))
+            for options in (
+                *(by_key(made[name]) for name in ("revoked", "narrowed", "expired")),
+                *(by_session(made[name]) for name in ("leaving", "demoted")),
+            )
         ]
         lasting = [
             stack.enter_context(reading(broker, a, **options))
@@ -68,9 +79,11 @@ def test_streams_end_with_the_rights_of_their_readers(broker: Server, made: dict
         name = "UPDATE core_apikey SET {} WHERE name = %s"
         sql(broker.database_url, name.format("revoked_at = '2026-01-01'"), "revoked")
         sql(broker.database_url, name.format("scopes = '[\"publish\"]'"), "narrowed")
+        sql(broker.database_url, name.format("expires_at = '2026-01-01'"), "expired")
         sql(broker.database_url, "DELETE FROM django_session WHERE session_key = %s", made["leaving"])
+        sql(broker.database_url, TAKE_PERMISSIONS, "demoted")
 
-        assert [reader.rest() for reader in ending] == [[], [], []]
+        assert [reader.rest() for reader in ending] == [[]] * 5
         publish(broker, "on", a)
         assert [reader.messages(1) for reader in lasting] == [["on"], ["on"]]
     for options in (by_key(made["revoked"]), by_session(made["leaving"])):
@@ -85,7 +98,7 @@ def status_of(broker: Server, address: str, **options: Any) -> int:
 
 def test_a_key_without_the_scope_is_refused(broker: Server, made: dict[str, str], a: str):
     with Reader(broker, a, **by_key(made["publisher"])) as reader:
-        assert (reader.status, "permission" in json.dumps(reader.body())) == (403, True)
+        assert (reader.status, "the scope read" in json.dumps(reader.body())) == (403, True)
 
 
 SITES = {
@@ -107,9 +120,8 @@ def test_a_staff_session_is_for_pages_of_the_own_host(
         assert reader.status == status
 
 
-def test_a_user_who_is_no_staff_is_refused(broker: Server, made: dict[str, str], a: str):
-    with Reader(broker, a, **by_session(made["member"])) as reader:
-        assert reader.status == 403
+def test_a_user_without_the_right_is_refused(broker: Server, made: dict[str, str], a: str):
+    assert [status_of(broker, a, **by_session(made[name])) for name in ("member", "powerless")] == [403, 403]
 
 
 # --- drains -----------------------------------------------------------------------------------------------

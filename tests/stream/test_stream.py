@@ -342,4 +342,4 @@ def test_the_document_describes_it(broker: Server):
     operation = get(broker, "/api/schema/?format=json")["paths"]["/api/stream"]["get"]
     assert "text/event-stream" in operation["responses"]["200"]["content"]
     names = {parameter["name"] for parameter in operation["parameters"]}
-    assert names == {"address", "last", "last_event_id", "Last-Event-ID", "key"}
+    assert names == {"address", "last", "last_event_id", "Last-Event-ID", "key", "access_token"}

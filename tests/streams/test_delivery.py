@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from routing_app.core.codes import GAP
 from routing_app.core.delivery.connection import Connection
 from routing_app.core.delivery.publication import Position, Publication
+from routing_app.core.delivery.repeats import Repeats
 from routing_app.core.streams import ordering
 from routing_app.core.streams import streams as module
 from routing_app.core.streams.rules import RuleTable
@@ -231,6 +233,58 @@ async def test_a_message_that_nobody_delivers_is_found_in_the_stream(two: Proces
     assert await until_received(near, 2) == await until_received(far, 2) == [1, 2]
 
 
+@pytest.mark.parametrize("addresses", [(B,), (A, B)], ids=["without history", "some without history"])
+async def test_a_named_message_whose_worker_died_before_it_sent_it_comes_with_the_next_try(
+    two: Processes, monkeypatch, addresses: tuple[str, ...]
+):
+    for streams in two.streams:
+        streams.use(RuleTable([(A, 10, 300, False)]))
+    far = await two.there.subscriber(B)
+
+    async def die(publication: Publication, id: str = "") -> int:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as dying:
+        dying.setattr(two.here.hub, "publish", die)
+        dying.setattr(two.here.hub, "hand_over", lambda publication: None)
+        with suppress(asyncio.CancelledError):
+            await two.here_streams.publish(Publication(addresses, "x"), "n", "c")
+        dying.undo()
+
+    again = await two.there_streams.publish(Publication(addresses, "x"), "n", "c")
+
+    assert again.repeated
+    assert await until_received(far) == ["x"]
+
+
+async def test_a_named_message_that_left_and_is_not_known_to_have_comes_once(two: Processes, monkeypatch):
+    """Its worker was killed between the layer and the store."""
+    for streams in two.streams:
+        streams.use(RuleTable())
+    near, far = await two.here.subscriber(B), await two.there.subscriber(B)
+    monkeypatch.setattr(two.here_streams, "_settle_soon", lambda once, failures: None)
+    assert not (await two.here_streams.publish(Publication((B,), "x"), "n", "c")).repeated
+
+    assert (await two.there_streams.publish(Publication((B,), "x"), "n", "c")).repeated
+    await two.there.publish("end", B)
+
+    assert await until_received(near, 2) == await until_received(far, 2) == ["x", "end"]
+
+
+async def test_a_named_message_is_sent_again_only_until_it_is_known_to_have_left(two: Processes):
+    for streams in two.streams:
+        streams.use(RuleTable())
+    far = await two.there.subscriber(B)
+    await two.here_streams.publish(Publication((B,), "x"), "n", "c")
+    await until(lambda: not any(known.pending for _, known in two.store.once().values()))
+    two.there.hub._repeats = Repeats()
+
+    assert (await two.here_streams.publish(Publication((B,), "x"), "n", "c")).repeated
+    await two.here.publish("end", B)
+
+    assert await until_received(far, 2) == ["x", "end"]
+
+
 async def test_a_deleted_stream_disturbs_nobody_who_has_all_of_it(two: Processes):
     near, far = await two.here.subscriber(A), await two.there.subscriber(A)
     await two.here.publish(1, A)
@@ -388,25 +442,19 @@ def test_positions_cross_the_layer() -> None:
     assert replace(unpacked, positions=None).binary == ()
 
 
-async def test_an_epoch_that_is_over_does_not_come_back(two: Processes):
-    """What was held of it comes before the new one; what is late is dropped, since a gap was told."""
-    far = await two.there.subscriber(A)
-    told: list[int] = []
-    far.on_gap = lambda: told.append(len(received(far)))
-    two.layer.held = []
-    for number in range(5):
-        await two.here.publish(number, A)
-    await until(lambda: len(two.layer.held or []) == 5)
-    held, two.layer.held = two.layer.held, None
-    for number in (0, 2, 4):
-        two.there.hub.deliver(held[number])
-    await two.here_streams.delete(A, Bounds(10, 300))
-    await two.here.publish("new", A)
-    await until(lambda: "new" in received(far))
+async def test_rules_that_were_read_earlier_do_not_replace_later_ones(two: Processes, monkeypatch):
+    """Of two readings at once the first one may end last."""
+    first: asyncio.Future[list[tuple[str, int, int, bool]]] = asyncio.get_running_loop().create_future()
+    answers = [first, asyncio.sleep(0, [(A, 10, 300, False)])]
 
-    two.there.hub.deliver(held[3])
-    await two.here.publish("newer", A)
+    async def query(function: object) -> list[tuple[str, int, int, bool]]:
+        return await answers.pop(0)
 
-    await until(lambda: "newer" in received(far))
-    assert received(far) == [0, 2, 4, "new", "newer"]
-    assert len(told) == 1
+    monkeypatch.setattr(module, "query", query)
+    slow = asyncio.ensure_future(two.here_streams.read_rules())
+    await until(lambda: len(answers) == 1)
+    await two.here_streams.read_rules()
+    first.set_result([])
+    await slow
+
+    assert two.here_streams.bounds(A) == Bounds(10, 300)

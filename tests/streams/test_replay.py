@@ -186,6 +186,32 @@ async def test_a_history_that_is_deleted_meanwhile_loses_nothing_that_came_after
     await until(lambda: reader.connection.close_sent is GAP)  # type: ignore[union-attr]
 
 
+async def test_what_was_read_of_an_epoch_that_ends_meanwhile_comes(two: Processes, reader: Client):
+    """The store was lost between a reading and the sending of it."""
+    near = Client()
+    await near.connect(two.there, two.there_streams, A)
+    near.connection.on_gap = lambda: None  # type: ignore[union-attr]
+    start = Position((await two.store.read(A, MANY)).epoch, 0)
+    two.layer.held = []
+    for number in range(3):
+        await two.here.publish(number, A)
+    reader.connection = two.there.connect(ENCODER)
+    told: list[int] = []
+    reader.connection.on_gap = lambda: told.append(len(reader.read()))
+    attachment = await two.there_streams.replays.attach(reader.connection, [A, B], {A: start})
+    two.store._streams.pop(A)
+    two.layer.held = None
+    await two.here.publish("new", A)
+    assert await near.until_read(1) == ["new"]
+
+    attachment.start()
+    await two.here.publish("b", B)
+
+    await until(lambda: {"new", "b"} <= set(reader.read()))
+    assert [one for one in reader.messages if one != "b"] == [0, 1, 2, "new"]
+    assert len(told) == 1
+
+
 async def test_a_store_that_is_out_subscribes_to_nothing(two: Processes, reader: Client):
     await reader.connect(two.here, two.here_streams, A)
     await two.here.publish(0, A)

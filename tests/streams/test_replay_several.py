@@ -177,6 +177,54 @@ async def test_a_message_is_told_without_the_addresses_where_the_client_is_furth
     assert reader.places == {B: [1, 2], A: [3]}
 
 
+async def test_a_message_waits_for_the_epoch_of_another_stream(two: Processes, reader: Client):
+    """The store has lost one of two streams; no offset of the new epoch is left out."""
+    starts = {one: Position((await two.store.read(one, MANY)).epoch, 0) for one in (A, B)}
+    near = Client()
+    await near.connect(two.here, two.here_streams, A, B)
+    near.connection.on_gap = lambda: None  # type: ignore[union-attr]
+    await two.here.publish("old", B)
+    reader.connection = two.here.connect(ENCODER)
+    told: list[int] = []
+    reader.connection.on_gap = lambda: told.append(len(reader.read()))
+    attachment = await two.here_streams.replays.attach(reader.connection, [A, B], starts)
+    two.store._streams.pop(B)
+    await two.here.publish("first", B)
+    await two.here.publish("both", A, B)
+    await two.here.publish("last", B)
+    await near.until_read(4)
+
+    attachment.start()
+
+    assert await reader.until_read(4) == ["old", "first", "both", "last"]
+    assert reader.places == {A: [1], B: [1, 1, 2, 3]}
+    assert told == [1]
+
+
+async def test_an_id_that_comes_again_in_another_epoch_leaves_no_offset_out(two: Processes, reader: Client):
+    """Its publisher had no answer, and the store has lost both the message and its id."""
+    starts = {one: Position((await two.store.read(one, MANY)).epoch, 0) for one in (A, B)}
+    near = Client()
+    await near.connect(two.here, two.here_streams, A, B)
+    near.connection.on_gap = lambda: None  # type: ignore[union-attr]
+    await two.here.publish("both", A, B, id="x")
+    reader.connection = two.here.connect(ENCODER)
+    told: list[int] = []
+    reader.connection.on_gap = lambda: told.append(len(reader.read()))
+    attachment = await two.here_streams.replays.attach(reader.connection, [A, B], starts)
+    two.store._streams.clear()
+    await two.here.publish("first", A)
+    await two.here.publish("both", A, B, id="x")
+    await two.here.publish("last", A)
+
+    attachment.start()
+
+    for client in (near, reader):
+        assert await client.until_read(4) == ["both", "first", "both", "last"]
+        assert client.places == {A: [1, 1, 2, 3], B: [1, 1]}
+    assert set(told) == {1}
+
+
 async def test_a_message_waits_for_what_is_before_it_in_another_stream(two: Processes, reader: Client):
     """That one has not come to this process yet; streams of one server are in no circle."""
     old = Client()

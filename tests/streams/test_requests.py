@@ -148,11 +148,11 @@ def test_messages_missed_on_several_addresses_come_once(peer: Peer, broker: Serv
 
 def test_history_answers_as_rest_does(peer: Peer, broker: Server, a: str):
     first = publish(broker, 1, a)["positions"][a]
-    publish(broker, 2, a, id="mine")
+    publish(broker, 2, a, id=f"of {a}")
 
     answer = peer.ask("history", address=a)
     assert [one["message"] for one in answer["messages"]] == [1, 2]
-    assert answer["messages"][1]["id"] == "mine"
+    assert answer["messages"][1]["id"] == f"of {a}"
     assert (answer["epoch"], answer["offset"]) == (first["epoch"], 2)
     assert "recovered" not in answer
     assert [one["message"] for one in peer.ask("history", address=a, reverse=True)["messages"]] == [2, 1]

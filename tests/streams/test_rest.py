@@ -76,7 +76,7 @@ async def api(settings, tmp_path: Path) -> AsyncIterator[Api]:
     )
     _, key = await sync_to_async(keys.issue)("tester")
     worker = current_worker()
-    yield Api(worker, FastViews(get_asgi_application(), "broker_project.fast_urls"), key)
+    yield Api(worker, FastViews(get_asgi_application(), "routing_app.broker.fast_urls"), key)
     await worker.stop()
     drop_worker()
 

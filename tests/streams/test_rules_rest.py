@@ -104,6 +104,8 @@ def test_the_admin_makes_and_deletes_rules():
     assert (row.pattern, row.history_size, row.notices) == ("room:bus/*", 10, True)
     wrong = client.post("/admin/core/addressrule/add/", {**RULE, "pattern": "customer:*"})
     assert "no history is kept" in wrong.content.decode()
+    client.post("/admin/core/addressrule/add/", {**RULE, "pattern": "token:a "})
+    assert AddressRule.objects.filter(pattern="token:a ").delete()[0] == 1
     client.post(f"/admin/core/addressrule/{row.pk}/delete/", {"post": "yes"})
     assert not AddressRule.objects.exists()
 
@@ -111,12 +113,22 @@ def test_the_admin_makes_and_deletes_rules():
 def test_the_examples_of_the_document_are_taken(operator: Client):
     paths = operator.get("/api/schema", headers={"Accept": "application/json"}).json()["paths"]
 
-    def example(path: str) -> Any:
-        (only,) = paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"].values()
-        return only["value"]
+    def examples(path: str) -> list[Any]:
+        found = paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"].values()
+        return [one["value"] for one in found]
 
-    assert operator.post("/api/rules/", example("/api/rules/"), "application/json").status_code == 201
-    assert operator.post("/api/publish", example("/api/publish"), "application/json").status_code == 200
-    batch = example("/api/publish/batch")
+    def status(path: str, body: Any) -> int:
+        return operator.post(path, body, "application/json").status_code
+
+    assert [status("/api/rules/", body) for body in examples("/api/rules/")] == [201]
+    assert [status("/api/publish", body) for body in examples("/api/publish")] == [200, 202]
+    (batch,) = examples("/api/publish/batch")
     (result,) = operator.post("/api/publish/batch", batch, "application/json").json()["results"]
     assert "error" not in result
+
+
+@pytest.mark.parametrize(("path", "method"), [("/api/history", "get"), ("/api/publish", "post")])
+def test_the_document_tells_of_an_outage(operator: Client, path: str, method: str):
+    paths = operator.get("/api/schema", headers={"Accept": "application/json"}).json()["paths"]
+
+    assert "503" in paths[path][method]["responses"]

@@ -9,7 +9,7 @@ import pytest
 
 from routing_app.core.delivery.publication import Position, Publication
 from routing_app.core.streams import record
-from routing_app.core.streams.store import MAX_OFFSET, Append, Bounds
+from routing_app.core.streams.store import MAX_OFFSET, Append, Appended, Bounds
 from tests.streams.harness import USUAL, A, B, StoreKind, appended
 
 pytestmark = pytest.mark.once
@@ -177,7 +177,7 @@ async def test_a_name_is_known_without_a_stream(kind: StoreKind):
     nothing = Append(b"[1]", {}, "n", 300.0)
 
     assert not (await appended(kind.store, nothing)).repeated
-    assert (await appended(kind.store, nothing)) == ({}, True)
+    assert (await appended(kind.store, nothing)) == Appended({}, True)
 
 
 async def test_a_name_at_once_is_appended_once(kind: StoreKind):

@@ -150,7 +150,7 @@ def test_scopes() -> None:
 
 def test_staff_session_needs_csrf_to_change_anything() -> None:
     client = Client(enforce_csrf_checks=True)
-    client.force_login(User.objects.create_user("anna", is_staff=True))
+    client.force_login(User.objects.create_superuser("anna"))
 
     assert client.get(LIST).status_code == 200
     assert send(client, "post", LIST, token="abc1").status_code == 403

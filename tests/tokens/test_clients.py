@@ -7,9 +7,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from routing_app.core.access.grants import Grant
 from routing_app.core.access.masking import SecretAccess
 from routing_app.core.models import LEASE_SECONDS, ConnectionRecord, WorkerRecord
 from routing_app.tokens import service
+
+EVERYTHING = Grant(secrets=SecretAccess(everything=True))
 
 pytestmark = pytest.mark.django_db
 
@@ -37,7 +40,7 @@ def test_decision_20_clients_that_share_an_address_or_have_none_are_known_by_the
     connected(one, "c3", "", "c")
     connected(one, "c4", "[::1]:2", "unregistered")
 
-    assert service.clients(SecretAccess(everything=True)) == {
+    assert service.clients(EVERYTHING) == {
         "10.0.0.1:1": "a",
         "10.0.0.1:1#c2": "b",
         "c3": "c",
@@ -49,10 +52,10 @@ def test_decision_21_clients_of_a_worker_whose_lease_has_ended_are_gone() -> Non
     connected(worker("alive", LEASE_SECONDS - 5), "c1", "10.0.0.1:1")
     connected(worker("dead", LEASE_SECONDS + 5), "c2", "10.0.0.1:2")
 
-    assert service.clients(SecretAccess(everything=True)) == {"10.0.0.1:1": "abc1"}
+    assert service.clients(EVERYTHING) == {"10.0.0.1:1": "abc1"}
 
 
 def test_clients_of_other_protocols_are_not_listed() -> None:
     connected(worker("one"), "c1", "10.0.0.1:1", protocol="rooms")
 
-    assert service.clients(SecretAccess(everything=True)) == {}
+    assert service.clients(EVERYTHING) == {}

@@ -10,7 +10,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from routing_app.core.access import keys
-from routing_app.core.access.revocation import revoke
+from routing_app.core.access.key_changes import revoke
 from routing_app.core.models import ApiKey
 from routing_app.tokens.models import RegisteredToken
 
@@ -94,7 +94,7 @@ def test_unknown_method_needs_no_key_to_be_told() -> None:
 def staff() -> Client:
     """A browser of an operator that checks CSRF tokens as a real one is checked."""
     client = Client(enforce_csrf_checks=True)
-    client.force_login(User.objects.create_user("anna", is_staff=True))
+    client.force_login(User.objects.create_superuser("anna"))
     return client
 
 

@@ -79,6 +79,9 @@ class EchoHandler:
 
     received_binary = received
 
+    def grant_changed(self) -> None:
+        """Nothing is bounded."""
+
     def closed(self) -> None:
         """Nothing to clean up."""
 

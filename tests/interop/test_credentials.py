@@ -1,0 +1,121 @@
+"""Unmodified Socket.IO clients with access tokens: each right and its absence, a bad token, and its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import pytest
+
+from tests.interop import puppet
+from tests.interop.puppet import Client, Puppet
+from tests.services.databases import Databases
+from tests.services.issuing import add_issuer, bad_tokens, token
+from tests.services.running import running
+from tests.services.server import Server
+
+WRONG: Final = "credentials missing or wrong"
+JS: Final = ("socket.io-client-1.7", "socket.io-client-2.5", "socket.io-client-3.1", "socket.io-client-4.8")
+LIBRARIES: Final = (*JS, "python-socketio")
+TRANSPORTS: Final = ("websocket", "polling")
+
+
+@pytest.fixture(scope="module")
+def bounded(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose clients need a credential."""
+    with running(databases, tmp_path_factory.mktemp("bounded"), ROOMS_ACCESS="token") as server:
+        add_issuer(server)
+        yield server
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest) -> str:
+    """Each generation of clients."""
+    return str(request.param)
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    """How it connects."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def process(library: str) -> AsyncIterator[Puppet]:
+    """The clients' process."""
+    async with puppet.python_socketio() if library == "python-socketio" else puppet.node() as running:
+        yield running
+
+
+def options(library: str, transport: str, held: str) -> dict[str, Any]:
+    """A token as the clients of a generation bring it."""
+    presented: dict[str, Any] = {"auth": {"token": held}}
+    if library in JS[:2]:
+        presented = {"query": f"token={held}" if library == JS[0] else {"token": held}}
+    return {"transports": [transport], "reconnection": False, **presented}
+
+
+async def refusal(client: Client, library: str) -> Any:
+    """What the client is told of its refusal."""
+    [told] = await client.received("error" if library in JS[:2] else "connect_error")
+    return told
+
+
+async def test_each_right_and_its_absence(
+    bounded: Server, process: Puppet, library: str, transport: str
+) -> None:
+    room = f"{library}-{transport}"
+    address, url = f"room:layout/{room}", f"{bounded.url}/layout"
+    both, reader, writer = [
+        await process.open(name, library, url, **options(library, transport, held))
+        for name, held in (
+            ("both", token([address], [address])),
+            ("reader", token([address])),
+            ("writer", token([], [address])),
+        )
+    ]
+    join = json.dumps({"room": room, "name": "me"})
+
+    assert await both.ask("JOIN", join) == []
+    assert await reader.ask("JOIN", join) == []
+    writer.emit("JOIN", join)
+    assert (await writer.received("ERROR"))[0]["event"] == "JOIN"
+    reader.emit("NOTIFY", {"room": room, "message": 1})
+    assert (await reader.received("ERROR"))[0]["event"] == "NOTIFY"
+    writer.emit("NOTIFY", {"room": room, "message": 2})
+    for member in (both, reader):
+        assert (await member.received("EVENT"))[0]["message"] == 2
+    both.emit("NOTIFY", {"room": room, "message": 3})
+    assert (await reader.received("EVENT"))[0] == {"sender": "me", "room": room, "message": 3}
+    assert writer.unread("EVENT") == []
+
+
+@pytest.mark.parametrize("held", ["", "expired", "other secret", "not a JWT"])
+async def test_a_refused_client_is_told_so(
+    bounded: Server, process: Puppet, library: str, transport: str, held: str
+) -> None:
+    bad = bad_tokens()[held] if held else ""
+    client = process.begin("a", library, f"{bounded.url}/layout", **options(library, transport, bad))
+
+    told = await refusal(client, library)
+
+    assert WRONG in json.dumps(told)
+    assert client.unread("connect") == []
+
+
+async def test_a_client_learns_that_its_token_has_expired(
+    bounded: Server, process: Puppet, library: str, transport: str
+) -> None:
+    held = token(["*"], exp=time.time() + 2)
+    client = await process.open("a", library, f"{bounded.url}/layout", **options(library, transport, held))
+
+    assert "server" in (await client.received("disconnect"))[0]
+
+
+@pytest.mark.parametrize("library", JS[1:])
+async def test_a_header_is_taken_as_well(bounded: Server, process: Puppet, library: str) -> None:
+    headers = {"Authorization": f"Bearer {token()}"}
+    more = {"transportOptions": {"polling": {"extraHeaders": headers}}, "extraHeaders": headers}
+    await process.open("a", library, f"{bounded.url}/layout", transports=["polling"], **more)

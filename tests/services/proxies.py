@@ -1,0 +1,135 @@
+"""Throwaway proxies with the files of `deploy/`: TLS with a certificate of their own, on a free port."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from switchboard_server.tls import self_signed
+from tests.services.databases import REPOSITORY
+from tests.services.nginx import MAIN, find_nginx
+from tests.services.ports import LOOPBACK, answers, free_port
+from tests.services.process import Process
+
+CERTIFICATE: Final = "self-signed.pem"
+KEY: Final = "self-signed.key"
+ALONE: Final = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n"
+"""Caddy's options for a machine that it shares."""
+
+
+def find_caddy() -> str | None:
+    """The program; None where it is not installed."""
+    return shutil.which("caddy")
+
+
+def find_haproxy() -> str | None:
+    """The program, or None. Not everybody's PATH has the folder that Debian puts it in."""
+    return shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A program, its file in `deploy/`, what a test changes in it, and the arguments that start it."""
+
+    find: Callable[[], str | None]
+    file: str
+    changes: Mapping[str, str]
+    """New text by pattern; `{port}`, `{upstream}` and `{folder}` are filled in."""
+    arguments: tuple[str, ...]
+    around: str = "{site}"
+
+
+KINDS: Final = {
+    "nginx": Kind(
+        find_nginx,
+        "nginx.conf",
+        {
+            r"server 127\.0\.0\.1:8000;": f"server {LOOPBACK}:{{upstream}};",
+            r"listen 443 ssl;": f"listen {LOOPBACK}:{{port}} ssl;",
+            r"/etc/ssl/switchboard\.pem": f"{{folder}}/{CERTIFICATE}",
+            r"/etc/ssl/switchboard\.key": f"{{folder}}/{KEY}",
+        },
+        ("-c", "{config}", "-p", "{folder}", "-e", "stderr"),
+        MAIN,
+    ),
+    "caddy": Kind(
+        find_caddy,
+        "Caddyfile",
+        {
+            r"(?m)^switchboard\.example\.com \{": (
+                f"https://localhost:{{port}} {{{{\n\tbind {LOOPBACK}\n"
+                f"\ttls {{folder}}/{CERTIFICATE} {{folder}}/{KEY}"
+            ),
+            r"reverse_proxy 127\.0\.0\.1:8000": f"reverse_proxy {LOOPBACK}:{{upstream}}",
+        },
+        ("run", "--config", "{config}", "--adapter", "caddyfile"),
+        ALONE.replace("{", "{{").replace("}", "}}") + "{site}",
+    ),
+    "haproxy": Kind(
+        find_haproxy,
+        "haproxy.cfg",
+        {
+            r"maxconn 50000": "maxconn 500",
+            r"bind :443": f"bind {LOOPBACK}:{{port}}",
+            r"/etc/ssl/switchboard\.pem": "{folder}/both.pem",
+            r"server one 127\.0\.0\.1:8000": f"server one {LOOPBACK}:{{upstream}}",
+        },
+        ("-db", "-f", "{config}"),
+    ),
+}
+
+
+class Proxy:
+    """One proxy of a kind on a free port in front of a server on `upstream`; a context manager."""
+
+    def __init__(self, kind: str, folder: Path, upstream: int) -> None:
+        self.port = free_port()
+        self.url = f"https://localhost:{self.port}"
+        self.ws_url = f"wss://localhost:{self.port}"
+        self._kind = KINDS[kind]
+        self._folder = folder
+        self._upstream = upstream
+        self._process: Process | None = None
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """Trusts its certificate."""
+        return ssl.create_default_context(cafile=self._folder / CERTIFICATE)
+
+    def _site(self) -> str:
+        names = {"port": self.port, "upstream": self._upstream, "folder": self._folder}
+        site = (REPOSITORY / "deploy" / self._kind.file).read_text(encoding="utf-8")
+        for pattern, replacement in self._kind.changes.items():
+            site, count = re.subn(pattern, replacement.format(**names), site)
+            assert count, f"{self._kind.file} has no {pattern}"
+        return site
+
+    def __enter__(self) -> Self:
+        program = self._kind.find()
+        assert program is not None, "it is not installed (make test installs it)"
+        self_signed(self._folder, ["localhost", LOOPBACK])
+        both = [(self._folder / name).read_text() for name in (CERTIFICATE, KEY)]
+        (self._folder / "both.pem").write_text("".join(both))
+        config = self._folder / self._kind.file
+        config.write_text(self._kind.around.format(folder=self._folder, site=self._site()))
+        arguments = [one.format(config=config, folder=self._folder) for one in self._kind.arguments]
+        homes = {name: str(self._folder) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
+        self._process = Process(
+            [program, *arguments], log=self._folder / "log", env=os.environ | homes, cwd=self._folder
+        )
+        try:
+            self._process.wait_until(lambda: answers(self.port))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process is not None:
+            self._process.kill_session()
