@@ -192,7 +192,7 @@ def normal(packets: Packets) -> Packets:
     ]
 
 
-ID = re.compile(r"[0-6](?:[^-]*-)?(?:/[^,]*,?)?([\s\d]*)", re.ASCII)
+ID = re.compile(r"[0-6](?:[^-]*-)?(?:/[^,]*,?)?([\s\ufeff0-9]*)")
 ATTACHMENTS = re.compile(r"[56]([1-9]|10)-")
 HUGE = re.compile(r"[0-9.]{300}|[eE][+]?[0-9]{3}")
 

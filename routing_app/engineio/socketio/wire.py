@@ -38,6 +38,9 @@ MAIN: Final = "/"
 BASE64: Final = "_base64"
 """`{"_base64": "..."}` is binary data where only JSON can go."""
 _PLAIN: Final = {BINARY_EVENT: EVENT, BINARY_ACK: ACK}
+_NAMES: Final = (str, int, float)
+"""An event is named by a string or a number (socket.io-parser from 3.3 on); `true` is an int to Python alone."""
+_BLANKS: Final = (" ", "\t", "\n", "\r")
 
 _HEAD: Final = re.compile(r"([0-6])(?:([0-9]{1,3})-)?(?:(/[^,]*)(?:,|$))?([0-9]*)", re.ASCII | re.DOTALL)
 
@@ -91,6 +94,8 @@ def decode(text: str) -> Packet:
     elif head[2] is not None:
         raise SocketWireError("attachments on a text packet")
     namespace, _, query = (head[3] or MAIN).partition("?")
+    if text.startswith(_BLANKS, head.end()):  # clients read a blank as a digit of the id
+        raise SocketWireError("a blank before the data")
     data = loads(text[head.end() :]) if head.end() < len(text) else None
     size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
     packet = Packet(type, namespace, data, head[4] or None, dict(parse_qsl(query)), attachments, size)
@@ -230,7 +235,7 @@ def _check(packet: Packet) -> None:
     """Check the data of a packet by its type. Raises SocketWireError."""
     data = packet.data
     if packet.type == EVENT:
-        good = isinstance(data, list) and bool(data) and isinstance(data[0], (str, int))
+        good = isinstance(data, list) and bool(data) and type(data[0]) in _NAMES
     elif packet.type == ACK:
         good = isinstance(data, list) and packet.id is not None
     elif packet.type == CONNECT:
