@@ -16,6 +16,8 @@ from switchboard_server.handshake import Header
 
 MAX_HEAD_BYTES: Final = 65536
 """Bytes of request line and headers, as uvicorn has it."""
+MAX_FIELDS: Final = 200
+"""Headers of one request: thousands of small ones take longer than their bytes do."""
 WHOLE_URL: Final = re.compile(rb"https?://[^/?#]", re.IGNORECASE)
 COMMON_NAMES: Final = {
     name: name
@@ -41,6 +43,7 @@ class RequestHead:
     """Request line and headers of one request, fed as they come and never beyond their end."""
 
     __slots__ = (
+        "_fields",
         "_parser",
         "_size",
         "chunked",
@@ -59,7 +62,7 @@ class RequestHead:
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        self._size = 0
+        self._size = self._fields = 0
         self.complete = False
         self.target = b""
         """As it was sent, without a fragment."""
@@ -85,6 +88,8 @@ class RequestHead:
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError as error:
+            if isinstance(refused := error.__context__, RequestRefused):
+                raise refused from None
             raise RequestRefused(400, f"Not HTTP: {error}") from None
         if self.complete:
             self._check()
@@ -101,7 +106,10 @@ class RequestHead:
         self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header."""
+        """Take one header. Raises RequestRefused."""
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise RequestRefused(431, f"The request has more than {MAX_FIELDS} headers")
         if b"_" not in name:
             name = name.lower()
             self.headers.append((COMMON_NAMES.get(name, name), value.rstrip(b" \t")))

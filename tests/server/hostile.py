@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from switchboard_server.chunks import MAX_LINE
-from switchboard_server.request_head import MAX_HEAD_BYTES
+from switchboard_server.request_head import MAX_FIELDS, MAX_HEAD_BYTES
 from tests.server.plain import hang_up
 from tests.services.ports import LOOPBACK
 
@@ -150,6 +150,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "a control character in a value": (request(b"X: y\x01z"), 400, "uvicorn 400, nginx 400"),
     "two hosts": (request(b"Host: other", line=b"GET /stats HTTP/1.1"), 400, "uvicorn 200, nginx 400"),
     "a head that is too large": (request(b"X: " + b"y" * MAX_HEAD_BYTES), 431, "uvicorn 200, nginx 400"),
+    "too many headers": (request(*[b"X: y"] * MAX_FIELDS), 431, "uvicorn 200, nginx 200"),
     "a head without an end": (
         b"GET /stats HTTP/1.1\r\n" + b"X: y\r\n" * 12_000,
         431,

@@ -39,7 +39,7 @@ BASE64: Final = "_base64"
 """`{"_base64": "..."}` is binary data where only JSON can go."""
 _PLAIN: Final = {BINARY_EVENT: EVENT, BINARY_ACK: ACK}
 _NAMES: Final = (str, int, float)
-"""An event is named by a string or a number (socket.io-parser from 3.3 on); `true` is an int to Python alone."""
+"""Names of events are strings or numbers (socket.io-parser from 3.3 on); `true` is an int to Python alone."""
 _BLANKS: Final = (" ", "\t", "\n", "\r")
 
 _HEAD: Final = re.compile(r"([0-6])(?:([0-9]{1,3})-)?(?:(/[^,]*)(?:,|$))?([0-9]*)", re.ASCII | re.DOTALL)
