@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -16,6 +17,8 @@ from routing_app.core.cluster.layers import ProcessChannelLayer
 from routing_app.core.cluster.redis_layer import RedisLayer
 from routing_app.core.cluster.replay import Log
 from routing_app.core.cluster.subscriptions import LayerUnavailable
+from routing_app.core.codes import GAP
+from routing_app.core.delivery.connection import Connection
 from tests.core.harness import Counted, Node, lost, received, replaced, until_received
 from tests.core.layers import Cluster, LaggingLayer, cluster
 from tests.services.redis import Redis
@@ -259,6 +262,7 @@ async def test_connections_that_leave_while_the_layer_is_down_are_unsubscribed_w
 async def test_a_full_backlog_slows_the_publisher_and_then_counts_losses(lagging: Cluster):
     here, there = lagging.node(), lagging.node()
     near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
+    say_gaps(near, far)
     backlog = lost("layer_backlog")
     with replaced(batching, "BACKLOG", 50), replaced(relay, "PATIENCE_SECONDS", 0.1):
         layer_of(here).hanging = True
@@ -274,9 +278,60 @@ async def test_a_full_backlog_slows_the_publisher_and_then_counts_losses(lagging
         layer_of(here).hanging = False
         await waiting
 
-    assert await until_received(far, 51) == [*range(50), "in time"]
+    assert await until_received(far, 52) == [*range(50), "gap", "in time"]
     assert await until_received(near, 52) == [*range(50), "too much", "in time"]
     assert backlog.grown == 1
+
+
+def say_gaps(*connections: Connection) -> None:
+    """Have connections receive "gap" among their messages."""
+
+    def say(connection: Connection) -> None:
+        connection.send('"gap"')
+
+    for one in connections:
+        one.on_gap = partial(say, one)
+
+
+async def flood(node: Node, trouble: str, *lost_ones: str) -> None:
+    """Fill the backlog while the layer is in trouble, and publish to some addresses for which there is no
+    room; the layer works again when this returns."""
+    with (
+        replaced(batching, "BACKLOG", 20),
+        replaced(relay, "PATIENCE_SECONDS", 0.05),
+        replaced(relay, "RETRY_SECONDS", 1.0),
+    ):
+        setattr(layer_of(node), trouble, True)
+        for number in range(20):
+            await node.publish(number, "token:flood")
+        assert node.relay.full
+        await asyncio.gather(*(node.publish("lost", address) for address in lost_ones))
+        setattr(layer_of(node), trouble, False)
+
+
+@pytest.mark.parametrize("trouble", ["down", "hanging"])
+async def test_those_whose_messages_found_no_room_are_told_and_nobody_else(lagging: Cluster, trouble: str):
+    here, there = lagging.node(), lagging.node()
+    told, closed, other = [await there.subscriber(one) for one in ("token:a", "token:b", "token:c")]
+    own = there.connect()
+    say_gaps(told, own)
+    await flood(here, trouble, "token:a", "token:b", f"connection:{own.id}")
+    for address in ("token:a", "token:b", "token:c", f"connection:{own.id}"):
+        await here.publish("after", address)
+
+    assert await until_received(told, 2) == ["gap", "after"]
+    assert await until_received(own, 2) == ["gap", "after"]
+    assert await until_received(other) == ["after"]
+    assert closed.close_sent == GAP
+    assert other.close_sent is None
+
+
+async def test_everybody_is_told_when_messages_to_many_addresses_found_no_room(lagging: Cluster):
+    here, there = lagging.node(), lagging.node()
+    crowd = [await there.subscriber(f"token:{number}") for number in range(5)]
+    with replaced(batching, "MOST_TOLD", 2):
+        await flood(here, "down", *(f"token:{number}" for number in range(4)))
+        await until(lambda: all(one.close_sent == GAP for one in crowd))
 
 
 async def test_a_mass_arrival_is_subscribed_in_rounds(lagging: Cluster):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
+from routing_app.core.cluster.losses import ANYWHERE, LOST
 from routing_app.core.cluster.replay import size_of
 from routing_app.core.delivery.publication import Publication
 
@@ -24,6 +25,8 @@ ENVELOPE_BYTES: Final = 256 * 2**10
 """An envelope that is about so large takes no more: Redis cuts off subscribers that are 32 MiB behind."""
 EVERYBODY: Final = "worker:*"
 """The address that every process is subscribed to."""
+MOST_TOLD: Final = 1_000
+"""Addresses of one round whose subscribers are told of a loss by themselves; with more, everybody is told."""
 
 Batch = tuple[str, list[Any]]
 """An address and its items, in order: what `unpack` takes."""
@@ -46,6 +49,10 @@ class Batches:
         self._batches: list[Batch] = []
         self._open: dict[str, list[Any]] = {}
         self._sizes: dict[str, int] = {}
+        self._told = 0
+        """Losses that are told in this round."""
+        self._all_told = False
+        """True once everybody is told of a loss, and nothing for all processes has come behind that."""
         self.backlog = 0
         """Items that wait, or are being sent; `sent` takes them off."""
         self.made = 0
@@ -69,13 +76,33 @@ class Batches:
             # One envelope for all of them; a later publication to one of them must come after it.
             for address in addresses:
                 self._open.pop(address, None)
+            self._all_told = False
             self._append_sealed([EVERYBODY], packed)
         else:
             self._append_sealed(addresses, packed)
 
+    def lose(self, addresses: Sequence[str], at: float) -> None:
+        """Queue, full or not, what tells the subscribers of addresses that a publication was lost at `at`.
+
+        It takes the place that the publication would have had. While nothing comes behind it, it stands for
+        later losses as well.
+        """
+        for address in addresses:
+            before = self._open.get(address)
+            if self._all_told if before is None else before[-1][2] == LOST:
+                continue
+            if self._told < MOST_TOLD or not self._has_everybody:
+                self._told += 1
+                self._append(address, [*Publication((address,), None, LOST).pack(), at], 0)
+            else:
+                self._open.clear()  # whatever comes later has to come behind it
+                self._append_sealed([EVERYBODY], [*Publication((EVERYBODY,), ANYWHERE, LOST).pack(), at])
+                self._all_told = True
+
     def take(self) -> list[Batch]:
         """All batches that wait, in order; later publications start new ones."""
         batches, self._batches, self._open, self._sizes = self._batches, [], {}, {}
+        self._told, self._all_told = 0, False
         return batches
 
     def sent(self, batch: Batch) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from routing_app.core import metrics
 from routing_app.core.codes import Loss
 
 logger = logging.getLogger(__name__)
+
+LOST: Final = "$lost"
+"""Event of a publication in place of others that were lost on their way to its addresses."""
+ANYWHERE: Final = "anywhere"
+"""The message of one that says: to any address."""
 
 
 def count_layer_down(items: int) -> None:

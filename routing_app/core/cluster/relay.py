@@ -215,7 +215,9 @@ class Relay:
         return True
 
     async def offer_later(self, publication: Publication, addresses: tuple[str, ...] = ()) -> None:
-        """Wait for room; after PATIENCE_SECONDS the publication is lost to other processes, and counted."""
+        """Wait for room; after PATIENCE_SECONDS the publication is lost to other processes: it is counted,
+        and their subscribers are told.
+        """
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 # All callers wake up when a batch has left, and those that find no room wait on. No batch can
@@ -226,6 +228,8 @@ class Relay:
         except TimeoutError:
             self.failures += 1
             losses.count_backlog_full()
+            self._batches.lose(addresses or publication.addresses, self._clock())
+            self._wake()
 
     # --- the sending task ------------------------------------------------------------------------------
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
 
+from routing_app.core.cluster.losses import ANYWHERE
 from routing_app.core.delivery.connection import Connection
+from routing_app.core.delivery.publication import Publication
+
+if TYPE_CHECKING:
+    from routing_app.core.delivery.hub import Hub
 
 
 def concerned(
@@ -22,6 +28,22 @@ def concerned(
             for address, at in connection.addresses.items()
         )
     ]
+
+
+def tell_of_loss(hub: Hub, publication: Publication) -> int:
+    """Another process has lost something on its way to the addresses of a publication: tell those who had
+    subscribed to them by then; how many they are. What an address with history has lost is fetched.
+    """
+    if publication.message == ANYWHERE:
+        return hub.tell_gap(publication.published_at)
+    addresses, at = publication.addresses, publication.published_at
+    for hook in hub.on_gap:
+        hook()
+    healed = hub.streams.order.check(addresses.__contains__) if hub.streams is not None else set()
+    told = {one for address in addresses if address not in healed for one in hub.members(address, at)}
+    for connection in told:
+        connection.notify_gap()
+    return len(told)
 
 
 def tell_without_close(connections: Iterable[Connection]) -> None:

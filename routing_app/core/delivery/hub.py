@@ -89,6 +89,7 @@ class Hub:
         self.on_gap: list[Callable[[], None]] = []
         """Called when publications of other processes are missing."""
         relay.receive_with(self._receive, self.tell_gap)
+        self.on(losses.LOST, lambda publication: gaps.tell_of_loss(self, publication))
 
     def on(self, event: str, handler: Callable[[Publication], int]) -> None:
         """Have `handler` take every publication of a protocol's internal `event` that reaches this process.
