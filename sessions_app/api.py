@@ -195,7 +195,7 @@ class SessionViewSet(
             return rows
         wanted = _filtered(SessionFilter, self.request)
         if (connected := wanted.pop("connected")) is not None:
-            rows = rows.exclude(connection_id="") if connected else rows.filter(connection_id="")
+            rows = rows.filter(worker__isnull=not connected)
         return rows.filter(**wanted)
 
     def get_object(self) -> Session:

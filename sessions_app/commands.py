@@ -11,7 +11,7 @@ from django.conf import settings
 
 from sessions_app.limits import Decision, Policy, decide, takeover_allowed
 from sessions_app.models import EventKind, Session
-from sessions_app.store import SERVER, LockedAccount, StoreCommand
+from sessions_app.store import SERVER, LockedAccount, SessionCommand, StoreCommand
 from sessions_app.wire import FIELDS, Wanted
 
 
@@ -162,10 +162,9 @@ class Lapsed:
 
 
 @dataclass(frozen=True, slots=True)
-class Bind(StoreCommand):
+class Bind(SessionCommand):
     """REQUESTED: tie a session to a connection, whichever it had before."""
 
-    session: UUID
     connection: str
     worker: str
 
@@ -189,10 +188,9 @@ class Bind(StoreCommand):
 
 
 @dataclass(frozen=True, slots=True)
-class Unbind(StoreCommand):
+class Unbind(SessionCommand):
     """A connection is gone; the session keeps its slot for the grace. Of another connection: nothing."""
 
-    session: UUID
     connection: str
 
     def apply(self, account: LockedAccount) -> None:
@@ -203,10 +201,9 @@ class Unbind(StoreCommand):
 
 
 @dataclass(frozen=True, slots=True)
-class End(StoreCommand):
+class End(SessionCommand):
     """Free a slot; with `connection` only if the session is still bound to it."""
 
-    session: UUID
     kind: EventKind
     by: str
     why: str = ""
@@ -223,10 +220,8 @@ class End(StoreCommand):
 
 
 @dataclass(frozen=True, slots=True)
-class HttpHeartbeat(StoreCommand):
+class HttpHeartbeat(SessionCommand):
     """A heartbeat over HTTP, of a device that has no socket."""
-
-    session: UUID
 
     def apply(self, account: LockedAccount) -> datetime | None:
         """When the next one is due at the latest; None when the session does not live."""

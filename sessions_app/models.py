@@ -7,15 +7,16 @@ transaction that holds the account's row.
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce, Now
+from django.db.models.lookups import GreaterThan
 
 from routing_app.core.leases import reach
 from routing_app.core.leases.reach import Times
@@ -134,16 +135,18 @@ def last_lapsed_lease(times: Times) -> datetime:
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
-    """Sessions by life. Each method reads the times of the database when it is called."""
+    """Sessions by life, at the times of the database when a method is called."""
 
-    def live(self) -> SessionQuerySet:
-        """Sessions that hold their slot now, by the database's clocks and the workers' leases.
+    def live(self, at: Times | None = None) -> SessionQuerySet:
+        """Sessions that hold their slot now, or `at` times, by the database's clocks and the workers' leases.
 
         A session whose worker's row is gone is live until the next sweep gives it a deadline.
         """
-        times = reach.read()
-        leased = Q(worker__leased_at__gt=last_lapsed_lease(times)) | Q(worker__leased_at__isnull=True)
-        return self.filter(Q(expires_at__gt=times.reached) | Q(expires_at=None) & leased)
+        times = at or reach.read()
+        over = WorkerRecord.objects.filter(leased_at__lte=last_lapsed_lease(times))
+        # Nearly all rows are live: an index of deadlines would only keep the rows from their order.
+        deadline = Coalesce(F("expires_at"), Value(datetime.max.replace(tzinfo=UTC)))
+        return self.filter(GreaterThan(deadline, times.reached)).exclude(worker__in=over)
 
     def lapsed(self) -> SessionQuerySet:
         """Sessions that a sweep has to look at: past their deadline, or without a worker that holds them."""
@@ -160,7 +163,7 @@ class Session(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    account = models.ForeignKey(Account, models.CASCADE, related_name="sessions")
+    account = models.ForeignKey(Account, models.CASCADE, related_name="sessions", db_index=False)
     name = models.CharField(max_length=MAX_NAME, blank=True)
     offer_id = models.CharField(max_length=MAX_STRING, blank=True)
     tag = models.CharField(max_length=MAX_STRING, blank=True)
@@ -183,6 +186,8 @@ class Session(models.Model):
 
     class Meta:
         ordering: ClassVar = ["created_at", "id"]
+        # With all that says whether a session is live: thousands are counted without their rows.
+        indexes: ClassVar = [models.Index(fields=["account", "expires_at", "worker"], name="session_counted")]
         constraints: ClassVar = [
             models.CheckConstraint(
                 condition=Q(connection_id="", worker=None, expires_at__isnull=False)
@@ -226,7 +231,7 @@ class SessionEvent(models.Model):
 
     at = models.DateTimeField(db_index=True)
     """An ending is not before `created_at`, so that no session counts for less than no time."""
-    kind = models.CharField(max_length=16, choices=EventKind, db_index=True)
+    kind = models.CharField(max_length=16, choices=EventKind)
     account = models.ForeignKey(Account, models.CASCADE, related_name="events")
     session_id = models.UUIDField(null=True, blank=True, db_index=True)
     """The session; none when it was denied."""
@@ -252,6 +257,7 @@ class SessionEvent(models.Model):
     class Meta:
         verbose_name = "event"
         ordering: ClassVar = ["-at", "-id"]
+        indexes: ClassVar = [models.Index(fields=["kind", "at", "id", "observed"], name="event_of_kind")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"

@@ -162,7 +162,7 @@ def operators_view() -> QuerySet[Session]:
     seen = Greatest(renewed, Coalesce(F("seen_at"), F("created_at")))
     times = reach.read()
     ends = ExpressionWrapper(F("expires_at") + (times.now - times.reached), DateTimeField())
-    rows = Session.objects.live().select_related("account__publisher", "worker")
+    rows = Session.objects.live(times).select_related("account__publisher", "worker")
     return rows.annotate(last_seen_at=seen, ends_at=ends)
 
 

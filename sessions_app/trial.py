@@ -13,7 +13,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Final
 
-from django.db.models import Count, Q
+from django.db.models import Count
 from django.utils import timezone
 
 from sessions_app.commands import slot_of_device
@@ -137,7 +137,7 @@ def _full_of(
     least = min(rule.maximum for rule in ids)
     observe_only = next(iter(ids)).observe_only
     for customer, *rest, held in (
-        groups.values(*names).annotate(held=Count("pk")).filter(held__gte=least).values_list(*names, "held")
+        groups.values(*names).annotate(held=Count("*")).filter(held__gte=least).values_list(*names, "held")
     ):
         stream = SimpleNamespace(**({} if column is None else {column: rest[0]}))
         for rule in applicable(ids, stream, customer, observe_only):
@@ -154,7 +154,7 @@ def _denied(publisher: Publisher) -> dict[str, int]:
         observed=False,
         at__gte=timezone.now() - LOOK_BACK,
     )
-    counted = events.order_by().values("account__customer").annotate(times=Count("pk"))
+    counted = events.order_by().values("account__customer").annotate(times=Count("*"))
     return dict(counted.values_list("account__customer", "times"))
 
 
@@ -172,9 +172,9 @@ def totals() -> list[Total]:
     """All publishers, also those that nobody plays of. Uses the ORM."""
     live = Session.objects.live().order_by().values("account__publisher")
     counted = live.annotate(
-        sessions=Count("pk"),
+        sessions=Count("*"),
         customers=Count("account", distinct=True),
-        connected=Count("pk", filter=~Q(connection_id="")),
+        connected=Count("worker"),
     )
     columns = ("account__publisher", "sessions", "customers", "connected")
     known = {publisher: numbers for publisher, *numbers in counted.values_list(*columns)}

@@ -79,11 +79,12 @@ class Migration(migrations.Migration):
                 ('bound_at', models.DateTimeField(blank=True, null=True)),
                 ('seen_at', models.DateTimeField(blank=True, null=True)),
                 ('expires_at', models.DateTimeField(blank=True, db_index=True, null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sessions', to='sessions_app.account')),
+                ('account', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='sessions', to='sessions_app.account')),
                 ('worker', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='core.workerrecord')),
             ],
             options={
                 'ordering': ['created_at', 'id'],
+                'indexes': [models.Index(fields=['account', 'expires_at', 'worker'], name='session_counted')],
             },
         ),
         migrations.CreateModel(
@@ -91,7 +92,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('at', models.DateTimeField(db_index=True)),
-                ('kind', models.CharField(choices=[('created', 'created'), ('bound', 'bound'), ('rebound', 'rebound'), ('denied', 'denied'), ('taken_over', 'taken over'), ('evicted', 'evicted'), ('expired', 'expired'), ('finished', 'finished'), ('killed', 'killed')], db_index=True, max_length=16)),
+                ('kind', models.CharField(choices=[('created', 'created'), ('bound', 'bound'), ('rebound', 'rebound'), ('denied', 'denied'), ('taken_over', 'taken over'), ('evicted', 'evicted'), ('expired', 'expired'), ('finished', 'finished'), ('killed', 'killed')], max_length=16)),
                 ('session_id', models.UUIDField(blank=True, db_index=True, null=True)),
                 ('name', models.CharField(blank=True, max_length=100)),
                 ('offer_id', models.CharField(blank=True, max_length=255)),
@@ -113,6 +114,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'event',
                 'ordering': ['-at', '-id'],
+                'indexes': [models.Index(fields=['kind', 'at', 'id', 'observed'], name='event_of_kind')],
             },
         ),
         migrations.CreateModel(

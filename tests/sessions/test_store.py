@@ -9,11 +9,15 @@ from datetime import timedelta
 from itertools import combinations, count
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import Count
+from django.db.models.signals import post_init
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from routing_app.core.changes import changes
 from routing_app.core.leases import reach
 from routing_app.core.models import WorkerRecord
 from sessions_app.commands import (
@@ -31,7 +35,7 @@ from sessions_app.commands import (
     Unbind,
 )
 from sessions_app.models import ENDINGS, EventKind, Limit, Publisher, Session, SessionEvent
-from sessions_app.store import AccountKey, StoreCommand, StoreEntry, apply_all
+from sessions_app.store import SESSIONS, AccountKey, StoreCommand, StoreEntry, apply_all
 from sessions_app.wire import Wanted
 
 ALICE, BOB = AccountKey("pub", "alice"), AccountKey("pub", "bob")
@@ -313,3 +317,70 @@ def test_session_of_a_swept_worker_gets_its_grace_before_it_ends() -> None:
     assert row.connection_id == ""
     assert row.expires_at is not None
     assert Session.objects.live().count() == 1
+
+
+def held(count: int) -> list[uuid.UUID]:
+    """So many sessions of one customer, which wait for their players."""
+    Publisher.objects.create(name="pub")
+    granted = apply(*(Create(ALICE, Wanted(offer_id=f"film{number}")) for number in range(count)))
+    return [one.session.id for one in granted if isinstance(one, Granted)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_customer_with_many_sessions_costs_as_much_for_each_as_one_with_few() -> None:
+    ids = held(60)
+    read: list[Session] = []
+
+    def note(instance: Session, **other: object) -> None:
+        read.append(instance)
+
+    post_init.connect(note, sender=Session)
+    try:
+        for start in range(0, 60, 10):
+            killed = [End(ALICE, id, EventKind.KILLED, "root") for id in ids[start : start + 10]]
+            with CaptureQueriesContext(connection) as statements:
+                assert None not in apply(*killed)
+            assert len(statements) < 20
+    finally:
+        post_init.disconnect(note, sender=Session)
+    assert len(read) == 60
+    assert not Session.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_session_is_not_ended_for_another_customer() -> None:
+    [id] = held(1)
+
+    assert apply(End(BOB, id, EventKind.KILLED, "root"), Unbind(BOB, id, "c")) == [None, None]
+    assert apply(End(BOB, id, EventKind.KILLED, "root"), Sweep(ALICE)) == [None, None]
+    assert Session.objects.live().count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_are_noted_once_they_are_committed() -> None:
+    before = changes.of(SESSIONS)
+    [id] = held(1)
+    assert changes.of(SESSIONS) == before + 1
+    apply(Sweep(ALICE))
+    assert changes.of(SESSIONS) == before + 1, "nothing has changed"
+    with transaction.atomic():
+        apply(End(ALICE, id, EventKind.KILLED, "root"))
+        transaction.set_rollback(True)
+    assert changes.of(SESSIONS) == before + 1, "it was rolled back"
+    apply(End(ALICE, id, EventKind.KILLED, "root"))
+    assert changes.of(SESSIONS) == before + 2
+
+
+@pytest.mark.once
+@pytest.mark.django_db
+def test_thousands_are_counted_and_listed_from_indexes() -> None:
+    """The plans of SQLite, which has no statistics that could be of another day."""
+    live = Session.objects.live().order_by().values("account").annotate(sessions=Count("*"))
+    assert "COVERING INDEX session_counted" in live.explain()
+    page = Session.objects.live().order_by("created_at", "id")[:20].explain()
+    assert "SCAN" in page
+    assert "B-TREE FOR ORDER BY" not in page
+    past = SessionEvent.objects.filter(kind=EventKind.DENIED, observed=False)
+    assert "event_of_kind" in past[:20].explain()
+    assert "B-TREE" not in past[:20].explain()
+    assert "COVERING INDEX event_of_kind" in past.order_by().values("kind").explain()
