@@ -14,6 +14,7 @@ VIEW_CONNECTIONS: Final = "core.view_connectionrecord"
 VIEW_WORKERS: Final = "core.view_workerrecord"
 VIEW_WEBHOOKS: Final = "core.view_webhook"
 VIEW_SETTINGS: Final = "core.view_settings"
+VIEW_SESSIONS: Final = "sessions_app.view_session"
 VIEW_MESSAGES: Final = staff.VIEW_MESSAGES
 PUBLISH: Final = staff.PUBLISH
 DISCONNECT: Final = staff.DISCONNECT

@@ -12,7 +12,7 @@ from typing import Any, Final
 from django.urls import reverse
 
 from routing_app.console import try_it
-from routing_app.console.access import TRACE, VIEW_CONNECTIONS, VIEW_SETTINGS, VIEW_WORKERS
+from routing_app.console.access import TRACE, VIEW_CONNECTIONS, VIEW_SESSIONS, VIEW_SETTINGS, VIEW_WORKERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ PAGES: Final = (
     Page("address", "addresses/one/", "Address", VIEW_CONNECTIONS, within="addresses"),
     Page("trace", "trace/", "Trace", TRACE, LIVE),
     Page("try", "try/", "Try it", group=LIVE, context=try_it.context),
-    Page("sessions", "sessions/", "Sessions", "sessions_app.view_session", CLIENTS),
+    Page("sessions", "sessions/", "Sessions", VIEW_SESSIONS, CLIENTS),
     Page("webhooks", "webhooks/", "Webhooks", "core.view_webhook", CLIENTS),
     Page("hooks", "hooks/", "Hooks", "core.view_hook", CLIENTS),
     Page("scheduled", "scheduled/", "Scheduled", "core.view_scheduledmessage", CLIENTS),

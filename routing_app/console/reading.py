@@ -40,6 +40,8 @@ class Watch:
         self.once = once
         self.begun = False
         """True once its first data is with the page."""
+        self._told = ""
+        """The last data that the page was told, where it is not to be told again."""
         self.on_end: Callable[[], None] = lambda: None
         self.reading: Reading | None = None
         """The one that serves it."""
@@ -53,8 +55,11 @@ class Watch:
 
     def show(self, encoded: str) -> None:
         """Send data, unless the page has not read what came before: then the next is enough."""
+        if encoded == self._told:
+            return
         if not self.begun or self.viewer.connection.idle:
             self.viewer.connection.send(wire.data(self.id, encoded))
+            self._told = "" if self.topic.is_told_again else encoded
         self.begun = True
 
     def fail(self, error: TopicError) -> None:

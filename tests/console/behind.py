@@ -38,6 +38,7 @@ BEHIND: Final = {
     "trace": Behind(frozenset({"trace"})),
     "try": Behind(calls=PUBLISH),
     "sessions": Behind(
+        frozenset({"sessions"}),
         calls={
             "GET sessions/": SESSIONS,
             "GET sessions/totals": SESSIONS,
@@ -51,7 +52,7 @@ BEHIND: Final = {
             "GET publishers/{}/limits/try": SESSIONS,
             "DELETE sessions/{}/": "sessions_app.change_session",
             "POST sessions/end": "sessions_app.change_session",
-        }
+        },
     ),
     "webhooks": Behind(
         calls={

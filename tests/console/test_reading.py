@@ -77,6 +77,18 @@ class Begun(Numbers):
         return "the past"
 
 
+class Marks(Numbers):
+    """Tells what it was told last only once."""
+
+    name = "marks"
+    is_told_again = False
+    mark = "first"
+
+    async def read(self, viewer: Viewer, params: dict[str, Any]) -> Any:
+        await super().read(viewer, params)
+        return self.mark
+
+
 class Letters(Followed):
     """Comes by itself, and ends."""
 
@@ -148,6 +160,24 @@ async def test_nothing_is_read_without_a_watch(readings: Readings) -> None:
     await other.has(len(other.sent) + 5)
     assert len(left.readings) == count
     readings.drop(staying)
+
+
+async def test_a_mark_is_told_once_to_each_page(readings: Readings) -> None:
+    topic, early, late = Marks(), Page(), Page()
+    first, second = watch(topic, early), watch(topic, late)
+    readings.add(first)
+    await early.has(1)
+    readings.add(second)
+    await late.has(1)
+    read = len(topic.readings)
+    async with asyncio.timeout(20):
+        while len(topic.readings) < read + 3:
+            await asyncio.sleep(0)
+
+    topic.mark = "second"
+    assert values(await early.has(2)) == values(await late.has(2)) == ["first", "second"]
+    for one in (first, second):
+        readings.drop(one)
 
 
 async def test_one_who_comes_later_sees_the_latest_at_once(readings: Readings) -> None:

@@ -327,3 +327,60 @@ async def test_nothing_is_asked_while_the_page_is_hidden(
     shown = await open_page(browser, broker, people["blind"], "")
 
     assert await shown.tab.run(STEP) == [1, 2, 2, 2, 3, 3]
+
+
+RESTS = """
+(async () => {
+  const { poll } = await import("/static/console/js/rest.js");
+  const timers = [], asked = [], counts = [], listeners = new Set();
+  const wait = window.setTimeout.bind(window);
+  const onChange = (callback) => (listeners.add(callback), () => listeners.delete(callback));
+  const changes = { mark: "a", onChange };
+  window.setTimeout = (turn, delay) => (delay > 50_000 ? timers.push(turn) : wait(turn, delay));
+  window.fetch = async (url) => (asked.push(String(url)), new Response("{}"));
+  const settled = async () => {
+    while (timers.length === 0) await new Promise((done) => wait(done));
+    counts.push(asked.length);
+  };
+  const turn = async () => { timers.splice(0).forEach((due) => due()); await settled(); };
+  const become = (mark) => { changes.mark = mark; listeners.forEach((told) => told()); };
+  const polled = poll("sessions/", 77, () => {}, () => {}, changes);
+  await settled();
+  await turn();  // nothing has changed
+  timers.splice(0); become("b"); await settled();
+  await turn(); await turn();  // nothing has changed, and then for long enough
+  become(null); await turn();  // the server cannot tell
+  become("c"); await turn(); await turn();
+  polled.stop(); become("d"); counts.push(asked.length, listeners.size);
+  return counts;
+})()
+"""
+
+
+async def test_nothing_is_asked_again_while_nothing_has_changed(
+    browser: Browser, broker: Server, people: dict[str, str]
+) -> None:
+    shown = await open_page(browser, broker, people["blind"], "")
+
+    assert await shown.tab.run(RESTS) == [1, 1, 2, 2, 3, 4, 5, 5, 5, 0]
+
+
+USAGE_CALLS = """performance.getEntriesByType("resource").map((one) => new URL(one.name))
+    .filter((one) => one.pathname.endsWith("/sessions/usage"))
+    .map((one) => Date.parse(one.searchParams.get("to")) - Date.parse(one.searchParams.get("from")))"""
+HOUR = 3_600_000
+
+
+async def test_usage_is_read_again_of_the_last_two_hours_alone(page: Any, customer: Customer) -> None:
+    await customer.create()
+    shown = await page(customer)
+    before = await _legends(shown)
+    await shown.tab.run("document.dispatchEvent(new Event('visibilitychange'))")
+    await shown.until(f"{USAGE_CALLS}.length > 1")
+
+    first, *_, last = await shown.tab.run(USAGE_CALLS)
+    assert 22 * HOUR < first < 24 * HOUR
+    assert HOUR < last < 2 * HOUR + 120_000
+    await shown.until(POLLED)
+    assert len(before) == 4
+    assert await shown.tab.run("document.querySelectorAll('#chart-peak canvas').length") == 1

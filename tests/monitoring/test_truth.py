@@ -164,6 +164,8 @@ def test_one_connection_is_shown_until_it_ends(pair: Pair, console: Consoles, pe
     assert shown["user_agent"] == "monitored/1"
     assert shown["subscriptions"] == ["token:b", "token:a"]
     assert shown["grant"] == {"kind": "key", "name": "first run", "expires": None}
+    assert [name["kind"] for name in shown["revocable"]] == ["key", "network"]
+    assert pair[1].api_key.startswith(shown["revocable"][0]["value"])
     frame = one.socket
     one.send({"direction": "REQUEST", "type": "whoami", "key": "é"})
     while (later := page.next(watch))["received"] == row["received"]:
@@ -224,7 +226,11 @@ def test_identities_and_secret_addresses_are_masked(pair: Pair, console: Console
     assert root.ask("connections", search="let-me")["count"] == 1
     assert [row["address"] for row in clerk.ask("addresses", kind="token")["rows"]] == ["token:le… (9)"]
     assert clerk.ask("addresses", search="let-me")["count"] == 0
-    assert clerk.ask("connection", id=seen["id"])["subscriptions"] == ["token:le… (9)"]
+    network = {"kind": "network", "value": "127.0.0.1"}
+    masked, whole = (one.ask("connection", id=seen["id"]) for one in (clerk, root))
+    assert masked["subscriptions"] == ["token:le… (9)"]
+    assert masked["revocable"] == [network]
+    assert whole["revocable"] == [{"kind": "token", "value": "let-me-in"}, network]
 
 
 def test_topics_need_their_permissions_and_sensible_params(console: Consoles) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 from routing_app.console.topics.addresses import AddressesTopic, AddressTopic
 from routing_app.console.topics.connections import ConnectionsTopic, ConnectionTopic
 from routing_app.console.topics.overview import OverviewTopic
+from routing_app.console.topics.sessions import SessionsTopic
 from routing_app.console.topics.settings import SettingsTopic
 from routing_app.console.topics.topic import Followed, Topic, TopicError
 from routing_app.console.topics.trace import TraceTopic
@@ -22,6 +23,7 @@ TOPICS: Final[dict[str, Topic]] = {
         AddressTopic(),
         WorkersTopic(),
         SettingsTopic(),
+        SessionsTopic(),
         TraceTopic(),
     )
 }

@@ -25,6 +25,8 @@ class Topic(ABC):
     permissions: ClassVar[tuple[str, ...]] = ()
     """Permissions of Django that a viewer needs, all of them, beside being staff."""
     every_seconds: ClassVar[float] = 1.0
+    is_told_again: ClassVar[bool] = True
+    """False: a page is not told what it was told last."""
     begins_otherwise: ClassVar[bool] = False
     """True when the first data of a watch is another than those after it: `begin`."""
 

@@ -66,6 +66,8 @@ async def connection(cluster: Cluster, access: SecretAccess, id: str) -> dict[st
         return None
     ends = await cluster.ask_all("monitoring.closes", {"host": found.pop("host")})
     if hides_identities(access, found["protocol"]):
+        # Nor can be revoked what its reader may not see.
+        found["revocable"] = [one for one in found["revocable"] if one["value"] != found["identity"]]
         found["identity"] = mask(found["identity"])
     found["subscriptions"] = [shown_address(access, one) for one in found["subscriptions"]]
     closes = [one for some in ends.values() for one in some]

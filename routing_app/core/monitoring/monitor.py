@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from routing_app import __version__
 from routing_app.core.address import make
+from routing_app.core.changes import changes
 from routing_app.core.cluster.calls import Incoming
 from routing_app.core.monitoring import addresses, connections, options, sampler, workers
 from routing_app.core.monitoring.addresses import AddressQuery
@@ -72,6 +73,7 @@ class Monitor:
             "monitoring.addresses": self._addresses,
             "monitoring.numbers": self._numbers,
             "monitoring.settings": self._settings,
+            "monitoring.changes": self._changes,
             DRAIN: self._drain,
         }
         for name, verb in self._verbs.items():
@@ -167,8 +169,14 @@ class Monitor:
 
     async def _connection(self, payload: Any) -> dict[str, Any] | None:
         """`{"id"}` -> one connection of this worker; None when it has ended."""
-        found = self._worker.hub.members(make("connection", payload["id"]))
-        return detail_of(found[0], self._worker.id) if found else None
+        worker = self._worker
+        found = worker.hub.members(make("connection", payload["id"]))
+        if not found:
+            return None
+        # What is its own stands before the network that it shares.
+        names = [*worker.revocations.carried_by(found[0])][::-1]
+        revocable = [{"kind": str(one.kind), "value": one.value} for one in names]
+        return detail_of(found[0], worker.id) | {"revocable": revocable}
 
     async def _closes(self, payload: Any) -> list[dict[str, Any]]:
         """`{"host"}` -> the last ends of connections in its network."""
@@ -186,6 +194,10 @@ class Monitor:
     async def _settings(self, payload: Any) -> dict[str, str]:
         """Every setting with what it is compared by."""
         return options.compared()
+
+    async def _changes(self, payload: Any) -> int:
+        """`{"kind"}` -> how often rows of this kind have changed here."""
+        return changes.of(payload["kind"])
 
     async def _drain(self, payload: Any) -> str:
         """Close all clients and end the process, as at SIGTERM; a second time changes nothing."""

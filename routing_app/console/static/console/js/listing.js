@@ -1,8 +1,8 @@
 // A list of REST in a table with pages, read again and again while it is seen.
 //
-// new Listing({ target, pages, label, words, every, size, path, table, onData, onError })
+// new Listing({ target, pages, label, words, every, size, path, table, onData, onError, changes })
 //   target, pages: elements; words: of one row and of many, such as ["entry", "entries"]; path(): below /api/ without its page, such as "sessions/?customer=a", or null for nothing now
-//   table: what a Table takes; onData(answer): after each reading, before it is shown
+//   table: what a Table takes; onData(answer): after each reading, before it is shown; changes: see poll; then ages in rows go on without a reading
 // look(): from the first page, after another path; again(): now, the same page
 
 import { Pager } from "./pager.js";
@@ -10,17 +10,19 @@ import { poll } from "./rest.js";
 import { Table } from "./table.js";
 
 export class Listing {
-  constructor({ target, pages, label, words, every, size = 50, path, table, onData = () => {}, onError = () => {} }) {
+  constructor({ target, pages, label, words, every, size = 50, path, table, onData = () => {}, onError = () => {}, changes = null }) {
     this.path = path;
     this.size = size;
     this.page = 1;
+    this.rows = null;
     this.onData = onData;
     this.table = new Table(target, { caption: label, ...table });
     this.words = words;
     this.foot = pages;
     this.foot.hidden = true;
     this.pager = new Pager(pages, (page) => this.turn(page));
-    this.polled = poll(this.url(), every, (answer) => this.show(answer), (error) => this.fail(error, onError));
+    this.polled = poll(this.url(), every, (answer) => this.show(answer), (error) => this.fail(error, onError), changes);
+    if (changes) setInterval(() => this.rows && !document.hidden && this.table.show(this.rows), every * 1000);
   }
 
   url() {
@@ -43,7 +45,8 @@ export class Listing {
 
   show(answer) {
     this.onData(answer);
-    this.table.show(answer.results);
+    this.rows = answer.results;
+    this.table.show(this.rows);
     this.foot.hidden = answer.count === 0;
     const pages = Math.max(1, Math.ceil(answer.count / this.size));
     this.pager.show({ count: answer.count, page: this.page, pages }, ...this.words);

@@ -1,10 +1,12 @@
 // REST with the session of the page.
 //
 // call(method, path, body) -> Promise of the decoded answer, null for none; path is below /api/, such as "clients/"
-// poll(path, every, onData, onError) -> { update(path), now(), stop() }: again and again while the page is visible
+// poll(path, every, onData, onError, changes) -> { update(path), now(), stop() }: again and again while the page is visible
+//   path: a string, or a function that makes it each time; changes: a mark without whose change nothing is asked again (see changes.js)
 // may(act): true when the user may do an act that the page has been told of (see routing_app/console/access.py)
 
-const CHANGES = new Set(["POST", "PUT", "PATCH", "DELETE"]);
+const METHODS_OF_CHANGE = new Set(["POST", "PUT", "PATCH", "DELETE"]);
+const LONGEST_REST = 60_000; // milliseconds
 
 export const api = new URL("../api/", new URL(document.body.dataset.root, location.href));
 
@@ -26,7 +28,7 @@ export async function call(method, path, body) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
-  if (CHANGES.has(method)) options.headers["X-CSRFToken"] = cookie("csrftoken");
+  if (METHODS_OF_CHANGE.has(method)) options.headers["X-CSRFToken"] = cookie("csrftoken");
   let answer;
   try {
     answer = await fetch(new URL(path, api), options);
@@ -38,26 +40,42 @@ export async function call(method, path, body) {
   return decoded;
 }
 
-export function poll(path, every, onData, onError = () => {}) {
+export function poll(path, every, onData, onError = () => {}, changes = null) {
   let timer = null;
   let round = 0;
+  let seen = null; // the mark when it was last asked
+  let asked = 0;
+  let rests = false; // nothing has changed
   async function turn() {
     clearTimeout(timer);
+    rests = false;
     const mine = ++round;
     if (!document.hidden) {
+      const mark = changes?.mark ?? null;
+      asked = Date.now();
       try {
-        const data = await call("GET", path);
+        const data = await call("GET", typeof path === "function" ? path() : path);
         tellPolled(true);
         if (mine === round) onData(data);
+        seen = mark;
       } catch (error) {
         tellPolled(error.status > 0);
         if (mine === round) onError(error);
+        seen = null;
       }
     }
-    if (mine === round) timer = setTimeout(turn, every * 1000);
+    if (mine === round) timer = setTimeout(due, every * 1000);
   }
-  const seen = () => document.hidden || turn();
-  document.addEventListener("visibilitychange", seen);
+  // What time alone changes, such as a deadline that has passed, is seen in the end.
+  function due() {
+    const left = asked + LONGEST_REST - Date.now();
+    rests = seen !== null && seen === changes.mark && left > 0;
+    if (rests) timer = setTimeout(turn, left);
+    else turn();
+  }
+  const forget = changes?.onChange(() => rests && turn());
+  const seenAgain = () => document.hidden || turn();
+  document.addEventListener("visibilitychange", seenAgain);
   turn();
   return {
     update(changed) {
@@ -68,7 +86,9 @@ export function poll(path, every, onData, onError = () => {}) {
     stop() {
       round++;
       clearTimeout(timer);
-      document.removeEventListener("visibilitychange", seen);
+      rests = false;
+      forget?.();
+      document.removeEventListener("visibilitychange", seenAgain);
     },
   };
 }

@@ -11,6 +11,7 @@ import { Table } from "../table.js";
 
 const id = byId("connection").dataset.id;
 const address = `connection:${id}`;
+const NAMES = { subject: "its subject", jti: "its access token", token: "its token", key: "its API key", network: "its network address" };
 let last = null;
 
 const subscriptions = new Table(byId("subscriptions"), {
@@ -43,8 +44,9 @@ if (may("publish")) {
 }
 
 const buttons = [];
+let revoking = null;
 if (may("trace")) byId("acts").append(element("a", { class: "button quiet", href: path("trace/", { kind: "connection", value: id }) }, "Trace"));
-if (may("revoke")) add("Revoke …", revoke);
+if (may("revoke")) revoking = add("Revoke …", revoke);
 if (may("disconnect")) add("Disconnect", disconnect);
 
 function add(title, work) {
@@ -52,6 +54,7 @@ function add(title, work) {
   button.addEventListener("click", () => work(button));
   byId("acts").append(button);
   buttons.push(button);
+  return button;
 }
 
 async function disconnect(button) {
@@ -63,17 +66,15 @@ async function disconnect(button) {
 
 async function revoke(button) {
   if (last === null) return;
+  const names = last.revocable;
   const choice = element("select", { name: "what" });
-  const host = last.peer.replace(/:\d+$/, "");
-  const names = [["network", host, `its network address, ${host}`]];
-  if (last.grant.kind === "token") names.unshift(["subject", last.grant.name, `its subject, ${last.grant.name}`]);
-  for (const [kind, , title] of names) choice.append(element("option", { value: kind }, title));
+  names.forEach(({ kind, value }, place) => choice.append(element("option", { value: String(place) }, `${NAMES[kind]}, ${value}`)));
   const reason = element("input", { name: "reason", placeholder: "for the audit log" });
   const extra = [element("label", {}, "Revoke ", choice), element("label", {}, "Reason ", reason)];
   const text = "Connections that carry this name are closed with 4008 on every worker, and let in no more until the revocation is lifted in the admin. A network stands for all who come from there, operators and proxies, too.";
   if (!(await confirmed("Revoke and end?", text, "Revoke", extra))) return;
-  const value = names.find(([kind]) => kind === choice.value)[1];
-  await act(button, () => call("POST", "revocations/", { [choice.value]: value, reason: reason.value }), "Revoked.");
+  const { kind, value } = names[Number(choice.value)];
+  await act(button, () => call("POST", "revocations/", { [kind]: value, reason: reason.value }), "Revoked.");
 }
 
 watch("connection", { id }, show, (error) => {
@@ -91,6 +92,7 @@ function ended() {
 
 function show(data) {
   last = data;
+  if (revoking !== null) revoking.hidden = data.revocable.length === 0;
   byId("state").className = "badge good";
   setText(byId("state"), "connected");
   const shown = {

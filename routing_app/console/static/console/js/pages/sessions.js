@@ -1,5 +1,6 @@
 // Sessions: who plays now, what limits would say, what has happened.
 
+import { Changes } from "../changes.js";
 import { byId, element, setText } from "../dom.js";
 import { number, plural } from "../format.js";
 import { Filter, offer } from "../listing.js";
@@ -10,19 +11,22 @@ import { Past } from "../sessions/past.js";
 
 const TILES = 8; // of publishers, the largest
 
+const changes = new Changes("sessions");
 const tiles = new Map(); // publisher -> its numbers
 const filter = new Filter(byId("live-filter"), () => {
   live.look();
   past?.look();
 });
-const live = new Live(filter);
-const limits = new Limits(filter);
-const past = may("session-history") ? new Past(filter) : null;
+const live = new Live(filter, changes);
+const limits = new Limits(filter, changes);
+const past = may("session-history") ? new Past(filter, changes) : null;
 byId("past").hidden = past === null;
 
-poll("sessions/totals", 5, showTotals, (error) => {
+poll("sessions/totals", 5, showTotals, showTrouble, changes);
+
+function showTrouble(error) {
   byId("trouble").replaceChildren(element("p", { class: "notice bad" }, error.message));
-});
+}
 
 function showTotals({ publishers }) {
   byId("trouble").replaceChildren();

@@ -20,8 +20,9 @@ export function words({ scope, value, subject, maximum }) {
 }
 
 export class Limits {
-  constructor(filter) {
+  constructor(filter, changes) {
     this.filter = filter;
+    this.changes = changes;
     this.select = byId("limits-publisher");
     this.rows = [];
     this.counts = new Map();
@@ -69,7 +70,7 @@ export class Limits {
     const base = `publishers/${encodeURIComponent(this.publisher)}/limits/`;
     byId("change-limits").href = query(byId("change-limits").dataset.admin, { q: this.publisher });
     this.polls?.forEach((one) => one.stop());
-    this.polls = [poll(`${base}reached`, LOOK_SECONDS, (answer) => this.showReached(answer))];
+    this.polls = [poll(`${base}reached`, LOOK_SECONDS, (answer) => this.showReached(answer), undefined, this.changes)];
     if (may("limits")) this.polls.push(poll(`${base}?page_size=1000`, LOOK_SECONDS, (answer) => this.show(answer.results)));
     byId("limits").hidden = !may("limits");
     byId("answer").replaceChildren();

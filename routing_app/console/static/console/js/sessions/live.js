@@ -23,14 +23,14 @@ export function narrowing(text, title, onclick) {
 }
 
 export class Live {
-  constructor(filter) {
+  constructor(filter, changes) {
     this.filter = filter;
     this.list = new Listing({
       target: byId("live"),
       pages: byId("live-pages"),
       label: "sessions that play now",
       words: ["session"],
-      every: 2,
+      every: 3, // where something changes all the time; else at once
       size: 20,
       path: () => query("sessions/", this.filter.values),
       table: {
@@ -50,6 +50,7 @@ export class Live {
         ],
       },
       onData: (answer) => this.note(answer),
+      changes,
     });
     byId("end-all").addEventListener("click", () => this.endAll());
   }

@@ -15,12 +15,14 @@ const RANGES = {
 };
 const STEPS = { hour: HOUR, day: 24 * HOUR };
 const LOOK_SECONDS = 10;
-const COUNT_SECONDS = 60; // usage reads all events of its time
+const COUNT_SECONDS = 60;
 const KINDS = { denied: "bad", evicted: "warn", taken_over: "warn", killed: "warn", expired: "", finished: "good", created: "good" };
 
 export class Past {
-  constructor(filter) {
+  constructor(filter, changes) {
     this.filter = filter;
+    this.buckets = []; // of `counted`
+    this.counted = "";
     this.peak = new Buckets(byId("chart-peak"), {
       title: "Most sessions at once", series: [{ name: "peak", label: "peak", series: 1 }],
     });
@@ -32,8 +34,7 @@ export class Past {
         { name: "taken_over", label: "taken over", series: 2 },
       ],
     });
-    this.usage = poll(this.usagePath("sessions/usage"), COUNT_SECONDS, (answer) => this.showUsage(answer));
-    this.beginAgain = setInterval(() => this.lookAtUsage(), COUNT_SECONDS * 1000); // until another time
+    this.usage = poll(() => this.usagePath(), COUNT_SECONDS, (answer) => this.showUsage(answer));
     this.list = new Listing({
       target: byId("history"),
       pages: byId("history-pages"),
@@ -60,8 +61,9 @@ export class Past {
         number(results);
         byId("history-csv").href = new URL(this.historyPath("sessions/history/download"), api);
       },
+      changes,
     });
-    for (const id of ["usage-publisher", "usage-range"]) byId(id).addEventListener("change", () => this.lookAtUsage());
+    for (const id of ["usage-publisher", "usage-range"]) byId(id).addEventListener("change", () => this.usage.now());
     byId("history-kind").addEventListener("change", () => this.look());
   }
 
@@ -73,25 +75,30 @@ export class Past {
     this.list.look();
   }
 
-  lookAtUsage() {
-    this.usage.update(this.usagePath("sessions/usage"));
-  }
-
-  usagePath(path) {
-    const range = RANGES[byId("usage-range").value];
+  // All buckets of the range, later only the last two: the others are over, and nothing in them changes.
+  usagePath() {
+    const { step, seconds: length } = RANGES[byId("usage-range").value];
     const now = Date.now() / 1000;
-    const from = new Date((now - range.seconds + STEPS[range.step]) * 1000).toISOString();
-    const to = new Date((now + 60) * 1000).toISOString(); // the clock here may be behind
-    const asked = query(path, { publisher: byId("usage-publisher").value, from, to, step: range.step });
-    if (path === "sessions/usage") byId("usage-csv").href = new URL(this.usagePath("sessions/usage/download"), api);
-    return asked;
+    const wanted = { publisher: byId("usage-publisher").value, step };
+    const until = iso(now + 60); // the clock here may be behind
+    const whole = { ...wanted, from: iso(now - length + STEPS[step]), to: until };
+    byId("usage-csv").href = new URL(query("sessions/usage/download", whole), api);
+    const counted = JSON.stringify([wanted, length]);
+    if (counted !== this.counted) this.buckets = [];
+    this.counted = counted;
+    const known = this.buckets.at(-2);
+    const from = Math.max(known?.from ?? 0, now - length + STEPS[step]);
+    return query("sessions/usage", { ...whole, from: iso(from) });
   }
 
   showUsage({ buckets, step }) {
     const now = Date.now() / 1000;
-    const shown = buckets.map((one) => ({ ...one, from: seconds(one.from) })).filter((one) => one.from <= now);
-    this.peak.show(shown, STEPS[step]);
-    this.counts.show(shown, STEPS[step]);
+    const read = buckets.map((one) => ({ ...one, from: seconds(one.from) })).filter((one) => one.from <= now);
+    const first = read[0]?.from ?? Infinity;
+    const most = RANGES[byId("usage-range").value].seconds / STEPS[step];
+    this.buckets = [...this.buckets.filter((one) => one.from < first), ...read].slice(-most);
+    this.peak.show(this.buckets, STEPS[step]);
+    this.counts.show(this.buckets, STEPS[step]);
   }
 
   historyPath(path) {
@@ -100,6 +107,10 @@ export class Past {
     const wanted = chosen === "observed" ? { observed: "true" } : { kind: chosen };
     return query(path, { ...narrowed, ...wanted });
   }
+}
+
+function iso(at) {
+  return new Date(at * 1000).toISOString();
 }
 
 function kind(row) {
