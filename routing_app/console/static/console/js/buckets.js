@@ -6,7 +6,7 @@
 import uPlot from "../vendor/uPlot.esm.js";
 import { element, setText } from "./dom.js";
 import { moment, number } from "./format.js";
-import { colourOf, dot } from "./series.js";
+import { colour, colourOf, dot } from "./series.js";
 
 const HEIGHT = 180;
 const DAY = 86_400;
@@ -40,9 +40,8 @@ export class Buckets {
 
   build() {
     this.drawn?.destroy();
-    const style = getComputedStyle(document.documentElement);
-    const grid = { stroke: style.getPropertyValue("--line").trim(), width: 1 };
-    const axis = { stroke: style.getPropertyValue("--soft").trim(), grid, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const grid = { stroke: colour("line"), width: 1 };
+    const axis = { stroke: colour("soft"), grid, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     const stepped = uPlot.paths.stepped({ align: 1 });
     this.drawn = new uPlot(
       {

@@ -10,13 +10,12 @@
 import uPlot from "../vendor/uPlot.esm.js";
 import { element, setText } from "./dom.js";
 import { rate, time } from "./format.js";
-import { colourOf, dot } from "./series.js";
+import { colour, colourOf, dot, faint } from "./series.js";
 
 export const KEPT = 900;
 const HEIGHT = 150;
 const NARROWEST = 120; // seconds that are shown, also of workers that have just started
 const POWERS = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
-const FAINT = "2e"; // of a colour such as #3457d5
 
 export class Chart {
   constructor(target, { title, series, format = rate, least = 1, stacked = false, binary = false }) {
@@ -62,10 +61,8 @@ export class Chart {
 
   build() {
     this.drawn?.destroy();
-    const style = getComputedStyle(document.documentElement);
-    const ink = style.getPropertyValue("--soft").trim();
-    const grid = { stroke: style.getPropertyValue("--line").trim(), width: 1 };
-    const axis = { stroke: ink, grid, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const grid = { stroke: colour("line"), width: 1 };
+    const axis = { stroke: colour("soft"), grid, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     const least = this.least;
     this.drawn = new uPlot(
       {
@@ -101,9 +98,9 @@ export class Chart {
   }
 
   look(one, isLowest) {
-    const colour = colourOf(one.series);
+    const ink = colourOf(one.series);
     const filled = this.stacked || (isLowest && this.series.length === 1);
-    return { label: one.label, stroke: colour, width: 1.5, points: { show: false }, ...(filled && { fill: colour + FAINT }) };
+    return { label: one.label, stroke: ink, width: 1.5, points: { show: false }, ...(filled && { fill: faint(ink) }) };
   }
 
   data() {

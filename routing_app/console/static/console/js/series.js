@@ -10,8 +10,23 @@ export function seriesOf(protocol) {
   return place < 0 ? COLOURS : (place % COLOURS) + 1;
 }
 
+// A variable of the style sheet as the theme of now has it, as charts take it: "rgb(52, 87, 213)".
+export function colour(name) {
+  const probe = element("span", { hidden: true });
+  probe.style.color = `var(--${name})`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
 export function colourOf(series) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--s${series}`).trim();
+  return colour(`s${series}`);
+}
+
+// The same for an area.
+export function faint(found) {
+  return found.replace(/^rgb\((.*)\)$/, "rgba($1, .18)");
 }
 
 export function dot(series) {
