@@ -6,11 +6,14 @@ from collections.abc import Hashable
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
-from routing_app.console.access import VIEW_CONNECTIONS, VIEW_MESSAGES, Viewer
+from routing_app.console.access import VIEW_MESSAGES, Viewer
 from routing_app.console.topics import params as checks
-from routing_app.console.topics.topic import Topic, TopicError
+from routing_app.console.topics.clients import ClientTopic, ListTopic
+from routing_app.console.topics.topic import TopicError
+from routing_app.core.access.masking import SecretAccess
 from routing_app.core.monitoring import lists
 from routing_app.core.monitoring.addresses import SORTS, AddressQuery
+from routing_app.core.monitoring.cluster import Cluster
 from routing_app.core.monitoring.paging import Page
 from routing_app.core.streams import history
 from routing_app.core.streams.history import NoHistory
@@ -20,42 +23,29 @@ SHOWN: Final = 50
 """Messages of a stream, the newest first."""
 
 
-class AddressesTopic(Topic):
-    """Searched, sorted, a page at a time, over all workers."""
+class AddressesTopic(ListTopic):
+    """Addresses."""
 
     name = "addresses"
-    permissions = (VIEW_CONNECTIONS,)
-    every_seconds: ClassVar = 2.0
+    narrowing = ("search", "kind", "sort")
 
-    def checked(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Filters, order and page. Raises TopicError."""
-        checks.known(params, ("search", "kind", "sort", "page", "size"))
-        page = checks.page(params)
+    def narrowed(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Filters and order. Raises TopicError."""
         return {
             "search": checks.string(params, "search").strip(),
             "kind": checks.string(params, "kind"),
             "sort": checks.string(params, "sort", SORTS, "subscribers"),
-            "page": page.number,
-            "size": page.size,
         }
 
-    def variant(self, viewer: Viewer) -> Hashable:
-        """Names that let somebody in are masked for those that may not see them."""
-        return viewer.member.secrets
-
-    async def read(self, viewer: Viewer, params: dict[str, Any]) -> Any:
+    async def rows(self, cluster: Cluster, access: SecretAccess, wanted: dict[str, Any], page: Page) -> Any:
         """`{"count", "pages", "rows", "exact"}`."""
-        wanted = dict(params)
-        page = Page(wanted.pop("page"), wanted.pop("size"))
-        cluster = current_worker().monitor.cluster
-        return await lists.addresses(cluster, viewer.member.secrets, AddressQuery(**wanted), page)
+        return await lists.addresses(cluster, access, AddressQuery(**wanted), page)
 
 
-class AddressTopic(Topic):
+class AddressTopic(ClientTopic):
     """One address: subscribers, rule and stream."""
 
     name = "address"
-    permissions = (VIEW_CONNECTIONS,)
     every_seconds: ClassVar = 1.0
 
     def checked(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +58,7 @@ class AddressTopic(Topic):
 
     def variant(self, viewer: Viewer) -> Hashable:
         """Bodies are for those that may see messages."""
-        return viewer.member.secrets, viewer.has_perm(VIEW_MESSAGES)
+        return super().variant(viewer), viewer.has_perm(VIEW_MESSAGES)
 
     async def read(self, viewer: Viewer, params: dict[str, Any]) -> Any:
         """The row of the list, and more."""
