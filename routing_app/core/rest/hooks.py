@@ -5,25 +5,23 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 from django.core.exceptions import ValidationError as ModelError
-from django.db import models, transaction
+from django.db import models
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
-from rest_framework import serializers, status
+from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ModelViewSet
 
 from routing_app.core.hooks.backend import Outcome
 from routing_app.core.hooks.notice import tell_hooks_changed
 from routing_app.core.hooks.states import HookState, everywhere
-from routing_app.core.models import Hook, Scope
+from routing_app.core.models import Hook
 from routing_app.core.models.hooks import MAX_HEADERS, check_headers
 from routing_app.core.rest.fields import StrictModelSerializer, StringField, WholeNumberField
-from routing_app.core.rest.views import OfBroker
+from routing_app.core.rest.known_rows import RowsWithSecret
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import current_worker
 
-METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 EXAMPLE: Final = {
     "protocol": "*",
     "on": "publish",
@@ -118,45 +116,25 @@ states_sync: Final = from_sync(_states)
 
 @extend_schema_view(
     list=extend_schema(summary="List hooks"),
+    create=extend_schema(summary="Make a hook", responses={201: NewHookSerializer}),
     retrieve=extend_schema(summary="One hook"),
     update=extend_schema(summary="Change a hook"),
     partial_update=extend_schema(summary="Change a part of a hook"),
     destroy=extend_schema(summary="Delete a hook"),
 )
-class HookViewSet(OfBroker, ModelViewSet[Hook]):
+class HookViewSet(RowsWithSecret[Hook]):
     """URLs that are asked before a step is taken. All of it needs the scope admin; changes hold within 5
     seconds."""
 
     serializer_class = HookSerializer
     queryset = Hook.objects.all()
-    lookup_value_regex = "[0-9]+"
     body_example: ClassVar = EXAMPLE
     row_example: ClassVar = {"id": 1, **EXAMPLE}
     new_example: ClassVar = {"id": 1, **EXAMPLE, "secret": SECRET}
-    scopes: ClassVar = dict.fromkeys(METHODS, Scope.ADMIN)
 
-    @extend_schema(
-        summary="Make a hook",
-        responses={201: NewHookSerializer},
-    )
-    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Make a hook, and show its secret this once."""
-        serializer = HookSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        row = serializer.save()
-        transaction.on_commit(tell_hooks_changed)
-        made = {**serializer.data, "secret": row.secret}
-        return Response(made, status=status.HTTP_201_CREATED, headers={"Cache-Control": "no-store"})
-
-    def perform_update(self, serializer: Any) -> None:
-        """Change it, and tell."""
-        serializer.save()
-        transaction.on_commit(tell_hooks_changed)
-
-    def perform_destroy(self, instance: Hook) -> None:
-        """Delete it, and tell."""
-        super().perform_destroy(instance)
-        transaction.on_commit(tell_hooks_changed)
+    def tell(self) -> None:
+        """Have every worker read the hooks."""
+        tell_hooks_changed()
 
     @extend_schema(
         operation_id="hooks_states",

@@ -13,9 +13,10 @@ from rest_framework.viewsets import ModelViewSet
 from routing_app.core.issuers import service
 from routing_app.core.issuers.service import FIELD_OF, MAX_KEYS, BadKey, WantedKey
 from routing_app.core.jwt.algorithms import ALGORITHMS, KeyKind
-from routing_app.core.models import Issuer, IssuerKey, Scope
+from routing_app.core.models import Issuer, IssuerKey
 from routing_app.core.models.issuers import MAX_NAME, check_clean
 from routing_app.core.rest.fields import StrictModelSerializer, StringField
+from routing_app.core.rest.known_rows import ALL_ADMIN
 from routing_app.core.rest.views import OfBroker
 
 MAX_MATERIAL: Final = 16_384
@@ -144,7 +145,6 @@ READ: Final = {
     "enabled": True,
     "created_at": "2026-11-29T06:00:00Z",
 }
-METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 
 
 @extend_schema_view(
@@ -168,7 +168,7 @@ class IssuerViewSet(OfBroker, ModelViewSet[Issuer]):
     lookup_value_regex = "[0-9]+"
     body_example: ClassVar = EXAMPLE
     row_example: ClassVar = READ
-    scopes: ClassVar = dict.fromkeys(METHODS, Scope.ADMIN)
+    scopes: ClassVar = ALL_ADMIN
 
     def get_queryset(self) -> QuerySet[Issuer]:
         """Issuers by name, with their keys."""

@@ -16,9 +16,9 @@ from routing_app.core.access.key_changes import forget, revoke
 from routing_app.core.access.patterns import MAX_LENGTH, MAX_PATTERNS, check_patterns
 from routing_app.core.models import ApiKey, Scope
 from routing_app.core.rest.fields import StrictModelSerializer, StringField
+from routing_app.core.rest.known_rows import ALL_ADMIN, NO_STORE
 from routing_app.core.rest.views import OfBroker
 
-METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 EXAMPLE: Final = {
     "name": "shop",
     "scopes": ["publish", "read"],
@@ -102,7 +102,7 @@ class KeyViewSet(OfBroker, ModelViewSet[ApiKey]):
     body_example: ClassVar = EXAMPLE
     row_example: ClassVar = READ
     new_example: ClassVar = {"key": "sb_1f9Qx…", **READ}
-    scopes: ClassVar = dict.fromkeys(METHODS, Scope.ADMIN)
+    scopes: ClassVar = ALL_ADMIN
 
     @extend_schema(
         summary="Make an API key",
@@ -113,9 +113,8 @@ class KeyViewSet(OfBroker, ModelViewSet[ApiKey]):
         serializer = KeySerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         serializer.save()
-        headers = {"Cache-Control": "no-store"}
         made = {"key": serializer.plain, **serializer.data}
-        return Response(made, status=status.HTTP_201_CREATED, headers=headers)
+        return Response(made, status=status.HTTP_201_CREATED, headers=NO_STORE)
 
     def perform_update(self, serializer: Any) -> None:
         """Change it everywhere."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 from django.core.exceptions import ValidationError as ModelError
-from django.db import models, transaction
+from django.db import models
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
-from rest_framework.viewsets import ModelViewSet
 
 from routing_app.core.models import RateLimit, Scope
 from routing_app.core.rate_limits.notice import tell_limits_changed
 from routing_app.core.rest.fields import NumberField, StrictModelSerializer, WholeNumberField
-from routing_app.core.rest.views import OfBroker
+from routing_app.core.rest.known_rows import KnownRows
 
 
 class LimitSerializer(StrictModelSerializer[RateLimit]):
@@ -60,27 +59,15 @@ EXAMPLE: Final = {
     partial_update=extend_schema(summary="Change a part of a rate limit"),
     destroy=extend_schema(summary="Delete a rate limit"),
 )
-class LimitViewSet(OfBroker, ModelViewSet[RateLimit]):
+class LimitViewSet(KnownRows[RateLimit]):
     """How often clients may do something. All of it needs the scope manage; changes hold within 5 seconds."""
 
     serializer_class = LimitSerializer
     queryset = RateLimit.objects.all()
-    lookup_value_regex = "[0-9]+"
     body_example: ClassVar = EXAMPLE
     row_example: ClassVar = {"id": 1, **EXAMPLE}
     scopes: ClassVar = dict.fromkeys(("GET", "HEAD", "OPTIONS"), Scope.MANAGE)
 
-    def perform_create(self, serializer: Any) -> None:
-        """Make it, and tell."""
-        serializer.save()
-        transaction.on_commit(tell_limits_changed)
-
-    def perform_update(self, serializer: Any) -> None:
-        """Change it, and tell."""
-        serializer.save()
-        transaction.on_commit(tell_limits_changed)
-
-    def perform_destroy(self, instance: RateLimit) -> None:
-        """Delete it, and tell."""
-        super().perform_destroy(instance)
-        transaction.on_commit(tell_limits_changed)
+    def tell(self) -> None:
+        """Have every worker read the limits."""
+        tell_limits_changed()

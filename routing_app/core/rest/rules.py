@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from django.db import transaction
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
-from rest_framework.viewsets import ModelViewSet
 
 from routing_app.core.access.narrowing import covered
 from routing_app.core.models import AddressRule, Scope
 from routing_app.core.rest.auth import addresses_of, check_address
 from routing_app.core.rest.fields import StrictModelSerializer
-from routing_app.core.rest.views import OfBroker
+from routing_app.core.rest.known_rows import KnownRows
 from routing_app.core.streams.notice import tell_rules_changed
 
 
@@ -43,12 +41,11 @@ EXAMPLE: Final = {
     partial_update=extend_schema(summary="Change a part of a rule"),
     destroy=extend_schema(summary="Delete a rule", description="What was kept by it expires."),
 )
-class RuleViewSet(OfBroker, ModelViewSet[AddressRule]):
+class RuleViewSet(KnownRows[AddressRule]):
     """Which addresses have history. All of it needs the scope manage; changes hold within 5 seconds."""
 
     serializer_class = RuleSerializer
     queryset = AddressRule.objects.all()
-    lookup_value_regex = "[0-9]+"
     by_address = True
     body_example: ClassVar = EXAMPLE
     row_example: ClassVar = {"id": 1, **EXAMPLE}
@@ -58,19 +55,16 @@ class RuleViewSet(OfBroker, ModelViewSet[AddressRule]):
         """Rules of addresses that are all the caller's."""
         return super().get_queryset().filter(covered(addresses_of(self.request), "pattern"))
 
+    def tell(self) -> None:
+        """Have every worker read the rules."""
+        tell_rules_changed()
+
     def perform_create(self, serializer: Any) -> None:
-        """Make it, and tell."""
+        """Make one whose addresses are all the caller's."""
         check_address(self.request, serializer.validated_data["pattern"])
-        serializer.save()
-        transaction.on_commit(tell_rules_changed)
+        super().perform_create(serializer)
 
     def perform_update(self, serializer: Any) -> None:
-        """Change it, and tell."""
+        """Change one whose addresses stay all the caller's."""
         check_address(self.request, serializer.validated_data.get("pattern", serializer.instance.pattern))
-        serializer.save()
-        transaction.on_commit(tell_rules_changed)
-
-    def perform_destroy(self, instance: AddressRule) -> None:
-        """Delete it, and tell."""
-        super().perform_destroy(instance)
-        transaction.on_commit(tell_rules_changed)
+        super().perform_update(serializer)

@@ -11,20 +11,19 @@ from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ModelViewSet
 
 from routing_app.core.access.grants import Grant
 from routing_app.core.access.patterns import MAX_LENGTH, MAX_PATTERNS, check_patterns
-from routing_app.core.models import Scope, Webhook
+from routing_app.core.models import Webhook
 from routing_app.core.rest.deliveries import EXAMPLE as DELIVERY
 from routing_app.core.rest.deliveries import DeliveryFilter, DeliverySerializer
 from routing_app.core.rest.fields import StrictModelSerializer, StringField
-from routing_app.core.rest.views import OfBroker
+from routing_app.core.rest.known_rows import NO_STORE, RowsWithSecret
 from routing_app.core.webhooks import service
 from routing_app.core.webhooks.events import MAX_EVENTS, check_events
+from routing_app.core.webhooks.notice import tell_webhooks_changed
 from routing_app.core.webhooks.states import RECENT, states
 
-METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 EXAMPLE: Final = {
     "name": "shop",
     "url": "https://shop.example.com/events",
@@ -42,7 +41,6 @@ READ: Final = {
 NEW_SECRET: Final = {"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
 TEST: Final = {**DELIVERY, "type": "webhook.test", "status": "pending", "attempts": 0, "last_status": None}
 MASK: Final = "…"
-NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 class WebhookSerializer(StrictModelSerializer[Webhook]):
@@ -179,21 +177,20 @@ STATES: Final = {
 
 @extend_schema_view(
     list=extend_schema(summary="List webhooks"),
+    create=extend_schema(summary="Make a webhook", responses={201: NewWebhookSerializer}),
     retrieve=extend_schema(summary="One webhook"),
     update=extend_schema(summary="Change a webhook"),
     partial_update=extend_schema(summary="Change a part of a webhook"),
     destroy=extend_schema(summary="Delete a webhook", description="Its deliveries are deleted with it."),
 )
-class WebhookViewSet(OfBroker, ModelViewSet[Webhook]):
+class WebhookViewSet(RowsWithSecret[Webhook]):
     """URLs that are told of events. All of it needs the scope admin; changes hold within 5 seconds."""
 
     serializer_class = WebhookSerializer
     queryset = Webhook.objects.all()
-    lookup_value_regex = "[0-9]+"
     body_example: ClassVar = EXAMPLE
     row_example: ClassVar = READ
     new_example: ClassVar = {**READ, **NEW_SECRET}
-    scopes: ClassVar = dict.fromkeys(METHODS, Scope.ADMIN)
     refusal = ""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -206,28 +203,9 @@ class WebhookViewSet(OfBroker, ModelViewSet[Webhook]):
         """What is known of the URL."""
         return {**super().get_serializer_context(), "refusal": self.refusal}
 
-    @extend_schema(
-        summary="Make a webhook",
-        responses={201: NewWebhookSerializer},
-    )
-    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Make a webhook, and show its secret this once."""
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        row = serializer.save()
-        service.tell_changed()
-        made = {**serializer.data, "secret": row.secret}
-        return Response(made, status=status.HTTP_201_CREATED, headers=NO_STORE)
-
-    def perform_update(self, serializer: Any) -> None:
-        """Change it everywhere."""
-        serializer.save()
-        service.tell_changed()
-
-    def perform_destroy(self, instance: Webhook) -> None:
-        """Delete it everywhere."""
-        super().perform_destroy(instance)
-        service.tell_changed()
+    def tell(self) -> None:
+        """Have every worker read the webhooks."""
+        tell_webhooks_changed()
 
     @extend_schema(
         summary="Send a test",
