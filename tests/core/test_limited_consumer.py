@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from routing_app.core import codes
+from routing_app.core import codes, fresh_rows
 from routing_app.core.codes import Refusal
 from routing_app.core.database import query
 from routing_app.core.models import RateLimit
-from routing_app.core.rate_limits import limits as module
 from routing_app.core.rate_limits.table import LimitRow
 from routing_app.core.worker import Worker
 from tests.core.sockets import LINE, Client, Ledger, Probe, refusals
@@ -208,7 +207,7 @@ async def test_a_reading_that_began_earlier_and_ends_later_changes_nothing(
             return []
         return [LimitRow(1, "*", "publish", "network", 1.0, 1, "refuse")]
 
-    monkeypatch.setattr(module, "query", read)
+    monkeypatch.setattr(fresh_rows, "query", read)
     first = asyncio.ensure_future(worker.rate_limits.read())
     await asyncio.sleep(0)
     await worker.rate_limits.read()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from routing_app.core import fresh_rows
 from routing_app.core.access import admission
 from routing_app.core.cluster.batching import EVERYBODY
 from routing_app.core.database import query
@@ -88,7 +89,7 @@ async def test_a_change_holds_when_the_process_is_told(worker: Worker):
 async def test_a_change_of_which_nothing_was_heard_holds_a_little_later(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "READ_SECONDS", 0.02)
+    monkeypatch.setattr(fresh_rows, "READ_SECONDS", 0.02)
     hooks = worker.hooks.of("tokens")
     await worker.start()
     made = await query(lambda: Hook.objects.create(protocol="tokens", on="publish", url="http://b/"))
@@ -124,7 +125,7 @@ async def test_nobody_is_served_before_the_rows_are_known_and_later_known_ones_s
     await admission.enter(worker, Peer("10.0.0.1"))
     worker.serving = False
     monkeypatch.setattr(module, "read_rows", out)
-    await hooks._read_again()
+    await hooks.read()
     assert ids(hooks.of("tokens").publish) == [1]
     hooks.stop()
     assert ids(hooks.of("tokens").publish) == [1]

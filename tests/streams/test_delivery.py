@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from routing_app.core import fresh_rows
 from routing_app.core.codes import GAP
 from routing_app.core.delivery.connection import Connection
 from routing_app.core.delivery.publication import Position, Publication
@@ -450,7 +451,7 @@ async def test_rules_that_were_read_earlier_do_not_replace_later_ones(two: Proce
     async def query(function: object) -> list[tuple[str, int, int, bool]]:
         return await answers.pop(0)
 
-    monkeypatch.setattr(module, "query", query)
+    monkeypatch.setattr(fresh_rows, "query", query)
     slow = asyncio.ensure_future(two.here_streams.read_rules())
     await until(lambda: len(answers) == 1)
     await two.here_streams.read_rules()

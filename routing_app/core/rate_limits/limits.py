@@ -1,14 +1,12 @@
 """The rate limits of one worker: the rows as it knows them, and where they are counted.
 
-The rows are read at the start, every few seconds, and at once when one is changed anywhere. Limits per
-connection are counted in this process, the others by Redis where REDIS_URL is set: each count has one of its
-servers. A count whose server is out is kept in this process.
+Limits per connection are counted in this process, the others by Redis where REDIS_URL is set: each count has
+one of its servers. A count whose server is out is kept in this process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any, Final
@@ -17,86 +15,51 @@ from routing_app.core import metrics
 from routing_app.core.cluster import redis_urls
 from routing_app.core.cluster.spread import server_of
 from routing_app.core.codes import LIMITED, Refusal
-from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection, ConnectionState
 from routing_app.core.delivery.hub import Hub
-from routing_app.core.delivery.publication import Publication
+from routing_app.core.eager import Spawn
+from routing_app.core.fresh_rows import FreshRows
 from routing_app.core.models.rate_limits import Then
 from routing_app.core.rate_limits.limit import Counted, Excess, Limit, take
 from routing_app.core.rate_limits.redis import RedisCounts, Unreachable
-from routing_app.core.rate_limits.table import LimitSet, LimitTable, ProtocolLimits, read_rows
-
-logger = logging.getLogger(__name__)
+from routing_app.core.rate_limits.table import LimitRow, LimitSet, LimitTable, ProtocolLimits, read_rows
 
 LIMITS_CHANGED: Final = "$limits_changed"
 """Event that has every process read the limits."""
 LOOK_SECONDS: Final = 1.0
 """Between two looks whether a client that waits is still there."""
-READ_SECONDS: Final = 3.0
-"""Between two looks at the rows."""
 
 Outcome = Coroutine[Any, Any, Excess | None] | Excess | None
 """None: go on. A coroutine: Redis is asked."""
-Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
-class RateLimits:
+class RateLimits(FreshRows[list[LimitRow]]):
     """All limits of one process, and their counts."""
+
+    rows_name = "rate limits"
 
     def __init__(self, hub: Hub, redis: Sequence[RedisCounts], spawn: Spawn) -> None:
         """`redis`: the counts on each server; none without Redis."""
+        super().__init__(spawn)
         self._redis = redis
-        self._spawn = spawn
         self._table = LimitTable()
-        self._read_at: float | None = None
-        self._kept_fresh = False
-        self._reading: asyncio.Task[None] | None = None
         self.of: Callable[[str], ProtocolLimits] = self._table.of
         """The limits of a protocol, now and later; `api` for those of the REST API."""
-        hub.on(LIMITS_CHANGED, self._changed)
+        hub.on(LIMITS_CHANGED, self.changed)
 
     # --- rows -----------------------------------------------------------------------------------------------
 
-    async def read(self) -> None:
-        """Read the rows; where that fails those that are known stay."""
-        began = monotonic()
-        try:
-            rows = await query(read_rows)
-        except Exception as error:
-            logger.warning("rate limits cannot be read: %s", type(error).__name__)
-            return
-        # Of two readings at once the one that began later knows more, whichever ends first.
-        if self._read_at is None or began >= self._read_at:
-            self._read_at = began
-            self._table.use(rows)
+    def load(self) -> list[LimitRow]:
+        """All of them. Uses the ORM."""
+        return read_rows()
 
-    async def freshen(self) -> None:
-        """Read the rows in a process that does not keep them fresh: one that has served no socket yet."""
-        if self._kept_fresh or (self._read_at is not None and monotonic() - self._read_at < READ_SECONDS):
-            return
-        # One reading for all that wait.
-        if self._reading is None or self._reading.done():
-            self._reading = self._spawn(self.read())
-        await asyncio.shield(self._reading)
-
-    async def start(self) -> None:
-        """Keep the rows fresh until the worker stops."""
-        await self.read()
-        self._kept_fresh = True
-        self._spawn(self._keep_fresh())
+    def use(self, rows: list[LimitRow]) -> None:
+        """Count by these from now on."""
+        self._table.use(rows)
 
     async def stop(self) -> None:
         """Ask Redis no more."""
         await asyncio.gather(*(one.stop() for one in self._redis))
-
-    async def _keep_fresh(self) -> None:
-        while True:
-            await asyncio.sleep(READ_SECONDS)
-            await self.read()
-
-    def _changed(self, publication: Publication) -> int:
-        self._spawn(self.read())
-        return 0
 
     # --- counting -------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from routing_app.core.streams.store import Bounds
 
 MAX_KNOWN: Final = 65_536
 """Addresses whose rule is remembered."""
+RuleRow = tuple[str, int, int, bool]
+"""Pattern, size and seconds of the history, and whether there are notices."""
 
 
 class Rule(NamedTuple):
@@ -30,9 +32,7 @@ NONE: Final = Rule(None, False)
 class RuleTable:
     """All rules; true when any address may have history."""
 
-    def __init__(
-        self, rules: Iterable[tuple[str, int, int, bool]] = (), size: int = 0, seconds: int = 300
-    ) -> None:
+    def __init__(self, rules: Iterable[RuleRow] = (), size: int = 0, seconds: int = 300) -> None:
         """`rules`: pattern, history size, history seconds, notices; `size` and `seconds` hold without one."""
         self._exact: dict[str, Rule] = {}
         self._prefixes: dict[int, dict[str, Rule]] = {}
@@ -77,6 +77,6 @@ def _rule(size: int, seconds: int, notices: bool) -> Rule:
     return Rule(Bounds(size, seconds) if size else None, notices)
 
 
-def rows() -> list[tuple[str, int, int, bool]]:
+def rows() -> list[RuleRow]:
     """All rules, for a table. Uses the ORM."""
     return list(AddressRule.objects.values_list("pattern", "history_size", "history_seconds", "notices"))

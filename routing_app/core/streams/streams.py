@@ -23,14 +23,15 @@ from routing_app.core import metrics, tracing
 from routing_app.core.cluster import losses
 from routing_app.core.cluster.spread import AnyRelay
 from routing_app.core.codes import Loss
-from routing_app.core.database import query
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.publication import INTERNAL, Position, Publication
 from routing_app.core.delivery.traced import until_done
+from routing_app.core.eager import Spawn
+from routing_app.core.fresh_rows import FreshRows
 from routing_app.core.streams import record
-from routing_app.core.streams.ordering import Ordering, Spawn
+from routing_app.core.streams.ordering import Ordering
 from routing_app.core.streams.replay import Replays
-from routing_app.core.streams.rules import RuleTable, rows
+from routing_app.core.streams.rules import RuleRow, RuleTable, rows
 from routing_app.core.streams.store import Append, Appended, Bounds, Page, StoreUnavailable
 from routing_app.core.streams.stores import Stores
 
@@ -40,8 +41,6 @@ RULES_CHANGED: Final = "$rules_changed"
 """Event that has every process read the rules of addresses."""
 PATIENCE_SECONDS: Final = 1.0
 """Longest wait of a publisher for the store."""
-READ_SECONDS: Final = 3.0
-"""Between two looks at the rules."""
 CHECK_SECONDS: Final = 3.0
 """Between two looks at the ends of streams."""
 SWEEP_SECONDS: Final = 30.0
@@ -64,6 +63,24 @@ class Published:
 Done = Callable[[Published | StoreUnavailable], None]
 
 
+class _RuleRows(FreshRows[list[RuleRow]]):
+    """The rules of addresses, for the streams of this process."""
+
+    rows_name = "the rules of addresses"
+
+    def __init__(self, streams: Streams, spawn: Spawn) -> None:
+        super().__init__(spawn)
+        self._streams = streams
+
+    def load(self) -> list[RuleRow]:
+        """All of them. Uses the ORM."""
+        return rows()
+
+    def use(self, rows: list[RuleRow]) -> None:
+        """Keep by these from now on."""
+        self._streams.use(RuleTable(rows, settings.HISTORY_SIZE, settings.HISTORY_SECONDS))
+
+
 class Streams:
     """Rules, stores and the order of one process."""
 
@@ -80,12 +97,10 @@ class Streams:
         """Names of messages that may not have left for the others yet, and the relay's failures before."""
         self._under_way = 0
         self._room = asyncio.Event()
-        self._read_at: float | None = None
-        self._kept_fresh = False
-        self._reading: asyncio.Task[None] | None = None
+        self._rule_rows = _RuleRows(self, spawn)
         self.rules = RuleTable()
         self.use(RuleTable((), settings.HISTORY_SIZE, settings.HISTORY_SECONDS))
-        hub.on(RULES_CHANGED, self._rules_changed)
+        hub.on(RULES_CHANGED, self._rule_rows.changed)
 
     # --- rules ----------------------------------------------------------------------------------------------
 
@@ -98,25 +113,11 @@ class Streams:
 
     async def read_rules(self) -> None:
         """Read the rules; where that fails those that are known stay."""
-        began = monotonic()
-        try:
-            found = await query(rows)
-        except Exception as error:
-            logger.warning("the rules of addresses cannot be read: %s", type(error).__name__)
-            return
-        if self._read_at is not None and began < self._read_at:  # one that began later has ended first
-            return
-        self._read_at = began
-        self.use(RuleTable(found, settings.HISTORY_SIZE, settings.HISTORY_SECONDS))
+        await self._rule_rows.read()
 
     async def freshen(self) -> None:
-        """Read the rules in a process that does not keep them fresh, such as a script."""
-        if self._kept_fresh or (self._read_at is not None and monotonic() - self._read_at < READ_SECONDS):
-            return
-        # One reading for all that wait, which go on in the order in which they came.
-        if self._reading is None or self._reading.done():
-            self._reading = self._spawn(self.read_rules())
-        await asyncio.shield(self._reading)
+        """Know the rules in a process that does not keep them fresh, such as a script."""
+        await self._rule_rows.freshen()
 
     def bounds(self, address: str) -> Bounds | None:
         """How much history an address has; None for none."""
@@ -133,17 +134,11 @@ class Streams:
         found = {address: self.rules.of(address).bounds for address in publication.addresses}
         return {address: bounds for address, bounds in found.items() if bounds is not None}
 
-    def _rules_changed(self, publication: Publication) -> int:
-        self._spawn(self.read_rules())
-        return 0
-
     # --- life -----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Keep the rules fresh, and look after the streams, until the worker stops."""
-        await self.read_rules()
-        self._kept_fresh = True
-        self._spawn(self._keep_fresh())
+        await self._rule_rows.start()
         if self._relay.reaches_others:
             self._spawn(self._keep_checking())
         else:
@@ -156,11 +151,6 @@ class Streams:
     async def stop(self) -> None:
         """Take nothing more."""
         await self._stores.stop()
-
-    async def _keep_fresh(self) -> None:
-        while True:
-            await asyncio.sleep(READ_SECONDS)
-            await self.read_rules()
 
     async def _keep_sweeping(self) -> None:
         while True:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from django.db.models import Exists, OuterRef
 
 from routing_app.core.database import query
 from routing_app.core.delivery.hub import Hub
-from routing_app.core.delivery.publication import Publication
+from routing_app.core.eager import Spawn
+from routing_app.core.fresh_rows import FreshRows
 from routing_app.core.models.webhooks import Delivery, Webhook
 from routing_app.core.webhooks.events import EventType
 from routing_app.core.webhooks.known import FRESH_SECONDS, WEBHOOKS_CHANGED, webhooks
@@ -20,77 +21,56 @@ from routing_app.core.webhooks.published import PublishedMessages
 
 logger = logging.getLogger(__name__)
 
-READ_SECONDS: Final = 3.0
-"""Between two looks at the rows: more often than FRESH_SECONDS, so that no report has to look."""
 FORGET_SECONDS: Final = 3 * FRESH_SECONDS
 """A process may write deliveries to a webhook that is deleted until it has looked at the rows again."""
 
-Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
+class WebhookWatch(FreshRows[set[int]]):
+    """Reads the webhooks of one worker's process again and again: these are `webhooks`, which threads use.
 
-class WebhookWatch:
-    """Reads the webhooks of one worker's process again and again."""
+    The rows that it loads are the ids of those that have gone.
+    """
+
+    rows_name = "webhooks"
 
     def __init__(self, hub: Hub, published: PublishedMessages, occupancy: Occupancy, spawn: Spawn) -> None:
+        super().__init__(spawn)
         self._hub = hub
         self._published = published
         self._occupancy = occupancy
-        self._spawn = spawn
-        self._reading: asyncio.Task[None] | None = None
-        self.keeps_fresh = False
         self.on_read: list[Callable[[], None]] = []
         """Called on the loop after each look."""
-        hub.on(WEBHOOKS_CHANGED, self._changed)
+        hub.on(WEBHOOKS_CHANGED, self.changed)
 
-    async def start(self) -> None:
-        """Know the webhooks from now on."""
-        self.keeps_fresh = True
-        await self.read()
-        self._spawn(self._keep_fresh())
+    @property
+    def is_fresh(self) -> bool:
+        """True when somebody in this process has read them a moment ago."""
+        return webhooks.is_fresh
 
-    async def read(self) -> None:
-        """Read the rows; where that fails those that are known stay."""
+    def load(self) -> set[int]:
+        """Read them; those that have gone. Uses the ORM."""
         before = {one.id for one in webhooks.all}
-        try:
-            await query(webhooks.read)
-        except Exception as error:
-            logger.warning("the webhooks cannot be read: %s", type(error).__name__)
-            return
-        if before - {one.id for one in webhooks.all}:
+        webhooks.read()
+        return before - {one.id for one in webhooks.all}
+
+    def use(self, rows: set[int]) -> None:
+        """Report to those that are there now."""
+        if rows:
             self._spawn(self._forget_left_over())
-        self._use()
+        self._report()
         for told in self.on_read:
             told()
 
     async def freshen(self) -> None:
         """Know the webhooks in a process that does not keep them fresh, such as a script."""
-        if not webhooks.is_fresh:
-            # One reading for all that wait, which go on in the order in which they came.
-            if self._reading is None or self._reading.done():
-                self._reading = self._spawn(self._freshen())
-            await asyncio.shield(self._reading)
-        self._use()
+        await super().freshen()
+        self._report()
 
-    async def _freshen(self) -> None:
-        try:
-            await query(webhooks.freshen)
-        except Exception as error:
-            logger.warning("the webhooks cannot be read: %s", type(error).__name__)
-
-    def _use(self) -> None:
+    def _report(self) -> None:
         wanted = webhooks.any_wants(EventType.MESSAGE_PUBLISHED)
         self._hub.published = self._published if wanted else None
         if self.keeps_fresh:
             self._occupancy.use()
-
-    async def _keep_fresh(self) -> None:
-        while True:
-            await asyncio.sleep(READ_SECONDS)
-            await self.read()
-
-    def _changed(self, publication: Publication) -> int:
-        self._spawn(self.read())
-        return 0
 
     async def _forget_left_over(self) -> None:
         """Delete deliveries to a webhook that was deleted while another process still wrote some."""
