@@ -367,7 +367,7 @@ def test_the_worst_finding_is_the_exit_code(findings: list[Finding], code: int) 
 
 def test_the_example_of_the_document_has_lines_as_the_command_prints_them() -> None:
     text = (REPOSITORY / "docs/doctor.md").read_text(encoding="utf-8")
-    example = text.partition("<!-- example -->\n```\n")[2].partition("\n```\n<!-- /example -->")[0]
+    example = text.partition("<!-- example -->\n```text\n")[2].partition("\n```\n<!-- /example -->")[0]
     checks, _, bounds = example.partition("\n\n")
     found = [_parsed(line) for line in checks.splitlines()]
     known = {

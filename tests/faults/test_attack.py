@@ -1,4 +1,7 @@
-"""Three minutes of the attack that `make faults` makes for thirty, with seeds that stay the same."""
+"""Three minutes of the attack that `make faults` makes for thirty, with seeds that stay the same.
+
+docs/faults.md shows the commands.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.documents.blocks import ALL
 from tests.hooks.backend import call
 from tests.requests.peer import Peer
 from tests.services.databases import REPOSITORY
@@ -27,15 +27,19 @@ from tests.services.waiting import wait_until
 pytestmark = pytest.mark.once
 
 
+BLOCKS = ALL["docs/hooks.md"]
+CREATE, TRY = (block.text for block in BLOCKS if block.language == "sh")
+
+
 def example(language: str) -> str:
-    text = (REPOSITORY / "docs" / "hooks.md").read_text()
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return str(found)
+    """The backend of the document."""
+    [found] = [block.text for block in BLOCKS if block.language == language]
+    return found
 
 
 def row_of_the_document() -> dict[str, Any]:
     """The body that the document's `curl` sends."""
-    words = shlex.split(example("sh"))
+    words = shlex.split(CREATE)
     row = json.loads(words[words.index("-d") + 1])
     assert isinstance(row, dict)
     return row
@@ -43,7 +47,7 @@ def row_of_the_document() -> dict[str, Any]:
 
 def messages_of_the_document() -> list[str]:
     """The messages that the document's commands send: one that is allowed, one that is not."""
-    commands = [shlex.split(line) for line in example("bash").splitlines() if "switchboard send" in line]
+    commands = [shlex.split(line) for line in TRY.splitlines() if "switchboard send" in line]
     assert [command[-2] for command in commands] == ["room:bus/r1"] * 2
     return [command[-1] for command in commands]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,7 +16,7 @@ import pytest
 from routing_app.core import json as strict_json
 from routing_app.core.outgoing.client import Client
 from routing_app.core.outgoing.signature import new_secret, sign
-from tests.services.databases import REPOSITORY
+from tests.documents.blocks import ALL
 from tests.services.javascript import require_packages
 from tests.services.ports import answers, free_port
 from tests.services.waiting import until
@@ -30,9 +29,8 @@ DATA = {"token": "ab…", "text": "é \u2028 😀", "number": 0.1}
 
 def example(language: str) -> str:
     """The receiver of the document."""
-    text = (REPOSITORY / "docs" / "webhooks.md").read_text()
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return str(found)
+    [found] = [block.text for block in ALL["docs/webhooks.md"] if block.language == language and block.title]
+    return found
 
 
 def command(language: str, folder: Path) -> tuple[Sequence[str], Path]:

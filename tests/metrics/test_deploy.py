@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 
 from routing_app.core.described import LISTED, Described
+from tests.documents.blocks import ALL
 from tests.services.prometheus import find_promtool
 
 pytestmark = pytest.mark.once
@@ -95,3 +96,15 @@ def test_each_alert_is_tried_with_what_it_is_for_and_with_what_it_is_not() -> No
 def test_promtool_finds_the_alerts_right(arguments: tuple[str, ...]) -> None:
     ended = subprocess.run(["promtool", *arguments], cwd=RULES, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.skipif(find_promtool() is None, reason="promtool is not installed (make test installs it)")
+def test_promtool_reads_the_job_of_the_page(tmp_path: Path) -> None:
+    """docs/metrics.md; the file of the key is not here."""
+    [job] = ALL["docs/metrics.md"]
+    (tmp_path / "prometheus.yml").write_text(job.text)
+    command = ["promtool", "check", "config", "--syntax-only", "prometheus.yml"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "job_name: switchboard\n" in job.text

@@ -84,5 +84,16 @@ def test_every_source_file_that_a_document_names_exists(document: Path) -> None:
     assert [name for name in here if not _ends(known, name)] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_subject_of_a_sentence_comes_first(document: Path) -> None:
+    """docs/style.md; questions and headings may begin so."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", document.read_text(encoding="utf-8"))
+    sentences = re.findall(
+        r"(?:^(?:[-*|] )?|[.:;] )((?:What|Who|Whoever)\s[^.?|\n]*[.?|\n])", text, re.MULTILINE
+    )
+
+    assert [sentence for sentence in sentences if not sentence.endswith("?")] == []
+
+
 def _ends(files: set[str], name: str) -> bool:
     return any(file.endswith(f"/{name}") for file in files)
