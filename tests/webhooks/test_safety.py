@@ -74,6 +74,22 @@ async def test_a_url_to_a_private_address_is_refused_when_saved_and_when_called(
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("host", ["localhost.", "LocalHost", "shop.localhost", "shop.localhost.:8443"])
+async def test_names_of_this_machine_are_refused_whether_they_resolve_or_not(host: str, monkeypatch):
+    def fails(*arguments: Any, **options: Any) -> Any:
+        raise socket.gaierror
+
+    monkeypatch.setattr("socket.getaddrinfo", fails)
+    url = f"http://{host}/"
+    assert "is a private address; WEBHOOKS_PRIVATE=yes" in refusal_of(url)
+    with pytest.raises(AddressRefused):
+        await Client(private=False).post(url, b"{}", {}, 5)
+    with pytest.raises(Unreachable):
+        await Client(private=True).post(url, b"{}", {}, 5)
+    assert refusal_of("http://notlocalhost/") == ""
+
+
+@pytest.mark.once
 def test_a_name_that_does_not_resolve_yet_is_saved():
     assert refusal_of("https://nowhere.invalid/") == ""
 
@@ -95,6 +111,9 @@ def test_a_name_that_does_not_resolve_yet_is_saved():
         *("http://example.com:0/", "http://exa mple.com/", "http://example.com/\r\nX: y", "http://[::1/"),
         *(
             "http://example.com\\@10.0.0.1/",
+            "http://[::1%25lo]/",
+            "http://[fe80::1%eth0]/",
+            "http://exampl%65.com/",
             "https://" + "a" * 64 + ".com/",
             "https://e.com/" + "a" * 2048,
             7,

@@ -15,6 +15,14 @@ _SERVICES: Final = (
     IPv4Network("192.88.99.0/24"),  # relays of 6to4
 )
 """Addresses that look public and are answered inside a network."""
+_LOOPBACK: Final = "localhost"
+"""Never of the internet (RFC 6761, section 6.3), nor is a name below it, however it resolves."""
+
+
+def is_loopback_name(host: str) -> bool:
+    """True for `localhost` and the names below it, also with the final dot."""
+    name = host.lower().removesuffix(".")
+    return name == _LOOPBACK or name.endswith(f".{_LOOPBACK}")
 
 
 def is_public(address: str) -> bool:

@@ -9,7 +9,7 @@ from concurrent.futures import TimeoutError as Late
 from threading import Lock, Thread
 from typing import Final
 
-from routing_app.core.outgoing.addresses import is_public
+from routing_app.core.outgoing.addresses import is_loopback_name, is_public
 from routing_app.core.outgoing.failures import AddressRefused, Unreachable
 
 _lock: Final = Lock()
@@ -22,16 +22,24 @@ async def addresses_of(host: str, *, private: bool) -> tuple[str, ...]:
     Raises Unreachable where there is none, and AddressRefused where one of them is not of the internet,
     unless `private`.
     """
+    check_name(host, private=private)
     return allowed(await asyncio.wrap_future(_look_up(host)), private=private)
 
 
 def addresses_within(host: str, seconds: float, *, private: bool) -> tuple[str, ...]:
     """The same in a thread that may wait. Raises Unreachable also when the time is up."""
+    check_name(host, private=private)
     try:
         found = _look_up(host).result(seconds)
     except Late:
         raise Unreachable("the name does not resolve in time") from None
     return allowed(found, private=private)
+
+
+def check_name(host: str, *, private: bool) -> None:
+    """Raise AddressRefused for a name of this machine, also where it does not resolve, unless `private`."""
+    if not private and is_loopback_name(host):
+        raise AddressRefused(f"{host} is a private address")
 
 
 def allowed(addresses: tuple[str, ...], *, private: bool) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ def check_url(url: Any) -> None:
         raise ValidationError("expected a URL that begins with https:// or http://")
     if "@" in parts.netloc:
         raise ValidationError("a URL with a user or password would be shown: use a header")
+    if "%" in parts.netloc:
+        raise ValidationError("the host of the URL has no zone and no escapes")
     try:
         (parts.hostname or "").encode("idna")
     except UnicodeError:
