@@ -87,6 +87,18 @@ def test_what_was_switched_off_is_switched_on_again_without_its_past(api: Client
     assert row.secret == secret
 
 
+def test_to_save_what_is_on_forgets_no_failure(api: Client):
+    since = timezone.now()
+    row = make("https://shop.example/", failing_since=since)
+    body = {"name": "other", "url": row.url, "events": row.events, "enabled": True}
+    for method in ("patch", "put"):
+        saved = send(api, method, f"/api/webhooks/{row.pk}/", **body).json()
+        assert (saved["name"], saved["enabled"]) == ("other", True)
+        assert saved["failing_since"] is not None
+    row.refresh_from_db()
+    assert row.failing_since == since
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -120,15 +120,15 @@ class WebhookSerializer(StrictModelSerializer[Webhook]):
         return row
 
     def update(self, instance: Webhook, validated_data: dict[str, Any]) -> Webhook:
-        """Change it; to switch it on forgets that it failed."""
-        changed = list(validated_data)
-        for name, value in validated_data.items():
+        """Change it; to switch it on forgets that it failed, to name it on when it is on does not."""
+        changes = {name: value for name, value in validated_data.items() if getattr(instance, name) != value}
+        for name, value in changes.items():
             setattr(instance, name, value)
-        service.prepare(instance, validated_data)
-        if "enabled" in changed:
-            changed += ["failing_since", "off_because"]
+        service.prepare(instance, changes)
         # Only these: the server may have written others in the meantime.
-        instance.save(update_fields=changed)
+        instance.save(
+            update_fields=[*changes, *(("failing_since", "off_because") if "enabled" in changes else ())]
+        )
         return instance
 
 
