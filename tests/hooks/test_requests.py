@@ -133,12 +133,18 @@ def test_a_backend_answers_requests(hooks: Hooks, peer: Peer, name: str):
         frames = [peer.next() for _ in range(3)]
         route.answer = {"error": {"code": "sold out"}}
         failed = peer.ask(type)
+        route.answer = {"error": "sold out", "reply": None, "partials": None}
+        said = peer.ask(type)
+        route.answer = {"reply": {"sum": 0}, "error": None}
+        replied = peer.ask(type)
     assert frames == [
         {"n": 1, "key": "s", "direction": "PARTIAL"},
         {"n": 2, "key": "s", "direction": "PARTIAL"},
         {"sum": 3, "key": "s", "direction": "REPLY"},
     ]
     assert failed == {"code": "sold out", "direction": "ERROR"}
+    assert said == {"code": "failed", "message": "sold out", "direction": "ERROR"}
+    assert replied == {"sum": 0, "direction": "REPLY"}
     assert route.bodies[0]["address"] == type
     assert route.bodies[0]["message"] == {"type": type, "direction": "REQUEST", "key": "s", "numbers": [1, 2]}
     assert peer.ask(type)["code"] == "unhandled"
@@ -171,6 +177,8 @@ WRONG = [
     {"partials": [{}]},
     {"reply": 1},
     {"reply": {}, "error": {}},
+    {"error": 1},
+    {"error": None},
     {"partials": [1], "reply": {}},
     {"partials": {}, "reply": {}},
     Reset(),

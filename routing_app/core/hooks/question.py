@@ -53,7 +53,7 @@ class Question:
     `connect`."""
     message: Any = None
     wants_objects: bool = False
-    """True where a reply has to be an object of JSON, and its partials and an error, too."""
+    """True where a reply and its partials have to be objects of JSON, and an error an object or a string."""
     kinds: frozenset[str] | None = None
     """The kinds of addresses that a client may be subscribed to as it connects; None: all."""
 
@@ -179,13 +179,18 @@ class Verdict:
         partials = [] if answer.get("partials") is None else answer["partials"]
         if not isinstance(partials, list):
             raise WrongAnswer("expected `partials`, a list")
-        if "reply" in answer and "error" in answer:
+        reply, error = answer.get("reply"), answer.get("error")
+        # Encoders of typed languages write a field that is not set as null.
+        is_error = "error" in answer and (error is not None or "reply" not in answer)
+        if is_error and reply is not None:
             raise WrongAnswer("expected either `reply` or `error`")
-        given = [*partials, answer["error"] if "error" in answer else answer["reply"]]
-        if wants_objects and not _are_objects(given):
-            raise WrongAnswer("expected objects in `reply`, `error` and `partials`")
-        self.partials, self.answered, self.is_error = partials, True, "error" in answer
-        self.reply, self.error = answer.get("reply"), answer.get("error")
+        if wants_objects:
+            if isinstance(error, str):
+                error = {"code": "failed", "message": error}
+            if not _are_objects([*partials, error if is_error else reply]):
+                raise WrongAnswer("expected objects in `reply`, `error` and `partials`")
+        self.partials, self.answered, self.is_error = partials, True, is_error
+        self.reply, self.error = reply, error
 
 
 def _text(answer: dict[str, Any], field: str, longest: int, *, cut: bool = False) -> str:

@@ -16,7 +16,7 @@ from routing_app.core.hooks.backend import Outcome
 from routing_app.core.hooks.notice import tell_hooks_changed
 from routing_app.core.hooks.states import HookState, everywhere
 from routing_app.core.models import Hook
-from routing_app.core.models.hooks import MAX_HEADERS, check_headers
+from routing_app.core.models.hooks import ANY, MAX_HEADERS, check_headers
 from routing_app.core.rest.fields import StrictModelSerializer, StringField, WholeNumberField
 from routing_app.core.rest.known_rows import RowsWithSecret
 from routing_app.core.synchronous import from_sync
@@ -54,6 +54,11 @@ class HookSerializer(StrictModelSerializer[Hook]):
     class Meta:
         model = Hook
         fields = ("id", "protocol", "on", "pattern", "url", "timeout", "fail", "headers", "enabled")
+        extra_kwargs: ClassVar = {"pattern": {"allow_blank": True}}
+
+    def validate_pattern(self, value: str) -> str:
+        """An empty one is that of all."""
+        return value or ANY
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Raise ValidationError for a hook that could never be asked."""
