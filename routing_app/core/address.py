@@ -80,6 +80,8 @@ def parse(text: str, subscribe: bool = False) -> Address:
     Raises AddressError, with a sentence for the caller, when it is malformed, of an unknown kind,
     or of a kind with which that is not done.
     """
+    if not isinstance(text, str):
+        raise AddressError("an address is a string")
     kind, colon, name = text.partition(":")
     if not colon or not name:
         raise AddressError("an address is written kind:name")

@@ -81,6 +81,7 @@ def test_the_time_on_the_page_is_one_hour_from_now(client: Client):
         ("token:a", "x", {"delay": 1}, TypeError),
         ([], "x", {"delay": 1}, ValueError),
         (["nowhere"], "x", {"delay": 1}, AddressError),
+        ([b"token:a"], "x", {"delay": 1}, AddressError),
         (["token:a"], object(), {"delay": 1}, TypeError),
         (["token:a"], {"price": float("nan")}, {"delay": 1}, ValueError),
         (["token:a"], "a\0", {"delay": 1}, ValueError),

@@ -75,6 +75,7 @@ def test_a_message_to_nobody_is_not_written() -> None:
     [
         ("token:a", "x", None, TypeError),
         (["nowhere"], "x", None, AddressError),
+        ([1], "x", None, AddressError),
         (["customer:a/b"], "x", None, AddressError),
         ([f"token:{number}" for number in range(1001)], "x", None, AddressError),
         (["token:a"], object(), None, TypeError),
@@ -89,6 +90,7 @@ def test_a_message_to_nobody_is_not_written() -> None:
     ids=[
         "a string",
         "no address",
+        "a number",
         "not public",
         "too many",
         "not JSON",
