@@ -79,9 +79,14 @@ spans: Spans | None = None
 
 def missing() -> str:
     """The reason for which spans that are wanted cannot be made, in one line; "" for none."""
-    if not settings.OTEL_EXPORTER_OTLP_ENDPOINT or all(map(_is_there, NEEDED)):
+    endpoint = settings.OTEL_EXPORTER_OTLP_ENDPOINT
+    if not endpoint:
         return ""
-    return f"{ENDPOINT}: spans need the extra `otel`: pip install -r requirements-otel.txt"
+    if not endpoint.startswith(("http://", "https://")):
+        return f"{ENDPOINT}: expected a URL such as http://127.0.0.1:4318, but got {endpoint!r}"
+    if not all(map(_is_there, NEEDED)):
+        return f"{ENDPOINT}: spans need the extra `otel`: pip install -r requirements-otel.txt"
+    return ""
 
 
 def _is_there(module: str) -> bool:
@@ -92,7 +97,7 @@ def _is_there(module: str) -> bool:
 
 
 def start() -> None:
-    """Make spans from now on, where they are wanted. Raises ImproperlyConfigured without the extra."""
+    """Make spans from now on, where they are wanted. Raises ImproperlyConfigured where that cannot be."""
     global spans  # noqa: PLW0603 - one for the process
     if reason := missing():
         raise ImproperlyConfigured(reason)

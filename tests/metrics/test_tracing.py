@@ -175,6 +175,14 @@ def test_without_the_extra_the_start_stops_with_one_line(wanted: None, monkeypat
     assert tracing.spans is None
 
 
+def test_an_endpoint_that_is_no_url_stops_the_start(settings) -> None:
+    settings.OTEL_EXPORTER_OTLP_ENDPOINT = "collector:4318"
+    with pytest.raises(
+        StartProblem, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT: expected a URL .* 'collector:4318'$"
+    ):
+        preflight.check_settings(1)
+
+
 def test_nothing_of_it_is_imported_where_no_spans_are_wanted(tmp_path) -> None:
     """But what redis-py looks for by itself, and finds where the extra is installed: metrics."""
     code = (
