@@ -282,7 +282,7 @@ class UsageFilter(serializers.Serializer[Any]):
     def get_fields(self) -> dict[str, Any]:
         """With the two whose names are Python's own words."""
         begin = TimeField(help_text="In the first bucket (ISO 8601), not older than the history.")
-        end = TimeField(help_text="Just after the last bucket, or in it; at most 2,400 buckets are told of.")
+        end = TimeField(help_text="Just after the last bucket, or in it; at most 2,400 steps after `from`.")
         return {**super().get_fields(), "from": begin, "to": end}
 
 
