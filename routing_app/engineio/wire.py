@@ -79,7 +79,7 @@ def decode_frame(version: int, data: Packet, twice: bool = False) -> Packet:
     if isinstance(data, str):
         if data.startswith(BASE64):
             return _from_base64(version, data)
-        return check(_encoded_once(data) if twice else data)
+        return check(_encoded_once([data])[0] if twice else data)
     if version == 4:
         return data
     if data[:1] != b"\x04":
@@ -168,7 +168,7 @@ def _units(text: str) -> int:
 
 def _split_text_3(text: str, limit: int) -> list[Packet]:
     """`<length>:<packet>`, repeated; lengths are UTF-16 units."""
-    packets: list[Packet] = []
+    parts: list[str] = []
     at = 0
     while at < len(text):
         colon = text.find(":", at, at + 11)
@@ -177,10 +177,10 @@ def _split_text_3(text: str, limit: int) -> list[Packet]:
             end = _skip_units(text, colon + 1, end - colon - 1)
         if end > len(text):
             raise EngineWireError("a payload that ends within a packet")
-        packets.append(_from_text_3(text[colon + 1 : end]))
-        _bound(packets, limit)
+        parts.append(text[colon + 1 : end])
+        _bound(parts, limit)
         at = end
-    return packets
+    return [_from_text_3(part) for part in _encoded_once(parts)]
 
 
 def _length(digits: str) -> int:
@@ -199,17 +199,18 @@ def _skip_units(text: str, start: int, units: int) -> int:
 
 
 def _from_text_3(part: str) -> Packet:
-    return _from_base64(3, part) if part.startswith(BASE64) else check(_encoded_once(part))
+    return _from_base64(3, part) if part.startswith(BASE64) else check(part)
 
 
-def _encoded_once(part: str) -> str:
-    """Undo the second UTF-8 encoding that 1.x clients apply to strings in the text form."""
-    if part.isascii():
-        return part
+def _encoded_once(parts: list[str]) -> list[str]:
+    """Undo the second UTF-8 encoding that 1.x clients apply to strings in the text form.
+
+    Newer clients send the same form without it, so it was applied to all packets of a payload or to none.
+    """
     try:
-        return part.encode("latin-1").decode()
+        return [part if part.isascii() else part.encode("latin-1").decode() for part in parts]
     except ValueError:
-        return part
+        return parts
 
 
 def _split_binary_3(body: bytes, limit: int) -> list[Packet]:

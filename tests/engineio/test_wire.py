@@ -29,15 +29,28 @@ def test_payloads_come_back(version: int, sent: list[wire.Packet], binary: bool)
 
     if version == 3 and not binary:
         # Ambiguous by nature: what is UTF-8 read as Latin-1 is taken for a client that encodes twice.
-        sent = [p if isinstance(p, bytes) else undo_twice(p) for p in sent]
+        sent = undo_twice(sent)
     assert received == sent
 
 
-def undo_twice(packet: str) -> str:
+def undo_twice(sent: list[wire.Packet]) -> list[wire.Packet]:
     try:
-        return packet.encode("latin-1").decode()
+        return [p if isinstance(p, bytes) else p.encode("latin-1").decode() for p in sent]
     except ValueError:
-        return packet
+        return sent
+
+
+@pytest.mark.parametrize(
+    ("body", "packets"),
+    [
+        ("3:4Ã¶", ["4ö"]),
+        ("3:4Ã¶3:4Ã¤", ["4ö", "4ä"]),
+        ("3:4Ã¶2:4ö", ["4Ã¶", "4ö"]),
+        ("3:4Ã¶2:4€", ["4Ã¶", "4€"]),
+    ],
+)
+def test_a_client_encodes_all_packets_twice_or_none(body: str, packets: list[wire.Packet]) -> None:
+    assert wire.decode_payload(3, body.encode(), b"text/plain", LIMIT) == packets
 
 
 @given(st.lists(texts, min_size=1, max_size=5))
