@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from hashlib import sha256
 from math import inf
 from typing import Final
 
+from django.db import OperationalError
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -18,6 +20,8 @@ from routing_app.core.access.patterns import ANY, EVERYTHING, NOTHING, Patterns
 from routing_app.core.models import ApiKey, Scope
 from routing_app.core.revocations.known import is_revoked
 from routing_app.core.revocations.names import Carried, Kind
+
+logger = logging.getLogger(__name__)
 
 PREFIX: Final = "sb_"
 SHOWN: Final = 8
@@ -64,10 +68,17 @@ def find(plain: str) -> ApiKey | None:
     row = valid().filter(digest=digest(plain)).first()
     if row is None or is_revoked([Carried(Kind.KEY, row.prefix)]):
         return None
+    _note_use(row)
+    return row
+
+
+def _note_use(row: ApiKey) -> None:
     now = timezone.now()
     if row.last_used_at is None or now - row.last_used_at > LAST_USED_EVERY:
-        ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
-    return row
+        try:
+            ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
+        except OperationalError as error:  # a full disk: what needs no row goes on
+            logger.warning("the use of an API key is not noted: %s", error)
 
 
 def valid() -> QuerySet[ApiKey]:
