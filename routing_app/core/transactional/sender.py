@@ -100,6 +100,8 @@ class OutboxSender:
         self._hub = hub
         self._relay = relay
         self._streams = streams
+        self._done: set[str] = set()
+        """Messages that are done with, and whose rows could not be deleted: a disk may be full."""
         self._work = asyncio.Event()
         self._listener = Listener(self.wake)
         self._mover = Mover(spawn, lambda: self._listener.listens, self._work.set)
@@ -134,13 +136,16 @@ class OutboxSender:
         loop = asyncio.get_running_loop()
 
         def publish_all(rows: list[Row]) -> list[str]:
-            publishing = asyncio.run_coroutine_threadsafe(self._publish_all(rows), loop)
+            new = [row for row in rows if row.id not in self._done]
+            publishing = asyncio.run_coroutine_threadsafe(self._publish_all(new), loop)
             try:
-                return publishing.result(PUBLISH_SECONDS)
+                self._done.update(publishing.result(PUBLISH_SECONDS))
             finally:
                 publishing.cancel()  # nothing where it has ended
+            return [row.id for row in rows if row.id in self._done]
 
         while (outcome := await query(_send_some, publish_all)) is not Outcome.EMPTY:
+            self._done.clear()
             if outcome is not Outcome.SENT:
                 await asyncio.sleep(BUSY_SECONDS if outcome is Outcome.BUSY else RETRY_SECONDS)
 
