@@ -36,7 +36,7 @@ from routing_app.events.identities import ANYBODY, Identity
 from routing_app.events.models import CHANNEL_ID_LENGTH, acceptable_channel_id
 from routing_app.events.nodes import NoAccess
 from routing_app.events.walker_context import Visitor, WalkerCall, largest_message
-from routing_app.events.walker_runner import WalkerFailed, run
+from routing_app.events.walker_runner import WalkerFailed, WalkerUnavailable, run
 from routing_app.events.walkers import WALKERS
 
 if TYPE_CHECKING:
@@ -255,7 +255,8 @@ class EventConsumer(Consumer):
         except NoAccess as error:
             self._refuse_walker(str(error), event)
         except WalkerFailed as error:
-            self.refuse(Refusal.EXCEPTION)
+            is_out = isinstance(error, WalkerUnavailable)
+            self.refuse(Refusal.UNAVAILABLE if is_out else Refusal.EXCEPTION)
             self._fail(list(error.lines), event.id)
         else:
             if event.response:

@@ -16,12 +16,13 @@ from django.db import DatabaseError, close_old_connections
 
 from routing_app.core import tracing
 from routing_app.core.database import query
+from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.core.worker import current_worker
 from routing_app.events import metrics
 from routing_app.events.nodes import enter
 from routing_app.events.walker_context import TooLarge, TooManyNotifications, WalkerCall, running
 from routing_app.events.walkers import Walker
-from routing_app.events.wire import INTERNAL_ERROR
+from routing_app.events.wire import INTERNAL_ERROR, UNAVAILABLE
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,13 @@ class WalkerFailed(Exception):
         self.lines = lines
 
 
+class WalkerUnavailable(WalkerFailed):
+    """A walker needed the database or Redis, which is out."""
+
+    def __init__(self) -> None:
+        super().__init__([UNAVAILABLE])
+
+
 class WalkerLeft(RuntimeError):
     """A walker ended with an exit or a cancellation, which neither a future nor an event loop can carry."""
 
@@ -44,7 +52,8 @@ class WalkerLeft(RuntimeError):
 async def run(walker: Walker, context: Mapping[str, Any], call: WalkerCall) -> list[Any]:
     """Run a walker with unchecked fields, and return its reports.
 
-    Raises pydantic's ValidationError for the fields, BadReference and NoAccess for the node, WalkerFailed.
+    Raises pydantic's ValidationError for the fields, BadReference and NoAccess for the node, WalkerFailed,
+    and of those WalkerUnavailable.
     """
     values = walker.values(context)
     if call.node and call.node != call.visitor.root_id:
@@ -60,6 +69,9 @@ async def run(walker: Walker, context: Mapping[str, Any], call: WalkerCall) -> l
         metrics.WALKER.labels(walker.name).observe(monotonic() - begun)
         call.late = limit.expired()
         metrics.WALKERS.labels("late" if limit.expired() else "failed").inc()
+        if isinstance(error, BACKING_SERVICES) and not limit.expired():
+            logger.warning("walker %s: a backing service is down: %s", walker.name, error)
+            raise WalkerUnavailable from None
         raise WalkerFailed(_late(walker) if limit.expired() else _lines(walker, error)) from None
     metrics.WALKER.labels(walker.name).observe(monotonic() - begun)
     metrics.WALKERS.labels("done").inc()

@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from routing_app.core import metrics
 from routing_app.core.access.handshake import RETRY_AFTER_SECONDS
-from routing_app.core.codes import Advice
+from routing_app.core.codes import Advice, Refusal
 from routing_app.core.hooks.over_http import asked_over_http
 from routing_app.core.hooks.question import Question
 from routing_app.core.synchronous import from_sync
@@ -39,7 +39,7 @@ from routing_app.events.rest import (
     read_fields,
 )
 from routing_app.events.walker_context import PUBLIC, Visitor, WalkerCall
-from routing_app.events.walker_runner import WalkerFailed, run
+from routing_app.events.walker_runner import WalkerFailed, WalkerUnavailable, run
 from routing_app.events.walkers import METHODS_WITH_BODY, WALKERS, Walker
 from routing_app.events.wire import BadReference
 
@@ -97,6 +97,9 @@ class WalkerView(EventsView):
             raise NOT_FOUND from None
         except NoAccess as error:
             raise RestProblem.detail(403, {"error": str(error)}) from None
+        except WalkerUnavailable as error:
+            metrics.REFUSED.labels("events", Refusal.UNAVAILABLE).inc()
+            return Response({"errors": error.lines}, status=503, headers=_later())
         except WalkerFailed as error:
             raise RestProblem(500, {"errors": error.lines}) from None
         return Response({"status": 200, "reports": reports})
@@ -127,11 +130,14 @@ class BackendWalkerView(EventsView):
             metrics.REFUSED.labels("events", refused.refusal).inc()
             if not refused.unavailable:
                 raise RestProblem.detail(403, {"error": str(refused)}) from None
-            later = {"Retry-After": str(RETRY_AFTER_SECONDS[Advice.LATER])}
-            return Response({"detail": {"error": str(refused)}}, status=503, headers=later)
+            return Response({"detail": {"error": str(refused)}}, status=503, headers=_later())
         except WalkerFailed as error:
             raise RestProblem(500, {"errors": error.lines}) from None
         return Response({"status": 200, "reports": reports})
+
+
+def _later() -> dict[str, str]:
+    return {"Retry-After": str(RETRY_AFTER_SECONDS[Advice.LATER])}
 
 
 async def _concerns(name: str) -> bool:

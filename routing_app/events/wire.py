@@ -39,6 +39,7 @@ CLOSED_EVENT: Final = "Event {} is not open to clients!"
 NO_DECISION: Final = "The backend that decides gave no valid answer, try again!"
 TOO_MANY: Final = "Too many events! Try again in {} s."
 INTERNAL_ERROR: Final = "Internal error\n"
+UNAVAILABLE: Final = "A backing service is down, try again later.\n"
 
 
 class BadEvent(Exception):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from routing_app.events.wire import UNAVAILABLE
 from tests.events.client import PUBLIC, Socket, User, call
 from tests.services.server import Server
 
@@ -143,6 +144,14 @@ def test_a_walker_that_raises_is_a_500_without_a_traceback(events: Server, ann: 
     answer = call(events, "POST", f"/walker/{name}", None, ann.token)
 
     assert (answer.status, answer.body) == (500, {"errors": ["Internal error\n"]})
+
+
+@pytest.mark.parametrize("name", ["without_database", "without_database_async"])
+def test_a_walker_without_the_database_is_a_503(events: Server, ann: User, name: str):
+    answer = call(events, "POST", f"/walker/{name}", None, ann.token)
+
+    assert (answer.status, answer.body) == (503, {"errors": [UNAVAILABLE]})
+    assert answer.headers["Retry-After"].isdecimal()
 
 
 @pytest.mark.parametrize("name", ["hang", "hang_async"])

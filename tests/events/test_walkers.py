@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from routing_app.events.wire import UNAVAILABLE
 from tests.events.client import PUBLIC, Socket, User, last_line
 from tests.services.server import Server
 
@@ -54,6 +55,12 @@ def test_wrong_fields_are_validation_items_without_the_event_prefix(
         (item,) = socket.receive()["error"]
 
         assert (item["type"], item["loc"]) == (type, loc)
+
+
+@pytest.mark.parametrize("name", ["without_database", "without_database_async"])
+def test_a_walker_without_the_database_says_so(events: Server, ann: User, name: str):
+    with Socket(events, token=ann.token) as socket:
+        assert socket.walk(name) == {"error": [UNAVAILABLE]}
 
 
 @pytest.mark.parametrize("name", ["nope", "only_post", "store", "__init__", ""])

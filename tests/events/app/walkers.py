@@ -12,6 +12,7 @@ from typing import Any
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
@@ -50,6 +51,18 @@ def raise_secret() -> None:
 @walker(methods=SOCKET)
 async def raise_secret_async() -> None:
     raise LookupError("the secret text of an exception")
+
+
+@walker(methods=SOCKET)
+def without_database() -> None:
+    """As the ORM fails while the database is out, or its disk is full."""
+    raise OperationalError("database or disk is full")
+
+
+@walker(methods=SOCKET)
+async def without_database_async() -> None:
+    """The same on the loop."""
+    raise OperationalError("database or disk is full")
 
 
 @walker(auth=False)
