@@ -35,8 +35,9 @@ soak: venv-dev ## The long tests, and 10,000 examples for each property
 	@HYPOTHESIS_PROFILE=soak exec $(PYTHON_BIN)/python -m tests --timeout=3600 -m "soak or hypothesis" $(ARGS)
 
 faults: venv-dev ## Attack a cluster for 30 minutes, half of them with Redis failing over; ARGS goes to faults/run.py
-	@$(PYTHON_BIN)/python -m faults.run --minutes 15 $(ARGS)
-	@exec $(PYTHON_BIN)/python -m faults.run --minutes 15 --first 1001 --sentinels $(ARGS)
+	@$(PYTHON_BIN)/python -m faults.run --minutes 12 $(ARGS)
+	@$(PYTHON_BIN)/python -m faults.run --minutes 12 --first 1001 --sentinels $(ARGS)
+	@exec $(PYTHON_BIN)/python -m faults.run --minutes 6 --first 2001 --sqlite $(ARGS)
 
 lock: venv ## Write the locks again after a change of requirements.txt or requirements-dev.txt
 	@scripts/lock.sh

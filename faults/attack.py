@@ -102,20 +102,21 @@ class Attack:
 
     async def _watch_losses(self) -> None:
         """Note when a server has counted lost messages."""
-        counts = dict.fromkeys(self._world.pair, 0.0)
+        counts = dict.fromkeys(self._world.nodes, 0.0)
         while not self._world.over.is_set():
-            for number, member in enumerate(self._world.pair):
+            for number, node in enumerate(self._world.nodes):
                 with suppress(OSError, HTTPException, ValueError):
-                    count = await asyncio.to_thread(member.metric, LOST)
-                    if count > counts[member]:
-                        self._world.history.note(f"server {number}", "lost", count=count - counts[member])
-                    counts[member] = count  # less after a restart
+                    count = await asyncio.to_thread(node.metric, LOST)
+                    if count > counts[node]:
+                        self._world.history.note(f"server {number}", "lost", count=count - counts[node])
+                    counts[node] = count  # less after a restart
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _until_ready(self) -> None:
         async with asyncio.timeout(READY_SECONDS):
-            while not await asyncio.to_thread(self._world.pair.is_ready):
-                await asyncio.sleep(0.2)
+            for node in self._world.nodes:
+                while not await asyncio.to_thread(node.is_ready):
+                    await asyncio.sleep(0.2)
 
     def _outcome(self) -> Outcome:
         events = list(self._world.history)

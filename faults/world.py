@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
+from uuid import UUID
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from faults.history import History
-from tests.faults.cluster import Member, Pair
+from tests.faults.cluster import Node
+from tests.services.databases import sql
 from tests.services.ports import LOOPBACK
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
 from tests.services.sentinel import SentinelSet
+from tests.services.small_disk import SmallDisk
 
 OPEN_SECONDS: Final = 8.0
 """Longest wait for a handshake."""
@@ -39,13 +43,16 @@ class World:
 
     history: History
     chance: random.Random
-    pair: Pair
-    redis: Redis
-    postgres: Postgres
+    nodes: Sequence[Node]
+    """The servers that clients may go to."""
+    redis: Redis | None = None
+    postgres: Postgres | None = None
     sentinels: SentinelSet | None = None
     """Where Redis is a master with a replica, which fails over."""
     clock: Path | None = None
     """The file that the wall clock of the second server follows."""
+    disk: SmallDisk | None = None
+    """Where one server has its SQLite file."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when clients shall do nothing new."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,12 +67,17 @@ class World:
     @property
     def key(self) -> str:
         """An API key that may do everything."""
-        return str(self.pair.one.server.api_key)
+        return self.nodes[0].server.api_key
+
+    async def sql(self, statement: str) -> Sequence[Any]:
+        """The rows of a statement that is run behind the servers' back."""
+        if self.disk is not None:
+            return await asyncio.to_thread(self.disk.sql, statement)
+        return await asyncio.to_thread(sql, self.nodes[0].server.database_url, statement)
 
     async def open(self, dice: random.Random, path: str, **query: str) -> ClientConnection:
-        """A WebSocket to either server, through its proxy. Raises one of UNREACHABLE."""
-        member: Member = dice.choice([self.pair.one, self.pair.two])
-        url = f"ws://{LOOPBACK}:{member.clients.port}{path}"
+        """A WebSocket to any server, through its proxy. Raises one of UNREACHABLE."""
+        url = f"ws://{LOOPBACK}:{dice.choice(self.nodes).clients.port}{path}"
         if query:
             url += f"?{urlencode(query)}"
         return await connect(
@@ -81,13 +93,13 @@ class World:
         token: str = "",
         seconds: float = CALL_SECONDS,
     ) -> httpx.Response:
-        """An HTTP request to either server, through its proxy; with the API key where no `token` is given.
+        """An HTTP request to any server, through its proxy; with the API key where no `token` is given.
 
         Raises httpx.HTTPError.
         """
-        member: Member = dice.choice([self.pair.one, self.pair.two])
+        port = dice.choice(self.nodes).clients.port
         headers = {"Authorization": f"Bearer {token}"} if token else {"X-API-Key": self.key}
-        url = f"http://{LOOPBACK}:{member.clients.port}{path}"
+        url = f"http://{LOOPBACK}:{port}{path}"
         # A connection for each: one that a proxy has made deaf must not hang the next call, too.
         async with httpx.AsyncClient(trust_env=False, timeout=seconds, verify=False) as client:
             return await client.request(method, url, json=body, headers=headers)
@@ -131,6 +143,11 @@ class Workload:
 
     async def leave(self) -> None:
         """Disconnect. Nothing is noted from here on."""
+
+
+def uuid_text(value: object) -> str:
+    """An id of a row as the API writes it; SQLite holds 32 digits."""
+    return str(UUID(str(value)))
 
 
 def tasks_of(coroutines: Any) -> list[asyncio.Task[Any]]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from faults.nemeses.clients import Flood, SlowReaders
 from faults.nemeses.clock import StepClock
+from faults.nemeses.disk import FillDisk
 from faults.nemeses.links import Cut, Delay, HalfOpen, Trickle
 from faults.nemeses.nemesis import Nemesis
 from faults.nemeses.processes import Drain, KillServer, KillWorker, NoDescriptors, StopWorker
@@ -39,6 +40,7 @@ NEMESES: Final[tuple[type[Nemesis], ...]] = (
     RestartRedisEmpty,
     FailOver,
     StepClock,
+    FillDisk,
     Flood,
     SlowReaders,
 )

@@ -24,7 +24,7 @@ class ClientFault(Nemesis):
 
     def open(self, path: str) -> socket.socket:
         """A socket whose handshake is on its way. Raises OSError."""
-        port = self.member.server.port
+        port = self.node.server.port
         client = socket.create_connection((LOOPBACK, port), timeout=5)
         client.sendall(HANDSHAKE.format(path=path, host=f"{LOOPBACK}:{port}").encode())
         return client

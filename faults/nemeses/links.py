@@ -10,12 +10,16 @@ from tests.faults.proxy import BOTH, Proxy, Way
 
 
 class LinkFault(Nemesis):
-    """A fault of one of the three links of a server."""
+    """A fault of one of the links of a server: to its clients, to PostgreSQL, to Redis."""
 
     def __init__(self, world: World, dice: random.Random) -> None:
         super().__init__(world, dice)
-        links = ["clients", "postgres"]
-        if world.sentinels is None:  # sentinels name the servers themselves, past every proxy
+        links = ["clients"]
+        if world.postgres is not None:
+            links.append("postgres")
+        if (
+            world.redis is not None and world.sentinels is None
+        ):  # sentinels name the servers themselves, past every proxy
             links.append("redis")
         self.link = dice.choice(links)
 
@@ -27,7 +31,7 @@ class LinkFault(Nemesis):
     @property
     def proxy(self) -> Proxy:
         """Of the link."""
-        found: Proxy = getattr(self.member, self.link)
+        found: Proxy = getattr(self.node, self.link)
         return found
 
     def heal(self) -> None:

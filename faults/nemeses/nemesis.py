@@ -17,7 +17,7 @@ class Nemesis:
 
     def __init__(self, world: World, dice: random.Random) -> None:
         self.world, self.dice = world, dice
-        self.member = dice.choice([world.pair.one, world.pair.two])
+        self.node = dice.choice(world.nodes)
 
     @classmethod
     def is_possible(cls, world: World) -> bool:
@@ -37,8 +37,8 @@ class Nemesis:
         """Undo it; what is gone comes back by itself."""
 
     def number(self) -> int:
-        """0 or 1: which of the two servers."""
-        return [self.world.pair.one, self.world.pair.two].index(self.member)
+        """0, 1, …: which of the servers."""
+        return self.world.nodes.index(self.node)
 
 
 Make = Callable[[World, random.Random], Nemesis]

@@ -33,7 +33,7 @@ class ServerFault(Nemesis):
         until = time.monotonic() + START_SECONDS
         while True:
             try:
-                self.member.server.start()
+                self.node.server.start()
             except StartError:
                 if time.monotonic() > until:
                     raise
@@ -43,7 +43,7 @@ class ServerFault(Nemesis):
 
     def worker(self) -> int:
         """Process id of one of its workers."""
-        return self.dice.choice(sorted(children(self.member.server.pid)) or [self.member.server.pid])
+        return self.dice.choice(sorted(children(self.node.server.pid)) or [self.node.server.pid])
 
 
 class KillWorker(ServerFault):
@@ -51,6 +51,11 @@ class KillWorker(ServerFault):
 
     name = "kill a worker"
     seconds = (0.0, 0.0)
+
+    @classmethod
+    def is_possible(cls, world: World) -> bool:
+        """A server of one process has nobody to start another one."""
+        return world.disk is None
 
     def begin(self) -> str:
         """A crash."""
@@ -68,7 +73,7 @@ class KillServer(ServerFault):
 
     def begin(self) -> str:
         """A host that is gone."""
-        self.member.server.process.kill_session()
+        self.node.server.process.kill_session()
         return f"server {self.number()}"
 
     def heal(self) -> None:
@@ -103,7 +108,7 @@ class Drain(ServerFault):
 
     def begin(self) -> str:
         """Wait until it has ended."""
-        code = self.member.server.stop(30)
+        code = self.node.server.stop(30)
         return f"server {self.number()} ended with {code}"
 
     def heal(self) -> None:

@@ -7,6 +7,8 @@ import redis as redis_client
 
 from faults.nemeses.nemesis import Nemesis
 from faults.world import World
+from tests.services.postgres import Postgres
+from tests.services.redis import Redis
 
 
 class RedisFault(Nemesis):
@@ -17,7 +19,13 @@ class RedisFault(Nemesis):
     @classmethod
     def is_possible(cls, world: World) -> bool:
         """A Redis that fails over has a fault of its own."""
-        return world.sentinels is None
+        return world.redis is not None and world.sentinels is None
+
+    @property
+    def redis(self) -> Redis:
+        """The one of the run."""
+        assert self.world.redis is not None
+        return self.world.redis
 
     @property
     def target(self) -> str:
@@ -26,13 +34,13 @@ class RedisFault(Nemesis):
 
     def call(self, *words: str) -> object:
         """One command."""
-        with redis_client.from_url(self.world.redis.url) as client:
+        with redis_client.from_url(self.redis.url) as client:
             return client.execute_command(*words)
 
     def heal(self) -> None:
         """Start it where it was killed."""
-        if self.world.redis.process.exit_code is not None:
-            self.world.redis.start()
+        if self.redis.process.exit_code is not None:
+            self.redis.start()
 
 
 class KillPubSub(RedisFault):
@@ -64,7 +72,7 @@ class RestartRedisEmpty(RedisFault):
         """Also what was saved before."""
         self.call("FLUSHALL")
         self.call("SAVE")
-        self.world.redis.kill()
+        self.redis.kill()
         return "killed"
 
 
@@ -76,7 +84,7 @@ class RestartRedis(RedisFault):
     def begin(self) -> str:
         """What comes behind the snapshot is lost."""
         self.call("SAVE")
-        self.world.redis.kill()
+        self.redis.kill()
         return "killed"
 
 
@@ -115,10 +123,21 @@ class PostgresFault(Nemesis):
         """One fault at a time."""
         return "postgres"
 
+    @classmethod
+    def is_possible(cls, world: World) -> bool:
+        """Only with PostgreSQL."""
+        return world.postgres is not None
+
+    @property
+    def postgres(self) -> Postgres:
+        """The one of the run."""
+        assert self.world.postgres is not None
+        return self.world.postgres
+
     def heal(self) -> None:
         """Start it where it was ended."""
-        if self.world.postgres.process.exit_code is not None:
-            self.world.postgres.serve()
+        if self.postgres.process.exit_code is not None:
+            self.postgres.serve()
 
 
 class KillBackends(PostgresFault):
@@ -132,7 +151,7 @@ class KillBackends(PostgresFault):
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
             "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
-        with psycopg.connect(self.world.postgres.url(), autocommit=True) as connection:
+        with psycopg.connect(self.postgres.url(), autocommit=True) as connection:
             row = connection.execute(statement).fetchone()
         return f"{row[0] if row else 0} backends"
 
@@ -144,7 +163,7 @@ class RestartPostgres(PostgresFault):
 
     def begin(self) -> str:
         """Connections are cut, what runs is rolled back."""
-        self.world.postgres.stop()
+        self.postgres.stop()
         return "stopped"
 
 
@@ -155,5 +174,5 @@ class CrashPostgres(PostgresFault):
 
     def begin(self) -> str:
         """What was committed survives."""
-        self.world.postgres.kill()
+        self.postgres.kill()
         return "crashed"

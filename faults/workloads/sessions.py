@@ -14,8 +14,7 @@ import jwt
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from faults.world import PAUSE_SECONDS, UNREACHABLE, Workload, World, ended, tasks_of
-from tests.services.databases import sql
+from faults.world import PAUSE_SECONDS, UNREACHABLE, Workload, World, ended, tasks_of, uuid_text
 
 CUSTOMERS: Final = 3
 PLAYERS: Final = 4
@@ -147,9 +146,7 @@ class Sessions(Workload):
 
     async def begin(self) -> None:
         """Sign the customers' tokens."""
-        url = self.world.pair.one.server.database_url
-        statement = "SELECT material, kid FROM sessions_app_publisherkey"
-        [[secret, _]] = await asyncio.to_thread(sql, url, statement)
+        [[secret, _]] = await self.world.sql("SELECT material, kid FROM sessions_app_publisherkey")
         for customer in self.customers:
             self.history.note("operator", "session.limit", customer=customer, maximum=MAXIMUM)
             claims = {"customerId": customer, "publisherId": "demo", "exp": int(time.time()) + 86400}
@@ -187,13 +184,12 @@ class Sessions(Workload):
 
     async def _note_rows(self) -> None:
         """How many ends each session has, and whether it is in the list of live ones."""
-        url = self.world.pair.one.server.database_url
-        events = await asyncio.to_thread(sql, url, "SELECT session_id, kind FROM sessions_app_sessionevent")
-        rows = await asyncio.to_thread(sql, url, "SELECT id FROM sessions_app_session")
-        live = {str(row[0]) for row in rows}
+        events = await self.world.sql("SELECT session_id, kind FROM sessions_app_sessionevent")
+        live = {uuid_text(row[0]) for row in await self.world.sql("SELECT id FROM sessions_app_session")}
         ends: dict[str, int] = {}
         for session, kind in events:
             if session is not None:
-                ends[str(session)] = ends.get(str(session), 0) + (kind in ENDINGS)
+                id = uuid_text(session)
+                ends[id] = ends.get(id, 0) + (kind in ENDINGS)
         for session, count in ends.items():
             self.history.note("database", "session.row", session=session, ends=count, live=session in live)

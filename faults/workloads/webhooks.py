@@ -8,8 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from faults.history import of
-from faults.world import Workload, World
-from tests.services.databases import sql
+from faults.world import Workload, World, uuid_text
 from tests.services.ports import LOOPBACK
 from tests.services.waiting import until
 
@@ -38,13 +37,11 @@ class Webhooks(Workload):
 
     async def confirm(self) -> None:
         """Attempts that failed are made again after seconds; then what the database holds is the truth."""
-        url = self.world.pair.one.server.database_url
         statement = "SELECT session_id FROM sessions_app_sessionevent WHERE kind = 'created'"
-        made = {str(row[0]) for row in await asyncio.to_thread(sql, url, statement)}
+        made = {uuid_text(row[0]) for row in await self.world.sql(statement)}
         for session in sorted(made):
             self.history.note("database", "change.committed", change=session)
-        due = "UPDATE core_delivery SET next_at = now() WHERE status = 'pending'"
-        await asyncio.to_thread(sql, url, due)
+        await self.world.sql("UPDATE core_delivery SET next_at = CURRENT_TIMESTAMP WHERE status = 'pending'")
         with suppress(AssertionError):
             await until(lambda: made <= self._reported(), SETTLE_SECONDS)
         for session in sorted(self._reported() - made):

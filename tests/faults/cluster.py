@@ -25,17 +25,11 @@ GAP: Final = 4200
 
 
 @dataclass(eq=False)
-class Member:
-    """One `serve` process: what it is given as Redis, PostgreSQL and port are proxies."""
+class Node:
+    """One `serve` process, and a proxy that its clients go by."""
 
     server: Server
     clients: Proxy
-    redis: Proxy
-    postgres: Proxy
-
-    @property
-    def proxies(self) -> tuple[Proxy, ...]:
-        return self.clients, self.redis, self.postgres
 
     def call(self, method: str, path: str, body: Any = None) -> Reply:
         """One HTTP request with the server's key, past the proxy."""
@@ -58,6 +52,18 @@ class Member:
         for client in listed(self.server):
             counts[client["worker"]] = counts.get(client["worker"], 0) + 1
         return counts
+
+
+@dataclass(eq=False)
+class Member(Node):
+    """One of several: what it is given as Redis and PostgreSQL are proxies, too."""
+
+    redis: Proxy
+    postgres: Proxy
+
+    @property
+    def proxies(self) -> tuple[Proxy, ...]:
+        return self.clients, self.redis, self.postgres
 
 
 def read_metric(server: Server, name: str) -> float:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from faults.run import Bench, said
+from faults.bench import ClusterBench
+from faults.run import said
 from tests.services.postgres import find_postgres
 from tests.services.redis import find_redis
 
@@ -21,15 +22,15 @@ SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
+def bench() -> Iterator[ClusterBench]:
     if find_redis() is None or find_postgres() is None:
         pytest.skip("redis-server or PostgreSQL is not installed (make test installs them)")
-    with Bench() as bench:
+    with ClusterBench() as bench:
         yield bench
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_no_promise_is_broken_under_faults(bench: Bench, seed: int):
+async def test_no_promise_is_broken_under_faults(bench: ClusterBench, seed: int):
     outcome = await bench.attack(seed, SECONDS)
     logger.info("%s", said(outcome))
     assert outcome.violations == [], said(outcome)

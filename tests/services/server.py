@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +22,17 @@ class Server:
     """One server on a free port, with an environment of its own; `start` waits until it serves.
 
     `runner` is `serve` (our command), `daphne` or `uvicorn` (plain ASGI servers). `options` are settings, by
-    the name of their variable; none is inherited from the environment of the tests.
+    the name of their variable; none is inherited from the environment of the tests. `within` begins the
+    command of the process.
     """
 
     def __init__(
-        self, folder: Path, options: Mapping[str, str], runner: str = "serve", *arguments: str
+        self,
+        folder: Path,
+        options: Mapping[str, str],
+        runner: str = "serve",
+        *arguments: str,
+        within: Sequence[str] = (),
     ) -> None:
         self.port = int(options.get("PORT") or free_port())
         secure = "s" if options.get("HTTPS") or options.get("TLS_CERT") else ""
@@ -36,7 +42,7 @@ class Server:
         self.folder = folder
         self.env = _environment(folder, self.port) | dict(options)
         self._runner = runner
-        self._command = _command(runner, self.port) + list(arguments)
+        self._command = [*within, *_command(runner, self.port), *arguments]
         self._process: Process | None = None
 
     @property

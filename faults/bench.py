@@ -1,0 +1,117 @@
+"""What runs are made on: the services of a cluster, or one server on SQLite; new servers for each seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Self
+
+from faults.attack import Attack, Outcome
+from faults.checkers import Times
+from faults.history import History
+from faults.nemeses import NEMESES, Nemesis
+from faults.nemeses.disk import FillDisk
+from faults.world import World
+from tests.faults.alone import alone
+from tests.faults.cluster import Cluster
+from tests.services.databases import PostgresDatabases, SQLiteDatabases
+from tests.services.faketime import faked_by, find_faketime
+from tests.services.postgres import Postgres
+from tests.services.redis import Redis
+from tests.services.sentinel import SentinelSet
+from tests.services.server import Server
+from tests.services.waiting import wait_until
+
+TIMES: Final = Times()
+OPTIONS: Final = {
+    "PING_INTERVAL": "5",
+    "PING_TIMEOUT": "5",
+    "SESSIONS_PING_SECONDS": "1",
+    "SESSIONS_PONG_SECONDS": "3",
+    "SESSIONS_BIND_SECONDS": "8",
+    "SESSIONS_GRACE_SECONDS": "8",
+}
+WORKERS: Final = "2"
+"""Of each server of a cluster."""
+
+
+class Bench:
+    """A context manager that ends what it has started."""
+
+    kinds: Sequence[type[Nemesis]] = NEMESES
+    """The faults that the dice choose from."""
+
+    def __init__(self) -> None:
+        self._exit = ExitStack()
+
+    def __enter__(self) -> Self:
+        folder = self._exit.enter_context(tempfile.TemporaryDirectory(prefix="switchboard-faults-"))
+        self._folder = Path(folder)
+        self._prepare()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exit.close()
+
+    async def attack(self, seed: int, seconds: float) -> Outcome:
+        """Run one seed on fresh servers."""
+        with ExitStack() as stack:
+            world = await asyncio.to_thread(self._world, stack, random.Random(seed))
+            return await Attack(world, seed, TIMES).run(seconds, self.kinds)
+
+    def _prepare(self) -> None:
+        """Start what all seeds share."""
+
+    def _world(self, stack: ExitStack, chance: random.Random) -> World:
+        """Servers of one seed, which the stack ends."""
+        raise NotImplementedError
+
+    def _new_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._folder))
+
+
+class ClusterBench(Bench):
+    """Two servers on PostgreSQL and a Redis, which may fail over."""
+
+    def __init__(self, with_sentinels: bool = False) -> None:
+        super().__init__()
+        self._with_sentinels = with_sentinels
+
+    def _prepare(self) -> None:
+        self._redis = self._exit.enter_context(Redis(self._folder))
+        self._sentinels: SentinelSet | None = None
+        if self._with_sentinels:
+            self._sentinels = self._exit.enter_context(SentinelSet(self._folder))
+            wait_until(self._sentinels.has_all, 60)
+        self._postgres = self._exit.enter_context(Postgres())
+        self._databases = PostgresDatabases(self._postgres.url(), self._folder)
+
+    def _world(self, stack: ExitStack, chance: random.Random) -> World:
+        clock = self._new_folder() / "clock" if find_faketime() is not None else None
+        options = {**OPTIONS, "WORKERS": WORKERS}
+        if self._sentinels is not None:
+            options["REDIS_URL"] = self._sentinels.url
+        cluster = stack.enter_context(Cluster(self._server, self._redis.port, self._postgres.port))
+        second = faked_by(clock) if clock is not None else {}
+        pair = cluster.pair(self._databases.create(), second, **options)
+        return World(History(), chance, list(pair), self._redis, self._postgres, self._sentinels, clock)
+
+    def _server(self, options: dict[str, str]) -> Server:
+        return Server(self._new_folder(), options)
+
+
+class AloneBench(Bench):
+    """One server on SQLite, without Redis, on a disk of its own that is small, and often full."""
+
+    kinds = (*NEMESES, FillDisk, FillDisk, FillDisk)
+
+    def _prepare(self) -> None:
+        self._databases = SQLiteDatabases(self._folder)
+
+    def _world(self, stack: ExitStack, chance: random.Random) -> World:
+        disk, node = alone(stack, self._new_folder(), self._databases.create(), **OPTIONS)
+        return World(History(), chance, [node], disk=disk)
