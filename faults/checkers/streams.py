@@ -89,7 +89,7 @@ def _may_follow(at: Place, place: Place, told: bool) -> bool:
 
 
 def _of_past_epochs(own: Sequence[Event], address: str) -> set[int]:
-    """The deliveries (by `id()`) whose epoch is followed by another one within the same subscription."""
+    """The deliveries (by `id()`) whose epoch is followed by another one."""
     found: set[int] = set()
     latest = ""
     for event in reversed(own):
@@ -97,7 +97,7 @@ def _of_past_epochs(own: Sequence[Event], address: str) -> set[int]:
         if place is None:
             continue
         if event.what != "stream.delivered":
-            latest = ""
+            latest = place.epoch
         elif latest and latest != place.epoch:
             found.add(id(event))
         else:

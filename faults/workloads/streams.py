@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
@@ -14,11 +15,18 @@ from faults.workloads.messages import ANSWER_SECONDS, ask
 from faults.world import PAUSE_SECONDS, UNREACHABLE, Workload, World, ended, tasks_of
 from tests.services.waiting import until
 
-ADDRESSES: Final = 6
-READERS: Final = 6
-PUBLISHERS: Final = 6
 RATE_SECONDS: Final = 0.15
 SETTLE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many of each; `cut_seconds` lie between two readers that lose their connection."""
+
+    addresses: int = 6
+    readers: int = 6
+    publishers: int = 6
+    cut_seconds: float = 0.7
 
 
 class Reader:
@@ -98,7 +106,10 @@ class StreamPublisher:
         await self.leave()
 
     async def publish(self, message: str, to: list[str], dice: random.Random) -> Any:
-        """The positions of a message, published as often as it takes."""
+        """The positions of a message, published as often as it takes.
+
+        Raises AssertionError when it is refused for another reason than that something is out.
+        """
         while not self.world.over.is_set():
             with suppress(*UNREACHABLE):
                 if self._socket is None:
@@ -106,6 +117,7 @@ class StreamPublisher:
                 answer = await ask(self._socket, "publish", addresses=to, message=message, id=message)
                 if answer["direction"] == "REPLY":
                     return answer["positions"]
+                assert answer["code"] == "unavailable", answer
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             await self.leave()
@@ -124,17 +136,18 @@ class Streams(Workload):
 
     name = "streams"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, size: Size = Size()) -> None:
         super().__init__(world)
-        self.addresses = [f"token:{world.prefix}-stream-{number}" for number in range(ADDRESSES)]
+        self._cut_seconds = size.cut_seconds
+        self.addresses = [f"token:{world.prefix}-stream-{number}" for number in range(size.addresses)]
         dice = world.dice("streams")
         self.readers = [
             Reader(world, f"reader-{number}", dice.sample(self.addresses, dice.randint(1, 4)))
-            for number in range(READERS)
+            for number in range(size.readers)
         ]
         self.publishers = [
             StreamPublisher(world, f"{world.prefix} stream {number}", self.addresses)
-            for number in range(PUBLISHERS)
+            for number in range(size.publishers)
         ]
         self._reading: list[asyncio.Task[Any]] = []
 
@@ -152,7 +165,7 @@ class Streams(Workload):
 
     async def _cut(self) -> None:
         dice = self.world.dice("cuts")
-        while await self.world.pause(0.7):
+        while await self.world.pause(self._cut_seconds):
             dice.choice(self.readers).cut()
 
     async def settle(self) -> None:

@@ -280,6 +280,20 @@ STREAMS: dict[str, tuple[set[str], tuple[Line, ...]]] = {
             end(7, "f"),
         ),
     ),
+    "told of a later place": (
+        set(),
+        (
+            STARTED,
+            delivered(2, 1),
+            (3, "r", "stream.told", {"address": "A", "epoch": "e", "offset": 2}),
+            delivered(4, 3),
+            end(3),
+        ),
+    ),
+    "told before what was whole": (
+        {streams.COMPLETE},
+        (STARTED, (1.5, "r", "stream.gap"), delivered(2, 1), delivered(3, 3), end(3)),
+    ),
     "another epoch, not told": (
         {streams.COMPLETE},
         (STARTED, delivered(2, 1), delivered(3, 1, "f"), end(1, "f")),
@@ -287,6 +301,19 @@ STREAMS: dict[str, tuple[set[str], tuple[Line, ...]]] = {
     "what is left of an epoch, told once": (
         set(),
         (STARTED, delivered(2, 1), GAP, delivered(6, 3), delivered(7, 5), delivered(8, 1, "f"), end(1, "f")),
+    ),
+    "what is left of an epoch, told once, and the next elsewhere": (
+        set(),
+        (
+            STARTED,
+            delivered(2, 1),
+            GAP,
+            delivered(6, 3),
+            delivered(7, 5),
+            (8, "r", "stream.told", {"address": "A", "epoch": "f", "offset": 2}),
+            delivered(9, 3, "f"),
+            end(3, "f"),
+        ),
     ),
     "a position twice": (
         {streams.COMPLETE, streams.HOLES, streams.IDS},
