@@ -10,14 +10,13 @@ import logging
 import os
 import random
 from collections import deque
-from pathlib import Path
-from statistics import linear_regression
 
 import pytest
 
 from tests.conftest import ServerFactory
-from tests.faults.cluster import Subscriber, listing_count, read_metric, seconds_until, subscribe
+from tests.faults.cluster import Subscriber, listing_count, seconds_until, subscribe
 from tests.services.server import Server
+from tests.soak.gauge import Gauge
 from tests.tokens.client import call
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
@@ -26,9 +25,6 @@ CHURN = 10
 """Clients that leave, and clients that come, every second."""
 WARM_UP_CLIENTS = 8000
 """So many come and go before: caches and arenas fill for about 6,500, and stay as they are (measured)."""
-WARM_UP = 0.2
-"""Part of the measured time in which memory may still grow."""
-SAMPLE_SECONDS = 5
 SLOPE_MB = 1.0
 """Growth of the resident memory that is allowed in ten minutes."""
 SLACK = 5
@@ -38,42 +34,6 @@ THREADS = 8
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(MINUTES * 60 + 900)]
 logger = logging.getLogger("measured")
-
-
-class Gauge:
-    """The holdings of one server process."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._folder = Path(f"/proc/{server.pid}")
-        self.memory: list[tuple[float, float]] = []
-        """(seconds, MB) of each sample."""
-
-    def resident_mb(self) -> float:
-        pages = int((self._folder / "statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-    def descriptors(self) -> int:
-        return len(list((self._folder / "fd").iterdir()))
-
-    def tasks(self) -> int:
-        return int(read_metric(self._server, "switchboard_tasks"))
-
-    def connections(self) -> int:
-        return int(read_metric(self._server, "switchboard_connections"))
-
-    async def sample(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        while loop.time() - began < seconds:
-            self.memory.append((loop.time() - began, self.resident_mb()))
-            await asyncio.sleep(SAMPLE_SECONDS)
-
-    def slope(self) -> float:
-        """MB in ten minutes, after the warm-up."""
-        end = self.memory[-1][0]
-        steady = [sample for sample in self.memory if sample[0] >= WARM_UP * end]
-        return 600 * linear_regression(*zip(*steady, strict=True)).slope
 
 
 async def come_and_go(server: Server, clients: deque[Subscriber], seconds: float, rate: float = CHURN) -> int:
@@ -143,7 +103,7 @@ async def test_memory_descriptors_and_tasks_stay(server: ServerFactory) -> None:
     slope = gauge.slope()
     logger.info("%d clients came and went before", warmed)
     logger.info("%d clients came and went, %d messages, in %g minutes", churned, sent, MINUTES)
-    logger.info("memory: %.1f to %.1f MB, %+.2f MB in 10 minutes", *ends(gauge.memory), slope)
+    logger.info("memory: %.1f to %.1f MB, %+.2f MB in 10 minutes", *gauge.ends(), slope)
     logger.info("MB each half minute: %s", [round(megabytes, 1) for _, megabytes in gauge.memory[::6]])
     logger.info("(descriptors, tasks): before %s, during %s, after %s", base, held, left)
     assert churned > seconds * CHURN / 2
@@ -152,9 +112,3 @@ async def test_memory_descriptors_and_tasks_stay(server: ServerFactory) -> None:
     assert abs(left[1] - base[1]) <= SLACK
     assert await asyncio.to_thread(listing_count, broker) == 0
     assert call(broker, "GET", "/health/ready").status == 200
-
-
-def ends(memory: list[tuple[float, float]]) -> tuple[float, float]:
-    """Memory when the warm-up was over, and last."""
-    steady = [megabytes for seconds, megabytes in memory if seconds >= WARM_UP * memory[-1][0]]
-    return steady[0], steady[-1]
