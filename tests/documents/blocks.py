@@ -13,6 +13,7 @@ from tests.services.databases import REPOSITORY
 
 TITLE: Final = re.compile(r'(\S*)(?: title="([^"]*)")?')
 """Of a fence: its language, and what the page shows above it."""
+FILE: Final = re.compile(r"[\w-]+\.\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Block:
     language: str
     title: str
     text: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is the text of a file, whose name is its title."""
+        return FILE.fullmatch(self.title) is not None
 
     @property
     def place(self) -> str:

@@ -113,6 +113,14 @@ PARTS: Final[Mapping[str, Mapping[str, Part]]] = {
             then=(("text", '{"order":17}'),),
         ),
     },
+    "examples/pusher/README.md": {
+        "new Pusher": Part(
+            'import Pusher from "pusher-js";\n',
+            'const succeeded = "pusher:subscription_succeeded";\n'
+            'pusher.channel("news").bind(succeeded, () => console.log("subscribed"));\n',
+            (("text", "subscribed"),),
+        ),
+    },
     "routing_app/requests/README.md": {
         '@on_request("steps")': Part(
             then=(

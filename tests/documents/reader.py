@@ -74,7 +74,6 @@ waits = eval(code, {"__name__": "__main__"})
 if waits is not None:
     asyncio.run(waits)
 """
-FILE: Final = re.compile(r"[\w-]+\.\w+")
 
 
 class Reader:
@@ -102,7 +101,7 @@ class Reader:
     async def run(self, block: Block, before: str = "", after: str = "") -> None:
         """Do what a block says, with other text of its language before and behind it."""
         text = f"{before}{block.text}{after}"
-        if FILE.fullmatch(block.title):
+        if block.is_file:
             (self._folder / block.title).write_text(self._here(text))
             self._saved.add(block.title)
             return
@@ -254,6 +253,10 @@ class Reader:
                     yield json.loads(line)
                 except ValueError:
                     continue
+
+    def failed(self) -> list[str]:
+        """What programs have printed that ended with an error."""
+        return [process.log_text() for process in self._started if process.exit_code not in (None, 0)]
 
     def close(self) -> None:
         """End what was started."""

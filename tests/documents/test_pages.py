@@ -37,6 +37,13 @@ def is_run(block: Block) -> bool:
     return not block.title.startswith(BEFORE) and not any(map(block.holds, about))
 
 
+def part_of(block: Block) -> Part:
+    """What it needs around it."""
+    return next((part for words, part in PARTS.get(block.page, {}).items() if block.holds(words)), Part())
+
+
+PROGRAMS = {"js", "python"}
+PROMISES = {"text", "json"}
 RUN = {page: shown for page in ALL if (shown := [block for block in ALL[page] if is_run(block)])}
 
 
@@ -64,10 +71,25 @@ async def test_a_page_does_what_it_says(page: str, reader: Reader) -> None:
     for step in GIVEN.get(page, ()):
         await reader.do(*step)
     for block in RUN[page]:
-        part = next((part for words, part in PARTS.get(page, {}).items() if block.holds(words)), Part())
+        part = part_of(block)
         await reader.run(block, part.before, part.after)
         for step in part.then:
             await reader.do(*step)
+    assert reader.failed() == []
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_each_program_has_something_to_print(page: str) -> None:
+    """One that prints nothing may fail later than anybody looks."""
+    languages = []
+    for block in RUN[page]:
+        languages += ["file" if block.is_file else block.language, *(step[0] for step in part_of(block).then)]
+
+    waiting = False
+    for language in languages:
+        assert not (waiting and language in PROGRAMS), languages
+        waiting = language in PROGRAMS or (waiting and language not in PROMISES)
+    assert not waiting, languages
 
 
 OF_APPS = [block for shown in ALL.values() for block in shown if block.title.startswith(BEFORE_IT_IS_RUN)]
