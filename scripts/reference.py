@@ -49,7 +49,7 @@ def commands_page() -> str:
     """The help of each of our commands."""
     parts = [
         "# Commands\n\n`switchboard-server <command>` of the package is `manage.py <command>` of a checkout. "
-        "Django's own commands, such as `migrate` and `changepassword`, are there as well. Every command "
+        "Django's own commands, such as `shell` and `changepassword`, are there as well. Every command "
         "takes Django's options too (`--verbosity`, `--traceback`, …).\n"
     ]
     parts += [

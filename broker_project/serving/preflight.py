@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
 from errno import EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Any, Final
 import redis
 from django.conf import settings
 from django.core.checks import ERROR, run_checks
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import ConnectionHandler
 
+from broker_project.serving.table_changes import turn
 from routing_app.core import tracing
 from routing_app.core.cluster.redis_urls import opened, split, without_password
 from switchboard_server.endpoints import BACKLOG
@@ -30,9 +30,6 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS: Final = 5
 """Longest wait for a database or a Redis that does not answer."""
-
-ADVISORY_LOCK: Final = 0x5357_4244
-"""Number of PostgreSQL's advisory lock that starting servers take: "SWBD" in ASCII."""
 
 
 class StartProblem(Exception):
@@ -90,11 +87,11 @@ def prepare_database(migrate: bool, first_run: Callable[[], list[str]]) -> list[
     Servers that start at the same time on one PostgreSQL take turns. Raises StartProblem.
     """
     try:
-        with _turn():
+        with turn(connections["default"]):
             if migrate and _is_behind():
                 call_command("migrate", interactive=False, verbosity=0)
             return first_run()
-    except (DatabaseError, OSError) as error:
+    except (CommandError, DatabaseError, OSError) as error:
         raise StartProblem(f"DATABASE_URL: cannot prepare {database_name()}: {_one_line(error)}") from None
     finally:
         connections.close_all()
@@ -104,21 +101,6 @@ def _is_behind() -> bool:
     """True when tables have to be made or changed; to find that out takes a fifth of `migrate`."""
     executor = MigrationExecutor(connections["default"])
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    connection = connections["default"]
-    if connection.vendor != "postgresql":
-        yield
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
 
 
 def check_redis() -> None:

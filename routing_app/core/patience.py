@@ -27,7 +27,7 @@ _own = threading.local()
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """Within it, this thread waits so long at most for each statement."""
+    """Within it, this thread waits so long at most for each statement; 0: until it ends."""
     before = getattr(_own, "seconds", None)
     _own.seconds = seconds
     try:
@@ -84,7 +84,7 @@ class PatientConnection(psycopg.Connection[Any]):
     def _limit(self) -> float | None:
         seconds = getattr(_own, "seconds", None)
         if seconds is not None:
-            return float(seconds)
+            return float(seconds) or None
         return self.seconds + BESIDE_SECONDS if self.seconds else None
 
     def _replace_pooled(self) -> None:

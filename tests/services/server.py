@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ class Server:
 
     `runner` is `serve` (our command), `daphne` or `uvicorn` (plain ASGI servers). `options` are settings, by
     the name of their variable; none is inherited from the environment of the tests. `within` begins the
-    command of the process.
+    command of the process, whose code is in `tree`.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Server:
         runner: str = "serve",
         *arguments: str,
         within: Sequence[str] = (),
+        tree: Path = REPOSITORY,
     ) -> None:
         self.port = int(options.get("PORT") or free_port())
         secure = "s" if options.get("HTTPS") or options.get("TLS_CERT") else ""
@@ -42,6 +44,7 @@ class Server:
         self.folder = folder
         self.env = _environment(folder, self.port) | dict(options)
         self._runner = runner
+        self._tree = tree
         self._command = [*within, *_command(runner, self.port), *arguments]
         self._process: Process | None = None
 
@@ -63,7 +66,7 @@ class Server:
 
     def launch(self) -> None:
         """Start the process without waiting, for tests of a start that fails."""
-        self._process = Process(self._command, log=self.folder / "log", env=self.env, cwd=REPOSITORY)
+        self._process = self.command(self._command, self.folder / "log")
 
     def start(self) -> None:
         """Start and wait until every worker serves; `StartError` with the log otherwise."""
@@ -91,6 +94,11 @@ class Server:
         """`serve` binds its port early, to refuse one in use, and says when all workers have started."""
         said_so = self._runner != "serve" or "Switchboard listens on" in self.log_text()
         return said_so and answers(self.port)
+
+    def command(self, command: Sequence[str], log: Path) -> Process:
+        """Start another process on the same code and settings."""
+        with nullcontext() if self._tree == REPOSITORY else prestarted.off():
+            return Process(command, log=log, env=self.env, cwd=self._tree)
 
     def manage(self, *arguments: str) -> str:
         """Run `manage.py` on the same settings and return its stdout; `CalledProcessError` when it fails."""
