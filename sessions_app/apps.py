@@ -10,4 +10,5 @@ class SessionsConfig(AppConfig):
 
     name = "sessions_app"
     label = "sessions_app"  # Django's own sessions have the label "sessions"
+    default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Session control"

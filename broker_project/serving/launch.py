@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from django.conf import settings
 from django.db import connections
@@ -19,8 +20,9 @@ from broker_project.serving.preflight import StartProblem
 from switchboard_server.cli import CommandLine
 from switchboard_server.supervisor import StartFailed, Supervisor
 
-APPLICATION = "broker_project.asgi:application"
-SETTINGS = "DJANGO_SETTINGS_MODULE"
+OWN_SITE: Final = "broker_project.asgi.application"
+"""ASGI_APPLICATION where no other project has the broker in it."""
+SETTINGS: Final = "DJANGO_SETTINGS_MODULE"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def serve(plan: Plan) -> int:
 
 def _arguments(plan: Plan) -> list[str]:
     where = [] if plan.listening is None else ["--fd", str(plan.listening.fileno())]
-    return [*where, *plan.arguments, APPLICATION]
+    module, _, name = settings.ASGI_APPLICATION.rpartition(".")
+    return [*where, *plan.arguments, f"{module}:{name}"]
 
 
 def _supervise(plan: Plan) -> int:
@@ -71,8 +74,9 @@ def _worker_command(plan: Plan, ready: int, parent: int) -> list[str]:
 
 
 def _worker_environment(metrics: str) -> dict[str, str]:
-    project = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH", "")]))
+    ours = str(Path(__file__).resolve().parents[2])
+    project = sys.path[0]  # the folder of its `manage.py`
+    path = os.pathsep.join(filter(None, [ours, project, os.environ.get("PYTHONPATH", "")]))
     return {
         **os.environ,
         "PYTHONPATH": path,

@@ -10,6 +10,7 @@ class CoreConfig(AppConfig):
 
     name = "routing_app.core"
     label = "core"
+    default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Server"
 
     def ready(self) -> None:

@@ -10,6 +10,7 @@ class EventsConfig(AppConfig):
 
     name = "routing_app.events"
     label = "events"
+    default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Events"
 
     def ready(self) -> None:

@@ -10,3 +10,4 @@ class RoomsConfig(AppConfig):
 
     name = "routing_app.rooms"
     label = "rooms"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -10,4 +10,5 @@ class TokensConfig(AppConfig):
 
     name = "routing_app.tokens"
     label = "tokens"
+    default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Tokens protocol"

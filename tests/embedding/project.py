@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -54,8 +54,9 @@ urlpatterns += [path("upload", lambda request: HttpResponse(str(len(request.body
 PYTHON: Final = os.environ.get("EMBEDDING_PYTHON", sys.executable)
 """Another one may have another Django (CONTRIBUTING.md)."""
 COMMANDS: Final = {
-    "daphne": ["-b", LOOPBACK, "-p"],
-    "uvicorn": ["--host", LOOPBACK, "--port"],
+    "daphne": ["-m", "daphne", "mysite.asgi:application", "-b", LOOPBACK, "-p"],
+    "uvicorn": ["-m", "uvicorn", "mysite.asgi:application", "--host", LOOPBACK, "--port"],
+    "serve": ["manage.py", "serve", "--host", LOOPBACK, "--port"],
 }
 
 
@@ -76,23 +77,25 @@ class Project:
         shop.mkdir()
         for name, text in {**APP, "views.py": after("`shop/views.py`")}.items():
             (shop / name).write_text(text, encoding="utf-8")
+        commands = after("## Commands of the server").replace("\n", "\n    ")
         self._append("settings", f"{settings}\n{after('`mysite/settings.py`')}")
+        self._append("settings", f"import os\nif 'COMMANDS' in os.environ:\n    {commands}")
         urls = after("`mysite/urls.py`").replace("urls()", 'urls(prefix=os.environ.get("PREFIX", ""))')
         self._append("urls", URLS + urls)
         self._append("asgi", after("`mysite/asgi.py`"))
-        commands = re.findall(r"^python (manage\.py .*)$", PAGE, re.MULTILINE)
-        self.key = [self.manage(*command.split()[1:]) for command in commands][-1].strip()
+        lines = re.findall(r"^python (manage\.py .*)$", PAGE, re.MULTILINE)
+        self.key = [self.manage(*line.split()[1:]) for line in lines][-1].strip()
 
-    def manage(self, *arguments: str) -> str:
-        """Run a command of the project; its stdout."""
-        return self._call("manage.py", *arguments)
+    def manage(self, *arguments: str, codes: Container[int] = (0,), **env: str) -> str:
+        """Run a command of the project, which may end with these exit codes; its stdout."""
+        return self._call("manage.py", *arguments, codes=codes, **env)
 
     @contextmanager
     def served(self, server: str, prefix: str = "") -> Iterator[Site]:
         """The project under a server."""
         port = free_port()
-        command = [PYTHON, "-m", server, *COMMANDS[server], str(port), "mysite.asgi:application"]
-        env = self._env() | {"PREFIX": prefix}
+        command = [PYTHON, *COMMANDS[server], str(port)]
+        env = self._env() | {"PREFIX": prefix} | ({"COMMANDS": "yes"} if server == "serve" else {})
         process = Process(command, log=self.folder / f"{server}.log", env=env, cwd=self.folder)
         try:
             process.wait_until(lambda: answers(port))
@@ -105,16 +108,16 @@ class Project:
         with (self.folder / "mysite" / f"{module}.py").open("a", encoding="utf-8") as file:
             file.write(f"\n{text}")
 
-    def _call(self, *words: str) -> str:
+    def _call(self, *words: str, codes: Container[int] = (0,), **env: str) -> str:
         done = subprocess.run(
             [PYTHON, *words],
             cwd=self.folder,
-            env=self._env(),
+            env=self._env() | env,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode in codes, done.stderr
         return done.stdout
 
     def _env(self) -> dict[str, str]:

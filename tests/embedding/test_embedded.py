@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.once, pytest.mark.timeout(150)]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(tmp_path_factory.mktemp("project"), settings="MAX_RECEIVERS = 2")
+    settings = 'MAX_RECEIVERS = 2\nDEFAULT_AUTO_FIELD = "django.db.models.AutoField"'
+    return Project(tmp_path_factory.mktemp("project"), settings=settings)
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,9 @@ def servers(project: Project) -> Iterator[Callable[[str, str], Site]]:
         yield cache(lambda server, prefix: started.enter_context(project.served(server, prefix)))
 
 
-@pytest.fixture(params=[("daphne", ""), ("uvicorn", "/broker")], ids=["daphne", "uvicorn"])
+@pytest.fixture(params=[("daphne", ""), ("uvicorn", "/broker"), ("serve", "")], ids=lambda one: one[0])
 def served(servers: Callable[[str, str], Site], request: pytest.FixtureRequest) -> tuple[Site, str]:
-    """The project under a server; below a prefix with the second one."""
+    """The project under a server; below a prefix with uvicorn."""
     server, prefix = request.param
     return servers(server, prefix), prefix
 
@@ -103,5 +104,23 @@ def _refused(site: Site, path: str) -> str:
 
 
 def test_django_finds_nothing_to_say_of_the_project(project: Project) -> None:
-    """A command of the project runs its checks as well; the models need no migration that is not there."""
+    """A command of the project runs its checks as well; the models need no migration that is not there,
+    whatever the project's keys are made of."""
     assert "No changes" in project.manage("makemigrations", "--check", "--dry-run")
+
+
+def test_the_commands_of_the_server_are_there_when_they_are_wanted(project: Project) -> None:
+    found = json.loads(project.manage("doctor", "--json", codes=(0, 1, 2), COMMANDS="yes"))
+
+    assert {"start", "database", "redis"} <= {one["name"] for one in found["checks"]}
+    assert "doctor" not in project.manage("help", "--commands")
+
+
+def test_serve_makes_no_user_and_no_key_in_a_project(
+    project: Project, servers: Callable[[str, str], Site]
+) -> None:
+    servers("serve", "")
+    count = "from django.contrib.auth.models import User; from routing_app.core.models import ApiKey"
+    printed = project.manage("shell", "-c", f"{count}; print(User.objects.count(), ApiKey.objects.count())")
+
+    assert printed.split()[-2:] == ["0", "1"]

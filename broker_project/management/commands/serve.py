@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from broker_project.serving import preflight
-from broker_project.serving.launch import Plan, serve
+from broker_project.serving.launch import OWN_SITE, Plan, serve
 from broker_project.serving.preflight import StartProblem
 
 LOCAL = {"0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104 - a name to show, not to bind
@@ -65,17 +65,12 @@ class Command(BaseCommand):
         sys.exit(code)
 
     def _prepare(self, options: dict[str, Any]) -> Plan:
-        from routing_app.core.access.firstrun import prepare
-        from sessions_app.firstrun import prepare as prepare_sessions
-
         preflight.check_settings(options["workers"])
         preflight.check_database()
         preflight.check_redis()
         cert, key = _certificate(options)
         listening = _listening(options)
-        for line in preflight.prepare_database(
-            not options["no_migrate"], lambda: [*prepare(), *prepare_sessions()]
-        ):
+        for line in preflight.prepare_database(not options["no_migrate"], _first_run):
             self._say(line)
         return Plan(
             arguments=_server_arguments(options, cert, key),
@@ -94,6 +89,14 @@ def _parse_known(parser: CommandParser, args: Any = None, namespace: Any = None)
     known, rest = parser.parse_known_args(args, namespace)
     known.server_options = rest
     return cast(Namespace, known)
+
+
+def _first_run() -> list[str]:
+    """Make what the server's own site needs; another project makes its users and keys by itself."""
+    from routing_app.core.access.firstrun import prepare
+    from sessions_app.firstrun import prepare as prepare_sessions
+
+    return [*prepare(), *prepare_sessions()] if settings.ASGI_APPLICATION == OWN_SITE else []
 
 
 def _restart_with(config: str) -> None:
@@ -162,5 +165,7 @@ def _welcome(options: dict[str, Any], secure: bool, known: bool) -> str:
     host = f"[{host}]" if ":" in host else host
     base = f"{'https' if secure else 'http'}://{host}:{options['port']}"
     workers = f", {options['workers']} workers" if options["workers"] > 1 else ""
-    pages = f"console {base}/console/, admin {base}/admin/, API {base}/api/docs"
-    return f"Switchboard listens on {base}/{workers}: {pages}"
+    said = f"Switchboard listens on {base}/{workers}"
+    if settings.ASGI_APPLICATION != OWN_SITE:
+        return said
+    return f"{said}: console {base}/console/, admin {base}/admin/, API {base}/api/docs"
