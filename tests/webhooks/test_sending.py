@@ -405,6 +405,25 @@ async def test_a_replay_sends_what_waits_and_leaves_what_is_on_its_way(start: St
     assert sorted(receiver.ids("/hold")) == sorted([waits, on_its_way])
 
 
+async def test_a_replay_knows_a_short_wait_from_an_attempt_that_is_under_way(
+    start: Start, receiver: Receiver
+):
+    webhook = await query(make, receiver.url("/hold"))
+    await query(write, await query(make, receiver.url("/fail")), attempts=1)
+    await query(write, webhook)
+    start()
+    await until(lambda: len(receiver.ids("/hold")) == 1)
+    await until(lambda: query(Delivery.objects.filter(attempts=2).exists))
+    before = {row.pk: row for row in await query(rows)}
+    assert sorted(row.taken for row in before.values()) == [False, True]
+    await query(lambda: Webhook.objects.exclude(pk=webhook.pk).update(enabled=False))
+    for row in before.values():
+        await query(service.replay, row)
+    for row in await query(rows):
+        assert (row.next_at != before[row.pk].next_at) is not row.taken
+    receiver.release()
+
+
 async def test_a_secret_that_cannot_sign_is_a_failure_and_nothing_hangs(start: Start, receiver: Receiver):
     broken = await query(make, receiver.url("/ok"), secret="whsec_é")
     await query(write, broken)

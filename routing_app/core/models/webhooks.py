@@ -87,6 +87,8 @@ class Delivery(models.Model):
     next_at = models.DateTimeField(db_default=Now(), null=True)
     """Time of the next attempt; of one that is under way, the time after which its worker counts as dead.
     None once it has ended."""
+    taken = models.BooleanField(db_default=False, editable=False)
+    """True while an attempt is under way, or its worker has died."""
     last_status = models.PositiveSmallIntegerField(null=True, blank=True)
     last_error = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now())

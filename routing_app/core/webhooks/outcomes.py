@@ -65,7 +65,7 @@ def _write_failure(attempt: Attempt) -> None:
     changes = (
         _ended(DeliveryStatus.FAILED)
         if attempt.delay is None
-        else {"attempts": F("attempts") + 1, "next_at": Now() + attempt.delay}
+        else {"attempts": F("attempts") + 1, "next_at": Now() + attempt.delay, "taken": False}
     )
     _pending([attempt.id]).update(**changes, last_status=attempt.status, last_error=attempt.error[:200])
 
@@ -75,7 +75,8 @@ def _pending(ids: Sequence[str]) -> Any:
 
 
 def _ended(status: DeliveryStatus) -> dict[str, Any]:
-    return {"status": status, "attempts": F("attempts") + 1, "next_at": None, "ended_at": Now()}
+    ended = {"status": status, "next_at": None, "taken": False, "ended_at": Now()}
+    return {**ended, "attempts": F("attempts") + 1}
 
 
 def _judge(attempts: Sequence[Attempt]) -> list[int]:

@@ -18,7 +18,6 @@ from routing_app.core.outgoing.signature import new_secret
 from routing_app.core.webhooks.events import NEEDS_ADDRESSES, EventType
 from routing_app.core.webhooks.notice import tell_webhooks_changed
 from routing_app.core.webhooks.report import Event, body_of
-from routing_app.core.webhooks.taking import TAKEN
 from routing_app.core.worker import wake_webhooks
 
 
@@ -77,11 +76,11 @@ AGAIN: Final[dict[str, Any]] = {
 def replay(delivery: Delivery) -> None:
     """Deliver an event again, from the first attempt on; one that waits is sent at once.
 
-    One that is on its way, or is about to be, stays as it is: it is never sent twice at the same time.
+    One that is on its way stays as it is: it is never sent twice at the same time.
     """
     rows = Delivery.objects.filter(pk=delivery.pk)
     if not rows.exclude(status=DeliveryStatus.PENDING).update(**AGAIN):
-        rows.filter(status=DeliveryStatus.PENDING, next_at__gt=Now() + TAKEN).update(next_at=Now())
+        rows.filter(status=DeliveryStatus.PENDING, taken=False).update(next_at=Now())
     transaction.on_commit(wake_webhooks)
 
 

@@ -52,13 +52,14 @@ def take(places: Places) -> Look:
             begin = min(len(rows), room_for(places.on_their_way.get(webhook.pk, 0), free))
             free, spare = free - begin, spare - (len(rows) - begin)
             taken += rows
-        Delivery.objects.filter(pk__in=[one.id for one in taken]).update(next_at=Now() + TAKEN)
+        Delivery.objects.filter(pk__in=[one.id for one in taken]).update(next_at=Now() + TAKEN, taken=True)
     return Look(taken, frozenset(left))
 
 
 def give_back(ids: Iterable[str]) -> None:
     """Have deliveries sent by another worker at once: this one stops."""
-    Delivery.objects.filter(pk__in=list(ids), status=DeliveryStatus.PENDING).update(next_at=Now())
+    pending = Delivery.objects.filter(pk__in=list(ids), status=DeliveryStatus.PENDING)
+    pending.update(next_at=Now(), taken=False)
 
 
 def _with_some_due() -> Any:
