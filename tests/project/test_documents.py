@@ -84,6 +84,25 @@ def test_every_source_file_that_a_document_names_exists(document: Path) -> None:
     assert [name for name in here if not _ends(known, name)] == []
 
 
+OWN_APP = {"__init__.py", "apps.py"}
+"""Files of any app."""
+
+
+@pytest.mark.parametrize("page", [file for file in DOCUMENTS if (file.parent / "protocol.py").exists()])
+def test_each_file_of_a_protocol_is_in_the_table_of_its_page(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    files = {file.name for file in page.parent.glob("*.py")} - OWN_APP
+    assert [name for name in sorted(files) if f"`{name}`" not in text] == []
+
+
+def test_each_folder_of_the_core_is_in_the_table_of_its_page() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+
+    folders = {file.parent.name for file in (ROOT / "routing_app/core").glob("*/__init__.py")}
+    assert [name for name in sorted(folders - {"management", "migrations"}) if f"`{name}/`" not in text] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_the_subject_of_a_sentence_comes_first(document: Path) -> None:
     """docs/style.md; questions and headings may begin so."""
