@@ -46,6 +46,9 @@ class FreshRows(ABC, Generic[Rows]):
     def use(self, rows: Rows) -> None:
         """Know these from now on."""
 
+    async def ready(self) -> None:
+        """Wait until other rows may be used."""
+
     @property
     def are_known(self) -> bool:
         """False before the rows were read."""
@@ -89,6 +92,7 @@ class FreshRows(ABC, Generic[Rows]):
     async def _read(self) -> None:
         began = monotonic()
         rows = await query(self.load)
+        await self.ready()
         # Of two readings at once the one that began later knows more, whichever ends first.
         if began >= self._read_at:
             self._read_at = began

@@ -407,3 +407,21 @@ async def test_what_clients_send_is_kept_too(api: Api, kept: str):
         ("soon", "UPDATES"),
     ]
     assert received(one) == ["waiting", "soon"]
+
+
+async def test_a_message_without_history_leaves_no_position_that_recovers(api: Api, kept: str):
+    """While the rule is away, or says that nothing is kept, messages are not in the stream."""
+    await api.worker.streams.start()
+    rules = AddressRule.objects.filter(pattern="token:kept/*")
+    rule = await sync_to_async(rules.get)()
+    for away in (rules.delete, lambda: rules.update(history_size=0)):
+        position = (await api.publish("kept", kept))["positions"][kept]
+
+        await sync_to_async(away)()
+        await api.worker.streams.read_rules()
+        assert "positions" not in await api.publish("missed", kept)
+        await sync_to_async(rule.save)()
+        await api.worker.streams.read_rules()
+
+        after = await api.history(kept, since=f"{position['epoch']}:{position['offset']}")
+        assert (after["recovered"], after["offset"]) == (False, 0)

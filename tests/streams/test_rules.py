@@ -47,6 +47,29 @@ def test_a_pattern_without_sense_is_refused(pattern: str) -> None:
         check_pattern(pattern)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "takes"),
+    [
+        ({}, {"token:*": 5}, False),
+        ({"token:*": 5}, {"token:*": 9, "token:a": 1}, False),
+        ({"token:*": 5}, {}, True),
+        ({"token:*": 5}, {"token:*": 0}, True),
+        ({"token:*": 0}, {"token:*": 0}, False),
+        ({"token:*": 5, "token:a": 0}, {"token:*": 5}, False),
+        ({"token:*": 5}, {"token:*": 5, "token:a": 0}, True),
+        ({"token:a": 5}, {"token:b": 5}, True),
+    ],
+)
+def test_rules_that_take_history_from_an_address_are_known(
+    before: dict[str, int], after: dict[str, int], takes: bool
+) -> None:
+    one, other = (
+        RuleTable((pattern, size, 60, False) for pattern, size in sizes.items()) for sizes in (before, after)
+    )
+
+    assert other.takes_history(one) is takes
+
+
 TABLE = RuleTable(
     [
         ("token:*", 1, 10, False),

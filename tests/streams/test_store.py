@@ -209,6 +209,23 @@ async def test_a_deleted_stream_begins_a_new_epoch(kind: StoreKind):
     assert await kind.messages(A, after) == ["new"]
 
 
+async def test_a_stream_that_is_not_kept_any_more_begins_a_new_epoch_and_others_go_on(kind: StoreKind):
+    one, other, odd = "token:" + "e" * 300, "token:kept", "token:\ud800"
+    before = {address: (await kind.append(1, address)).positions[address] for address in (one, other, odd)}
+    for number in range(1200):
+        await kind.store.positions({f"room:bus/{number}": USUAL})
+
+    await kind.store.end(lambda address: address == other or address.startswith("room:"))
+
+    for address in (one, odd):
+        page = await kind.read(address, before[address])
+        assert (page.recovered, page.offset) == (False, 0)
+        assert page.epoch not in {position.epoch for position in before.values()}
+        assert await kind.messages(address) == []
+    assert (await kind.read(other, before[other])).recovered
+    assert (await kind.append(2, other)).positions[other] == Position(before[other].epoch, 2)
+
+
 async def test_positions_begin_streams_and_go_on(kind: StoreKind):
     await kind.append(1, A)
 

@@ -118,6 +118,10 @@ class MemoryStore:
         stream.former = Position(before.epoch, before.offset)
         return Position(stream.epoch, 0)
 
+    async def end(self, is_kept: Callable[[str], bool]) -> None:
+        """Forget the streams of addresses that are not kept."""
+        self._streams = {address: one for address, one in self._streams.items() if is_kept(address)}
+
     async def settle(self) -> None:
         """Nothing is ever on its way."""
 

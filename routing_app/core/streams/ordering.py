@@ -54,6 +54,17 @@ class Ordering:
         self._told: set[Connection] = set()
         """Connections that were told of a gap in this turn, while nothing was delivered."""
 
+    def use(self, rules: RuleTable) -> None:
+        """Have other rules. Of an address that has no history any more nothing is in order, or waited for."""
+        before, self.rules = self.rules, rules
+        if not rules.takes_history(before):
+            return
+        for sequence in [one for one in self._sequences.values() if rules.of(one.address).bounds is None]:
+            self.forget(sequence.address)
+            if sequence.held:
+                self._gap(sequence)
+                self._take_all(sequence.release())
+
     # --- subscribing ----------------------------------------------------------------------------------------
 
     def expect(self, addresses: Iterable[str]) -> None:
@@ -275,7 +286,11 @@ class Ordering:
 
     async def check_ends(self) -> None:
         """Look whether streams go further than what was delivered. Raises StoreUnavailable."""
-        begun = [one for one in self._sequences.values() if one.begun]
+        begun = [
+            one
+            for one in self._sequences.values()
+            if one.begun and self.rules.of(one.address).bounds is not None
+        ]
         for start in range(0, len(begun), CHECKED):
             some = begun[start : start + CHECKED]
             for address, page in (await self._ends(some)).items():

@@ -12,7 +12,7 @@ from routing_app.core.address import group_name
 from routing_app.core.delivery.publication import Position
 from routing_app.core.streams.lane import Lane
 from routing_app.core.streams.record import decode
-from routing_app.core.streams.scripts import APPEND, DELETE, READ
+from routing_app.core.streams.scripts import APPEND, DELETE, END, LIST, READ
 from routing_app.core.streams.store import (
     Append,
     Appended,
@@ -51,7 +51,7 @@ class RedisStore:
         ]
         for address, bounds in append.streams.items():
             keys += self._stream(address)
-            arguments += bounds
+            arguments += (*bounds, _bytes(address))
         addresses = tuple(append.streams)
         self._writing.call(
             APPEND,
@@ -65,7 +65,7 @@ class RedisStore:
     ) -> Page:
         """Messages of a stream."""
         epoch, offset = since or ("", 0)
-        arguments = (*self._head(), *bounds, limit, epoch, offset)
+        arguments = (*self._head(), *bounds, _bytes(address), limit, epoch, offset)
         answer = await self._reading.ask(READ, (self._server(), *self._stream(address)), arguments)
         return _page(address, answer, descending=since is None)
 
@@ -79,9 +79,22 @@ class RedisStore:
     async def delete(self, address: str, bounds: Bounds) -> Position:
         """Begin a new epoch, with nothing in it."""
         keys = (self._server(), *self._stream(address))
-        arguments = (*self._head(), bounds.seconds, new_epoch())
+        arguments = (*self._head(), bounds.seconds, _bytes(address), new_epoch())
         # By the connection of appends: those that came before have been carried out then.
         return Position((await self._writing.ask(DELETE, keys, arguments)).decode(), 0)
+
+    async def end(self, is_kept: Callable[[str], bool]) -> None:
+        """Look through all keys of streams, and forget those of addresses that are not kept."""
+        cursor = "0"
+        while True:
+            arguments = (*self._head(), cursor, f"{self._prefix}.m.*")
+            following, found = await self._reading.ask(LIST, (self._server(),), arguments)
+            addresses = (one.decode("utf-8", "surrogatepass") for one in found if one)
+            ended = [key for one in addresses if not is_kept(one) for key in self._stream(one)]
+            if ended:
+                await self._writing.ask(END, (self._server(), *ended), self._head())
+            if (cursor := _string(following)) == "0":
+                return
 
     async def settle(self) -> None:
         """Wait for what is on its way."""
@@ -146,6 +159,10 @@ def _entry(address: str, epoch: str, row: Any) -> Entry:
     if len(fields) > 2:
         several = [[one, int(number)] for one, number in json.loads(fields[3])]
     return decode(address, epoch, (int(offset), int(milliseconds) / 1000, fields[1], several))
+
+
+def _bytes(address: str) -> bytes:
+    return address.encode("utf-8", "surrogatepass")
 
 
 def _string(value: bytes | str) -> str:

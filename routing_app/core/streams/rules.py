@@ -5,7 +5,7 @@ The rows are read at the start, every few seconds, and at once when one is chang
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from routing_app.core.address import has_history
@@ -34,20 +34,20 @@ class RuleTable:
 
     def __init__(self, rules: Iterable[RuleRow] = (), size: int = 0, seconds: int = 300) -> None:
         """`rules`: pattern, history size, history seconds, notices; `size` and `seconds` hold without one."""
+        self._rules: dict[str, Rule] = {}
         self._exact: dict[str, Rule] = {}
         self._prefixes: dict[int, dict[str, Rule]] = {}
         self._else = _rule(size, seconds, notices=False)
         for pattern, *values in rules:
             rule = _rule(*values)  # type: ignore[arg-type]  # a slice of a tuple has the union of its types
+            self._rules[pattern] = rule
             if pattern.endswith(ANY):
                 prefix = pattern.removesuffix(ANY)
                 self._prefixes.setdefault(len(prefix), {})[prefix] = rule
             else:
                 self._exact[pattern] = rule
         self._lengths = sorted(self._prefixes, reverse=True)
-        every = [self._else, *self._exact.values()]
-        every += [rule for one in self._prefixes.values() for rule in one.values()]
-        self._has_history = any(rule.bounds for rule in every)
+        self._has_history = any(rule.bounds for rule in (self._else, *self._rules.values()))
         self._known: dict[str, Rule] = {}
 
     def __bool__(self) -> bool:
@@ -61,6 +61,14 @@ class RuleTable:
                 self._known.clear()
             found = self._known[address] = self._find(address)
         return found
+
+    def takes_history(self, before: RuleTable) -> bool:
+        """True when an address may have none by these rules that had some by those before."""
+        taken = any(one.bounds and not self._rules.get(pattern, NONE).bounds for pattern, one in before)
+        return taken or any(not one.bounds and pattern not in before._rules for pattern, one in self)
+
+    def __iter__(self) -> Iterator[tuple[str, Rule]]:
+        return iter(self._rules.items())
 
     def _find(self, address: str) -> Rule:
         if not has_history(address.partition(":")[0]):

@@ -3,7 +3,7 @@
 | key | type | holds |
 |---|---|---|
 | `<prefix>.now` | hash | `run`, the id of the server process that last used it, and `life`, a name for that |
-| `<prefix>.m.<hash>` | hash | of a stream: `e` epoch, `o` last offset, `l` life, `b` offset at which the epoch began, `p`, `f` the epoch before and its last offset (-1: not known) |
+| `<prefix>.m.<hash>` | hash | of a stream: `e` epoch, `o` last offset, `l` life, `b` offset at which the epoch began, `p`, `f` the epoch before and its last offset (-1: not known), `a` the address |
 | `<prefix>.s.<hash>` | stream | its messages; an id is `<offset>-<milliseconds since 1970>` |
 | `<prefix>.i.<hash>` | string | of a name of a message: the positions that it got, or the id under which it is published |
 
@@ -33,14 +33,14 @@ if server[1] ~= run then
 end
 
 -- Epoch, last offset, base, and the epoch before with its last offset.
-local function open(meta, entries, seconds)
+local function open(meta, entries, seconds, address)
   local m = redis.call('HMGET', meta, 'e', 'o', 'l', 'b', 'p', 'f')
   local epoch, offset, base = m[1], tonumber(m[2]), tonumber(m[4])
   local former, final = m[5] or '', tonumber(m[6] or -1)
   if not epoch then
     epoch, offset, base = seed, 0, 0
     redis.call('DEL', entries)
-    redis.call('HSET', meta, 'e', epoch, 'o', '0', 'l', life, 'b', '0')
+    redis.call('HSET', meta, 'e', epoch, 'o', '0', 'l', life, 'b', '0', 'a', address)
   elseif m[3] ~= life then
     former, final, epoch, base = epoch, -1, seed, offset
     redis.call('HSET', meta, 'e', epoch, 'l', life, 'b', m[2], 'p', former, 'f', '-1')
@@ -58,7 +58,7 @@ end
 APPEND: Final = (
     _HEAD
     + """
--- ARGV: once_ms, names, record, then size and seconds of each stream. KEYS: once, then two of each stream.
+-- ARGV: once_ms, names, record, then size, seconds and address of each stream. KEYS: once, then two of each.
 -- A negative once_ms replaces what is known of the name.
 local once_ms = tonumber(ARGV[4])
 if once_ms > 0 then
@@ -70,11 +70,11 @@ end
 local count = (#KEYS - 2) / 2
 local positions = {}
 for i = 1, count do
-  local epoch, offset = open(KEYS[2 * i + 1], KEYS[2 * i + 2], ARGV[2 * i + 6])
+  local epoch, offset = open(KEYS[2 * i + 1], KEYS[2 * i + 2], ARGV[3 * i + 5], ARGV[3 * i + 6])
   positions[i] = {epoch, string.format('%d', offset + 1)}
 end
 for i = 1, count do
-  local meta, entries, size, seconds = KEYS[2 * i + 1], KEYS[2 * i + 2], ARGV[2 * i + 5], ARGV[2 * i + 6]
+  local meta, entries, size, seconds = KEYS[2 * i + 1], KEYS[2 * i + 2], ARGV[3 * i + 4], ARGV[3 * i + 5]
   local offset = positions[i][2]
   local id = offset .. '-' .. string.format('%d', now)
   redis.call('HSET', meta, 'o', offset)
@@ -112,9 +112,9 @@ return {0, positions}
 READ: Final = (
     _HEAD
     + """
--- ARGV: size, seconds, limit, and epoch and offset to read from ('': the newest). KEYS: of the stream.
-local entries, size, seconds, limit = KEYS[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local epoch, offset, base, former, final = open(KEYS[2], entries, ARGV[5])
+-- ARGV: size, seconds, address, limit, and epoch and offset to read from ('': the newest). KEYS: its two.
+local entries, size, seconds, limit = KEYS[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[7])
+local epoch, offset, base, former, final = open(KEYS[2], entries, ARGV[5], ARGV[6])
 local oldest, floor = now - seconds * 1000, offset - size
 local function kept(one)
   local number, at = place(one[1])
@@ -124,7 +124,7 @@ local function answer(recovered, more, first, rows)
   return {epoch, offset, base, former, final, recovered, more, first, rows}
 end
 
-if ARGV[7] == '' then
+if ARGV[8] == '' then
   local rows = {}
   if limit > 0 then
     for _, one in ipairs(redis.call('XREVRANGE', entries, '+', '-', 'COUNT', limit)) do
@@ -137,11 +137,11 @@ if ARGV[7] == '' then
   return answer(1, 0, 0, rows)
 end
 
-local since = tonumber(ARGV[8])
-if ARGV[7] == epoch and since == offset then
+local since = tonumber(ARGV[9])
+if ARGV[8] == epoch and since == offset then
   return answer(1, 0, 0, {})
 end
-if ARGV[7] == epoch and since < offset and since >= floor then
+if ARGV[8] == epoch and since < offset and since >= floor then
   local rows = redis.call('XRANGE', entries, string.format('%d', since + 1), '+', 'COUNT', limit + 1)
   local whole = #rows > 0 and kept(rows[1]) and place(rows[1][1]) == since + 1
   local more = #rows > limit and 1 or 0
@@ -178,15 +178,29 @@ return answer(0, 0, first, {})
 DELETE: Final = (
     _HEAD
     + """
-local epoch, offset = open(KEYS[2], KEYS[3], ARGV[4])
+local epoch, offset = open(KEYS[2], KEYS[3], ARGV[4], ARGV[5])
 redis.call('DEL', KEYS[3])
-redis.call('HSET', KEYS[2], 'e', ARGV[5], 'o', '0', 'b', '0', 'p', epoch, 'f', string.format('%d', offset))
-return ARGV[5]
+redis.call('HSET', KEYS[2], 'e', ARGV[6], 'o', '0', 'b', '0', 'p', epoch, 'f', string.format('%d', offset))
+return ARGV[6]
 """
 )
 """Forgets the messages of a stream, and begins a new epoch."""
 
-ALL: Final = (APPEND, READ, DELETE)
+LIST: Final = """
+-- ARGV: a cursor of SCAN, and a pattern of keys of streams.
+local found = redis.call('SCAN', ARGV[4], 'MATCH', ARGV[5], 'COUNT', 500)
+local addresses = {}
+for _, meta in ipairs(found[2]) do
+  table.insert(addresses, redis.call('HGET', meta, 'a') or '')
+end
+return {found[1], addresses}
+"""
+"""Some addresses of streams, and the cursor of the next ones; "0" at the end."""
+
+END: Final = "return redis.call('DEL', unpack(KEYS, 2))"
+"""Forgets streams and their epochs."""
+
+ALL: Final = (APPEND, READ, DELETE, LIST, END)
 
 
 @cache

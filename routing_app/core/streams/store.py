@@ -118,6 +118,9 @@ class StreamStore(Protocol):
     async def delete(self, address: str, bounds: Bounds) -> Position:
         """Forget all messages of a stream; where it is then, in a new epoch."""
 
+    async def end(self, is_kept: Callable[[str], bool]) -> None:
+        """Forget the streams of all addresses that are not kept: their next use begins a new epoch."""
+
     async def settle(self) -> None:
         """Wait until nothing is on its way, for a second or so at most."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -55,6 +55,10 @@ class Stores:
         groups = self.groups(streams)
         found = await asyncio.gather(*(self.each[number].positions(some) for number, some in groups.items()))
         return {address: page for pages in found for address, page in pages.items()}
+
+    async def end(self, is_kept: Callable[[str], bool]) -> None:
+        """Forget streams, as `StreamStore.end`. Raises StoreUnavailable."""
+        await asyncio.gather(*(store.end(is_kept) for store in self.each))
 
     async def settle(self) -> None:
         """Wait for what is on its way."""

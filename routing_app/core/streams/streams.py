@@ -27,7 +27,7 @@ from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.publication import INTERNAL, Position, Publication
 from routing_app.core.delivery.traced import until_done
 from routing_app.core.eager import Spawn
-from routing_app.core.fresh_rows import FreshRows
+from routing_app.core.fresh_rows import READ_SECONDS, FreshRows
 from routing_app.core.streams import record
 from routing_app.core.streams.ordering import Ordering
 from routing_app.core.streams.replay import Replays
@@ -78,7 +78,11 @@ class _RuleRows(FreshRows[list[RuleRow]]):
 
     def use(self, rows: list[RuleRow]) -> None:
         """Keep by these from now on."""
-        self._streams.use(RuleTable(rows, settings.HISTORY_SIZE, settings.HISTORY_SECONDS))
+        self._streams.use_rows(rows)
+
+    async def ready(self) -> None:
+        """Wait for the end of the streams that former rules have left without history."""
+        await self._streams.ended()
 
 
 class Streams:
@@ -98,6 +102,10 @@ class Streams:
         self._under_way = 0
         self._room = asyncio.Event()
         self._rule_rows = _RuleRows(self, spawn)
+        self._knows_rows = False
+        self._ends_streams = False
+        """True in a worker: a process that publishes now and then leaves that to the workers."""
+        self._ending: asyncio.Task[None] | None = None
         self.rules = RuleTable()
         self.use(RuleTable((), settings.HISTORY_SIZE, settings.HISTORY_SECONDS))
         hub.on(RULES_CHANGED, self._rule_rows.changed)
@@ -106,10 +114,33 @@ class Streams:
 
     def use(self, rules: RuleTable) -> None:
         """Have other rules from now on."""
-        self.rules = self.order.rules = rules
+        self.rules = rules
+        self.order.use(rules)
         if rules:
             # From here on for good: sequences stay until their subscribers leave.
             self._hub.streams = self
+
+    def use_rows(self, rows: list[RuleRow]) -> None:
+        """Have the rules of these rows. What they leave without history must not be recovered from later."""
+        rules = RuleTable(rows, settings.HISTORY_SIZE, settings.HISTORY_SECONDS)
+        takes_history = not self._knows_rows or rules.takes_history(self.rules)
+        self._knows_rows = True
+        self.use(rules)
+        if takes_history and self._ends_streams:
+            self._ending = self._spawn(self._end_others(rules))
+
+    async def ended(self) -> None:
+        """Wait for the end of streams without history, so that they begin new epochs where they have some."""
+        if self._ending is not None:
+            await asyncio.wait({self._ending}, timeout=PATIENCE_SECONDS)
+
+    async def _end_others(self, rules: RuleTable) -> None:
+        while True:
+            try:
+                await self._stores.end(lambda address: rules.of(address).bounds is not None)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(READ_SECONDS)
 
     async def read_rules(self) -> None:
         """Read the rules; where that fails those that are known stay."""
@@ -138,6 +169,7 @@ class Streams:
 
     async def start(self) -> None:
         """Keep the rules fresh, and look after the streams, until the worker stops."""
+        self._ends_streams, self._knows_rows = True, False
         await self._rule_rows.start()
         if self._relay.reaches_others:
             self._spawn(self._keep_checking())
