@@ -31,13 +31,13 @@ PAUSE_SECONDS: Final = 2.0
 TRIED_AGAIN: Final = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 _HOLDER: Final = """
-SELECT l.pid, a.client_addr::text
+SELECT l.pid, host(a.client_addr)
 FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = %s AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 _IN_THE_WAY: Final = """
-SELECT a.pid, a.client_addr::text, a.state,
+SELECT a.pid, host(a.client_addr), a.state,
   extract(epoch FROM clock_timestamp() - a.xact_start)::int,
   string_agg(DISTINCT l.relation::regclass::text, ', ' ORDER BY l.relation::regclass::text)
 FROM pg_locks l

@@ -190,6 +190,7 @@ GIVEN: Final[Mapping[str, tuple[Step, ...]]] = {
 }
 """What is there before a page begins."""
 
+EMBEDDED: Final = "tests/embedding/project.py::after"
 ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
     "README.md": {
         "## Try the tokens protocol": "tests/project/test_examples.py::test_the_tokens_protocol",
@@ -212,7 +213,15 @@ ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
         "test_the_example_of_the_document_has_lines_as_the_command_prints_them",
         '"bound_by"': "tests/doctor/test_command.py::test_real_services_are_read",
     },
-    "docs/embedding.md": {"*": "tests/embedding/project.py::after"},
+    "docs/embedding.md": {
+        "import switchboard": EMBEDDED,
+        "createapikey": EMBEDDED,
+        "import publish_on_commit": EMBEDDED,
+        "INSTALLED_APPS +=": EMBEDDED,
+        "ImproperlyConfigured": "tests/embedding/test_labels.py::"
+        "test_both_apps_are_named_wherever_the_project_has_its_own",
+        "ALTER TABLE": "tests/embedding/test_labels.py::test_an_app_with_a_table_gets_another_label",
+    },
     "docs/export.md": {
         "export --output": EXPORTED,
         "switchboard: 1": EXPORTED,
@@ -239,6 +248,10 @@ ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "docs/transactional.md": {
         "NOTIFY": "tests/transactional/test_sending.py::test_any_program_may_insert_rows"
+    },
+    "docs/upgrades.md": {
+        "waits for the lock": "tests/upgrades/test_table_changes.py::"
+        "test_a_table_that_is_in_use_is_tried_again_and_the_user_named",
     },
     "docs/webhooks.md": {
         "createServer": "tests/interop/test_webhooks.py::"
