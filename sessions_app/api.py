@@ -6,7 +6,12 @@ from typing import Any, ClassVar, Final
 
 from django.db.models import QuerySet
 from django.http import Http404
-from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
+from drf_spectacular.utils import (
+    OpenApiExample,
+    extend_schema,
+    extend_schema_serializer,
+    extend_schema_view,
+)
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, ValidationError
@@ -303,6 +308,7 @@ class BucketSerializer(serializers.Serializer[Any]):
         return {"from": serializers.DateTimeField(), **super().get_fields()}
 
 
+@extend_schema_serializer(many=False)
 class UsageSerializer(serializers.Serializer[Any]):
     """The buckets from that of `from` until `to`, empty ones too."""
 

@@ -53,6 +53,7 @@ class HeldSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
 
 
+@extend_schema_serializer(many=False)
 class TrialSerializer(serializers.Serializer[Any]):
     """The answer to one more session, as it would be decided now."""
 

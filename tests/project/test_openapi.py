@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from drf_spectacular.generators import SchemaGenerator
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
@@ -152,3 +152,22 @@ def served(patterns: Any, before: str = "", expression: str = "") -> Iterator[tu
             yield from served(one.url_patterns, route, whole)
         elif isinstance(one, URLPattern):
             yield route, re.compile(whole)
+
+
+def test_what_is_described_in_pages_is_answered_in_pages() -> None:
+    paged = {
+        label.removeprefix("GET ")
+        for label, operation in OPERATIONS.items()
+        for status, media in contents(operation)
+        if status == "200" and "/Paginated" in media.get("schema", {}).get("$ref", "")
+    }
+
+    assert len(paged) > 15
+    # A list of one object is made by a view that has no pages.
+    assert {path for path in paged if not hasattr(view_of(path), "paginate_queryset")} == set()
+
+
+def view_of(path: str) -> Any:
+    """The class of the view that serves a path of the document."""
+    view: Any = resolve(re.sub(r"\{\w+\}", "1", path)).func
+    return view.cls
