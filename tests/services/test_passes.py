@@ -30,6 +30,7 @@ def test_layer():
 """
 
 FOREVER = """
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -45,6 +46,7 @@ def child():
     process.kill_session()
 
 def test_forever(child):
+    (Path(tempfile.gettempdir()) / f"runs-{os.getpid()}").touch()
     time.sleep(50)
 """
 
@@ -111,23 +113,26 @@ def test_each_process_of_a_pass_has_a_redis_of_its_own(name: str, expected: str)
     assert result.stdout == f"{expected}\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_ends_its_processes(folder: Path, tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "spread"), [(signal.SIGINT, "-n1"), (signal.SIGTERM, "-n0")])
+def test_an_interrupted_run_ends_its_processes(
+    folder: Path, tmp_path: Path, number: signal.Signals, spread: str
+) -> None:
     (tmp_path / "test_forever.py").write_text(FOREVER)
     process = Process(
-        command(tmp_path / "test_forever.py", "-n1"),
+        command(tmp_path / "test_forever.py", spread),
         log=tmp_path / "log",
         env=os.environ | {"TMPDIR": str(folder)},
         cwd=REPOSITORY,
     )
     try:
-        process.wait_until(lambda: processes_of(folder).count("sleep") == 2, seconds=50)
+        process.wait_until(lambda: len(list(folder.glob("runs-*"))) == 2, seconds=50)
         before = processes_of(folder)
         code = process.stop(number, seconds=40)
     finally:
         process.kill_session()
 
     assert {"redis-server", "postgres"} <= set(before)
+    assert before.count("sleep") == 2
     assert code == 128 + number
     assert processes_of(folder) == []
     assert leftovers(folder) == []
