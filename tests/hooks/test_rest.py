@@ -68,6 +68,7 @@ def test_what_is_left_out_is_every_protocol_all_names_a_second_and_refused(opera
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"protocol": "smtp"}, "protocol"),
+    ({"protocol": "console", "on": "connect"}, "protocol"),
     ({"on": "login"}, "on"),
     ({"protocol": "tokens", "on": "request"}, "on"),
     ({"protocol": "stream", "on": "publish"}, "on"),

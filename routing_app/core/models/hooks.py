@@ -118,9 +118,10 @@ class Hook(models.Model):
         """Raise ValidationError, by field, for a hook that could never be asked."""
         if self.on not in On.values:  # the field says so itself
             return
-        known = protocols.find(self.protocol)
+        asked = {one.name: one for one in protocols.registered() if not one.of_operators}
+        known = asked.get(self.protocol)
         if self.protocol not in (ANY, API) and known is None:
-            names = ", ".join(one.name for one in protocols.registered())
+            names = ", ".join(asked)
             raise ValidationError({"protocol": f"expected *, {API}, or one of {names}"})
         if self.protocol != ANY:
             possible = OF_API if known is None else known.commands | known.asks
