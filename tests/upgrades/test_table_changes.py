@@ -139,8 +139,10 @@ def test_an_index_does_not_wait_for_a_process_that_waits_for_its_turn(
     """`SELECT pg_advisory_lock()` would be a transaction that is older than the index."""
     caplog.set_level("INFO")
     with ExitStack() as waiting, turn(connection):
-        waiting.enter_context(waiting_for_its_turn(opened, caplog))
+        had = waiting.enter_context(waiting_for_its_turn(opened, caplog))
         change_tables(connection, lambda: run(connection, "CREATE INDEX CONCURRENTLY ON thing (name)"))
+        assert not had.is_set()
+    assert had.is_set()
 
 
 def test_a_table_that_is_in_use_is_tried_again_and_the_user_named(

@@ -128,13 +128,14 @@ def test_nobody_notices_a_migration_and_clients_are_told_of_a_restart(upgrade: U
     old, new, again, held = upgrade.old, upgrade.new, upgrade.again, upgrade.held
     url = old.database_url
     upgrade.rows.read(upgrade.site)
-    with Traffic(upgrade.site, upgrade.customers) as traffic:
+    with ExitStack() as ended, Traffic(upgrade.site, upgrade.customers) as traffic:
         traffic.goes_on()
 
         # A transaction that somebody has forgotten is in the way: workers do not wait behind `migrate`.
         with psycopg.connect(url) as forgotten:
             forgotten.execute("SELECT count(*) FROM rooms_room")
             migrate = new.command(MIGRATE, new.folder / "migrate.log")
+            ended.callback(migrate.kill_session)
             told = f"waits for the lock of a table: process {forgotten.info.backend_pid} of PostgreSQL"
             migrate.wait_until(lambda: told in migrate.log_text())
             assert "holds rooms_room" in migrate.log_text()
