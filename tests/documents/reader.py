@@ -42,6 +42,7 @@ ENDLESS: Final = {
     "curl -N": "retry:",
     "python -m websockets": "Connected",
     "switchboard listen": "listening",
+    "python listen.py": "subscribed",
     "python webhooks.py": "",
     "python -m tests.compliance.engineio": "",
 }

@@ -25,8 +25,8 @@ FOLDERS = (
 DOCUMENTS = [file for folder in FOLDERS for file in ROOT.glob(f"{folder}/*.md".lstrip("/"))]
 
 SUFFIXES = ("py", "js", "c", "md")
-ELSEWHERE = {"socket.io.js", "dist/switchboard.js", "CONTRIBUTING.md", "CHANGELOG.md"}
-"""Files of a client, of a build, and at the root."""
+ELSEWHERE = {"socket.io.js", "dist/switchboard.js", "CONTRIBUTING.md", "CHANGELOG.md", "listen.py"}
+"""Files of a client, of a build, at the root, and one that a reader writes."""
 READERS = ("mysite/", "shop/")
 """Folders of a project of the reader's own."""
 
