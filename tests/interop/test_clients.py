@@ -21,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from tests.interop import puppet
 from tests.interop.cast import KINDS, Cast, Kind
 from tests.interop.puppet import Client
+from tests.services.representatives import all_once
 from tests.services.server import Server
 
 # The processes of the clients serve all tests here.
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TEXTS = ["ascii", "é€ßü", "日本語 𝄞 \u2028", "Ã©", "\x7f\x80\u00ff", '"\\/\b\f\n\r\t']
 POLLED, PUSHED = 200, 20
 """Messages with buffers at once: more than one poll holds, and more than one turn of the loop does."""
+BOTH = ("1.7-polling", "2.5-default", "4.8-websocket")
+"""The kinds that the second stack meets as well."""
 Open = Callable[[str], Awaitable[Client]]
 """A client of the test's kind in a namespace; it is closed with the test."""
 
@@ -40,7 +43,7 @@ async def cast(request: pytest.FixtureRequest) -> AsyncIterator[Cast]:
         yield clients
 
 
-@pytest.fixture(params=KINDS, ids=str)
+@pytest.fixture(params=all_once(KINDS, *BOTH), ids=str)
 def kind(request: pytest.FixtureRequest) -> Kind:
     """One after the other."""
     kind: Kind = request.param
@@ -162,7 +165,7 @@ belongs to one event may change places."""
 WITH_BUFFERS = [kind for kind in KINDS if WITHOUT_BUFFERS.isdisjoint((kind.library, str(kind)))]
 
 
-@pytest.mark.parametrize("kind", WITH_BUFFERS, ids=str)
+@pytest.mark.parametrize("kind", all_once(WITH_BUFFERS, *BOTH), ids=str)
 async def test_buffers_arrive_as_buffers(kind: Kind, open_client: Open, broker: Server) -> None:
     room = f"buffers-{kind}"
     buffers = [{"buffer": "AAECBP8="}, {"buffer": ""}, {"buffer": "eHl6" * 1000}]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 import pytest
+import pytest_asyncio
 
 from tests.interop import puppet
 from tests.interop.puppet import Client, Puppet
 from tests.services.databases import Databases
 from tests.services.issuing import add_issuer, bad_tokens, token
+from tests.services.representatives import all_once
 from tests.services.running import running
 from tests.services.server import Server
+
+# The processes of the clients serve all tests here.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WRONG: Final = "credentials missing or wrong"
 JS: Final = ("socket.io-client-1.7", "socket.io-client-2.5", "socket.io-client-3.1", "socket.io-client-4.8")
@@ -30,7 +36,7 @@ def bounded(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
         yield server
 
 
-@pytest.fixture(params=LIBRARIES)
+@pytest.fixture(params=all_once(LIBRARIES, "socket.io-client-4.8"))
 def library(request: pytest.FixtureRequest) -> str:
     """Each generation of clients."""
     return str(request.param)
@@ -42,11 +48,23 @@ def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def processes() -> AsyncIterator[Mapping[str, Puppet]]:
+    """The clients' processes, by the library."""
+    async with puppet.node() as node, puppet.python_socketio() as python:
+        yield {**dict.fromkeys(JS, node), "python-socketio": python}
+
+
 @pytest.fixture
-async def process(library: str) -> AsyncIterator[Puppet]:
+def process(processes: Mapping[str, Puppet], library: str) -> Puppet:
     """The clients' process."""
-    async with puppet.python_socketio() if library == "python-socketio" else puppet.node() as running:
-        yield running
+    return processes[library]
+
+
+@pytest.fixture
+def name() -> str:
+    """Of a client that no other test uses."""
+    return secrets.token_hex(4)
 
 
 def options(library: str, transport: str, held: str) -> dict[str, Any]:
@@ -64,13 +82,13 @@ async def refusal(client: Client, library: str) -> Any:
 
 
 async def test_each_right_and_its_absence(
-    bounded: Server, process: Puppet, library: str, transport: str
+    bounded: Server, process: Puppet, library: str, transport: str, name: str
 ) -> None:
     room = f"{library}-{transport}"
     address, url = f"room:layout/{room}", f"{bounded.url}/layout"
     both, reader, writer = [
-        await process.open(name, library, url, **options(library, transport, held))
-        for name, held in (
+        await process.open(f"{name}-{kind}", library, url, **options(library, transport, held))
+        for kind, held in (
             ("both", token([address], [address])),
             ("reader", token([address])),
             ("writer", token([], [address])),
@@ -90,14 +108,16 @@ async def test_each_right_and_its_absence(
     both.emit("NOTIFY", {"room": room, "message": 3})
     assert (await reader.received("EVENT"))[0] == {"sender": "me", "room": room, "message": 3}
     assert writer.unread("EVENT") == []
+    for client in (both, reader, writer):
+        client.close()
 
 
 @pytest.mark.parametrize("held", ["", "expired", "other secret", "not a JWT"])
 async def test_a_refused_client_is_told_so(
-    bounded: Server, process: Puppet, library: str, transport: str, held: str
+    bounded: Server, process: Puppet, library: str, transport: str, held: str, name: str
 ) -> None:
     bad = bad_tokens()[held] if held else ""
-    client = process.begin("a", library, f"{bounded.url}/layout", **options(library, transport, bad))
+    client = process.begin(name, library, f"{bounded.url}/layout", **options(library, transport, bad))
 
     told = await refusal(client, library)
 
@@ -106,16 +126,17 @@ async def test_a_refused_client_is_told_so(
 
 
 async def test_a_client_learns_that_its_token_has_expired(
-    bounded: Server, process: Puppet, library: str, transport: str
+    bounded: Server, process: Puppet, library: str, transport: str, name: str
 ) -> None:
     held = token(["*"], exp=time.time() + 2)
-    client = await process.open("a", library, f"{bounded.url}/layout", **options(library, transport, held))
+    client = await process.open(name, library, f"{bounded.url}/layout", **options(library, transport, held))
 
     assert "server" in (await client.received("disconnect"))[0]
 
 
-@pytest.mark.parametrize("library", JS[1:])
-async def test_a_header_is_taken_as_well(bounded: Server, process: Puppet, library: str) -> None:
+@pytest.mark.parametrize("library", all_once(JS[1:], "socket.io-client-4.8"))
+async def test_a_header_is_taken_as_well(bounded: Server, process: Puppet, library: str, name: str) -> None:
     headers = {"Authorization": f"Bearer {token()}"}
     more = {"transportOptions": {"polling": {"extraHeaders": headers}}, "extraHeaders": headers}
-    await process.open("a", library, f"{bounded.url}/layout", transports=["polling"], **more)
+    client = await process.open(name, library, f"{bounded.url}/layout", transports=["polling"], **more)
+    client.close()

@@ -19,6 +19,7 @@ from tests.interop.puppet import Client, Puppet
 from tests.interop.test_clients import in_room, plain, say
 from tests.services.databases import Databases
 from tests.services.ports import LOOPBACK
+from tests.services.representatives import all_once
 from tests.services.running import running
 from tests.services.server import Server
 
@@ -55,7 +56,7 @@ async def node(stack: AsyncExitStack) -> Puppet:
     return await stack.enter_async_context(puppet.node())
 
 
-@pytest.fixture(params=LIBRARIES)
+@pytest.fixture(params=all_once(LIBRARIES, "socket.io-client-4.8"))
 def library(request: pytest.FixtureRequest) -> str:
     """The first version with recovery, and the newest."""
     return str(request.param)
