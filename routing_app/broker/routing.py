@@ -17,7 +17,9 @@ from routing_app.core import metrics
 from routing_app.core.access import handshake, hosts
 from routing_app.core.access.admission import peer_of
 from routing_app.core.access.handshake import retry_after
+from routing_app.core.audit import calls
 from routing_app.core.codes import FORBIDDEN, Refusal
+from routing_app.core.rest.fast import FastRequest
 from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.core.revocations.known import Revocations
 from routing_app.core.worker import current_worker
@@ -191,6 +193,8 @@ class Networks:
             await self._application(scope, receive, send)
             return
         metrics.REFUSED.labels("none", Refusal.REVOKED).inc()
+        if calls.is_of_operators(below_root(scope)):
+            await calls.finish_on_loop(FastRequest(dict(scope), b""), None, 403)
         await _answer(send, 403, b'{"detail": "This network is revoked."}')
 
 

@@ -20,7 +20,7 @@ from tests.conftest import ServerFactory
 from tests.services.databases import sql
 from tests.services.ports import LOOPBACK
 from tests.services.server import Server
-from tests.services.waiting import until_equal
+from tests.services.waiting import until_equal, wait_until
 
 CLIENT = "203.0.113.9"
 MADE = re.compile("[0-9a-f]{12}-[0-9a-f]+")
@@ -182,6 +182,27 @@ def test_an_access_token_is_its_issuer_and_subject(broker: Server) -> None:
         ("", "read", "/metrics", "refused: 401"),
     ]
     assert SECRET[:13] not in json.dumps(listed(broker, "page_size=1000"))
+
+
+def test_calls_from_a_revoked_network_are_recorded(broker: Server) -> None:
+    elsewhere = "198.51.100.7"
+    assert ask(broker, "POST", "/api/revocations/", {"network": elsewhere}).status == 201
+    wait_until(lambda: ask(broker, "POST", "/sessions", {}, X_Forwarded_For=elsewhere).status == 403)
+    calls = [
+        ("DELETE", "/api/rooms/999/"),
+        ("POST", "/api/publish"),
+        ("GET", "/metrics"),
+        ("POST", "/sessions"),
+    ]
+    for number, (method, path) in enumerate(calls):
+        assert ask(broker, method, path, {}, id=f"out-{number}", X_Forwarded_For=elsewhere).status == 403
+
+    rows = [row for row in listed(broker, "page_size=50") if row["network"] == elsewhere]
+    assert sorted((row["request_id"], row["action"], row["target"], row["outcome"]) for row in rows) == [
+        ("out-0", "delete", "rooms.room 999", "refused: 403"),
+        ("out-1", "publish", "/api/publish", "refused: 403"),
+        ("out-2", "read", "/metrics", "refused: 403"),
+    ]
 
 
 def test_a_call_beyond_a_limit_is_recorded(server: ServerFactory) -> None:
