@@ -16,12 +16,15 @@ from faults.history import NEMESIS, Event
 from faults.nemeses import NEMESES, Nemesis
 from faults.workloads import WORKLOADS
 from faults.world import Workload, World, ended, tasks_of
+from routing_app.core.codes import Loss
 
 READY_SECONDS: Final = 60.0
 """Longest time until the servers are ready again after the last fault."""
 REST_SECONDS: Final = (0.5, 4.0)
 """Between two faults of one chain."""
-LOST: Final = "switchboard_lost_total"
+UNTOLD: Final = (Loss.LAYER_DOWN, Loss.STORE_DOWN, Loss.WORKER_DIED, Loss.UNENCODABLE)
+"""Losses that not every receiver can be told of. All others excuse nothing: each receiver has to be told."""
+LOST: Final = tuple(f'switchboard_lost_total{{reason="{reason}"}}' for reason in UNTOLD)
 LOOK_SECONDS: Final = 1.0
 """Between two looks at the counters."""
 CHAINS: Final = 2
@@ -101,12 +104,12 @@ class Attack:
             history.note(NEMESIS, "healed", number=number)
 
     async def _watch_losses(self) -> None:
-        """Note when a server has counted lost messages."""
+        """Note when a server has counted lost messages of which receivers may not be told."""
         counts = dict.fromkeys(self._world.nodes, 0.0)
         while not self._world.over.is_set():
             for number, node in enumerate(self._world.nodes):
                 with suppress(OSError, HTTPException, ValueError):
-                    count = await asyncio.to_thread(node.metric, LOST)
+                    count = await asyncio.to_thread(node.metric, *LOST)
                     if count > counts[node]:
                         self._world.history.note(f"server {number}", "lost", count=count - counts[node])
                     counts[node] = count  # less after a restart

@@ -4,8 +4,8 @@ Words: `connected` (`address`: a connection begins), `subscribed` (`address`: th
 `unsubscribed` (`address`), `published` (`address`, `number`, `begun`: the server has taken what the sender
 began to send at that time; `number` grows by one for each sender and address), `received` (`address`,
 `sender`, `number`), `told` (something is missing, or the connection is over: a gap, a close, a broken
-connection), `lost` (by a server: its counter of lost messages has grown), `quiet` (by the nemesis: everything
-that was published has arrived, or never will).
+connection), `lost` (by a server: it has counted messages as lost, and may have told nobody), `quiet` (by the
+nemesis: everything that was published has arrived, or never will).
 """
 
 from __future__ import annotations

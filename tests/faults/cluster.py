@@ -42,9 +42,9 @@ class Node:
         except (OSError, http.client.HTTPException):
             return False
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
-        return read_metric(self.server, name)
+    def metric(self, *names: str) -> float:
+        """The sum of metrics, each with the labels that are given, or over all."""
+        return read_metric(self.server, *names)
 
     def clients_listed(self) -> dict[str, int]:
         """The number of clients of each worker, as the REST API lists them."""
@@ -66,10 +66,11 @@ class Member(Node):
         return self.clients, self.redis, self.postgres
 
 
-def read_metric(server: Server, name: str) -> float:
-    """A metric, with the labels that are given, or as the sum over all."""
+def read_metric(server: Server, *names: str) -> float:
+    """The sum of metrics, each with the labels that are given, or over all."""
     lines = call(server, "GET", "/metrics").text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{")))
+    begins = tuple(name + end for name in names for end in (" ", "{"))
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(begins))
 
 
 def listing_count(server: Server) -> int:
