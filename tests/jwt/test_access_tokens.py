@@ -22,6 +22,7 @@ from routing_app.core.jwt.token import TokenRefused
 from tests.jwt.signing import (
     EC,
     EC384,
+    EC521,
     ED,
     HS,
     OTHER_RSA,
@@ -200,6 +201,7 @@ ALGORITHMS: dict[str, tuple[KeyKind, Any, str]] = {
     **{name: (KeyKind.PEM, RSA, pem(RSA)) for name in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")},
     "ES256": (KeyKind.PEM, EC, pem(EC)),
     "ES384": (KeyKind.PEM, EC384, pem(EC384)),
+    "ES512": (KeyKind.PEM, EC521, pem(EC521)),
     "EdDSA": (KeyKind.PEM, ED, pem(ED)),
 }
 

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.once
         (KeyKind.PEM, "RS256", "no key"),
         (KeyKind.PEM, "RS256", pem(EC)),
         (KeyKind.PEM, "ES384", pem(EC)),
+        (KeyKind.PEM, "ES512", pem(EC)),
         (KeyKind.PEM, "RS256", pem(rsa.generate_private_key(65537, 1024))),
         (KeyKind.JWKS, "HS256", "https://keys.example/jwks"),
         (KeyKind.JWKS, "RS256", "http://keys.example/jwks"),

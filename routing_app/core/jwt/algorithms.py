@@ -36,10 +36,11 @@ PUBLIC: Final[dict[str, type]] = {
     "PS512": RSAPublicKey,
     "ES256": EllipticCurvePublicKey,
     "ES384": EllipticCurvePublicKey,
+    "ES512": EllipticCurvePublicKey,
     "EdDSA": Ed25519PublicKey,
 }
 ALGORITHMS: Final = (*SHARED, *PUBLIC)
-CURVES: Final = {"ES256": "secp256r1", "ES384": "secp384r1"}
+CURVES: Final = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 """Shortest secret that an algorithm may have (RFC 7518, section 3.2)."""
 RSA_BITS: Final = 2048

@@ -197,7 +197,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('kind', models.CharField(choices=[('secret', 'shared secret'), ('pem', 'public key (PEM)'), ('jwks', 'JWKS URL')], max_length=8)),
-                ('algorithm', models.CharField(choices=[('HS256', 'HS256'), ('HS384', 'HS384'), ('HS512', 'HS512'), ('RS256', 'RS256'), ('RS384', 'RS384'), ('RS512', 'RS512'), ('PS256', 'PS256'), ('PS384', 'PS384'), ('PS512', 'PS512'), ('ES256', 'ES256'), ('ES384', 'ES384'), ('EdDSA', 'EdDSA')], help_text='The only algorithm that tokens of this key may use.', max_length=8)),
+                ('algorithm', models.CharField(choices=[('HS256', 'HS256'), ('HS384', 'HS384'), ('HS512', 'HS512'), ('RS256', 'RS256'), ('RS384', 'RS384'), ('RS512', 'RS512'), ('PS256', 'PS256'), ('PS384', 'PS384'), ('PS512', 'PS512'), ('ES256', 'ES256'), ('ES384', 'ES384'), ('ES512', 'ES512'), ('EdDSA', 'EdDSA')], help_text='The only algorithm that tokens of this key may use.', max_length=8)),
                 ('kid', models.CharField(blank=True, help_text='The `kid` of its tokens. A JWKS has its own.', max_length=255)),
                 ('material', models.TextField(help_text='The shared secret, the public key in PEM form, or the JWKS URL.')),
                 ('active', models.BooleanField(default=True)),
