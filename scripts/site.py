@@ -9,7 +9,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -17,33 +16,14 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from scripts import reference
+from scripts.pages import ROOT, documents
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-DOCUMENTS: Final = (
-    "*.md",
-    "docs/*.md",
-    "docs/*/*.md",
-    "deploy/*.md",
-    "routing_app/*/*.md",
-    "sessions_app/*.md",
-    "clients/*/*.md",
-    "examples/*/*.md",
-    "tests/compliance/**/*.md",
-)
-"""Every page, but those that `reference` makes."""
-NOT_PAGES: Final = {"node_modules"}
 LINK: Final = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 PICTURE: Final = re.compile(r"!\[[^\]]*\]\(([^()\s]+)\)")
 FENCE: Final = re.compile(r" *(```|~~~)")
 ITEM: Final = re.compile(r"(-|\*|\d+\.) +")
 INDENT: Final = 4
 """Columns that Python's Markdown wants before what belongs to an item of a list."""
-
-
-def documents() -> list[str]:
-    """The paths of all pages that are files of the repository."""
-    found = [file for pattern in DOCUMENTS for file in ROOT.glob(pattern)]
-    return sorted(str(file.relative_to(ROOT)) for file in found if not NOT_PAGES.intersection(file.parts))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

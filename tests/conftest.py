@@ -46,7 +46,7 @@ ServerFactory = Callable[..., Server]
 
 
 LONGEST = (
-    *("sessions", "faults", "events", "interop", "rooms", "project"),
+    *("sessions", "faults", "events", "interop", "rooms", "project", "documents"),
     *("compliance", "tokens", "clients", "services", "requests"),
 )
 """Folders that come first, the longest one at first; the others fill what is left."""

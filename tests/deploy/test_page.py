@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import Any
 
@@ -13,6 +12,7 @@ from switchboard import __version__
 from tests.deploy.dockerfile import stages
 from tests.deploy.files import compose, known_variables, manifests
 from tests.deploy.test_image import LARGEST
+from tests.documents.blocks import ALL
 from tests.services.databases import REPOSITORY
 
 pytestmark = pytest.mark.once
@@ -23,8 +23,8 @@ IMAGE = stages()[-1]
 
 def commands() -> list[list[str]]:
     """Every command of the page, in words. Nothing here runs them: they need an engine, or a cluster."""
-    blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
+    shown = [block.text for block in ALL["docs/image.md"] if block.language == "sh"]
+    lines = [line for text in shown for line in text.replace("\\\n", "").splitlines()]
     return [shlex.split(line) for line in lines]
 
 
@@ -58,7 +58,7 @@ def test_the_secret_holds_what_the_config_map_does_not() -> None:
 
 
 def test_the_adapter_finds_the_metric_that_the_autoscaler_wants() -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (text,) = (block.text for block in ALL["docs/image.md"] if block.language == "yaml")
     (rule,) = yaml.safe_load(text)["rules"]
     metric: dict[str, Any] = manifests()["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]
 

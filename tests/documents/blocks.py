@@ -8,11 +8,14 @@ from typing import Final
 
 from markdown_it import MarkdownIt
 
-from scripts.site import documents
+from scripts.pages import documents
 from tests.services.databases import REPOSITORY
 
 TITLE: Final = re.compile(r'(\S*)(?: title="([^"]*)")?')
 """Of a fence: its language, and what the page shows above it."""
+PARSER: Final = MarkdownIt("commonmark").disable(
+    ["inline", "text_join"]
+)  # what lies within lines does not count
 FILE: Final = re.compile(r"[\w-]+\.\w+")
 
 
@@ -47,7 +50,7 @@ def blocks(page: str) -> list[Block]:
     """Those of a page, in order; `page` is its path in the repository. An indented one has no language."""
     found: list[Block] = []
     section = ""
-    tokens = MarkdownIt("commonmark").parse((REPOSITORY / page).read_text(encoding="utf-8"))
+    tokens = PARSER.parse((REPOSITORY / page).read_text(encoding="utf-8"))
     for token, following in zip(tokens, [*tokens[1:], tokens[-1]], strict=True):
         if token.type == "heading_open":
             section = following.content

@@ -9,20 +9,10 @@ import pytest
 from django.conf import settings
 
 from broker_project.management.commands import codes, metrics, options
+from scripts.pages import documents
 
 ROOT = Path(settings.BASE_DIR)
-FOLDERS = (
-    "",
-    "docs",
-    "docs/*",
-    "deploy",
-    "routing_app/*",
-    "sessions_app",
-    "clients/*",
-    "examples/*",
-    "tests/compliance",
-)
-DOCUMENTS = [file for folder in FOLDERS for file in ROOT.glob(f"{folder}/*.md".lstrip("/"))]
+DOCUMENTS = [ROOT / page for page in documents()]
 
 SUFFIXES = ("py", "js", "c", "md")
 ELSEWHERE = {"socket.io.js", "dist/switchboard.js", "CONTRIBUTING.md", "CHANGELOG.md", "listen.py"}

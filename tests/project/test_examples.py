@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 from django.conf import settings
 
+from tests.documents.blocks import ALL
 from tests.services.browser import Browser, Tab
 from tests.services.databases import ADMIN_PASSWORD, REPOSITORY, Databases
 from tests.services.server import Server
@@ -23,7 +23,6 @@ from tests.services.waiting import until
 # A browser and some processes have to start, which takes a busy machine its time.
 pytestmark = [pytest.mark.once, pytest.mark.timeout(150)]
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SOCKET_IO = (
     REPOSITORY / "tests" / "interop" / "node_modules" / "socket.io-client-4.8" / "dist" / "socket.io.js"
 )
@@ -44,8 +43,8 @@ PROGRAMS = {
 
 def blocks(protocol: str, language: str) -> list[str]:
     """The examples of one protocol in one language, in order."""
-    _, _, section = README.partition(f"\n## Try the {protocol} protocol\n")
-    return re.findall(rf"^```{language}\n(.*?)^```", section.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
+    found = [block for block in ALL["README.md"] if block.section == f"Try the {protocol} protocol"]
+    return [block.text for block in found if block.language == language]
 
 
 class Page:

@@ -18,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from switchboard import __version__
+from tests.documents.blocks import ALL
 from tests.project import exchanges
 from tests.project.exchanges import Site
 from tests.services.databases import REPOSITORY
@@ -182,8 +183,7 @@ def test_every_protocol_is_served(installed: Installed, site: Site) -> None:
 
 def test_every_command_of_the_page_runs(installed: Installed, site: Site) -> None:
     """`pip install` and `serve` are what the fixtures do."""
-    text = (REPOSITORY / "docs" / "install.md").read_text(encoding="utf-8")
-    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    lines = [line for block in ALL["docs/install.md"] for line in block.text.splitlines()]
     server = [line.removeprefix(PROGRAM) for line in lines if line.startswith(PROGRAM)]
     printed = {line.split()[0]: installed.run(*line.split()) for line in server if line != "serve"}
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from websockets.sync.client import ClientConnection, connect
 
 from tests.conftest import SCALED_OUT, ServerFactory
+from tests.documents.blocks import ALL
 from tests.services.databases import REPOSITORY, Databases, sql
 from tests.services.server import Server
 from tests.services.waiting import wait_until
@@ -165,9 +166,9 @@ def test_a_row_that_cannot_be_published_stops_no_other(broker: Server) -> None:
 @pytest.mark.skipif(not SCALED_OUT, reason="SQLite is nobody's server")
 def test_any_program_may_insert_rows(broker: Server) -> None:
     """The example of docs/transactional.md."""
-    example = (REPOSITORY / "docs" / "transactional.md").read_text().partition("```sql\n")[2]
+    [example] = [block.text for block in ALL["docs/transactional.md"] if block.language == "sql"]
     with subscriber(broker, "abc1") as socket, psycopg.connect(broker.database_url) as connection:
-        connection.execute(example.partition("```")[0])
+        connection.execute(example.encode())
         connection.commit()
         assert json.loads(received(socket, 1)[0]) == {"order": 17}
 
