@@ -18,6 +18,8 @@ from tests.services.databases import REPOSITORY
 from tests.services.ports import free_port
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once  # the client's own side, on one server
+
 Run = Callable[..., tuple[int, str, str]]
 
 PYTHON = REPOSITORY / "clients" / "python"

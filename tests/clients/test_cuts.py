@@ -18,6 +18,7 @@ import pytest
 from tests.clients.puppets import SECONDS, Puppet, node_puppet, python_puppet
 from tests.clients.test_python import url_of
 from tests.faults.proxy import Proxy
+from tests.services.representatives import all_once
 from tests.services.server import Server
 
 ADDRESSES: Final = ("channel:cut/a", "channel:cut/b", "token:cut/c")
@@ -109,7 +110,7 @@ class Received:
             await self.until(lambda: self.told["recovered"] > recovered)
 
 
-@pytest.mark.parametrize("language", ["python", "javascript"])
+@pytest.mark.parametrize("language", all_once(["python", "javascript"], "python"))
 async def test_every_message_arrives_once_and_in_order(
     kept: Server, language: str, record_property: Callable[[str, object], None]
 ) -> None:

@@ -19,6 +19,8 @@ from tests.services.databases import REPOSITORY
 from tests.services.javascript import require_packages
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once  # the client's own side, on one server
+
 CLIENT = REPOSITORY / "clients" / "js"
 
 
@@ -58,7 +60,6 @@ def test_its_own_tests(one_worker: Server) -> None:
     assert "# pass 0" not in output
 
 
-@pytest.mark.once
 def test_its_types() -> None:
     run(["npm", "run", "types"])
 

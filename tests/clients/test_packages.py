@@ -19,6 +19,8 @@ from tests.services.databases import REPOSITORY
 from tests.services.javascript import node, packages
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once
+
 PYTHON = REPOSITORY / "clients" / "python"
 
 
@@ -60,7 +62,6 @@ def example(readme: Path, language: str, server: Server) -> str:
     return text.replace("ws://localhost:8000", server.ws_url).replace("sb_...", server.api_key)
 
 
-@pytest.mark.once
 def test_the_wheel_holds_the_module_its_types_and_its_command(wheel: Path) -> None:
     assert wheel.name == "switchboard_client-0.1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
@@ -93,7 +94,6 @@ def test_the_installed_wheel_asks_the_server(wheel: Path, one_worker: Server, tm
     assert "'done': True" in printed
 
 
-@pytest.mark.once
 def test_the_npm_package_holds_module_bundle_and_types(tarball: Path) -> None:
     files = {str(path.relative_to(tarball)) for path in tarball.rglob("*") if path.is_file()}
     assert {
@@ -203,7 +203,6 @@ def test_the_packed_client_survives_attempts_that_fail(
     assert "token:abc1 hello" in call(program, folder / "readme.mjs", timeout=60)
 
 
-@pytest.mark.once
 def test_no_lock_file_names_a_registry() -> None:
     for folder in packages():
         assert '"resolved"' not in (folder / "package-lock.json").read_text()

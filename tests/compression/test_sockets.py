@@ -25,6 +25,8 @@ from tests.services.databases import REPOSITORY
 from tests.services.ports import LOOPBACK
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
+
 NODE = ("node", str(REPOSITORY / "tests" / "compression" / "ws.mjs"))
 BROWSERS_OFFER = "permessage-deflate; client_max_window_bits"
 ROW = '{"id":1001,"name":"ánna"},'
@@ -100,7 +102,6 @@ OTHERWISE = {
 elements nor spaces beside `=`."""
 
 
-@pytest.mark.once
 @pytest.mark.usefixtures("node_modules")
 async def test_every_header_is_answered_as_ws_answers_it() -> None:
     from switchboard_server.deflate import HEADER, negotiate

@@ -17,7 +17,8 @@ from tests.monitoring.console import sessions_of
 from tests.services.browser import Browser
 from tests.services.server import Server
 
-pytestmark = pytest.mark.timeout(180)
+# What crosses Redis and databases is tested without a browser.
+pytestmark = [pytest.mark.timeout(180), pytest.mark.once]
 
 AUDITOR = "<b>auditor</b>"
 

@@ -20,7 +20,8 @@ from tests.services.server import Server
 from tests.sessions.conftest import OK, Broker, Customer, Play, play
 from tests.sessions.http import Http
 
-pytestmark = pytest.mark.timeout(180)
+# What crosses Redis and databases is tested without a browser.
+pytestmark = [pytest.mark.timeout(180), pytest.mark.once]
 
 MARKUP = '<img src=x onerror="problems.push(1)"><b>TV</b>'
 

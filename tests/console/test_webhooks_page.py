@@ -20,7 +20,8 @@ from tests.services.server import Server
 from tests.services.waiting import until
 from tests.webhooks.receiver import Receiver
 
-pytestmark = pytest.mark.timeout(180)
+# What crosses Redis and databases is tested without a browser.
+pytestmark = [pytest.mark.timeout(180), pytest.mark.once]
 
 LOOKS = ["core.view_webhook", "core.view_hook", "core.view_scheduledmessage"]
 

@@ -22,6 +22,8 @@ from tests.services.databases import Databases
 from tests.services.ports import LOOPBACK
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
+
 APPLICATION = "tests.core.probe_app:application"
 RUNNERS = {
     "ours": ["switchboard_server", "-b", LOOPBACK, "-p"],

@@ -11,6 +11,7 @@ from tests.events.conftest import Launch
 from tests.services.server import Server
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("runner", ["daphne", "uvicorn"])
 def test_plain_asgi_servers_serve_the_protocol(launch: Launch, runner: str):
     with launch(runner, EVENTS_EXPIRED_SOCKETS="close") as server:

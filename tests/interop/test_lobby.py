@@ -11,6 +11,8 @@ from tests.interop.cast import JS_KINDS, KINDS, Cast, Kind
 from tests.interop.puppet import Client
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once
+
 LOBBY = "context-1"
 PYTHON_KINDS = [kind for kind in KINDS if kind.name == "python-socketio-default"]
 

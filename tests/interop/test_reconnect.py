@@ -14,6 +14,8 @@ from tests.interop.cast import KINDS, Cast
 from tests.interop.puppet import Client
 from tests.interop.test_clients import in_room, plain, receive, say
 
+pytestmark = pytest.mark.once
+
 ROOM = "all.contexts"
 
 

@@ -17,6 +17,8 @@ from tests.interop.puppet import Client
 from tests.interop.test_clients import in_room
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
+
 ROOM = "all.contexts"
 MEMBERS = 20
 

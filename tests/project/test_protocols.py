@@ -17,6 +17,8 @@ from tests.conftest import ServerFactory
 from tests.services.server import Server
 from tests.services.waiting import wait_until
 
+pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
+
 PROTOCOL = """
 from routing_app.core.address import AddressKind, make
 from routing_app.core.consumer import Consumer
@@ -117,12 +119,10 @@ async def test_an_app_with_a_protocol_is_served_like_the_others(
         await connect(f"{broker.ws_url}/shout", origin=Origin("https://elsewhere.example"), proxy=None)
 
 
-@pytest.mark.once
 def test_the_options_of_an_app_with_a_protocol_are_listed(server: ServerFactory, app: dict[str, str]):
     assert "SHOUT_ORIGINS" in server(start=False, **app).manage("options")
 
 
-@pytest.mark.once
 def test_two_protocols_cannot_take_the_same_path(server: ServerFactory, app: dict[str, str], tmp_path: Path):
     (tmp_path / "shout" / "protocol.py").write_text(PROTOCOL.replace('"/shout"', '"/ws"'))
     broker = server(start=False, **app)

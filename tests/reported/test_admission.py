@@ -19,6 +19,8 @@ from tests.services.handshake import ask, shake, shaken
 from tests.services.server import Server
 from tests.services.waiting import wait_until
 
+pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
+
 Open = Callable[..., Server]
 
 SOCKET_IO: Final = "/socket.io/?EIO=4&transport=websocket"

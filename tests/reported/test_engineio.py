@@ -19,6 +19,8 @@ from tests.rooms.client import SOCKET_IO, plain, socketio
 from tests.rooms.test_remote_sessions import joined
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
+
 BURST: Final = 200
 
 

@@ -19,6 +19,8 @@ from tests.services.limits import let_everybody_log_in
 from tests.services.ports import LOOPBACK
 from tests.services.server import API_KEY, Server
 
+pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
+
 RUNNERS: Final = ("serve", "daphne", "uvicorn")
 SECONDS: Final = 30
 """A limit for what hangs, not a measure."""

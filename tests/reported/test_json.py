@@ -165,6 +165,7 @@ def post(broker: Broker, way: Way, body: bytes) -> tuple[int, bytes]:
         connection.close()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("value", NOT_JSON.values(), ids=NOT_JSON)
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_no_path_takes(broker: Broker, way: Way, value: str) -> None:

@@ -16,6 +16,8 @@ from tests.requests.peer import Peer, call
 from tests.services.server import Server
 from tests.services.waiting import wait_until
 
+pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
+
 Pair = tuple[Server, Server]
 
 
@@ -81,7 +83,6 @@ def test_a_cancelled_request_is_forgotten_where_it_was_asked(places: Pair, conne
     assert asked.silent() == []
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "error",
     [

@@ -210,6 +210,7 @@ async def test_other_origins_are_refused_and_not_logged(chosen: Server) -> None:
     assert "bad.example" not in chosen.log_text()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("runner", ["daphne", "uvicorn"])
 async def test_plain_asgi_servers_serve_it(
     server: ServerFactory, stack: AsyncExitStack, room: str, runner: str

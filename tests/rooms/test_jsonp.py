@@ -14,6 +14,8 @@ from tests.rooms.client import SOCKET_IO, plain, socketio
 from tests.rooms.conftest import Pair
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
+
 
 def payload_in(answer: Answer, callback: str = "3") -> str:
     """The payload of a script."""

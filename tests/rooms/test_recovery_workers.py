@@ -22,6 +22,8 @@ from tests.services.databases import Databases
 from tests.services.server import Server
 from tests.services.waiting import until_equal
 
+pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
+
 
 @pytest.fixture(scope="module")
 def keepers(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:

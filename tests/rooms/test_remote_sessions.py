@@ -16,6 +16,8 @@ from tests.rooms.client import SOCKET_IO, Api, plain, socketio
 from tests.rooms.conftest import LARGEST, Pair
 from tests.services.waiting import until_equal
 
+pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
+
 TURNS = 20
 """Of a worker's loop."""
 

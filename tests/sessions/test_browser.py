@@ -20,7 +20,8 @@ from tests.services.browser import Browser, Tab
 from tests.services.waiting import until
 from tests.sessions.conftest import Broker, BrokerFactory, Customer, Visit
 
-pytestmark = pytest.mark.timeout(180)
+# What crosses Redis and databases is tested without a browser.
+pytestmark = [pytest.mark.timeout(180), pytest.mark.once]
 
 
 class QuietFiles(SimpleHTTPRequestHandler):
