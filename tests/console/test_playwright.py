@@ -162,6 +162,24 @@ def test_a_network_is_revoked(page: PlaywrightPage, there: Population) -> None:
     page.until("document.querySelector('main').textContent.includes('revocation')")
 
 
+def test_a_token_is_revoked_and_nobody_else(page: PlaywrightPage, there: Population) -> None:
+    there.requests()
+    socket = there.tokens("revoked")
+    page.go("connections/")
+    page.fill("Identity", "revoked")
+    page.until_text('[data-total="connections"]', "1")
+    page.click("#list tbody a")
+    page.until_text("#state", "connected")
+
+    page.press("Revoke …")
+    assert page.texts("dialog option") == ["its token, revoked", "its network address, 127.0.0.1"]
+    page.click("dialog button.danger")
+    assert closing(socket) == 4008
+    page.until_text("#state", "ended")
+    page.go("connections/")
+    page.until_text('[data-total="connections"]', "1")
+
+
 FRAMES = {
     "tokens": ("Echo:echo", "echo"),
     "rooms": (json.dumps(["CLIENTS", {"room": "room"}]), '"CLIENTS"'),

@@ -147,3 +147,38 @@ def follow(page: PlaywrightPage, population: Population) -> None:
     page.press("Follow")
     page.until("document.querySelector('#state').innerText.startsWith('Following ')")
     population.sockets["tokens"].send(f"Echo:{MARKUP.format('echo again')}")
+
+
+def test_a_page_that_waits_for_its_server_can_be_read(page: PlaywrightPage) -> None:
+    page.look(LARGE, "light")
+    page.go("")
+    page.until("document.querySelector('.worker') !== null")
+    page.run("document.querySelector('.legend button').click()")
+    page.run("document.body.classList.add('stale')")
+    assert page.run("getComputedStyle(document.querySelector('main')).filter") != "none"
+
+    for scheme in ("light", "dark"):
+        page.look(LARGE, scheme)
+        assert page.violations() == []
+    page.run("document.querySelector('main').style.opacity = '.62'")
+    assert {one["id"] for one in page.violations()} == {"color-contrast"}
+
+
+COLOURS: Final = """(async () => {
+    const { colour, faint } = await import("/static/console/js/series.js");
+    return [colour("s1"), faint(colour("s1"))].join(" ");
+})()"""
+LIGHT: Final = "rgb(52, 87, 213) rgba(52, 87, 213, .18)"
+DARK: Final = "rgb(124, 157, 255) rgba(124, 157, 255, .18)"
+
+
+def test_charts_have_the_colours_of_the_theme(page: PlaywrightPage) -> None:
+    page.go("hooks/")
+    for scheme, colours in (("light", LIGHT), ("dark", DARK)):
+        page.look(LARGE, scheme)
+        assert page.run(COLOURS) == colours
+    page.run("document.documentElement.dataset.theme = 'light'")
+    assert page.run(COLOURS) == LIGHT
+    page.look(LARGE, "light")
+    page.run("document.documentElement.dataset.theme = 'dark'")
+    assert page.run(COLOURS) == DARK
