@@ -18,7 +18,10 @@ from routing_app.core.revocations.names import (
     Kind,
     Name,
     Row,
+    address_bits,
+    holds,
     named_by,
+    network_bits,
     network_name,
     of_grant,
     of_peer,
@@ -47,6 +50,19 @@ WORDS = st.text("ab", min_size=1, max_size=2)
 )
 def test_a_network_has_one_form(text: str, name: str):
     assert network_name(text) == name
+
+
+HOSTS = ADDRESSES.map(str) | st.sampled_from(["::ffff:10.1.2.3", "fe80::1%eth0", "/run/a.sock", "", "10.0.0"])
+
+
+@given(ADDRESSES, st.integers(0, 128), HOSTS)
+def test_a_network_holds_the_same_addresses_quickly(first: IPv4Address | IPv6Address, bits: int, host: str):
+    name = network_name(f"{first}/{min(bits, first.max_prefixlen)}")
+    address = address_bits(host)
+    expected = address is not None and network_bits(name).hold(address)
+    assert holds(name)(host) is expected
+    if address is not None and address.length == first.max_prefixlen:
+        assert holds(network_name(host.partition("%")[0]))(host)
 
 
 @pytest.mark.parametrize(

@@ -340,7 +340,8 @@ class Hub:
 
     def count(self, address: str) -> int:
         """The number of connections of this process that are subscribed to an address."""
-        return sum(map(len, self._index.get(address, {}).values()))
+        by_encoder = self._index.get(address)
+        return 0 if by_encoder is None else sum(map(len, by_encoder.values()))
 
     def connections(self) -> list[Connection]:
         """All connections of this process."""

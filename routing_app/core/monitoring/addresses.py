@@ -37,6 +37,11 @@ class AddressQuery:
         """For another worker."""
         return asdict(self)
 
+    @property
+    def is_of_all(self) -> bool:
+        """True without a filter."""
+        return not (self.kind or self.search)
+
     def matches(self, address: str) -> bool:
         """True for an address that is looked for."""
         kind = address.partition(":")[0]
@@ -55,9 +60,14 @@ async def select(
     """
     recent = rates.recent()
     addresses = [*hub.addresses(), *(one for one in recent if not hub.has(one))]
-    count, found = 0, Smallest[int](max(depth, few))
+    everything = query.is_of_all
+    # Of all, one knows before that they are not few.
+    enough = depth if everything and len(addresses) > few else max(depth, few)
+    count, found = 0, Smallest[int](enough)
     for start in range(0, len(addresses), SLICE):
-        matching = [one for one in addresses[start : start + SLICE] if query.matches(one)]
+        matching = addresses[start : start + SLICE]
+        if not everything:
+            matching = [one for one in matching if query.matches(one)]
         count += len(matching)
         counted = ((one, hub.count(one)) for one in matching)
         if query.sort == "rate":

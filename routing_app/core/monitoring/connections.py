@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from routing_app.core.monitoring.counters import is_of_clients
 from routing_app.core.monitoring.paging import Key, Smallest
-from routing_app.core.revocations.names import address_bits, network_bits, network_name
+from routing_app.core.revocations.names import holds, network_name
 
 if TYPE_CHECKING:
     from routing_app.core.delivery.connection import Connection
@@ -144,17 +144,8 @@ def _filter_of(query: Query) -> Matches | None:
 
 
 def _in_network(text: str) -> Matches:
-    network = network_bits(network_name(text))
-    known: dict[str, bool] = {}
-
-    def matches(one: Connection) -> bool:
-        host = one.peer.host
-        if (found := known.get(host)) is None:
-            address = address_bits(host)
-            found = known[host] = address is not None and network.hold(address)
-        return found
-
-    return matches
+    is_in = holds(network_name(text))
+    return lambda one: is_in(one.peer.host)
 
 
 def _search(text: str, masked: frozenset[str]) -> Matches:

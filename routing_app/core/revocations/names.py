@@ -6,7 +6,7 @@ an access token, the prefix of an API key; a protocol adds its own (`Protocol.re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import inf
@@ -22,6 +22,7 @@ MAPPED: Final = IPv6Network("::ffff:0:0/96")
 """IPv4 addresses as an IPv6 socket shows them."""
 MAPPED_BITS: Final = 0xFFFF
 """Their first 96 bits."""
+MAPPED_BYTES: Final = MAPPED.network_address.packed[:12]
 
 
 class Kind(StrEnum):
@@ -150,6 +151,32 @@ def address_bits(host: str) -> Bits | None:
     if bits.version == 6 and bits.value >> 32 == MAPPED_BITS:
         return Bits(4, bits.value & 0xFFFF_FFFF, 32)
     return bits
+
+
+def holds(name: str) -> Callable[[str], bool]:
+    """Tells clients' addresses that are in a network, which `network_name` has written: as `Bits.hold`, but
+    quickly, for all clients of a worker."""
+    version, value, length = network_bits(name)
+    whole, bits = divmod(length, 8)
+    first = (value >> bits).to_bytes(whole)
+    below, last = 8 - bits, value & ((1 << bits) - 1)
+    skipped = 12 if version == 4 else 0
+
+    def is_in(host: str) -> bool:
+        try:
+            if ":" not in host:
+                packed, at = inet_pton(AF_INET, host), 0
+                if version == 6:
+                    return False
+            else:
+                packed, at = inet_pton(AF_INET6, host.partition("%")[0] if "%" in host else host), skipped
+        except OSError:
+            return False
+        if not packed.startswith(first, at) or (bits and packed[at + whole] >> below != last):
+            return False
+        return len(packed) == 4 or packed.startswith(MAPPED_BYTES) is (version == 4)
+
+    return is_in
 
 
 def network_bits(name: str) -> Bits:
