@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,7 @@ FIELDS: Final = (
     *("id", "protocol", "identity", "peer", "worker", "since"),
     *("received", "received_bytes", "sent", "sent_bytes", "backlog", "addresses"),
 )
+KNOWN_HOSTS: Final = 65_536
 Matches = Callable[["Connection"], bool]
 
 
@@ -143,9 +145,25 @@ def _filter_of(query: Query) -> Matches | None:
     return filters[0] if len(filters) == 1 else lambda one: all(matches(one) for matches in filters)
 
 
+class _Hosts(dict[str, bool]):
+    """Whether network addresses are in a network, by what was found out before."""
+
+    def __init__(self, network: str) -> None:
+        super().__init__()
+        self._holds = holds(network)
+
+    def __missing__(self, host: str) -> bool:
+        if len(self) >= KNOWN_HOSTS:
+            self.clear()
+        self[host] = found = self._holds(host)
+        return found
+
+
+@lru_cache(maxsize=1)
 def _in_network(text: str) -> Matches:
-    is_in = holds(network_name(text))
-    return lambda one: is_in(one.peer.host)
+    """Kept, since a page asks for the same network again and again."""
+    hosts = _Hosts(network_name(text))
+    return lambda one: hosts[one.peer.host]
 
 
 def _search(text: str, masked: frozenset[str]) -> Matches:

@@ -157,26 +157,29 @@ def holds(name: str) -> Callable[[str], bool]:
     """Tells clients' addresses that are in a network, which `network_name` has written: as `Bits.hold`, but
     quickly, for all clients of a worker."""
     version, value, length = network_bits(name)
-    whole, bits = divmod(length, 8)
-    first = (value >> bits).to_bytes(whole)
-    below, last = 8 - bits, value & ((1 << bits) - 1)
-    skipped = 12 if version == 4 else 0
+    size, (whole, bits) = (4 if version == 4 else 16), divmod(length, 8)
+    first, below, last = (value >> bits).to_bytes(whole), 8 - bits, value & ((1 << bits) - 1)
 
     def is_in(host: str) -> bool:
-        try:
-            if ":" not in host:
-                packed, at = inet_pton(AF_INET, host), 0
-                if version == 6:
-                    return False
-            else:
-                packed, at = inet_pton(AF_INET6, host.partition("%")[0] if "%" in host else host), skipped
-        except OSError:
-            return False
-        if not packed.startswith(first, at) or (bits and packed[at + whole] >> below != last):
-            return False
-        return len(packed) == 4 or packed.startswith(MAPPED_BYTES) is (version == 4)
+        address = _packed(host)
+        return (
+            len(address) == size
+            and address.startswith(first)
+            and (not bits or address[whole] >> below == last)
+        )
 
     return is_in
+
+
+def _packed(host: str) -> bytes:
+    """The bytes of a client's address, 4 or 16; none of what is none."""
+    try:
+        if ":" not in host:
+            return inet_pton(AF_INET, host)
+        address = inet_pton(AF_INET6, host.partition("%")[0])
+    except OSError:
+        return b""
+    return address[12:] if address.startswith(MAPPED_BYTES) else address
 
 
 def network_bits(name: str) -> Bits:
