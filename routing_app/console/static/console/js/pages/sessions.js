@@ -22,7 +22,7 @@ const limits = new Limits(filter, changes);
 const past = may("session-history") ? new Past(filter, changes) : null;
 byId("past").hidden = past === null;
 
-poll("sessions/totals", 8, showTotals, showTrouble, changes);
+poll("sessions/totals", 10, showTotals, showTrouble, changes);
 
 function showTrouble(error) {
   byId("trouble").replaceChildren(element("p", { class: "notice bad" }, error.message));

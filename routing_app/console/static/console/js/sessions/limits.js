@@ -7,7 +7,7 @@ import { call, may, poll } from "../rest.js";
 import { Table } from "../table.js";
 import { narrowing, seconds } from "./live.js";
 
-const LOOK_SECONDS = 30; // all sessions of a publisher are counted
+const LOOK_SECONDS = 60; // all sessions of a publisher are counted
 const TOP = 12; // customers that are listed
 const SCOPES = { account: "customer", offer: "offer", tag: "tag", content: "content", device_type: "type of device" };
 const POLICIES = { block: "refuse", ask: "refuse, offer takeover", evict_oldest: "end the oldest" };

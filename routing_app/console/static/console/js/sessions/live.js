@@ -30,7 +30,7 @@ export class Live {
       pages: byId("live-pages"),
       label: "sessions that play now",
       words: ["session"],
-      every: 4, // where something changes all the time; else at once
+      every: 5, // where something changes all the time; else at once
       size: 20,
       path: () => query("sessions/", this.filter.values),
       table: {

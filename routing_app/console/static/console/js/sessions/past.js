@@ -14,7 +14,7 @@ const RANGES = {
   month: { step: "day", seconds: 30 * 24 * HOUR },
 };
 const STEPS = { hour: HOUR, day: 24 * HOUR };
-const LOOK_SECONDS = 10;
+const LOOK_SECONDS = 15;
 const COUNT_SECONDS = 60;
 const KINDS = { denied: "bad", evicted: "warn", taken_over: "warn", killed: "warn", expired: "", finished: "good", created: "good" };
 
