@@ -79,6 +79,7 @@ class Project:
             (shop / name).write_text(text, encoding="utf-8")
         commands = after("## Commands of the server").replace("\n", "\n    ")
         self._append("settings", f"{settings}\n{after('`mysite/settings.py`')}")
+        self._append("settings", 'INSTALLED_APPS += ["examples.pusher"]')
         self._append("settings", f"import os\nif 'COMMANDS' in os.environ:\n    {commands}")
         urls = after("`mysite/urls.py`").replace("urls()", 'urls(prefix=os.environ.get("PREFIX", ""))')
         self._append("urls", URLS + urls)

@@ -74,6 +74,17 @@ def test_walkers_of_an_app_are_found(served: tuple[Site, str]) -> None:
     assert site.call(f"{prefix}/walker/greet", {"name": "bob"})["reports"] == ["hello bob"]
 
 
+def test_a_protocol_of_an_app_is_found(served: tuple[Site, str]) -> None:
+    site, prefix = served
+    with site.socket("/app/switchboard") as client:
+        assert json.loads(client.recv(timeout=SECONDS))["event"] == "pusher:connection_established"
+        subscribe = {"event": "pusher:subscribe", "data": {"channel": "news"}}
+        client.send(json.dumps(subscribe))
+        client.recv(timeout=SECONDS)
+        site.call(f"{prefix}/api/publish", {"addresses": ["pusher:news"], "message": "x"})
+        assert json.loads(client.recv(timeout=SECONDS))["channel"] == "news"
+
+
 def test_a_setting_of_the_project_counts(served: tuple[Site, str]) -> None:
     site, prefix = served
     with pytest.raises(HTTPError) as refused:
