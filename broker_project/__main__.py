@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 
+from broker_project.doctor import report
 from routing_app import __version__
 
 
@@ -32,7 +33,11 @@ def main() -> None:
         commands.run(sys.argv, lambda: execute_from_command_line(sys.argv))
     except ImproperlyConfigured as error:
         sys.stderr.write(f"switchboard: {error}\n")
-        sys.exit(2 if sys.argv[1:2] == ["doctor"] else 1)
+        if sys.argv[1:2] != ["doctor"]:
+            sys.exit(1)
+        if "--json" in sys.argv:
+            sys.stdout.write(f"{report.unreadable(str(error)).json}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
@@ -25,26 +24,12 @@ from broker_project.doctor import (
     sqlite,
     tls,
 )
-from broker_project.doctor.finding import Bound, Finding, Status, error, ok, one_line
+from broker_project.doctor.finding import Bound, Finding, error, ok, one_line
 from broker_project.doctor.plan import Plan, of_settings
+from broker_project.doctor.report import Report
 from broker_project.serving.preflight import StartProblem, check_settings, database_name, unpooled
 from routing_app.core.cluster.redis_urls import split, without_password
 from routing_app.core.unsafe import unsafe_settings
-
-EXIT_CODES = {Status.OK: 0, Status.WARNING: 1, Status.ERROR: 2}
-
-
-@dataclass
-class Report:
-    """What was found, and how many connections this machine will hold by each bound, the lowest first."""
-
-    findings: list[Finding] = field(default_factory=list)
-    bounds: list[Bound] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """0: all well; 1: warnings; 2: errors."""
-        return max((EXIT_CODES[finding.status] for finding in self.findings), default=0)
 
 
 def examine(url: str = "") -> Report:

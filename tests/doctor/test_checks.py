@@ -12,7 +12,6 @@ import pytest
 
 from broker_project.doctor import (
     descriptors,
-    examination,
     files,
     kernel,
     memory,
@@ -26,7 +25,7 @@ from broker_project.doctor import (
 )
 from broker_project.doctor.finding import Bound, Finding, Status, error, ok, warning
 from broker_project.doctor.plan import Plan
-from broker_project.management.commands.doctor import _line
+from broker_project.doctor.report import Report, _line
 from routing_app.core.unsafe import Unsafe
 from tests.services.databases import REPOSITORY
 
@@ -362,7 +361,7 @@ def test_an_unsafe_setting_is_a_warning() -> None:
     [([], 0), ([ok("a", "b")], 0), ([warning("a", "b", "c"), ok("a", "b")], 1), ([error("a", "b", "c")], 2)],
 )
 def test_the_worst_finding_is_the_exit_code(findings: list[Finding], code: int) -> None:
-    assert examination.Report(findings).exit_code == code
+    assert Report(findings).exit_code == code
 
 
 def test_the_example_of_the_document_has_lines_as_the_command_prints_them() -> None:

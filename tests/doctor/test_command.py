@@ -138,6 +138,17 @@ def test_a_setting_that_cannot_be_read_is_one_line_and_an_error(broker: Server) 
     assert result.stderr == "switchboard: PORT: expected a whole number, but got 'door'\n"
 
 
+def test_a_setting_that_cannot_be_read_is_the_one_check_of_the_object(broker: Server) -> None:
+    result = run(broker, "--json", PORT="door")
+    made = json.loads(result.stdout)
+
+    assert result.returncode == 2
+    [check] = made["checks"]
+    assert (check["name"], check["status"]) == ("settings", "error")
+    assert check["message"] == "PORT: expected a whole number, but got 'door'"
+    assert made["connections"] == {"limit": 0, "bound_by": "settings"}
+
+
 def test_a_first_start_that_is_to_come_is_no_fault_and_makes_no_file(broker: Server, tmp_path: Path) -> None:
     found = examined(broker, DATABASE_URL="", VAR_DIR=str(tmp_path))
 

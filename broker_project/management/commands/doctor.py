@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from broker_project.doctor.examination import Report, examine
-from broker_project.doctor.finding import Bound, Finding
+from broker_project.doctor.examination import examine
 
 
 class Command(BaseCommand):
@@ -32,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Check, print, and exit."""
         report = examine(options["url"])
-        self.stdout.write(_as_json(report) if options["json"] else _as_lines(report))
+        self.stdout.write(report.json if options["json"] else report.lines)
         sys.exit(report.exit_code)
 
 
@@ -40,36 +38,3 @@ def _url(word: str) -> str:
     if word and not word.startswith(("http://", "https://")):
         raise ArgumentTypeError("expected http://host or https://host")
     return word
-
-
-def _as_json(report: Report) -> str:
-    lowest = report.bounds[0]
-    return json.dumps(
-        {
-            "checks": [
-                {"name": one.name, "status": one.status, "message": one.message, "advice": one.advice}
-                for one in report.findings
-            ],
-            "connections": {"limit": lowest.limit, "bound_by": lowest.name},
-        }
-    )
-
-
-def _as_lines(report: Report) -> str:
-    return "\n".join(
-        [
-            *map(_line, report.findings),
-            "",
-            "Idle connections that this machine will hold, by each bound:",
-            *map(_bound, report.bounds),
-        ]
-    )
-
-
-def _line(finding: Finding) -> str:
-    advice = f" -> {finding.advice}" if finding.advice else ""
-    return f"{finding.status:8} {finding.name}: {finding.message}{advice}"
-
-
-def _bound(bound: Bound) -> str:
-    return f"{bound.limit:12,}  {bound.name}"
