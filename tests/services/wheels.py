@@ -32,6 +32,7 @@ def install(requirement: str, sha256: str = "") -> Path:
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n" if sha256 else requirement)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    pip += ["--retries", "1"]  # where there is no network, one try has shown it
     command = [*pip, "--target", str(folder), "--requirement", str(wanted)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     if result.returncode != 0:
