@@ -173,8 +173,9 @@ class Elsewhere:
         return found
 
     def _drop(self, key: str) -> None:
-        carrier, _ = self._carriers.pop(key)
-        carrier.stop()
+        if (found := self._carriers.pop(key, None)) is not None:
+            carrier, _ = found
+            carrier.leave()
 
 
 class RemoteCarrier:
@@ -192,6 +193,7 @@ class RemoteCarrier:
         self._some = asyncio.Event()
         self._asking = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._left = False
 
     @property
     def writable(self) -> bool:
@@ -268,8 +270,13 @@ class RemoteCarrier:
     def watch(self) -> None:
         """Look for the holder's next question."""
         self.stop()
-        if not self._asking:
+        if not self._asking and not self._left:
             self._timer = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._gone)
+
+    def leave(self) -> None:
+        """The holder has gone, or has everything: a question that is under way is its last."""
+        self._left = True
+        self.stop()
 
     def stop(self) -> None:
         """Look no more."""
