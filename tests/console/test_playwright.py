@@ -21,7 +21,8 @@ from tests.services.running import running
 from tests.services.server import Server
 from tests.services.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(240)
+# What crosses Redis and databases is tested without a browser.
+pytestmark = [pytest.mark.timeout(240), pytest.mark.once]
 
 Pair = tuple[Server, Server]
 PROTOCOLS = ("tokens", "rooms", "events", "requests", "sessions")

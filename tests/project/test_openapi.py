@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -24,14 +25,24 @@ REST_OF = {"user/", "walker/", "walker/<str:name>", "api/"}
 """404 of the events protocol, for what is not an account's path, or not a walker; the form API once more."""
 
 Operation = dict[str, Any]
-DOCUMENT: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
-OPERATIONS: dict[str, Operation] = {
-    f"{method.upper()} {path}": operation
-    for path, methods in DOCUMENT["paths"].items()
-    for method, operation in methods.items()
-    if method in METHODS
-}
-REGISTRY: Any = Registry().with_resource("urn:document", Resource.from_contents(DOCUMENT, DRAFT202012))
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Made with the first test: every process of a run reads this module."""
+    made: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
+    return made
+
+
+@cache
+def operations() -> dict[str, Operation]:
+    """By method and path."""
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in document()["paths"].items()
+        for method, operation in methods.items()
+        if method in METHODS
+    }
 
 
 def contents(operation: Operation) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -49,12 +60,12 @@ def examples(media: dict[str, Any]) -> list[Any]:
 
 
 def test_each_path_has_one_tag_that_the_document_explains() -> None:
-    explained = {tag["name"] for tag in DOCUMENT["tags"] if tag["description"]}
+    explained = {tag["name"] for tag in document()["tags"] if tag["description"]}
 
     assert {
-        label: operation["tags"] for label, operation in OPERATIONS.items() if len(operation["tags"]) != 1
+        label: operation["tags"] for label, operation in operations().items() if len(operation["tags"]) != 1
     } == {}
-    assert {tag for operation in OPERATIONS.values() for tag in operation["tags"]} == explained
+    assert {tag for operation in operations().values() for tag in operation["tags"]} == explained
     named = [protocol for protocol in registered() if not protocol.of_operators]
     assert {protocol.openapi_tag or protocol.name for protocol in named} <= explained
     assert "api" not in explained
@@ -76,13 +87,13 @@ def test_each_path_has_one_tag_that_the_document_explains() -> None:
     ],
 )
 def test_a_path_stands_under_its_protocol(path: str, tag: str) -> None:
-    assert OPERATIONS[path]["tags"] == [tag]
+    assert operations()[path]["tags"] == [tag]
 
 
 def test_each_body_has_an_example() -> None:
     without = [
         f"{label} {where}"
-        for label, operation in OPERATIONS.items()
+        for label, operation in operations().items()
         for where, media in contents(operation)
         if not examples(media)
     ]
@@ -92,7 +103,7 @@ def test_each_body_has_an_example() -> None:
 def test_each_example_is_valid() -> None:
     wrong = [
         f"{label} {where}: {error.message}"
-        for label, operation in OPERATIONS.items()
+        for label, operation in operations().items()
         for where, media in contents(operation)
         for example in examples(media)
         for error in validator(media["schema"]).iter_errors(example)
@@ -101,7 +112,9 @@ def test_each_example_is_valid() -> None:
 
 
 def validator(schema: dict[str, Any]) -> Any:
-    return Draft202012Validator(_absolute(schema), registry=REGISTRY)
+    whole = Resource.from_contents(document(), DRAFT202012)
+    registry: Any = Registry().with_resource("urn:document", whole)
+    return Draft202012Validator(_absolute(schema), registry=registry)
 
 
 def _absolute(schema: Any) -> Any:
@@ -115,7 +128,7 @@ def _absolute(schema: Any) -> Any:
 
 
 def test_each_operation_has_a_summary_and_the_shapes_of_its_errors() -> None:
-    for label, operation in OPERATIONS.items():
+    for label, operation in operations().items():
         assert operation.get("summary"), label
         errors = {status: response for status, response in operation["responses"].items() if status >= "400"}
         for status, response in errors.items():
@@ -133,7 +146,7 @@ HEALTH = {"GET /healthz", "GET /healthcheck", "GET /health/live"}
 
 
 def test_every_path_that_is_served_is_in_the_document() -> None:
-    documented = [re.sub(r"\{[^}]*\}", "1", path) for path in DOCUMENT["paths"]]
+    documented = [re.sub(r"\{[^}]*\}", "1", path) for path in document()["paths"]]
     missing = [
         route
         for route, pattern in served(get_resolver().url_patterns)
@@ -157,7 +170,7 @@ def served(patterns: Any, before: str = "", expression: str = "") -> Iterator[tu
 def test_what_is_described_in_pages_is_answered_in_pages() -> None:
     paged = {
         label.removeprefix("GET ")
-        for label, operation in OPERATIONS.items()
+        for label, operation in operations().items()
         for status, media in contents(operation)
         if status == "200" and "/Paginated" in media.get("schema", {}).get("$ref", "")
     }
