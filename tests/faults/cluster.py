@@ -118,7 +118,11 @@ class Cluster:
         """Two `serve` processes on one database; both are ready when this returns. `second` are further
         variables of one of them.
         """
-        members = [self._launch(database_url, **options), self._launch(database_url, **options, **second)]
+        first = self._launch(database_url, **options)
+        if second:
+            # With libfaketime time.sleep fails: this one must not wait while another prepares the database.
+            first.server.process.wait_until(first.server.serves)
+        members = [first, self._launch(database_url, **options, **second)]
         for member in members:
             member.server.process.wait_until(member.server.serves)
             member.server.process.wait_until(member.is_ready)
