@@ -20,7 +20,7 @@ from tests.project import exchanges
 from tests.project.exchanges import SECONDS, Site
 from tests.services.waiting import wait_until
 
-SHARE: Final = 5
+SHARE: Final = 8
 """Pauses are so many times as long as a round takes: a busy machine is not made busier."""
 NUMBERS: Final = count(1)
 
