@@ -144,6 +144,7 @@ class Load:
                 await one.leave()
         except (Lost, TimeoutError) as error:
             one.fail(f"did not get out: {error!r}")
+            one.vanish()
 
     async def _each(self, count: int, step: Callable[[], Awaitable[None]]) -> None:
         """Do something so many times, some at once."""

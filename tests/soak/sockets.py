@@ -211,9 +211,13 @@ class Calls:
     async def json(self, method: str, path: str, body: Any, **headers: str) -> Any:
         """The body of an answer with the status 200, decoded. Raises Lost."""
         link = await self._connected()
-        answer = await link.ask(method, path, json.dumps(body), Content_Type="application/json", **headers)
+        try:
+            said = await link.ask(method, path, json.dumps(body), Content_Type="application/json", **headers)
+        except BaseException:
+            link.abort()
+            raise
         self._free.append(link)
-        return json.loads(answer)
+        return json.loads(said)
 
     def close(self) -> None:
         """Hang up."""
