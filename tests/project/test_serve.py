@@ -14,7 +14,7 @@ from tests.services import prestarted
 from tests.services.ports import LOOPBACK, free_port
 from tests.services.server import Server
 
-pytestmark = [pytest.mark.once, pytest.mark.usefixtures("new_interpreter")]
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def fails_with(server: Server) -> str:
     return lines[0]
 
 
+@pytest.mark.usefixtures("new_interpreter")
 def test_a_port_in_use(server: ServerFactory) -> None:
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))
@@ -60,6 +61,7 @@ def test_a_wrong_setting_is_named(server: ServerFactory, name: str, value: str) 
     assert name in fails_with(server(start=False, **{name: value}))
 
 
+@pytest.mark.usefixtures("new_interpreter")
 def test_neither_daphne_nor_twisted_is_loaded(server: ServerFactory) -> None:
     """Twisted would be a tenth of a second of each start, and 10 MB of each worker."""
     one = server(PYTHONPROFILEIMPORTTIME="1")  # Python writes a line for each module to stderr
