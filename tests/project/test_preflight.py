@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from django.core.management import CommandError
 
+from broker_project.serving import preflight
 from broker_project.serving.preflight import StartProblem, check_redis, listen
 from routing_app.core.cluster.redis_urls import without_password
 from tests.services.ports import LOOPBACK, free_port
@@ -43,3 +46,15 @@ def test_a_name_with_addresses_of_both_kinds_means_the_ipv4_one(monkeypatch: pyt
 
     with listen("localhost", port) as listening:
         assert listening.getsockname() == (LOOPBACK, port)
+
+
+def test_a_start_that_cannot_migrate_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def migrate(*words: str, **options: object) -> None:
+        raise CommandError("gave up after 100 tries")
+
+    monkeypatch.setattr(preflight, "turn", lambda connection: nullcontext())
+    monkeypatch.setattr(preflight, "_is_behind", lambda: True)
+    monkeypatch.setattr(preflight, "call_command", migrate)
+
+    with pytest.raises(StartProblem, match=r"^DATABASE_URL: cannot prepare .*: gave up after 100 tries$"):
+        preflight.prepare_database(True, list)
