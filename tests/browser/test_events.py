@@ -12,6 +12,8 @@ from tests.conftest import ServerFactory
 from tests.services.browser import Browser, Tab
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once  # what crosses Redis and databases is tested without a browser
+
 PUBLIC = "n::000000000000000000000001"
 CHAT = {"type": "chat", "data": {"any_field": "any_value"}}
 

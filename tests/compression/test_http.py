@@ -19,6 +19,8 @@ from tests.services.ports import LOOPBACK
 from tests.services.running import running
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
+
 # --- the middleware ---------------------------------------------------------------------------------------
 
 
@@ -73,7 +75,6 @@ async def ask(
 ROWS = json.dumps([{"id": number, "name": "anna"} for number in range(100)]).encode()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("times", [1, 20, 1000])
 async def test_an_answer_is_compressed(times: int) -> None:
     assert len(ROWS) < IN_PLACE < len(ROWS * 20)
@@ -87,14 +88,12 @@ async def test_an_answer_is_compressed(times: int) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.once
 async def test_an_answer_in_parts_is_one() -> None:
     answer = await ask(ROWS, b"", ROWS)
 
     assert (answer.is_gzip, answer.text()) == (True, ROWS * 2)
 
 
-@pytest.mark.once
 async def test_the_length_of_an_answer_differs_from_time_to_time() -> None:
     """As long as it is, it tells no more of what stands in it than a few hundred answers can average out."""
     lengths = {len((await ask(ROWS)).body) for _ in range(20)}
@@ -121,7 +120,6 @@ PLAIN: dict[str, tuple[bytes, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", PLAIN)
 async def test_an_answer_that_stays_as_it_is(name: str) -> None:
     body, options = PLAIN[name]
@@ -131,7 +129,6 @@ async def test_an_answer_that_stays_as_it_is(name: str) -> None:
     assert answer.body == body
 
 
-@pytest.mark.once
 async def test_a_stream_goes_out_part_by_part() -> None:
     sent: list[Any] = []
 
@@ -150,7 +147,6 @@ async def test_a_stream_goes_out_part_by_part() -> None:
     assert [message.get("body") for message in sent] == [None, b"x" * 2000, b"y"]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("value", "accepted"),
     [

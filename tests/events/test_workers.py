@@ -12,6 +12,8 @@ import pytest
 from tests.events.client import PUBLIC, Json, Socket, User, call, people
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
+
 
 @pytest.fixture(scope="module")
 def dora(pair: Server) -> User:

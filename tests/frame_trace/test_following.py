@@ -19,6 +19,8 @@ from tests.requests.peer import call
 from tests.services.server import Server
 from tests.services.waiting import until_equal
 
+pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
+
 SECRET: Final = "never in a log"
 TRACED: Final = re.compile(r"^switchboard_traced_connections(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 NAMED: Final = pytest.mark.parametrize("kind", ["connection", "identity", "address"])

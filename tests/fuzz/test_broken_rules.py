@@ -19,6 +19,8 @@ from tests.fuzz.rules import RULES, break_rule, clients_held
 from tests.services.server import Server
 from tests.services.waiting import until
 
+pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
+
 CONNECTIONS = 1000
 AT_ONCE = 50
 SLACK = 5

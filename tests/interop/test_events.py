@@ -15,6 +15,8 @@ from tests.services.databases import Databases
 from tests.services.running import running
 from tests.services.server import Server
 
+pytestmark = pytest.mark.once
+
 SCRIPT = Path(__file__).with_name("events.mjs")
 
 

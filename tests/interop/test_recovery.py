@@ -19,9 +19,10 @@ from tests.interop.puppet import Client, Puppet
 from tests.interop.test_clients import in_room, plain, say
 from tests.services.databases import Databases
 from tests.services.ports import LOOPBACK
-from tests.services.representatives import all_once
 from tests.services.running import running
 from tests.services.server import Server
+
+pytestmark = pytest.mark.once
 
 LIBRARIES: Final = ("socket.io-client-4.6", "socket.io-client-4.8")
 TRANSPORTS: Final[dict[str, dict[str, Any]]] = {
@@ -56,7 +57,7 @@ async def node(stack: AsyncExitStack) -> Puppet:
     return await stack.enter_async_context(puppet.node())
 
 
-@pytest.fixture(params=all_once(LIBRARIES, "socket.io-client-4.8"))
+@pytest.fixture(params=LIBRARIES)
 def library(request: pytest.FixtureRequest) -> str:
     """The first version with recovery, and the newest."""
     return str(request.param)

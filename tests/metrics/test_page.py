@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import pytest
 from websockets.sync.client import connect
 
 from routing_app.core.codes import Loss, Refusal
@@ -22,6 +23,8 @@ from tests.services.ports import LOOPBACK
 from tests.services.process import children
 from tests.services.server import Server
 from tests.services.waiting import wait_until
+
+pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
 
 
 def fetch(server: Server, method: str, path: str, body: str = "") -> tuple[int, str]:

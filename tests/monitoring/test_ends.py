@@ -21,6 +21,8 @@ from tests.services.databases import Databases
 from tests.services.server import Server
 from tests.services.waiting import wait_until
 
+pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
+
 Consoles = Callable[..., Console]
 Peers = Callable[..., Peer]
 

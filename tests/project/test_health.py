@@ -64,6 +64,7 @@ async def test_ready_falls_first_and_health_is_answered_to_the_end(server: Serve
     await mute.close()
 
 
+@pytest.mark.once
 async def test_the_product_drains_500_clients(server: ServerFactory) -> None:
     switchboard = server()
     url = f"{switchboard.ws_url}/ws?RegisterToken=drained"

@@ -21,6 +21,8 @@ from tests.services.server import Server
 from tests.services.waiting import wait_until
 from tests.stream.reader import reading
 
+pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
+
 logger = logging.getLogger("measured")
 
 LEASE_SECONDS = 15

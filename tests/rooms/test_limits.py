@@ -17,6 +17,8 @@ from tests.services.running import running
 from tests.services.server import Server
 from tests.services.waiting import until_equal
 
+pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
+
 
 @pytest.fixture(scope="module")
 def tight(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
