@@ -29,7 +29,7 @@ from tests.services.redis import Redis
 LINT: Final = "--lint"
 COMPILE: Final = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q"]
 """Writes the bytecode that pytest makes of the tests once, instead of in each of its processes."""
-FIRST, SECOND = 4, 2
+FIRST, SECOND = 5, 2
 """Processes in each pass; the first one has more to do, since `once` leaves tests to it."""
 
 

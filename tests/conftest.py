@@ -46,8 +46,8 @@ ServerFactory = Callable[..., Server]
 
 
 LONGEST = (
-    *("sessions", "faults", "events", "interop", "rooms", "project", "documents"),
-    *("compliance", "tokens", "clients", "services", "requests"),
+    *("faults", "console", "interop", "clients", "tokens", "rooms", "sessions", "events"),
+    *("compliance", "services", "server", "project", "documents", "reported", "audit", "requests"),
 )
 """Folders that come first, the longest one at first; the others fill what is left."""
 
