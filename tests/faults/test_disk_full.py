@@ -32,7 +32,7 @@ from routing_app.core.codes import UNAVAILABLE
 from tests.faults.alone import alone
 from tests.faults.cluster import Node
 from tests.services.databases import Databases
-from tests.services.waiting import until
+from tests.services.waiting import until, until_equal
 
 pytestmark = [pytest.mark.once, pytest.mark.timeout(240)]
 
@@ -44,7 +44,9 @@ SPARE = 2**20
 """Bytes that are left at first, which those who write together use up."""
 PLAYERS = 12
 """Of whom each round needs one more than finds room."""
-OPTIONS = {"SESSIONS_BIND_SECONDS": "600", "SESSIONS_PING_SECONDS": "600"}
+LONG = ("SESSIONS_BIND_SECONDS", "SESSIONS_IDLE_SECONDS", "SESSIONS_PING_SECONDS")
+OPTIONS = dict.fromkeys(LONG, "600")
+"""Players that wait for their turn are not sent away meanwhile."""
 
 
 @dataclass
@@ -276,7 +278,10 @@ async def renewals_fail(node: Node, count: int) -> None:
 
 
 async def clients_are_listed(node: Node, count: int) -> None:
-    await until(lambda: asyncio.to_thread(lambda: sum(node.clients_listed().values()) == count))
+    async def listed() -> int:
+        return sum((await asyncio.to_thread(node.clients_listed)).values())
+
+    await until_equal(count, listed)
 
 
 async def test_a_full_disk_refuses_what_needs_a_row_and_nothing_else(world: World) -> None:
@@ -302,7 +307,8 @@ async def test_a_full_disk_refuses_what_needs_a_row_and_nothing_else(world: Worl
         await scene.webhooks.confirm()
         world.history.note("nemesis", "quiet")
         await scene.is_there()
-        await clients_are_listed(scene.node, len(scene.messages.receivers) + len(scene.members))
+        there = len(scene.messages.receivers) + len(scene.members) + len(scene.players)
+        await clients_are_listed(scene.node, there)
         assert await world.sql("PRAGMA integrity_check") == [["ok"]]
     finally:
         world.stop.set()
