@@ -43,7 +43,8 @@ class Dialect:
     """How to speak to a server: where, what surrounds a published message, and the protocol's handshake.
 
     `steps` are `("expect", start of a frame)` and `("send", text)`; `reply` is `(ping, pong)`, text frames;
-    "{n}" in `path` and `steps` is the number of the connection, in `before` that of a pair's receiver.
+    "{n}" in `path`, `header` and `steps` is the number of the connection, in `before` that of a pair's
+    receiver.
     """
 
     path: str

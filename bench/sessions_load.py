@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
+from tests.services.server import Server
 from tests.sessions.http import Http, Reply
 
 MASK: Final = b"\x00\x00\x00\x00"
@@ -41,6 +42,12 @@ class Timed:
 
 
 Request = Callable[[int], Awaitable[Reply]]
+
+
+def secret_of(server: Server) -> str:
+    """The secret of the publisher `demo`, from the lines of the first run."""
+    [line] = [line for line in server.log_text().splitlines() if line.startswith("its secret:")]
+    return line.split()[-1]
 
 
 class Customers:

@@ -4,8 +4,8 @@
  *        [--expect TEXT | --send TEXT]... [--reply PING=PONG]
  *
  * A published message is BEFORE, BYTES bytes that begin with the time, AFTER. --expect and --send are steps of
- * a protocol's own handshake, in the order given; a frame that equals PING is answered with PONG. "{n}" in PATH
- * and in a step is the number of the connection. A compressed message, which a header may ask for, is counted,
+ * a protocol's own handshake, in the order given; a frame that equals PING is answered with PONG. "{n}" in PATH,
+ * LINE and a step is the number of the connection. A compressed message, which a header may ask for, is counted,
  * and its time is not read. Commands come in lines on stdin; each is answered with one JSON
  * object in a line:
  *

@@ -145,9 +145,10 @@ static void upgrade(struct connection *c) {
     }
     int size = snprintf(out, sizeof out,
                         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                        "Sec-WebSocket-Key: " SAMPLE_KEY "\r\nSec-WebSocket-Version: 13\r\n%s%s\r\n",
-                        numbered(c, c->path), c->port, dialect.header ? dialect.header : "",
-                        dialect.header ? "\r\n" : "");
+                        "Sec-WebSocket-Key: " SAMPLE_KEY "\r\nSec-WebSocket-Version: 13\r\n",
+                        numbered(c, c->path), c->port);
+    if (dialect.header) size += snprintf(out + size, sizeof out - size, "%s\r\n", numbered(c, dialect.header));
+    size += snprintf(out + size, sizeof out - size, "\r\n");
     c->state = UPGRADING;
     watch(c, EPOLLIN, EPOLL_CTL_MOD);
     put(c, out, size);

@@ -17,7 +17,7 @@ from bench.bench import Bench
 from bench.machine import LOAD_CORE, SERVER_CORE, busy_seconds, cpu_seconds, family
 from bench.receiver import Receiver
 from bench.section import Column, Mark, Reading, Results, Row, Section, Unavailable, at_least, at_most
-from bench.sessions_load import Customers, Holder, Timed, flood, hold, pace
+from bench.sessions_load import Customers, Holder, Timed, flood, hold, pace, secret_of
 from tests.services.postgres import Postgres, find_postgres
 from tests.services.server import Server
 from tests.sessions.http import Http
@@ -88,12 +88,6 @@ def _undisturbed(bench: Bench, house: House) -> Iterator[None]:
     bench.disturbance = max(bench.disturbance, (others() - before) / (time.monotonic() - start))
 
 
-def _secret(server: Server) -> str:
-    """The demo publisher's, from the lines of the first run."""
-    [line] = [line for line in server.log_text().splitlines() if line.startswith("its secret:")]
-    return line.split()[-1]
-
-
 def _rest(stack: str, kind: str, bench: Bench) -> Reading:
     with ExitStack() as stays:
         house = stays.enter_context(_house(bench, stack, WEBHOOKS_PRIVATE="yes"))
@@ -118,7 +112,7 @@ async def _drive_in_turn(
 ) -> Reading:
     """Creates at the rate without a webhook and with one, in turn on one server; as a flood with one."""
     http = Http(house.server.url)
-    request, numbers = Customers(http, _secret(house.server), CUSTOMERS).create, count()
+    request, numbers = Customers(http, secret_of(house.server), CUSTOMERS).create, count()
 
     async def switched(on: bool, load: Coroutine[Any, Any, Timed]) -> tuple[Timed, tuple[float, float]]:
         """Load with the webhook on or off, and what an answer cost."""
@@ -165,7 +159,7 @@ async def _drive_in_turn(
 
 async def _drive(bench: Bench, house: House, kind: str, seconds: float) -> Reading:
     http = Http(house.server.url)
-    customers = Customers(http, _secret(house.server), 1 if kind == HOT else CUSTOMERS)
+    customers = Customers(http, secret_of(house.server), 1 if kind == HOT else CUSTOMERS)
     request = customers.take_over if kind == TAKEOVERS else customers.create
     numbers = count()
     await flood(request, IN_FLIGHT, 2, numbers)
@@ -205,7 +199,7 @@ def _holding(bench: Bench) -> Reading:
 
 async def _hold(bench: Bench, house: House, players: int, seconds: float) -> Reading:
     http = Http(house.server.url)
-    customers = Customers(http, _secret(house.server), players)
+    customers = Customers(http, secret_of(house.server), players)
     holders: list[Holder] = []
     for start in range(0, players, 100):
         numbers = range(start, min(players, start + 100))
