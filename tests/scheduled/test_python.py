@@ -17,11 +17,11 @@ from routing_app.core.address import AddressError
 from routing_app.core.models import ScheduledMessage
 from routing_app.core.scheduled.service import TooManyScheduled
 from switchboard import publish_later
-from tests.services.databases import REPOSITORY
+from tests.documents.blocks import blocks
 
 pytestmark = pytest.mark.django_db
 
-PAGE = (REPOSITORY / "docs" / "scheduled.md").read_text(encoding="utf-8")
+PAGE = blocks("docs/scheduled.md")
 
 
 def written() -> list[tuple[str, Any]]:
@@ -45,7 +45,7 @@ def test_what_is_rolled_back_was_never_there():
 
 
 def test_the_example_of_the_page_schedules_a_message():
-    exec(PAGE.partition("```python\n")[2].partition("```")[0], {})
+    exec(next(block.text for block in PAGE if block.language == "python"), {})
 
     [row] = ScheduledMessage.objects.waiting()
     assert (row.addresses, row.publish_id) == (["token:abc1"], "order-17")
@@ -54,7 +54,7 @@ def test_the_example_of_the_page_schedules_a_message():
 
 @pytest.mark.django_db(transaction=True)
 def test_the_body_on_the_page_is_what_the_api_takes(client: Client):
-    body = PAGE.partition("-d '")[2].partition("'")[0]
+    body = PAGE[0].text.partition("-d '")[2].partition("'")[0]
     headers = {"X-API-Key": keys.issue("shop")[1]}
 
     answer = client.post("/api/publish", body, content_type="application/json", headers=headers)
@@ -65,7 +65,7 @@ def test_the_body_on_the_page_is_what_the_api_takes(client: Client):
 
 @pytest.mark.django_db(transaction=True)
 def test_the_time_on_the_page_is_one_hour_from_now(client: Client):
-    command = PAGE.split("```bash\n")[2].partition("```")[0]
+    [command] = [block.text for block in PAGE if '"at"' in block.text and block.language == "sh"]
     shown = 'curl() { printf %s "${@: -1}"; }\n' + command  # its last argument is the body
     body = subprocess.run(["bash", "-c", shown], capture_output=True, text=True, check=True).stdout
     headers = {"X-API-Key": keys.issue("shop")[1]}
