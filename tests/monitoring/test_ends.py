@@ -8,6 +8,7 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -57,6 +58,11 @@ def kinds(page: Console, worker: str) -> set[str]:
     return {event["kind"] for event in page.ask("overview")["events"] if event["worker"] == worker}
 
 
+def tells(page: Console, worker: str, kind: str) -> bool:
+    """True when an event of that kind about a worker is shown."""
+    return kind in kinds(page, worker)
+
+
 def died(server: Server) -> float:
     return read_metric(server, 'switchboard_lost_total{reason="worker_died"}')
 
@@ -81,7 +87,8 @@ def test_a_drained_worker_sends_its_clients_away_and_another_takes_its_place(
     wait_until(lambda: workers(page)[doomed]["state"] == "gone")
     wait_until(lambda: sum(one["state"] == "serving" for one in workers(page).values()) == 4)
     wait_until(lambda: "has ended in order, starting another" in crowd.log_text())
-    wait_until(lambda: {"worker_joined", "worker_drained", "worker_gone"} <= kinds(page, doomed))
+    for kind in ("worker_joined", "worker_drained", "worker_gone"):
+        wait_until(partial(tells, page, doomed, kind))
     assert died(pair[0]) == before
     (entry,) = call(pair[0], "GET", "/api/audit/?action=drain")[1]["results"]
     assert (entry["target"], entry["outcome"]) == (f"core.workerrecord {doomed}", "ok")

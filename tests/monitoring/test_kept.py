@@ -20,7 +20,7 @@ from routing_app.core.monitoring.history import History, Unpacked
 from routing_app.core.monitoring.options import differences, is_secret
 from routing_app.core.monitoring.overview import past_of, quantile, together
 from routing_app.core.monitoring.rates import AddressRates
-from routing_app.core.monitoring.workers import GONE_SECONDS, Lease, Members
+from routing_app.core.monitoring.workers import GONE_SECONDS, Lease, Members, Watch
 
 pytestmark = pytest.mark.once
 
@@ -124,6 +124,21 @@ def test_events_are_bounded() -> None:
     for number in range(2 * KEPT + 1):
         events.note("x", str(number))
     assert [one.text for one in events.since(0)] == [str(number) for number in range(KEPT + 1, 2 * KEPT + 1)]
+
+
+def test_a_worker_that_lives_between_two_looks_is_told() -> None:
+    events = Events(clock(*range(10, 20)))
+    watch = Watch("w1", events, has_left=lambda id: True)
+
+    watch.left("a process that only publishes")
+    watch.came("w2")
+    watch.left("w2")
+    watch.left("w2")
+
+    assert [(one.kind, one.about) for one in events.since(0)] == [
+        ("worker_joined", "w2"),
+        ("worker_gone", "w2"),
+    ]
 
 
 def test_one_event_that_several_workers_notice_is_one() -> None:

@@ -54,7 +54,10 @@ class Monitor:
         self.closes = Closes()
         self.history = History()
         self._sampler = Sampler(readings, worker.relay, self.history, self.events)
-        self._watch = Watch(worker.id, self.events, worker.relay.peers.has_left)
+        peers = worker.relay.peers
+        self._watch = Watch(worker.id, self.events, peers.has_left)
+        peers.on_receiver.append(self._watch.came)
+        peers.on_left.append(self._watch.left)
         self._watch.on_died.append(worker.hub.tell_of_death)
         self._started_at = time.time()
         self._rates_until = 0.0

@@ -57,6 +57,8 @@ class Watch:
         """Called for each worker whose lease has ended, and that had not said goodbye."""
         self._known: dict[str, Lease] | None = None
         """Workers whose leases held at the last look; None before the first."""
+        self._came: set[str] = set()
+        """Workers that were heard of, and have not left."""
         self._is_up = True
 
     async def look(self) -> None:
@@ -78,7 +80,19 @@ class Watch:
             self._gone(id)
         self._known = alive
 
+    def came(self, id: str) -> None:
+        """Another worker was heard of."""
+        self._came.add(id)
+
+    def left(self, id: str) -> None:
+        """Another worker has ended in order. One that lived between two looks was seen by none of them."""
+        if id in self._came and id not in (self._known or {}):
+            self._events.note("worker_joined", "it serves", about=id)
+            self._events.note("worker_gone", "it has ended", about=id)
+        self._came.discard(id)
+
     def _gone(self, id: str) -> None:
+        self._came.discard(id)
         if self._has_left(id):
             self._events.note("worker_gone", "it has ended", about=id)
             return
