@@ -143,7 +143,8 @@ def test_no_block_is_in_two_tables() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "test"), [(page, test) for page, found in ELSEWHERE.items() for test in dict.fromkeys(found.values())]
+    ("page", "test"),
+    [(page, test) for page, found in ELSEWHERE.items() for test in dict.fromkeys(found.values())],
 )
 def test_the_test_that_a_table_names_is_about_the_page(page: str, test: str) -> None:
     path, _, name = test.partition("::")
