@@ -104,3 +104,8 @@ def with_history(node: Node, store: StreamStore, rules: Mapping[str, Bounds] | N
 
 
 Spawned = Callable[..., Any]
+
+
+def drop_first(held: list[Publication]) -> None:
+    """Lose the first of the messages that a layer holds."""
+    del held[0]

@@ -20,7 +20,7 @@ from routing_app.core.streams.rules import RuleTable
 from routing_app.core.streams.store import Append, Bounds, StoreUnavailable
 from tests.core.harness import Encoder, Recorder, lost, received, until_received
 from tests.services.waiting import until
-from tests.streams.harness import A, B
+from tests.streams.harness import A, B, drop_first
 from tests.streams.processes import Processes
 
 pytestmark = pytest.mark.once
@@ -30,10 +30,6 @@ def texts(connection: Connection) -> list[str]:
     """What has reached a writer, as it is."""
     assert isinstance(connection.writer, Recorder)
     return connection.writer.texts
-
-
-def drop_first(held: list[Publication]) -> None:
-    del held[0]
 
 
 async def test_a_message_has_its_position_in_every_process(two: Processes):
@@ -358,47 +354,6 @@ async def test_a_rule_that_comes_later_holds_for_those_who_are_subscribed(two: P
 
     assert await until_received(far, 4) == ["without", 0, 1, 2]
     assert two.store.streams()[A].offset == 3
-
-
-async def test_a_rule_that_ends_and_comes_again_disturbs_nobody_who_is_subscribed(two: Processes):
-    near, far = await two.here.subscriber(A), await two.there.subscriber(A)
-    told: list[str] = []
-    near.on_gap = far.on_gap = lambda: told.append("gap")
-    await two.here.publish(1, A)
-    await until_received(far)
-    for streams in two.streams:
-        streams.use(RuleTable())
-    await two.store.end(lambda address: False)
-    await two.here.publish("without", A)
-    await until_received(far, 2)
-    for streams in two.streams:
-        await streams.order.check_ends()
-        streams.use(RuleTable([("token:*", 10, 300, False)]))
-
-    await two.here.publish(2, A)
-    await until_received(far, 3)
-    await two.there.publish(3, A)
-
-    assert await until_received(near, 4) == await until_received(far, 4) == [1, "without", 2, 3]
-    assert told == []
-
-
-async def test_what_waits_for_a_missing_message_comes_when_history_ends(two: Processes):
-    far = await two.there.subscriber(A)
-    told: list[str] = []
-    far.on_gap = lambda: told.append("gap")
-    two.layer.held = []
-    for number in (1, 2):
-        await two.here.publish(number, A)
-    await until(lambda: len(two.layer.held or []) == 2)
-    two.store.down = True
-    two.layer.release(drop_first)
-    assert received(far) == []
-
-    two.there_streams.use(RuleTable())
-
-    assert await until_received(far) == [2]
-    assert told == ["gap"]
 
 
 async def test_nothing_is_left_of_an_address_that_nobody_is_subscribed_to(two: Processes):
