@@ -20,7 +20,11 @@ PAUSE: Final = 0.02
 CODE: Final = 1012
 REASON: Final = "service restart"
 LAST_REQUESTS_SECONDS: Final = 0.5
-"""Seconds a retiring worker waits for the requests of connections that it had accepted."""
+"""Seconds after which a retiring worker closes its sockets: requests may be on their way over connections
+that it had accepted."""
+FIRST_REQUEST_SECONDS: Final = 5.0
+"""Longest wait of a retiring worker for the first request of a connection that it had accepted: its client
+could not know, and would see a failed connect."""
 CANCEL_SECONDS: Final = 1.0
 """Seconds that applications get to end after they are cancelled at the limit."""
 STOP_SECONDS: Final = 15.0
@@ -41,6 +45,10 @@ class DrainingServer(Protocol):
     @property
     def answering(self) -> bool:
         """Whether an HTTP request is under way."""
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether a connection has not sent its first request."""
 
     def applications(self) -> list[asyncio.Task[None]]:
         """Tasks of sockets and requests that have not ended."""
@@ -66,7 +74,8 @@ class Drain:
         self._server = server
         self._retire = retire
         self._loop = asyncio.get_event_loop()
-        self._deadline = self._loop.time() + seconds
+        self._began = self._loop.time()
+        self._deadline = self._began + seconds
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -107,11 +116,17 @@ class Drain:
 
     async def _wait_for_applications(self) -> None:
         server = self._server
-        while self._left() > 0 and (server.sockets or server.applications() or server.answering):
+        while self._left() > 0 and (
+            server.sockets or server.applications() or server.answering or self._waits_for_first_requests()
+        ):
             # Handshakes that were under way when the drain began have become sockets since.
             for websocket in list(self._server.sockets):
                 self._close(websocket)
             await asyncio.sleep(PAUSE)
+
+    def _waits_for_first_requests(self) -> bool:
+        waited = self._loop.time() - self._began
+        return self._retire and waited < FIRST_REQUEST_SECONDS and self._server.awaiting
 
     @staticmethod
     def _close(websocket: WebSocket) -> None:

@@ -403,6 +403,11 @@ class HttpConnection(asyncio.Protocol):
             self.transport.close()
 
     @property
+    def fresh(self) -> bool:
+        """Whether its first request has not come, or not as a whole."""
+        return self.peer is None and self.transport is not None and not self._lingers
+
+    @property
     def busy(self) -> bool:
         """Whether a request is under way, or a part of an answer has not gone to the kernel."""
         return self.transport is not None and (

@@ -272,6 +272,11 @@ class Server:
         """Whether a request is under way, be it that its body is still coming, or that its answer waits."""
         return any(connection.busy for connection in self.http_connections)
 
+    @property
+    def awaiting(self) -> bool:
+        """Whether a connection has not sent its first request."""
+        return any(connection.fresh for connection in self.http_connections)
+
     def applications(self) -> list[asyncio.Task[None]]:
         """Every application that has not ended."""
         tasks = {websocket.task for websocket in self.sockets if websocket.task is not None}

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from tests.server.plain import Plain, PlainFactory, closed_with
+from tests.server.plain import Plain, PlainFactory, Raw, closed_with, handshake
 from tests.services.ports import LOOPBACK
 from tests.services.waiting import until
 
@@ -129,6 +129,23 @@ async def test_a_handshake_under_way_is_finished_before_its_socket_is_closed(pla
     await asyncio.sleep(0.2)
     server.process.send(signal.SIGHUP)  # as a supervisor tells a worker whose place another has taken
     raw = await opening
+    assert raw.status == 101
+    assert await raw.read_close() == 1012
+    assert await asyncio.to_thread(server.process.wait, 30) == 0
+    await raw.close()
+
+
+async def test_a_connection_that_was_accepted_before_the_drain_is_still_served(plain: PlainFactory) -> None:
+    """Its client has connected, and cannot know that this worker goes: it has not asked for anything yet."""
+    server = plain("--drain-seconds", "20")
+    reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
+    old = await server.raw("/cleans")
+    server.process.send(signal.SIGHUP)
+    assert await old.read_close() == 1012
+    await old.close()
+    await asyncio.sleep(0.3)  # now nothing else has held the server up for some time
+    raw = Raw(reader, writer)
+    await raw.request(handshake("/cleans"))
     assert raw.status == 101
     assert await raw.read_close() == 1012
     assert await asyncio.to_thread(server.process.wait, 30) == 0
