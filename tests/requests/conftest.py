@@ -9,6 +9,7 @@ import pytest
 from tests.requests.peer import Peer
 from tests.requests.serving import serving
 from tests.services.databases import Databases
+from tests.services.redis import Redis
 from tests.services.server import Server
 
 Connect = Callable[..., Peer]
@@ -70,10 +71,15 @@ def keyed(connect: Connect) -> Connect:
 
 
 @pytest.fixture
-def victim(
-    databases: Databases, tmp_path_factory: pytest.TempPathFactory, two: tuple[Server, Server]
-) -> Iterator[Server]:
-    """A third process that may be killed."""
-    shared = {"REDIS_URL": two[0].env["REDIS_URL"], "DATABASE_URL": two[0].database_url}
-    with serving(databases, tmp_path_factory, **shared) as server:
-        yield server
+def mortals(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Server, Server]]:
+    """The same for one test, which may kill them: the death of a worker is told for as long as its lease
+    lasts, to all clients of those that share its database.
+    """
+    with (
+        Redis(tmp_path_factory.mktemp("redis")) as redis,
+        serving(databases, tmp_path_factory, REDIS_URL=redis.url) as one,
+        serving(databases, tmp_path_factory, REDIS_URL=redis.url, DATABASE_URL=one.database_url) as other,
+    ):
+        yield one, other

@@ -9,16 +9,15 @@ from tests.requests.peer import call
 from tests.services.server import Server
 
 
-def test_a_gap_is_a_message_and_no_close(
-    two: tuple[Server, Server], victim: Server, connect: Connect, redis_url: str
-) -> None:
+def test_a_gap_is_a_message_and_no_close(mortals: tuple[Server, Server], connect: Connect) -> None:
     """A dead peer cannot send again the messages that the broken connection has lost."""
-    peer = connect(two[0], f"?key={two[0].api_key}")
+    survivor, victim = mortals
+    peer = connect(survivor, f"?key={survivor.api_key}")
     peer.ask("subscribe", addresses=["channel:gap"])
     call(victim, "/api/publish", {"addresses": ["channel:gap"], "message": 1})
     assert peer.next()["message"] == 1
     victim.kill()
-    with redis.Redis.from_url(redis_url) as client:
+    with redis.Redis.from_url(survivor.env["REDIS_URL"]) as client:
         assert client.client_kill_filter(_type="pubsub")
 
     assert peer.next(timeout=40) == {"type": "gap"}

@@ -36,7 +36,7 @@ print("KEY", issue("reader", ["read"])[1])
 def told(two: tuple[Server, Server]) -> tuple[Server, Server]:
     """Two servers with notices of some addresses, and a rule without them."""
     for pattern in ("token:told/*", "channel:told*", "room:layout/told*"):
-        assert call(two[0], "/api/rules/", {"pattern": pattern, "notices": True})[0] == 201
+        have_notices(two[0], pattern)
     assert call(two[0], "/api/rules/", {"pattern": "token:told/kept*", "history_size": 1})[0] == 201
     return two
 
@@ -44,6 +44,11 @@ def told(two: tuple[Server, Server]) -> tuple[Server, Server]:
 @pytest.fixture(scope="package")
 def read_key(told: tuple[Server, Server]) -> str:
     return told[0].manage("shell", "-v0", "-c", READ_KEY).rpartition("KEY ")[2].strip()
+
+
+def have_notices(server: Server, pattern: str) -> None:
+    """Make a rule."""
+    assert call(server, "/api/rules/", {"pattern": pattern, "notices": True})[0] == 201
 
 
 @pytest.fixture
@@ -160,10 +165,12 @@ def test_the_field_is_true_or_false(told: tuple[Server, Server], keyed: Connect,
 
 @pytest.mark.parametrize("end", ["killed", "stopped"])
 def test_the_clients_of_a_worker_that_ends_are_told_as_left(
-    told: tuple[Server, Server], victim: Server, keyed: Connect, name: str, end: str
+    mortals: tuple[Server, Server], keyed: Connect, name: str, end: str
 ) -> None:
     address = f"token:told/{name}"
-    peer = keyed(told[0])
+    survivor, victim = mortals
+    have_notices(survivor, "token:told/*")
+    peer = keyed(survivor)
     watch(peer, address)
     with ExitStack() as stack:
         for _ in range(3):

@@ -180,8 +180,9 @@ def test_a_script_asks_a_connection(two: Pair, connect: Connect) -> None:
     assert asked.close_code() == (4567, "by a script")
 
 
-def test_a_request_to_a_worker_that_was_killed_fails(two: Pair, victim: Server, connect: Connect) -> None:
-    asked, asking = connect(victim), connect(two[0])
+def test_a_request_to_a_worker_that_was_killed_fails(mortals: Pair, connect: Connect) -> None:
+    survivor, victim = mortals
+    asked, asking = connect(victim), connect(survivor)
     asking.send({"direction": "REQUEST", "type": "ask other", "key": "k", "id": asked.id, "ask": {}})
     asked.next()
     victim.kill()

@@ -105,7 +105,9 @@ class Server:
         command = [sys.executable, "manage.py", *arguments]
         result = prestarted.run(command, self.env, REPOSITORY)
         if result.returncode != 0:
-            raise subprocess.CalledProcessError(result.returncode, command, result.stdout, result.stderr)
+            error = subprocess.CalledProcessError(result.returncode, command, result.stdout, result.stderr)
+            error.add_note(f"stderr: {result.stderr[-4000:]}")
+            raise error
         return result.stdout
 
 
