@@ -41,8 +41,24 @@ class Listener:
             await listening.execute(f"LISTEN {CHANNEL}")
             self.listens = True
             self._told()
-            async for _ in listening.notifies():
-                self._told()
+            await self._receive(listening)
+
+    async def _receive(self, listening: psycopg.AsyncConnection) -> None:
+        """Not by `listening.notifies()`, which wakes up ten times a second when nothing comes."""
+        loop = asyncio.get_running_loop()
+        server, readable = listening.pgconn, asyncio.Event()
+        loop.add_reader(server.socket, readable.set)
+        try:
+            while True:
+                server.consume_input()
+                if server.notifies() is not None:
+                    while server.notifies() is not None:
+                        pass  # one call is enough for all
+                    self._told()
+                await readable.wait()
+                readable.clear()
+        finally:
+            loop.remove_reader(server.socket)
 
 
 def _conninfo() -> str:
