@@ -30,6 +30,10 @@ TIMES: Final = Times()
 OPTIONS: Final = {
     "PING_INTERVAL": "5",
     "PING_TIMEOUT": "5",
+    # A session whose client has vanished is over, too, when listings have to be right again.
+    "ROOMS_PING_INTERVAL": "3",
+    "ROOMS_PING_TIMEOUT": "4",
+    "ROOMS_RECOVERY_SECONDS": "8",
     "SESSIONS_PING_SECONDS": "1",
     "SESSIONS_PONG_SECONDS": "3",
     "SESSIONS_BIND_SECONDS": "8",

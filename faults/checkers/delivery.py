@@ -4,8 +4,10 @@ Words: `connected` (`address`: a connection begins), `subscribed` (`address`: th
 `unsubscribed` (`address`), `published` (`address`, `number`, `begun`: the server has taken what the sender
 began to send at that time; `number` grows by one for each sender and address), `received` (`address`,
 `sender`, `number`), `told` (something is missing, or the connection is over: a gap, a close, a broken
-connection), `lost` (by a server: it has counted messages as lost, and may have told nobody), `quiet` (by the
-nemesis: everything that was published has arrived, or never will).
+connection), `recovered` (`address`: behind a broken connection the server says that the session goes on: what
+was told of the break is taken back, and nothing may come again), `lost` (by a server: it has counted messages
+as lost, and may have told nobody), `quiet` (by the nemesis: everything that was published has arrived, or
+never will).
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from faults.history import Event, of
 ORDER: Final = "Messages of one sender to one address come in order"
 ONCE: Final = "A message comes to a connection at most once"
 SILENCE: Final = "No message is missing in silence"
+OWN: Final = ("connected", "subscribed", "unsubscribed", "received", "told", "recovered")
+"""What a receiver notes."""
 COUNTED_SECONDS: Final = 40.0
 """A message that was lost is counted so long after it was published, at the latest: what died with a worker
 when its lease has ended, and others have looked."""
@@ -33,12 +37,25 @@ def check(events: Iterable[Event]) -> list[Violation]:
         published[event.who, event["address"]][event["number"]] = event
     quiet = max((one.at for one in of(events, "quiet")), default=None)
     lost = of(events, "lost")
+    noted = of(events, *OWN)
     found = []
     for receiver in sorted({one.who for one in of(events, "subscribed")}):
-        own = [one for one in events if one.who == receiver]
+        own = _without_recovered_breaks(one for one in noted if one.who == receiver)
         for address in sorted({one["address"] for one in of(own, "subscribed")}):
             found += _of_address(own, address, published, quiet, lost)
     return found
+
+
+def _without_recovered_breaks(own: Iterable[Event]) -> list[Event]:
+    """The events of a receiver as if its sessions that were recovered had never been interrupted."""
+    kept: list[Event] = []
+    for event in own:
+        if event.what != "recovered":
+            kept.append(event)
+            continue
+        while kept and kept[-1].what in ("told", "unsubscribed"):
+            kept.pop()
+    return kept
 
 
 def _of_address(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
 
-from faults.workloads.messages import ask
+from faults.workloads.receivers import ask
 from faults.world import PAUSE_SECONDS, UNREACHABLE, Workload, World, ended, tasks_of
 
 MEMBERS: Final = 5

@@ -1,11 +1,9 @@
-"""Messages without history: publishers of numbered messages, and receivers of four protocols."""
+"""Messages without history: publishers of numbered messages, and receivers of all protocols."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -14,162 +12,22 @@ from websockets.asyncio.client import ClientConnection
 
 from faults.checkers import delivery
 from faults.history import NEMESIS, Event
+from faults.workloads.receivers import (
+    EventsReceiver,
+    RequestsReceiver,
+    RoomsReceiver,
+    TokensReceiver,
+    ask,
+)
+from faults.workloads.socketio import PollingReceiver, SocketIOReceiver
 from faults.world import PAUSE_SECONDS, UNREACHABLE, Workload, World, ended, tasks_of
 from tests.services.waiting import until
 
-ANSWER_SECONDS: Final = 8.0
 RATE_SECONDS: Final = 0.05
 """Between two messages of a publisher."""
+CUT_SECONDS: Final = 1.0
+"""Between two receivers over Socket.IO that lose their connection."""
 SETTLE_SECONDS: Final = 30.0
-
-
-class Receiver:
-    """A client that notes what it receives at one address, and comes back when its connection breaks."""
-
-    path = ""
-
-    def __init__(self, world: World, name: str, address: str) -> None:
-        self.world, self.name, self.address = world, name, address
-        self._dice = world.dice(name)
-        self._socket: ClientConnection | None = None
-        self.is_subscribed = False
-
-    async def run(self) -> None:
-        """Receive until the end of the run."""
-        while not self.world.over.is_set():
-            with suppress(*UNREACHABLE):
-                await self._serve()
-            if self.is_subscribed:
-                self.is_subscribed = False
-                self._note("told", why="closed")
-                self._note("unsubscribed")
-            await asyncio.sleep(PAUSE_SECONDS)
-
-    def leave(self) -> None:
-        """Disconnect."""
-        if self._socket is not None:
-            self._socket.transport.abort()
-
-    async def _serve(self) -> None:
-        self._socket = socket = await self.world.open(self._dice, self.path, **self.query())
-        self._note("connected")
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self.subscribe(socket)
-            self._note("subscribed")
-            self.is_subscribed = True
-            while True:
-                self._take(json.loads(await socket.recv()))
-        finally:
-            socket.transport.abort()
-
-    def _take(self, frame: Any) -> None:
-        message = self.message_of(frame)
-        if message is None:
-            return
-        if message == "gap":
-            self._note("told", why="gap")
-        else:
-            self._note("received", sender=message["sender"], number=message["number"])
-
-    def _note(self, what: str, **data: Any) -> None:
-        if not self.world.over.is_set():
-            self.world.history.note(self.name, what, address=self.address, **data)
-
-    def query(self) -> Mapping[str, str]:
-        """The query of the handshake."""
-        return {}
-
-    async def subscribe(self, socket: ClientConnection) -> None:
-        """Return when everything that is published from now on is for this client."""
-
-    @abstractmethod
-    def message_of(self, frame: Any) -> Any:
-        """What was published; `gap` where the frame says that something is missing, None for others."""
-
-
-class TokensReceiver(Receiver):
-    """A client with a token: it is subscribed when the handshake is answered."""
-
-    path = "/ws"
-
-    def query(self) -> Mapping[str, str]:
-        """The token of the address."""
-        return {"RegisterToken": self.address.removeprefix("token:")}
-
-    def message_of(self, frame: Any) -> Any:
-        """The text is the message."""
-        return frame
-
-
-class RequestsReceiver(Receiver):
-    """A client that subscribes by a request."""
-
-    path = "/connection"
-
-    def query(self) -> Mapping[str, str]:
-        """The API key."""
-        return {"key": self.world.key}
-
-    async def subscribe(self, socket: ClientConnection) -> None:
-        """Wait for the reply. Raises TimeoutError when it is an error."""
-        answer = await ask(socket, "subscribe", addresses=[self.address])
-        if answer["direction"] != "REPLY":
-            raise TimeoutError(answer)
-
-    def message_of(self, frame: Any) -> Any:
-        """A delivery, or a gap."""
-        if frame["type"] == "gap":
-            return "gap"
-        return frame["message"] if frame["type"] == "delivery" else None
-
-
-class RoomsReceiver(Receiver):
-    """A plain socket of the rooms protocol; it has joined when CLIENTS, asked for behind, is answered."""
-
-    path = "/bus"
-
-    async def subscribe(self, socket: ClientConnection) -> None:
-        """Join, and wait for the list of members."""
-        room = self.address.removeprefix("room:bus/")
-        await socket.send(json.dumps(["JOIN", {"room": room, "name": self.name}]))
-        await socket.send(json.dumps(["CLIENTS", {"room": room}]))
-        while (frame := json.loads(await socket.recv()))[0] != "CLIENTS":
-            self._take(frame)
-
-    def message_of(self, frame: Any) -> Any:
-        """The message of an EVENT."""
-        return frame[1]["message"] if frame[0] == "EVENT" else None
-
-
-class EventsReceiver(Receiver):
-    """A socket of the events protocol, on a channel."""
-
-    path = "/websocket"
-
-    def query(self) -> Mapping[str, str]:
-        """The channel of the address."""
-        return {"channel_id": self.address.removeprefix("channel:")}
-
-    async def subscribe(self, socket: ClientConnection) -> None:
-        """Wait for the answer that names the connection: what was before it is for the client, too."""
-        await socket.send(json.dumps({"type": "connection"}))
-        while (frame := json.loads(await socket.recv())).get("type") != "connection":
-            self._take(frame)
-
-    def message_of(self, frame: Any) -> Any:
-        """The object itself."""
-        return frame if "number" in frame else None
-
-
-async def ask(socket: ClientConnection, type: str, **fields: Any) -> Any:
-    """The answer to a request; other frames are dropped. Raises TimeoutError."""
-    await socket.send(json.dumps({"direction": "REQUEST", "key": "k", "type": type, **fields}))
-    async with asyncio.timeout(ANSWER_SECONDS):
-        while True:
-            frame = json.loads(await socket.recv())
-            if frame.get("key") == "k" and frame["direction"] in ("REPLY", "ERROR"):
-                return frame
 
 
 class Publisher:
@@ -218,20 +76,19 @@ class Messages(Workload):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         token, room, channel = (f"{kind}{world.prefix}" for kind in ("token:", "room:bus/", "channel:"))
+        kinds = (
+            *[(TokensReceiver, token)] * 3,
+            *[(RequestsReceiver, token)] * 3,
+            *[(RoomsReceiver, room)] * 3,
+            *[(SocketIOReceiver, room)] * 2,
+            *[(PollingReceiver, room)] * 2,
+            *[(RequestsReceiver, room)] * 3,
+            *[(EventsReceiver, channel)] * 3,
+            *[(RequestsReceiver, channel)] * 3,
+        )
         self.receivers = [
-            kind(world, f"{kind.__name__}-{number}", address)
-            for kind, address in (
-                (TokensReceiver, token),
-                (RequestsReceiver, token),
-                (RoomsReceiver, room),
-                (RequestsReceiver, room),
-                (EventsReceiver, channel),
-                (RequestsReceiver, channel),
-            )
-            for number in range(3)
+            kind(world, f"{kind.__name__}-{number}", address) for number, (kind, address) in enumerate(kinds)
         ]
-        for place, one in enumerate(self.receivers):
-            one.name = f"{one.name}-{place}"
         self.publishers = [
             Publisher(world, f"publisher-{number}-{address}", address)
             for address in (token, room, channel)
@@ -245,8 +102,14 @@ class Messages(Workload):
         await until(lambda: all(one.is_subscribed for one in self.receivers))
 
     async def play(self) -> None:
-        """Publish."""
-        await ended(tasks_of(one.run() for one in self.publishers))
+        """Publish, and cut clients that may come back to their session."""
+        await ended(tasks_of([self._cut(), *(one.run() for one in self.publishers)]))
+
+    async def _cut(self) -> None:
+        dice = self.world.dice("cuts of sessions")
+        returning = [one for one in self.receivers if isinstance(one, SocketIOReceiver)]
+        while await self.world.pause(CUT_SECONDS):
+            dice.choice(returning).leave()
 
     async def settle(self) -> None:
         """A last message at every address, behind which comes nothing."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
 
-from faults.workloads.messages import ANSWER_SECONDS, ask
+from faults.workloads.receivers import ANSWER_SECONDS, ask
 from faults.world import PAUSE_SECONDS, UNREACHABLE, Workload, World, ended, tasks_of
 from tests.services.waiting import until
 

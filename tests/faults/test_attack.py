@@ -37,6 +37,7 @@ async def test_no_promise_is_broken_under_faults(bench: ClusterBench, seed: int)
     whats = {one.what for one in outcome.events}
     assert whats >= {
         "received",
+        "recovered",
         "stream.delivered",
         "session.ok",
         "answered",

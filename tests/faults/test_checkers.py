@@ -144,7 +144,10 @@ SESSIONS: dict[str, tuple[set[str], tuple[Line, ...]]] = {
 
 # --- messages ---------------------------------------------------------------------------------------------
 
-SUBSCRIBED = (1, "r", "subscribed", {"address": "A"})
+AT = {"address": "A"}
+SUBSCRIBED = (1, "r", "subscribed", AT)
+BREAK = ((4, "r", "told"), (4, "r", "unsubscribed", AT))
+BACK = (6, "r", "recovered", AT)
 QUIET = (99, "nemesis", "quiet")
 
 
@@ -170,7 +173,7 @@ MESSAGES: dict[str, tuple[set[str], tuple[Line, ...]]] = {
             published(2, 1),
             received(3, 1),
             (4, "r", "told"),
-            (5, "r", "connected", {"address": "A"}),
+            (5, "r", "connected", AT),
             received(6, 1),
             QUIET,
         ),
@@ -214,10 +217,7 @@ MESSAGES: dict[str, tuple[set[str], tuple[Line, ...]]] = {
             QUIET,
         ),
     ),
-    "told to another one": (
-        {delivery.SILENCE},
-        (SUBSCRIBED, published(2, 1), (3, "q", "told"), QUIET),
-    ),
+    "told to another one": ({delivery.SILENCE}, (SUBSCRIBED, published(2, 1), (3, "q", "told"), QUIET)),
     "counted as lost": (set(), (SUBSCRIBED, published(2, 1), (3, "server", "lost"), QUIET)),
     "counted before it was sent": (
         {delivery.SILENCE},
@@ -225,16 +225,29 @@ MESSAGES: dict[str, tuple[set[str], tuple[Line, ...]]] = {
     ),
     "told before it came back": (
         {delivery.SILENCE},
-        (SUBSCRIBED, (2, "r", "told"), (3, "r", "subscribed", {"address": "A"}), published(4, 1), QUIET),
+        (SUBSCRIBED, (2, "r", "told"), (3, "r", "subscribed", AT), published(4, 1), QUIET),
     ),
     "sent before it came back": (
         set(),
-        (SUBSCRIBED, (2, "r", "told"), published(2.5, 1), (3, "r", "subscribed", {"address": "A"}), QUIET),
+        (SUBSCRIBED, (2, "r", "told"), published(2.5, 1), (3, "r", "subscribed", AT), QUIET),
     ),
+    "recovered, and nothing is missing": (
+        set(),
+        (SUBSCRIBED, published(2, 1), received(3, 1), *BREAK, published(5, 2), BACK, received(7, 2), QUIET),
+    ),
+    "recovered, and one is missing": (
+        {delivery.SILENCE},
+        (SUBSCRIBED, *BREAK, published(5, 1), BACK, published(7, 2), received(8, 2), QUIET),
+    ),
+    "recovered, and one comes again": (
+        {delivery.ONCE},
+        (SUBSCRIBED, published(2, 1), received(3, 1), *BREAK, BACK, received(7, 1), QUIET),
+    ),
+    "not recovered": (set(), (SUBSCRIBED, *BREAK, published(5, 1), (6, "r", "connected", AT), QUIET)),
     "before the subscription": (set(), (published(0.5, 1), SUBSCRIBED, QUIET)),
     "after the subscription": (
         set(),
-        (SUBSCRIBED, (2, "r", "unsubscribed", {"address": "A"}), published(3, 1), QUIET),
+        (SUBSCRIBED, (2, "r", "unsubscribed", AT), published(3, 1), QUIET),
     ),
 }
 
