@@ -1,13 +1,16 @@
 """Listings and lobbies: who is said to be there is there.
 
-Words: `present` (`address`: the client is subscribed, and stays so), `absent` (`address`), `listed`
-(`address`, `clients`: a listing that was asked for when all was quiet), `joined` and `left` (`address`,
-`client`: what a member was told of another one), `rejoined` (`address`: a member that begins anew, and is
-told of all again).
+Words: `present` (`address`: the client is subscribed, and stays so) and `absent` (`address`), both with a
+`client` where a listing calls it by another name than `who`, which others may have as well; `listed`
+(`address`, `clients`: a listing asked for when all was quiet), `counted` (`address`, `count`: the same
+for a number), `joined` and `left` (`address`, `client`: what a member was told of another one), `rejoined`
+(`address`: a member that begins anew, and is told of all again). An address is whatever has a listing. Of
+clients that have changed a moment ago nothing is demanded.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -29,18 +32,34 @@ def _listings(events: Sequence[Event], patience: float) -> list[Violation]:
     found = []
     disturbed = disturbances(events)
     changes = of(events, "present", "absent")
-    for listed in of(events, "listed"):
-        own = [one for one in changes if one["address"] == listed["address"] and one.at <= listed.at]
-        recent = any(one.at > listed.at - patience for one in own)
-        if recent or not disturbed.is_quiet(listed.at, patience):
+    for listed in of(events, "listed", "counted"):
+        if not disturbed.is_quiet(listed.at, patience):
             continue
-        there = {one.who: one for one in own}  # the last word of each
-        truth = {who for who, one in there.items() if one.what == "present"}
-        wrong = truth ^ set(listed["clients"])
-        if wrong:
-            why = f"{listed['address']} lists {sorted(listed['clients'])}, and there are {sorted(truth)}"
-            found.append(Violation(LISTINGS, why, shortest([listed, *(there.get(one) for one in wrong)])))
+        own = [one for one in changes if one["address"] == listed["address"] and one.at <= listed.at]
+        last = list({one.who: one for one in own}.values())
+        truth = Counter(_name(one) for one in last if one.what == "present")
+        recent = {_name(one) for one in last if one.at > listed.at - patience}
+        if listed.what == "counted":
+            if not recent and listed["count"] != truth.total():
+                found.append(_untrue(listed, listed["count"], truth, []))
+        else:
+            there = Counter(listed["clients"])
+            wrong = {*(truth - there), *(there - truth)} - recent
+            if wrong:
+                proof = [one for one in last if _name(one) in wrong]
+                found.append(_untrue(listed, sorted(there.elements()), truth, proof))
     return found
+
+
+def _untrue(listed: Event, said: object, truth: Counter[str], proof: Sequence[Event]) -> Violation:
+    why = f"{listed['address']} has {said}, and there are {sorted(truth.elements())}"
+    return Violation(LISTINGS, why, shortest([listed, *proof]))
+
+
+def _name(event: Event) -> str:
+    """As listings call a client."""
+    name: str = event.data.get("client", event.who)
+    return name
 
 
 def _pairs(events: Sequence[Event]) -> list[Violation]:

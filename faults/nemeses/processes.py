@@ -13,7 +13,7 @@ from typing import Final
 
 from faults.nemeses.nemesis import Nemesis
 from faults.world import World
-from tests.services.process import StartError, children
+from tests.services.process import StartError
 
 START_SECONDS: Final = 60.0
 
@@ -43,7 +43,7 @@ class ServerFault(Nemesis):
 
     def worker(self) -> int:
         """Process id of one of its workers."""
-        return self.dice.choice(sorted(children(self.node.server.pid)) or [self.node.server.pid])
+        return self.dice.choice(sorted(self.node.workers()))
 
 
 class KillWorker(ServerFault):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from faults.workloads.listings import Listings
 from faults.workloads.lobby import Lobby
 from faults.workloads.messages import Messages
 from faults.workloads.requests import Requests
@@ -19,6 +20,7 @@ WORKLOADS: Final[tuple[type[Workload], ...]] = (
     Sessions,
     Requests,
     Lobby,
+    Listings,
     Revocations,
     Webhooks,
 )

@@ -20,12 +20,15 @@ class Receiver:
     """A client that notes what it receives at one address, and comes back when its connection breaks."""
 
     path = ""
+    protocol = ""
 
     def __init__(self, world: World, name: str, address: str) -> None:
         self.world, self.name, self.address = world, name, address
         self._dice = world.dice(name)
         self._socket: ClientConnection | None = None
         self.is_subscribed = False
+        self.listed_as = ""
+        """What the listing of its protocol calls it; several may have the same name."""
 
     async def run(self) -> None:
         """Receive until the end of the run."""
@@ -36,6 +39,7 @@ class Receiver:
                 self.is_subscribed = False
                 self._note("told", why="closed")
                 self._note("unsubscribed")
+                self._note_presence("absent")
             await asyncio.sleep(PAUSE_SECONDS)
 
     def leave(self) -> None:
@@ -50,11 +54,15 @@ class Receiver:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self.subscribe(socket)
             self._note("subscribed")
-            self.is_subscribed = True
+            self._subscribed()
             while True:
                 self._take(json.loads(await socket.recv()))
         finally:
             socket.transport.abort()
+
+    def _subscribed(self) -> None:
+        self.is_subscribed = True
+        self._note_presence("present")
 
     def _take(self, frame: Any) -> None:
         message = self.message_of(frame)
@@ -68,6 +76,12 @@ class Receiver:
     def _note(self, what: str, **data: Any) -> None:
         if not self.world.over.is_set():
             self.world.history.note(self.name, what, address=self.address, **data)
+
+    def _note_presence(self, what: str) -> None:
+        """For `listings`, which asks for the clients of one protocol at one address."""
+        if not self.world.over.is_set():
+            address = f"{self.protocol} {self.address}"
+            self.world.history.note(self.name, what, address=address, client=self.listed_as)
 
     def query(self) -> Mapping[str, str]:
         """The query of the handshake."""
@@ -85,10 +99,15 @@ class TokensReceiver(Receiver):
     """A client with a token: it is subscribed when the handshake is answered."""
 
     path = "/ws"
+    protocol = "tokens"
+
+    def __init__(self, world: World, name: str, address: str) -> None:
+        super().__init__(world, name, address)
+        self.listed_as = address.removeprefix("token:")
 
     def query(self) -> Mapping[str, str]:
         """The token of the address."""
-        return {"RegisterToken": self.address.removeprefix("token:")}
+        return {"RegisterToken": self.listed_as}
 
     def message_of(self, frame: Any) -> Any:
         """The text is the message."""
@@ -99,16 +118,22 @@ class RequestsReceiver(Receiver):
     """A client that subscribes by a request."""
 
     path = "/connection"
+    protocol = "requests"
 
     def query(self) -> Mapping[str, str]:
         """The API key."""
         return {"key": self.world.key}
 
     async def subscribe(self, socket: ClientConnection) -> None:
-        """Wait for the reply. Raises TimeoutError when it is an error."""
-        answer = await ask(socket, "subscribe", addresses=[self.address])
+        """Wait for the replies. Raises TimeoutError when one is an error."""
+        self.listed_as = (await self._ask(socket, "whoami"))["id"]
+        await self._ask(socket, "subscribe", addresses=[self.address])
+
+    async def _ask(self, socket: ClientConnection, type: str, **fields: Any) -> Any:
+        answer = await ask(socket, type, **fields)
         if answer["direction"] != "REPLY":
             raise TimeoutError(answer)
+        return answer
 
     def message_of(self, frame: Any) -> Any:
         """A delivery, or a gap."""
@@ -121,10 +146,12 @@ class RoomsReceiver(Receiver):
     """A plain socket of the rooms protocol; it has joined when CLIENTS, asked for behind, is answered."""
 
     path = "/bus"
+    protocol = "rooms"
 
     def __init__(self, world: World, name: str, address: str) -> None:
         super().__init__(world, name, address)
         self.room = address.removeprefix("room:bus/")
+        self.listed_as = name
 
     async def subscribe(self, socket: ClientConnection) -> None:
         """Join, and wait for the list of members."""
@@ -142,6 +169,7 @@ class EventsReceiver(Receiver):
     """A socket of the events protocol, on a channel."""
 
     path = "/websocket"
+    protocol = "events"
 
     def query(self) -> Mapping[str, str]:
         """The channel of the address."""
@@ -153,6 +181,7 @@ class EventsReceiver(Receiver):
         for _ in range(2):
             while (frame := json.loads(await socket.recv())).get("type") != "connection":
                 self._take(frame)
+        self.listed_as = frame["data"]["root_id"]
 
     def message_of(self, frame: Any) -> Any:
         """The object itself."""

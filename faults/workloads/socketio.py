@@ -132,7 +132,7 @@ class SocketIOReceiver(RoomsReceiver):
             async with asyncio.timeout(ANSWER_SECONDS):
                 await carrier.open(self.world, self._dice)
                 await self._connect(carrier)
-            self.is_subscribed = True
+            self._subscribed()
             while True:
                 self._take_packet(await _packet(carrier))
         finally:

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.faults.proxy import Proxy
 from tests.services.ports import LOOPBACK
+from tests.services.process import children
 from tests.services.server import Server
 from tests.services.waiting import until
 from tests.tokens.client import Reply, call
@@ -41,6 +42,10 @@ class Node:
             return self.call("GET", "/health/ready").status == 200
         except (OSError, http.client.HTTPException):
             return False
+
+    def workers(self) -> set[int]:
+        """Process ids of its workers. Raises OSError when the server is gone."""
+        return children(self.server.pid) or {self.server.pid}
 
     def metric(self, *names: str) -> float:
         """The sum of metrics, each with the labels that are given, or over all."""

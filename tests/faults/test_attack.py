@@ -45,5 +45,8 @@ async def test_no_promise_is_broken_under_faults(bench: ClusterBench, seed: int)
         "served",
         "hook.received",
         "listed",
+        "counted",
         "fault",
     }
+    listed = {one["address"].partition(" ")[0] for one in outcome.events if one.what == "listed"}
+    assert listed >= {"tokens", "rooms", "events", "requests", "workers"}

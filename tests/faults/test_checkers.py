@@ -146,7 +146,7 @@ SESSIONS: dict[str, tuple[set[str], tuple[Line, ...]]] = {
 
 AT = {"address": "A"}
 SUBSCRIBED = (1, "r", "subscribed", AT)
-BREAK = ((4, "r", "told"), (4, "r", "unsubscribed", AT))
+BREAK = ((4, "r", "told"), (4, "r", "unsubscribed", AT), (4, "r", "absent", AT))
 BACK = (6, "r", "recovered", AT)
 QUIET = (99, "nemesis", "quiet")
 
@@ -353,6 +353,14 @@ def listed(at: float, *clients: str) -> Line:
     return at, "operator", "listed", {"address": "A", "clients": list(clients)}
 
 
+def counted(at: float, count: int) -> Line:
+    return at, "operator", "counted", {"address": "A", "count": count}
+
+
+def alike(at: float, who: str) -> Line:
+    return at, who, "present", {"address": "A", "client": "same"}
+
+
 def member(at: float, what: str) -> Line:
     return at, "m", what, {"address": "A", "client": "n"}
 
@@ -366,6 +374,16 @@ PRESENCE: dict[str, tuple[set[str], tuple[Line, ...]]] = {
     "not listed": ({presence.LISTINGS}, (PRESENT, listed(30))),
     "listed too long": ({presence.LISTINGS}, (PRESENT, ABSENT, listed(60, "p"))),
     "listed as long as the lease": (set(), (PRESENT, ABSENT, listed(45, "p"))),
+    "listed, and nobody knows it": ({presence.LISTINGS}, (PRESENT, listed(30, "p", "q"))),
+    "one is recent, and another is not listed": (
+        {presence.LISTINGS},
+        (PRESENT, (25, "q", "present", AT), listed(30)),
+    ),
+    "two of a name": (set(), (alike(1, "p"), alike(2, "q"), listed(30, "same", "same"))),
+    "one of two of a name": ({presence.LISTINGS}, (alike(1, "p"), alike(2, "q"), listed(30, "same"))),
+    "counted": (set(), (PRESENT, counted(30, 1))),
+    "counted too often": ({presence.LISTINGS}, (PRESENT, counted(30, 2))),
+    "counted just after it came": (set(), (PRESENT, counted(5, 0))),
     "not listed in a fault": (set(), (PRESENT, *HEALED, listed(60))),
     "not listed after a fault": ({presence.LISTINGS}, (PRESENT, *HEALED, listed(80))),
     "in pairs": (set(), (member(1, "joined"), member(2, "left"), member(3, "joined"))),
