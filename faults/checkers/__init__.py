@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from faults.checkers import delivery, presence, requests, revocations, sessions, streams, webhooks
+from faults.checkers import (
+    delivery,
+    presence,
+    registrations,
+    requests,
+    revocations,
+    sessions,
+    streams,
+    webhooks,
+)
 from faults.checkers.violation import Violation
 from faults.history import Event
 
@@ -29,6 +38,7 @@ def check(events: Iterable[Event], times: Times) -> list[Violation]:
         *delivery.check(events),
         *streams.check(events),
         *presence.check(events, times.lease),
+        *registrations.check(events),
         *requests.check(events),
         *webhooks.check(events),
         *revocations.check(events, times.frame),

@@ -7,6 +7,7 @@ from typing import Final
 from faults.workloads.listings import Listings
 from faults.workloads.lobby import Lobby
 from faults.workloads.messages import Messages
+from faults.workloads.registrations import Registrations
 from faults.workloads.requests import Requests
 from faults.workloads.revocations import Revocations
 from faults.workloads.sessions import Sessions
@@ -21,6 +22,7 @@ WORKLOADS: Final[tuple[type[Workload], ...]] = (
     Requests,
     Lobby,
     Listings,
+    Registrations,
     Revocations,
     Webhooks,
 )

@@ -46,6 +46,8 @@ async def test_no_promise_is_broken_under_faults(bench: ClusterBench, seed: int)
         "hook.received",
         "listed",
         "counted",
+        "registration.deleted",
+        "registration.listed",
         "fault",
     }
     listed = {one["address"].partition(" ")[0] for one in outcome.events if one.what == "listed"}

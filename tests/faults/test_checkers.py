@@ -11,6 +11,7 @@ from faults.checkers import (
     check,
     delivery,
     presence,
+    registrations,
     requests,
     revocations,
     sessions,
@@ -397,7 +398,7 @@ PRESENCE: dict[str, tuple[set[str], tuple[Line, ...]]] = {
 }
 
 
-# --- requests, webhooks, revocations ----------------------------------------------------------------------
+# --- requests, webhooks, revocations, registrations -------------------------------------------------------
 
 
 def request(at: float, what: str) -> Line:
@@ -415,6 +416,16 @@ def report(at: float, delivery: str = "d") -> Line:
 def named(at: float, what: str) -> Line:
     return at, "n", what, {"name": "alice"}
 
+
+def registration(at: float, what: str) -> Line:
+    return at, "registrar", f"registration.{what}", {"kind": "token", "name": "abc"}
+
+
+def registered(at: float, *names: str, kind: str = "token") -> Line:
+    return at, "registrar", "registration.listed", {"kind": kind, "names": list(names), "begun": at - 1}
+
+
+DELETED = (registration(2, "deleting"), registration(2.5, "deleted"))
 
 OTHERS: dict[str, tuple[set[str], tuple[Line, ...]]] = {
     "answered": (set(), (request(1, "asked"), request(2, "partial"), request(3, "answered"), QUIET)),
@@ -438,6 +449,14 @@ OTHERS: dict[str, tuple[set[str], tuple[Line, ...]]] = {
         set(),
         ((1, "nemesis", "fault", {"name": "x", "number": 1}), named(2, "revoked"), named(9, "served")),
     ),
+    "registered": (set(), (registration(1, "created"), registered(3, "abc", "open"))),
+    "registered, and lost": ({registrations.KEPT}, (registration(1, "created"), registered(3))),
+    "registered while it is listed": (set(), (registration(2.5, "created"), registered(3))),
+    "another kind is listed": (set(), (registration(1, "created"), registered(3, kind="user"))),
+    "perhaps deleted": (set(), (registration(1, "created"), registration(2, "deleting"), registered(4))),
+    "deleted": (set(), (registration(1, "created"), *DELETED, registered(4))),
+    "deleted, and back": ({registrations.GONE}, (registration(1, "created"), *DELETED, registered(4, "abc"))),
+    "deleted while it is listed": (set(), (registration(1, "created"), *DELETED, registered(3, "abc"))),
 }
 
 CASES = SESSIONS | MESSAGES | STREAMS | PRESENCE | OTHERS
@@ -453,7 +472,7 @@ def test_a_checker_finds_what_is_wrong_and_nothing_else(wrong: set[str], lines: 
 
 
 def test_every_promise_has_a_history_that_breaks_it():
-    modules = (delivery, presence, requests, revocations, sessions, streams, webhooks)
+    modules = (delivery, presence, registrations, requests, revocations, sessions, streams, webhooks)
     stated = {
         value
         for module in modules
