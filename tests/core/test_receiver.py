@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from routing_app.core.cluster import receiver
 from routing_app.core.cluster.peer import PAUSE_SECONDS, Offset
 from routing_app.core.cluster.receiver import PART_SECONDS, PEER_SECONDS, RECOVERY_SECONDS, EnvelopeReceiver
 from routing_app.core.cluster.replay import Log
@@ -19,14 +20,19 @@ class Process:
     def __init__(self) -> None:
         self.now = 100.0
         self.delivered: list[int] = []
+        self.told: list[tuple[float, list[int]]] = []
+        """Times before which messages are missing, and what had been delivered when it was said."""
         self.asks = 0
-        self.receiver = EnvelopeReceiver(self._deliver, self._ask, lambda: self.now)
+        self.receiver = EnvelopeReceiver(self._deliver, self._ask, lambda: self.now, self._tell)
 
     def _deliver(self, items: list[Any], offset: float | None) -> None:
         self.delivered += [item[1] for item in items]
 
     def _ask(self) -> None:
         self.asks += 1
+
+    def _tell(self, until: float) -> None:
+        self.told.append((until, list(self.delivered)))
 
     def take(self, number: int, hole: int | None = 0) -> None:
         self.receiver.take("b", number, hole, items(number))
@@ -107,12 +113,51 @@ def test_a_process_that_does_not_answer_is_waited_for_once_and_told_once(process
     process.take(4, hole=3)
     assert process.receiver.settle() is None
     process.now += RECOVERY_SECONDS
-    assert process.receiver.settle() == process.now - RECOVERY_SECONDS
+    assert process.receiver.settle() is None
+    assert process.told == [(process.now - RECOVERY_SECONDS, [1])]
     process.take(5, hole=3)
 
     assert process.delivered == [1, 4, 5]
     assert process.receiver.settle() is None
     assert not process.receiver.recovering
+    assert len(process.told) == 1
+
+
+def test_what_nothing_came_behind_is_told_when_no_wait_is_left(process: Process) -> None:
+    process.take(1)
+    process.receiver.request_replay()
+    process.now += RECOVERY_SECONDS
+    assert process.receiver.settle() == process.now - RECOVERY_SECONDS
+    assert process.told == []
+
+
+def test_a_gap_is_told_before_what_came_behind_it_while_another_process_is_waited_for(
+    process: Process,
+) -> None:
+    process.take(1)
+    process.receiver.take("c", 1, 0, items(10))
+    process.receiver.request_replay()
+    process.take(4)
+    process.answer(process.round(), 3, upto=4, lost_at=98.0)
+
+    assert process.receiver.recovering
+    assert process.told == [(98.0, [1, 10])]
+    assert process.delivered == [1, 10, 3, 4]
+
+
+def test_what_found_no_room_is_told_behind_what_did(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver, "MAX_HELD", 2)
+    process.take(1)
+    process.receiver.request_replay()
+    for number in (2, 3, 4):
+        process.take(number)
+    process.answer(process.round(), upto=4)
+
+    assert process.delivered == [1, 2, 3]
+    assert process.told == []
+    assert process.receiver.settle() == process.now
 
 
 def test_the_time_in_which_we_stood_still_does_not_count(process: Process) -> None:

@@ -41,15 +41,27 @@ Deliver = Callable[[list[Any], float | None], None]
 fresh for a subscription to have begun since."""
 
 
+Tell = Callable[[float], object]
+"""Takes the time (of our clock) before which lost messages were published."""
+
+
 class EnvelopeReceiver:
-    """All other processes that have sent something; `ask` is called when there is something in `wanted`."""
+    """All other processes that have sent something; `ask` is called when there is something in `wanted`.
+
+    `tell` is called before what comes behind lost messages is delivered.
+    """
 
     def __init__(
-        self, deliver: Deliver, ask: Callable[[], None], clock: Callable[[], float] = monotonic
+        self,
+        deliver: Deliver,
+        ask: Callable[[], None],
+        clock: Callable[[], float] = monotonic,
+        tell: Tell = lambda until: None,
     ) -> None:
         self._deliver = deliver
         self._ask = ask
         self._clock = clock
+        self._tell = tell
         self._peers: dict[str, PeerRecord] = {}
         self._opened_at = clock()
         self._unseen_until = -math.inf
@@ -57,6 +69,8 @@ class EnvelopeReceiver:
         self._rounds = 0
         self._held = 0
         self._missing_until = -math.inf
+        self._dropped_until = -math.inf
+        """The same for what comes behind all that is held back."""
 
     def opened(self) -> None:
         """From here on this process receives; what others published before is not for it."""
@@ -71,7 +85,7 @@ class EnvelopeReceiver:
         """Deliver an envelope, or hold it back during a recovery; one seen before is dropped."""
         peer = self._received(sender, number - 1, hole)
         if peer.round and self._held >= MAX_HELD:
-            self._miss(self._clock())
+            self._dropped_until = self._clock()
         elif peer.round:
             self._held += number not in peer.came  # a bool counts as 1
             peer.came[number] = items
@@ -115,6 +129,7 @@ class EnvelopeReceiver:
                 self._wait_for(peer, math.inf if is_silent else now + RECOVERY_SECONDS)
             elif not is_silent:
                 self._miss(now)  # it may have sent something, and cannot be asked
+        self._tell_missing()  # such a process is not held back
         self._ask()
 
     def wanted(self, senders: Iterable[str] | None = None) -> dict[str, tuple[int, float, int]]:
@@ -152,16 +167,18 @@ class EnvelopeReceiver:
 
     def settle(self) -> float | None:
         """End waits that took too long. The time (of our clock) before which lost messages were published is
-        returned once no wait is left, else None; None also when nothing was lost.
+        returned once no wait is left, else None; None also when nothing was lost, and when it has been told.
         """
         now = self._clock()
-        for peer in self._peers.values():
-            if peer.is_waited_for and peer.deadline <= now:
-                self._miss(peer.since)
-                self._end(peer, peer.hole or 0)
-        if self.recovering or self._missing_until == -math.inf:
+        late = [peer for peer in self._peers.values() if peer.is_waited_for and peer.deadline <= now]
+        for peer in late:
+            self._miss(peer.since)
+        for peer in late:
+            self._end(peer, peer.hole or 0)
+        until = max(self._missing_until, self._dropped_until)
+        if self.recovering or until == -math.inf:
             return None
-        until, self._missing_until = self._missing_until, -math.inf
+        self._missing_until = self._dropped_until = -math.inf
         return until
 
     def postpone(self, seconds: float) -> None:
@@ -217,6 +234,8 @@ class EnvelopeReceiver:
         """Deliver the envelopes that were held back or sent again, in order, and go on after `number`."""
         came, peer.came, peer.round = peer.came, {}, 0
         self._held -= len(came)
+        if came:
+            self._tell_missing()
         # An envelope may have come live and again: a dict by number holds it once. The cursor moves on before
         # each delivery, so that an error in one cannot have it delivered a second time.
         for one in sorted(came):
@@ -227,6 +246,11 @@ class EnvelopeReceiver:
 
     def _miss(self, until: float) -> None:
         self._missing_until = max(until, self._missing_until)
+
+    def _tell_missing(self) -> None:
+        until, self._missing_until = self._missing_until, -math.inf
+        if until > -math.inf:
+            self._tell(until)
 
     def _offset_if_late(self, peer: PeerRecord, items: list[Any]) -> float | None:
         """The offset of the sender's clock for late items, None for fresh ones.

@@ -89,7 +89,7 @@ class Relay:
         """Number of the last envelope that was made, over all addresses."""
         self._hole = 0
         """Number of the last envelope that never left live: others have to ask for it."""
-        self._receiver = EnvelopeReceiver(self._deliver_items, self._ask, clock)
+        self._receiver = EnvelopeReceiver(self._deliver_items, self._ask, clock, self._tell_gap)
         self._answers = Answers(self._group_send, self._envelope, clock)
         self.peers = Peers() if peers is None else peers
         self._heartbeats = Heartbeats(self.peers.known, clock)
@@ -488,5 +488,9 @@ class Relay:
         return self._envelope("ask", after=wanted) if wanted else None
 
     def _settle(self) -> None:
-        if (until := self._receiver.settle()) is not None and self._on_gap(until):
+        if (until := self._receiver.settle()) is not None:
+            self._tell_gap(until)
+
+    def _tell_gap(self, until: float) -> None:
+        if self._on_gap(until):
             losses.count_gap()
