@@ -10,7 +10,7 @@ import math
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, Self, TypeVar
@@ -74,11 +74,13 @@ class Link:
         """Read at the speed that is allowed; a second task writes when the latency is over."""
         delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(maxsize=64)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._write(delayed, writer))
+            group.create_task(self._write(delayed, writer, way))
             while True:
                 data = await reader.read(self._proxy.chunk)
                 if await self._lost(way):
                     continue
+                if way is Way.DOWN:
+                    data = self._proxy.renamed(data)
                 await asyncio.sleep(len(data) / self._proxy.bytes_per_second)
                 await delayed.put((asyncio.get_running_loop().time() + self._proxy.latency, data))
                 if not data:
@@ -92,11 +94,13 @@ class Link:
             await asyncio.sleep(0.01)  # the end of a stream is read again and again
         return way in self._deaf
 
-    @staticmethod
-    async def _write(delayed: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    async def _write(
+        self, delayed: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, way: Way
+    ) -> None:
         while True:
             due, data = await delayed.get()
             await asyncio.sleep(due - asyncio.get_running_loop().time())
+            await self._proxy.is_open[way].wait()
             if not data:
                 writer.write_eof()
                 return
@@ -108,20 +112,24 @@ class Proxy:
     """Listens on `port` and carries every connection to the loopback port `target`; a context manager.
 
     `receive_buffer` bounds what the kernel keeps of the server's bytes, so that a slow client is felt there.
+    `names` has bytes that the server says, and what the client reads instead; only where they come in one
+    read, as those of a short answer do.
     """
 
-    def __init__(self, target: int, receive_buffer: int = 0) -> None:
+    def __init__(self, target: int, receive_buffer: int = 0, names: Mapping[bytes, bytes] = {}) -> None:
         self.port = free_port()
         self._target = target
         self._receive_buffer = receive_buffer
+        self._names = names
         self._links: dict[Link, asyncio.Task[None]] = {}
         self._listener: socket.socket | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self.is_open = {way: asyncio.Event() for way in Way}
         self._clear()
 
     def _clear(self) -> None:
-        """Set every fault to none."""
+        """Set every fault to none, but for what `_call` sets."""
         self.latency = 0.0
         self.bytes_per_second = math.inf
         self.swallowed: frozenset[Way] = frozenset()
@@ -130,6 +138,12 @@ class Proxy:
     def chunk(self) -> int:
         """Bytes read at once: a twentieth of a second's worth at most."""
         return max(1, int(min(CHUNK, self.bytes_per_second / 20)))
+
+    def renamed(self, data: bytes) -> bytes:
+        """What the client reads of what the server says."""
+        for name, other in self._names.items():
+            data = data.replace(name, other)
+        return data
 
     @property
     def connections(self) -> int:
@@ -146,6 +160,12 @@ class Proxy:
         """Half-open: connections stay, and new ones are taken, but nothing comes through these ways."""
         self.swallowed = ways
 
+    def hold(self, ways: frozenset[Way] = BOTH) -> None:
+        """Keep what comes through these ways until the proxy is healed: then it goes on, as TCP sends again
+        what a network has dropped.
+        """
+        self._call(self._hold(ways))
+
     def cut(self) -> int:
         """Reset every connection; how many there were. New ones are taken."""
         return self._call(self._cut())
@@ -157,6 +177,7 @@ class Proxy:
     def heal(self) -> None:
         """Back to normal. A connection that has lost bytes stays a black hole, as it would on any network."""
         self._clear()
+        self._call(self._hold(frozenset()))
         self._call(self._listen())
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -181,6 +202,13 @@ class Proxy:
             link.cut()
         await asyncio.gather(*links.values(), return_exceptions=True)
         return len(links)
+
+    async def _hold(self, ways: frozenset[Way]) -> None:
+        for way, is_open in self.is_open.items():
+            if way in ways:
+                is_open.clear()
+            else:
+                is_open.set()
 
     async def _listen(self) -> None:
         if self._listener is None:
@@ -216,7 +244,7 @@ class Proxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._call(self._listen())
+        self.heal()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -169,6 +169,35 @@ def test_half_open_in_one_direction(
     assert echo.got == arrives
 
 
+@pytest.mark.parametrize(("way", "arrives"), [(Way.UP, []), (Way.DOWN, [b"lost"])])
+def test_what_is_held_comes_when_the_link_is_whole_again(
+    way: Way, arrives: list[bytes], proxy: Proxy, connect: Open, echo: EchoServer
+) -> None:
+    old = connect()
+    says(old, b"before")
+    proxy.hold(frozenset({way}))
+    new = connect()
+    assert is_deaf(old)
+    assert is_deaf(new)
+    assert echo.got == [b"before", *arrives, *arrives]
+    proxy.heal()
+    assert [one.recv(10) for one in (old, new)] == [b"lost", b"lost"]
+    assert says(old, b"again") == b"again"
+
+
+def test_a_client_that_leaves_while_its_bytes_are_held_has_sent_them(
+    proxy: Proxy, connect: Open, echo: EchoServer
+) -> None:
+    client = connect()
+    proxy.hold(frozenset({Way.UP}))
+    assert is_deaf(client)
+    client.shutdown(socket.SHUT_WR)
+    assert echo.got == []
+    proxy.heal()
+    assert client.recv(10) == b"lost"
+    assert client.recv(10) == b""
+
+
 def test_a_server_that_is_not_there_is_a_reset(proxy: Proxy, connect: Open, echo: EchoServer) -> None:
     echo.server_close()
     with pytest.raises(ConnectionResetError):
