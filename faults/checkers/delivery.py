@@ -3,11 +3,11 @@
 Words: `connected` (`address`: a connection begins), `subscribed` (`address`: the answer has come),
 `unsubscribed` (`address`), `published` (`address`, `number`, `begun`: the server has taken what the sender
 began to send at that time; `number` grows by one for each sender and address), `received` (`address`,
-`sender`, `number`), `told` (something is missing, or the connection is over: a gap, a close, a broken
-connection), `recovered` (`address`: behind a broken connection the server says that the session goes on: what
-was told of the break is taken back, and nothing may come again), `lost` (by a server: it has counted messages
-as lost, and may have told nobody), `quiet` (by the nemesis: everything that was published has arrived, or
-never will).
+`sender`, `number`), `told` (`addresses`: something is missing at those of a connection, or it is over: a gap,
+a close, a broken connection), `recovered` (`address`: behind a broken connection the server says that the
+session goes on: what was told of the break is taken back, and nothing may come again), `lost` (by a server: it
+has counted messages as lost, and may have told nobody), `quiet` (by the nemesis: everything that was published
+has arrived, or never will).
 """
 
 from __future__ import annotations
@@ -110,11 +110,11 @@ def _missing(
 ) -> list[Violation]:
     """Messages that were published within a subscription, did not come, and of which nothing was told.
 
-    Something has to be told after what came last before them, and after the subscription; and before what
-    came next.
+    Something has to be told of this address after what came last before them, after the subscription, and
+    after the sender has begun to send; and before what came next.
     """
     numbers = {one["number"]: one for one in received}
-    told = of(own, "told")
+    told = [one for one in of(own, "told") if address in one["addresses"]]
     for number, event in sorted(published.items()):
         begin = _subscription(own, address, event["begun"])
         if number in numbers or begin is None or _is_counted(event, lost):
@@ -122,7 +122,8 @@ def _missing(
         before = max((one for one in numbers.values() if one["number"] < number), key=_at, default=begin)
         after = min((one for one in numbers.values() if one["number"] > number), key=_at, default=None)
         until = after.at if after is not None else quiet
-        if until is not None and not any(max(begin.at, before.at) <= one.at <= until for one in told):
+        since = max(begin.at, before.at, event["begun"])
+        if until is not None and not any(since <= one.at <= until for one in told):
             why = f"{number} of {event.who} to {address} never came to {own[0].who}"
             return [Violation(SILENCE, why, shortest([begin, before, event, after]))]
     return []

@@ -37,7 +37,7 @@ class Receiver:
                 await self._serve()
             if self.is_subscribed:
                 self.is_subscribed = False
-                self._note("told", why="closed")
+                self._note("told", addresses=[self.address], why="closed")
                 self._note("unsubscribed")
                 self._note_presence("absent")
             await asyncio.sleep(PAUSE_SECONDS)
@@ -69,7 +69,7 @@ class Receiver:
         if message is None:
             return
         if message == "gap":
-            self._note("told", why="gap")
+            self._note("told", addresses=[self.address], why="gap")
         else:
             self._note("received", sender=message["sender"], number=message["number"])
 

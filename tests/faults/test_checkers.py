@@ -147,7 +147,13 @@ SESSIONS: dict[str, tuple[set[str], tuple[Line, ...]]] = {
 
 AT = {"address": "A"}
 SUBSCRIBED = (1, "r", "subscribed", AT)
-BREAK = ((4, "r", "told"), (4, "r", "unsubscribed", AT), (4, "r", "absent", AT))
+
+
+def told(at: float, who: str = "r", *addresses: str) -> Line:
+    return at, who, "told", {"addresses": addresses or ("A",)}
+
+
+BREAK = (told(4), (4, "r", "unsubscribed", AT), (4, "r", "absent", AT))
 BACK = (6, "r", "recovered", AT)
 QUIET = (99, "nemesis", "quiet")
 
@@ -173,7 +179,7 @@ MESSAGES: dict[str, tuple[set[str], tuple[Line, ...]]] = {
             SUBSCRIBED,
             published(2, 1),
             received(3, 1),
-            (4, "r", "told"),
+            told(4),
             (5, "r", "connected", AT),
             received(6, 1),
             QUIET,
@@ -199,7 +205,7 @@ MESSAGES: dict[str, tuple[set[str], tuple[Line, ...]]] = {
             published(2, 1),
             received(3, 1),
             published(4, 2),
-            (5, "r", "told"),
+            told(5),
             published(6, 3),
             received(7, 3),
             QUIET,
@@ -209,7 +215,7 @@ MESSAGES: dict[str, tuple[set[str], tuple[Line, ...]]] = {
         {delivery.SILENCE},
         (
             SUBSCRIBED,
-            (2, "r", "told"),
+            told(2),
             published(3, 1),
             received(4, 1),
             published(5, 2),
@@ -218,7 +224,17 @@ MESSAGES: dict[str, tuple[set[str], tuple[Line, ...]]] = {
             QUIET,
         ),
     ),
-    "told to another one": ({delivery.SILENCE}, (SUBSCRIBED, published(2, 1), (3, "q", "told"), QUIET)),
+    "told to another one": ({delivery.SILENCE}, (SUBSCRIBED, published(2, 1), told(3, "q"), QUIET)),
+    "told of another address": (
+        {delivery.SILENCE},
+        (SUBSCRIBED, published(2, 1), told(3, "r", "B", "C"), QUIET),
+    ),
+    "told of this one, too": (set(), (SUBSCRIBED, published(2, 1), told(3, "r", "B", "A"), QUIET)),
+    "told before it was sent": ({delivery.SILENCE}, (SUBSCRIBED, told(2), published(3, 1), QUIET)),
+    "told behind what came next": (
+        {delivery.SILENCE},
+        (SUBSCRIBED, published(2, 1), published(3, 2), received(4, 2), told(5), QUIET),
+    ),
     "counted as lost": (set(), (SUBSCRIBED, published(2, 1), (3, "server", "lost"), QUIET)),
     "counted before it was sent": (
         {delivery.SILENCE},
@@ -226,11 +242,18 @@ MESSAGES: dict[str, tuple[set[str], tuple[Line, ...]]] = {
     ),
     "told before it came back": (
         {delivery.SILENCE},
-        (SUBSCRIBED, (2, "r", "told"), (3, "r", "subscribed", AT), published(4, 1), QUIET),
+        (SUBSCRIBED, told(2), (3, "r", "subscribed", AT), published(4, 1), QUIET),
     ),
     "sent before it came back": (
         set(),
-        (SUBSCRIBED, (2, "r", "told"), published(2.5, 1), (3, "r", "subscribed", AT), QUIET),
+        (
+            SUBSCRIBED,
+            told(2),
+            (2, "r", "unsubscribed", AT),
+            published(2.5, 1),
+            (3, "r", "subscribed", AT),
+            QUIET,
+        ),
     ),
     "recovered, and nothing is missing": (
         set(),
