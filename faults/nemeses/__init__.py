@@ -9,7 +9,14 @@ from faults.nemeses.clock import StepClock
 from faults.nemeses.disk import FillDisk
 from faults.nemeses.links import Cut, Delay, HalfOpen, Trickle
 from faults.nemeses.nemesis import Nemesis
-from faults.nemeses.processes import Drain, KillServer, KillWorker, NoDescriptors, StopWorker
+from faults.nemeses.processes import (
+    Drain,
+    DrainWorker,
+    KillServer,
+    KillWorker,
+    NoDescriptors,
+    StopWorker,
+)
 from faults.nemeses.services import (
     CrashPostgres,
     FailOver,
@@ -30,6 +37,7 @@ NEMESES: Final[tuple[type[Nemesis], ...]] = (
     KillServer,
     StopWorker,
     Drain,
+    DrainWorker,
     NoDescriptors,
     KillBackends,
     RestartPostgres,

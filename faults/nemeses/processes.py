@@ -8,6 +8,7 @@ import resource
 import signal
 import time
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -114,6 +115,62 @@ class Drain(ServerFault):
     def heal(self) -> None:
         """Start it again."""
         self.start_again()
+
+
+class DrainWorker(ServerFault):
+    """One worker of a server ends in order, while the others serve on; its server starts another one."""
+
+    name = "drain a worker"
+    seconds = (0.0, 3.0)
+
+    def __init__(self, world: World, dice: random.Random) -> None:
+        super().__init__(world, dice)
+        self.pid = 0
+
+    @classmethod
+    def is_possible(cls, world: World) -> bool:
+        """A server of one process has nobody to start another one."""
+        return world.disk is None
+
+    def begin(self) -> str:
+        """As an operator does over REST, or as a supervisor does."""
+        ask = self.dice.choice((self._ask_over_rest, self._ask_by_signal))
+        pid = self.worker()
+        answer = ask(pid)
+        return f"{pid} of server {self.number()}, {answer}"
+
+    def heal(self) -> None:
+        """Wait until another process has its place. Raises StartError after a minute."""
+        until = time.monotonic() + START_SECONDS
+        while self.pid and not self.is_replaced():
+            if time.monotonic() > until:
+                raise StartError(f"worker {self.pid} was told to drain, and no other has its place")
+            time.sleep(0.1)
+
+    def is_replaced(self) -> bool:
+        """True when the worker has ended and its server has as many as it should."""
+        workers = self.node.workers()
+        return self.pid not in workers and len(workers) == int(self.node.server.env["WORKERS"])
+
+    def _ask_over_rest(self, pid: int) -> str:
+        try:
+            listing = self.node.call("GET", "/api/workers/")
+            rows = listing.json()["results"] if listing.status == 200 else []
+            ids = [row["id"] for row in rows if row["pid"] == pid]
+            if not ids:
+                return f"not among the {len(rows)} that answered with {listing.status}"
+            status = self.node.call("POST", f"/api/workers/{ids[0]}/drain").status
+        except (OSError, HTTPException) as error:
+            return f"asked over REST: {type(error).__name__}"
+        if status == 202:
+            self.pid = pid
+        return f"asked over REST: {status}"
+
+    def _ask_by_signal(self, pid: int) -> str:
+        self.pid = pid
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGHUP)
+        return "SIGHUP"
 
 
 class NoDescriptors(ServerFault):
