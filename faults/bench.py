@@ -39,6 +39,7 @@ OPTIONS: Final = {
     "SESSIONS_BIND_SECONDS": "8",
     "SESSIONS_GRACE_SECONDS": "8",
 }
+SERVERS: Final = 2
 WORKERS: Final = "2"
 """Of each server of a cluster."""
 
@@ -95,14 +96,14 @@ class ClusterBench(Bench):
         self._databases = PostgresDatabases(self._postgres.url(), self._folder)
 
     def _world(self, stack: ExitStack, chance: random.Random) -> World:
-        clock = self._new_folder() / "clock" if find_faketime() is not None else None
+        clocks = [self._new_folder() / "clock" for _ in range(SERVERS)] if find_faketime() else []
         options = {**OPTIONS, "WORKERS": WORKERS}
         if self._sentinels is not None:
             options["REDIS_URL"] = self._sentinels.url
         cluster = stack.enter_context(Cluster(self._server, self._redis.port, self._postgres.port))
-        second = faked_by(clock) if clock is not None else {}
-        pair = cluster.pair(self._databases.create(), second, **options)
-        return World(History(), chance, list(pair), self._redis, self._postgres, self._sentinels, clock)
+        each = [faked_by(clock) for clock in clocks] or [{}] * SERVERS
+        pair = cluster.pair(self._databases.create(), each, **options)
+        return World(History(), chance, list(pair), self._redis, self._postgres, self._sentinels, clocks)
 
     def _server(self, options: dict[str, str]) -> Server:
         return Server(self._new_folder(), options)

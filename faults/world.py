@@ -49,8 +49,8 @@ class World:
     postgres: Postgres | None = None
     sentinels: SentinelSet | None = None
     """Where Redis is a master with a replica, which fails over."""
-    clock: Path | None = None
-    """The file that the wall clock of the second server follows."""
+    clocks: Sequence[Path] = ()
+    """The files that the wall clocks of the servers follow, one for each; none without libfaketime."""
     disk: SmallDisk | None = None
     """Where one server has its SQLite file."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from faults.nemeses.nemesis import Nemesis
 from faults.world import World
+from tests.services.faketime import SEEN_SECONDS
 
 STEPS: Final = ("+3600", "-3600", "+40", "-40")
 """Seconds: an hour, and more than a lease."""
 
 
 class StepClock(Nemesis):
-    """The wall clock of the second server, which runs with libfaketime."""
+    """The wall clock of one server, which runs with libfaketime."""
 
     name = "step a clock"
     seconds = (3.0, 15.0)
@@ -20,18 +22,23 @@ class StepClock(Nemesis):
     @classmethod
     def is_possible(cls, world: World) -> bool:
         """Only with libfaketime."""
-        return world.clock is not None
+        return len(world.clocks) > 0
+
+    @property
+    def target(self) -> str:
+        """One step a clock; those of two servers may be apart by the sum of both."""
+        return f"clock of {self.number()}"
 
     def begin(self) -> str:
         """For all of its processes at once."""
         step = self.dice.choice(STEPS)
         self._set(step)
-        return f"{step} s, server 1"
+        return f"{step} s, server {self.number()}"
 
     def heal(self) -> None:
-        """It steps back."""
+        """It steps back, everywhere."""
         self._set("+0")
+        time.sleep(SEEN_SECONDS)
 
     def _set(self, step: str) -> None:
-        assert self.world.clock is not None
-        self.world.clock.write_text(step)
+        self.world.clocks[self.number()].write_text(step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -119,15 +119,17 @@ class Cluster:
         self._redis_port, self._postgres_port = redis_port, postgres_port
         self._exit = ExitStack()
 
-    def pair(self, database_url: str, second: Mapping[str, str] = {}, **options: str) -> Pair:
-        """Two `serve` processes on one database; both are ready when this returns. `second` are further
-        variables of one of them.
+    def pair(self, database_url: str, each: Sequence[Mapping[str, str]] = ({}, {}), **options: str) -> Pair:
+        """Two `serve` processes on one database; both are ready when this returns. `each` has further
+        variables of the first and of the second.
         """
-        first = self._launch(database_url, **options)
-        if second:
-            # With libfaketime time.sleep fails: this one must not wait while another prepares the database.
-            first.server.process.wait_until(first.server.serves)
-        members = [first, self._launch(database_url, **options, **second)]
+        members = []
+        for variables in each:
+            member = self._launch(database_url, **options, **variables)
+            if variables:
+                # With libfaketime time.sleep fails: none must wait while another prepares the database.
+                member.server.process.wait_until(member.server.serves)
+            members.append(member)
         for member in members:
             member.server.process.wait_until(member.server.serves)
             member.server.process.wait_until(member.is_ready)
