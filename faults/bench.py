@@ -98,9 +98,8 @@ class ClusterBench(Bench):
     def _world(self, stack: ExitStack, chance: random.Random) -> World:
         clocks = [self._new_folder() / "clock" for _ in range(SERVERS)] if find_faketime() else []
         options = {**OPTIONS, "WORKERS": WORKERS}
-        if self._sentinels is not None:
-            options["REDIS_URL"] = self._sentinels.url
-        cluster = stack.enter_context(Cluster(self._server, self._redis.port, self._postgres.port))
+        ports = self._redis.port, self._postgres.port
+        cluster = stack.enter_context(Cluster(self._server, *ports, self._sentinels))
         each = [faked_by(clock) for clock in clocks] or [{}] * SERVERS
         pair = cluster.pair(self._databases.create(), each, **options)
         return World(History(), chance, list(pair), self._redis, self._postgres, self._sentinels, clocks)

@@ -5,9 +5,9 @@ Words: `connected` (`address`: a connection begins), `subscribed` (`address`: th
 began to send at that time; `number` grows by one for each sender and address), `received` (`address`,
 `sender`, `number`), `told` (`addresses`: something is missing at those of a connection, or it is over: a gap,
 a close, a broken connection), `recovered` (`address`: behind a broken connection the server says that the
-session goes on: what was told of the break is taken back, and nothing may come again), `lost` (by a server: it
-has counted messages as lost, and may have told nobody), `quiet` (by the nemesis: everything that was published
-has arrived, or never will).
+session goes on: what was told of the break is taken back, and nothing may come again), `lost` (by a server:
+it has counted messages as lost, and may have told nobody), `quiet` (by the nemesis: everything that was
+published has arrived, or never will).
 """
 
 from __future__ import annotations

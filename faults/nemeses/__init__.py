@@ -7,7 +7,7 @@ from typing import Final
 from faults.nemeses.clients import Flood, SlowReaders
 from faults.nemeses.clock import StepClock
 from faults.nemeses.disk import FillDisk
-from faults.nemeses.links import Cut, Delay, HalfOpen, Trickle
+from faults.nemeses.links import Cut, Delay, HalfOpen, Hold, Trickle
 from faults.nemeses.nemesis import Nemesis
 from faults.nemeses.processes import (
     Drain,
@@ -30,6 +30,7 @@ from faults.nemeses.services import (
 
 NEMESES: Final[tuple[type[Nemesis], ...]] = (
     Cut,
+    Hold,
     HalfOpen,
     Delay,
     Trickle,

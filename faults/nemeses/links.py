@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Final
 
 from faults.nemeses.nemesis import Nemesis
 from faults.world import World
 from tests.faults.proxy import BOTH, Proxy, Way
+
+WAYS: Final = (frozenset({Way.UP}), frozenset({Way.DOWN}), BOTH)
+"""What a fault stops: what goes to the server of a link, what comes from it, or all."""
 
 
 class LinkFault(Nemesis):
@@ -14,14 +19,7 @@ class LinkFault(Nemesis):
 
     def __init__(self, world: World, dice: random.Random) -> None:
         super().__init__(world, dice)
-        links = ["clients"]
-        if world.postgres is not None:
-            links.append("postgres")
-        if (
-            world.redis is not None and world.sentinels is None
-        ):  # sentinels name the servers themselves, past every proxy
-            links.append("redis")
-        self.link = dice.choice(links)
+        self.link = dice.choice(links(world))
 
     @property
     def target(self) -> str:
@@ -29,14 +27,19 @@ class LinkFault(Nemesis):
         return f"{self.link} of {self.number()}"
 
     @property
-    def proxy(self) -> Proxy:
-        """Of the link."""
-        found: Proxy = getattr(self.node, self.link)
-        return found
+    def proxies(self) -> Sequence[Proxy]:
+        """Of the link; two where Redis has a replica."""
+        return self.node.links[self.link]
 
     def heal(self) -> None:
-        """Connections that have lost bytes are cut: no network gives them back."""
-        self.proxy.heal()
+        """Back to normal."""
+        for proxy in self.proxies:
+            proxy.heal()
+
+
+def links(world: World) -> list[str]:
+    """The links that each server of a run has."""
+    return sorted(world.nodes[0].links)
 
 
 class Cut(LinkFault):
@@ -46,26 +49,55 @@ class Cut(LinkFault):
 
     def begin(self) -> str:
         """Refuse first: a client that is quick must not slip in between."""
-        self.proxy.refuse()
-        return f"{self.proxy.cut()} connections, {self.target}"
+        for proxy in self.proxies:
+            proxy.refuse()
+        return f"{sum(proxy.cut() for proxy in self.proxies)} connections, {self.target}"
 
 
-class HalfOpen(LinkFault):
-    """What is sent is swallowed, one way or both."""
+class WayFault(LinkFault):
+    """A fault of one direction of a link, or of both."""
 
-    name = "half-open"
     seconds = (2.0, 12.0)
+
+    def __init__(self, world: World, dice: random.Random) -> None:
+        super().__init__(world, dice)
+        self.ways = dice.choice(WAYS)
+
+    def said(self) -> str:
+        """The directions, and the link."""
+        return f"{' and '.join(sorted(way.value for way in self.ways))}, {self.target}"
+
+
+class Hold(WayFault):
+    """Nothing comes through one way or both, until all of it comes at once: a network that is parted for a
+    while, and TCP that sends again what was dropped.
+    """
+
+    name = "hold"
 
     def begin(self) -> str:
         """Connections stay, and are taken."""
-        ways = self.dice.choice([frozenset({Way.UP}), frozenset({Way.DOWN}), BOTH])
-        self.proxy.swallow(ways)
-        return f"{' and '.join(sorted(way.value for way in ways))}, {self.target}"
+        for proxy in self.proxies:
+            proxy.hold(self.ways)
+        return self.said()
+
+
+class HalfOpen(WayFault):
+    """What is sent is swallowed, one way or both: a network that forgets its connections."""
+
+    name = "half-open"
+
+    def begin(self) -> str:
+        """Connections stay, and are taken."""
+        for proxy in self.proxies:
+            proxy.swallow(self.ways)
+        return self.said()
 
     def heal(self) -> None:
-        """Reset what has lost bytes."""
-        self.proxy.heal()
-        self.proxy.cut()
+        """Reset what has lost bytes: no network gives them back."""
+        for proxy in self.proxies:
+            proxy.heal()
+            proxy.cut()
 
 
 class Delay(LinkFault):
@@ -77,7 +109,8 @@ class Delay(LinkFault):
     def begin(self) -> str:
         """By half a second at most."""
         latency = self.dice.uniform(0.02, 0.5)
-        self.proxy.slow(latency=latency)
+        for proxy in self.proxies:
+            proxy.slow(latency=latency)
         return f"{latency:.2f} s, {self.target}"
 
 
@@ -89,5 +122,6 @@ class Trickle(LinkFault):
     def begin(self) -> str:
         """4 to 40 kB a second."""
         rate = self.dice.randint(4_000, 40_000)
-        self.proxy.slow(bytes_per_second=rate)
+        for proxy in self.proxies:
+            proxy.slow(bytes_per_second=rate)
         return f"{rate} bytes/s, {self.target}"

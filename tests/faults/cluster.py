@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.faults.proxy import Proxy
 from tests.services.ports import LOOPBACK
 from tests.services.process import children
+from tests.services.sentinel import SentinelSet, sentinel_url
 from tests.services.server import Server
 from tests.services.waiting import until
 from tests.tokens.client import Reply, call
@@ -31,6 +32,11 @@ class Node:
 
     server: Server
     clients: Proxy
+
+    @property
+    def links(self) -> Mapping[str, tuple[Proxy, ...]]:
+        """Proxies by what they lead to, or whom they are for."""
+        return {"clients": (self.clients,)}
 
     def call(self, method: str, path: str, body: Any = None) -> Reply:
         """One HTTP request with the server's key, past the proxy."""
@@ -65,10 +71,17 @@ class Member(Node):
 
     redis: Proxy
     postgres: Proxy
+    replicas: tuple[Proxy, ...] = ()
+    """Of the Redis that may take the place of the first."""
+
+    @property
+    def links(self) -> Mapping[str, tuple[Proxy, ...]]:
+        """Those of every server, and of this one to what it needs."""
+        return {**super().links, "redis": (self.redis, *self.replicas), "postgres": (self.postgres,)}
 
     @property
     def proxies(self) -> tuple[Proxy, ...]:
-        return self.clients, self.redis, self.postgres
+        return sum(self.links.values(), ())
 
 
 def read_metric(server: Server, *names: str) -> float:
@@ -112,11 +125,22 @@ class Pair:
 
 
 class Cluster:
-    """Starts members, all at once; a context manager that ends them."""
+    """Starts members, all at once; a context manager that ends them.
 
-    def __init__(self, server: Callable[..., Server], redis_port: int, postgres_port: int) -> None:
+    With `sentinels` their master and its replica are the Redis of the members, which the sentinels name to
+    each member by its own proxies.
+    """
+
+    def __init__(
+        self,
+        server: Callable[..., Server],
+        redis_port: int,
+        postgres_port: int,
+        sentinels: SentinelSet | None = None,
+    ) -> None:
         self._server = server
         self._redis_port, self._postgres_port = redis_port, postgres_port
+        self._sentinels = sentinels
         self._exit = ExitStack()
 
     def pair(self, database_url: str, each: Sequence[Mapping[str, str]] = ({}, {}), **options: str) -> Pair:
@@ -136,25 +160,44 @@ class Cluster:
         return Pair(*members)
 
     def _launch(self, database_url: str, **options: str) -> Member:
-        redis = self._exit.enter_context(Proxy(self._redis_port))
-        postgres = self._exit.enter_context(Proxy(self._postgres_port))
+        redis_url, (redis, *replicas) = self._redis()
+        postgres = self._proxy(self._postgres_port)
         options = {
             "METRICS_OPEN": "yes",
             "WEBHOOKS_PRIVATE": "yes",
-            "REDIS_URL": f"redis://{LOOPBACK}:{redis.port}/0",
+            "REDIS_URL": redis_url,
             "DATABASE_URL": database_url.replace(f":{self._postgres_port}/", f":{postgres.port}/"),
             **options,
         }
         server = self._server(options)
         self._exit.callback(server.close)
         server.launch()
-        return Member(server, self._exit.enter_context(Proxy(server.port)), redis, postgres)
+        return Member(server, self._proxy(server.port), redis, postgres, tuple(replicas))
+
+    def _redis(self) -> tuple[str, list[Proxy]]:
+        """The URL by which one member finds its Redis, and the proxies on its ways there."""
+        if self._sentinels is None:
+            redis = self._proxy(self._redis_port)
+            return f"redis://{LOOPBACK}:{redis.port}/0", [redis]
+        ports = [self._sentinels.master.port, self._sentinels.replica.port]
+        proxies = [self._proxy(port) for port in ports]
+        names = {_bulk(port): _bulk(proxy.port) for port, proxy in zip(ports, proxies, strict=True)}
+        sentinels = [self._proxy(port, names=names).port for port in self._sentinels.ports]
+        return sentinel_url(sentinels), proxies
+
+    def _proxy(self, target: int, **options: Any) -> Proxy:
+        return self._exit.enter_context(Proxy(target, **options))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._exit.close()
+
+
+def _bulk(port: int) -> bytes:
+    """A port as a sentinel answers with it (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
+    return b"$%d\r\n%d\r\n" % (len(str(port)), port)
 
 
 class Subscriber:

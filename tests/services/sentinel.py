@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
@@ -16,6 +17,12 @@ SENTINELS: Final = 3
 NAME: Final = "broker"
 
 
+def sentinel_url(ports: Iterable[int]) -> str:
+    """REDIS_URL of the master that the sentinels on some ports name."""
+    hosts = ";".join(f"{LOOPBACK}:{port}" for port in ports)
+    return f"sentinel://{hosts}/{NAME}/0"
+
+
 class SentinelSet:
     """Five processes; a context manager. A master that ends is replaced by the replica within seconds."""
 
@@ -25,8 +32,7 @@ class SentinelSet:
         self.master = Redis(directory)
         self.replica = Redis(directory)
         self.ports = [free_port() for _ in range(SENTINELS)]
-        hosts = ";".join(f"{LOOPBACK}:{port}" for port in self.ports)
-        self.url = f"sentinel://{hosts}/{NAME}/0"
+        self.url = sentinel_url(self.ports)
 
     def named_master(self) -> int:
         """The port of the master, by the first sentinel."""
