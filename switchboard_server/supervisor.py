@@ -12,7 +12,7 @@ import os
 import signal
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 logger = logging.getLogger("switchboard.supervisor")
@@ -36,6 +36,8 @@ class WorkerProcess:
     listens: bool = False
     retired: bool = False
     """True if its end is expected."""
+    decided: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it listens, or has been given up."""
 
     @property
     def pid(self) -> int:
@@ -148,17 +150,23 @@ class Supervisor:
             pass
         finally:
             os.close(ready_read)
-        if not worker.listens or self._stopping.is_set():
-            worker.retired = True
+            worker.retired = not worker.listens or self._stopping.is_set()
+            worker.decided.set()
+        if worker.retired:
             worker.send(signal.SIGTERM if worker.listens else signal.SIGKILL)
             raise StartFailed("a worker did not start")
         return worker
 
     async def _watch(self, worker: WorkerProcess) -> None:
-        """Wait for a worker's end; one that ended by itself is started again."""
+        """Wait for a worker's end; one that ended by itself is started again.
+
+        One that ended before it listened is left to who starts it: both would start another one.
+        """
         code = await worker.process.wait()
         self._workers.discard(worker)
         self._ended(worker.pid)
+        if not self._stopping.is_set():
+            await worker.decided.wait()
         if self._stopping.is_set():
             self._failed |= worker.listens and code != 0
             self._end_if_done()

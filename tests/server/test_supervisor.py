@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from switchboard_server import supervisor
+from switchboard_server.supervisor import Supervisor
 from tests.conftest import ServerFactory
 from tests.server.plain import APPLICATION, closed_with
 from tests.services.databases import REPOSITORY
@@ -152,3 +154,34 @@ async def test_the_product_replaces_its_workers(server: ServerFactory, redis_url
         await asyncio.sleep(0.05)
     assert [await closed_with(client) for client in old] == [1012] * 20
     assert await asyncio.to_thread(switchboard.stop) == 0
+
+
+@pytest.mark.once
+async def test_a_worker_that_ends_while_it_starts_is_started_again_once(monkeypatch: pytest.MonkeyPatch):
+    """Whichever is noticed first, that it has ended or that it never listened."""
+    readable = supervisor._readable
+
+    async def noticed_late(descriptor: int) -> None:
+        await readable(descriptor)
+        await until(lambda: all(one.process.returncode is not None for one in group._workers) or starts != 2)
+
+    monkeypatch.setattr(supervisor, "_readable", noticed_late)
+    monkeypatch.setattr(supervisor, "BACKOFF_SECONDS", (0.0,))
+    starts = 0
+
+    def command(ready: int, parent: int) -> list[str]:
+        nonlocal starts
+        starts += 1
+        script = "exit 3" if starts == 2 else f"printf 1 >&{ready}; exec {ready}>&-; exec cat <&{parent}"
+        return ["/bin/bash", "-c", script]
+
+    group = Supervisor(command, 1, [], dict(os.environ), 5)
+    running = asyncio.ensure_future(group.run(lambda: None))
+    await until(lambda: any(one.listens for one in group._workers))
+    [first] = group._workers
+    first.send(signal.SIGKILL)
+    await until(lambda: starts > 2 and len(group._tasks) == len(group._workers))
+    assert starts == 3
+    assert [one.listens for one in group._workers] == [True]
+    group.stop()
+    assert await running == 1
