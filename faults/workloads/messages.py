@@ -73,8 +73,10 @@ class Messages(Workload):
 
     name = "messages"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, cuts: bool = True) -> None:
+        """`cuts`: clients that may come back to their session lose their connections meanwhile."""
         super().__init__(world)
+        self._cuts = cuts
         token, room, channel = (f"{kind}{world.prefix}" for kind in ("token:", "room:bus/", "channel:"))
         kinds = (
             *[(TokensReceiver, token)] * 3,
@@ -102,8 +104,9 @@ class Messages(Workload):
         await until(lambda: all(one.is_subscribed for one in self.receivers))
 
     async def play(self) -> None:
-        """Publish, and cut clients that may come back to their session."""
-        await ended(tasks_of([self._cut(), *(one.run() for one in self.publishers)]))
+        """Publish, and cut clients."""
+        cutting = [self._cut()] if self._cuts else []
+        await ended(tasks_of([*cutting, *(one.run() for one in self.publishers)]))
 
     async def _cut(self) -> None:
         dice = self.world.dice("cuts of sessions")

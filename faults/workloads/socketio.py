@@ -15,8 +15,6 @@ from faults.workloads.receivers import ANSWER_SECONDS, RoomsReceiver
 from faults.world import World
 from tests.soak.sockets import Exchange, Lost
 
-SILENCE_SECONDS: Final = 12.0
-"""After so long without a packet a client takes its connection for dead: servers ping more often."""
 PATH: Final = "/socket.io/"
 NAMESPACE: Final = "/bus,"
 CLOSE, PING, PONG = "1", "2", "3"
@@ -27,8 +25,8 @@ class Carrier(ABC):
     """A transport of Engine.IO packets. All methods but `abort` raise one of UNREACHABLE."""
 
     @abstractmethod
-    async def open(self, world: World, dice: random.Random) -> None:
-        """Shake hands with any server."""
+    async def open(self, world: World, dice: random.Random) -> Any:
+        """Shake hands with any server; the content of its open packet."""
 
     @abstractmethod
     async def send(self, packet: str) -> None:
@@ -48,10 +46,10 @@ class SocketCarrier(Carrier):
 
     _socket: ClientConnection | None = None
 
-    async def open(self, world: World, dice: random.Random) -> None:
+    async def open(self, world: World, dice: random.Random) -> Any:
         """Connect, and take the open packet."""
         self._socket = await world.open(dice, PATH, EIO="4", transport="websocket")
-        await self.receive()
+        return json.loads((await self.receive())[1:])
 
     async def send(self, packet: str) -> None:
         """One frame."""
@@ -77,12 +75,14 @@ class PollingCarrier(Carrier):
         self._packets: deque[str] = deque()
         self._path = f"{PATH}?EIO=4&transport=polling"
 
-    async def open(self, world: World, dice: random.Random) -> None:
+    async def open(self, world: World, dice: random.Random) -> Any:
         """Poll for the open packet, which names the session."""
         port = dice.choice(world.nodes).clients.port
         await self._polls.connect(port)
         await self._posts.connect(port)
-        self._path += f"&sid={json.loads((await self.receive())[1:])['sid']}"
+        opened = json.loads((await self.receive())[1:])
+        self._path += f"&sid={opened['sid']}"
+        return opened
 
     async def send(self, packet: str) -> None:
         """One post."""
@@ -120,6 +120,8 @@ class SocketIOReceiver(RoomsReceiver):
         self._session = ""
         """The `pid` of a session in which it has joined."""
         self._offset: str | None = None
+        self._silence = ANSWER_SECONDS
+        """After so long without a packet its connection is dead."""
 
     def leave(self) -> None:
         """Lose the connection; during the run it comes back."""
@@ -130,11 +132,12 @@ class SocketIOReceiver(RoomsReceiver):
         self._carrier = carrier = self.carrier()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await carrier.open(self.world, self._dice)
+                opened = await carrier.open(self.world, self._dice)
+                self._silence = (opened["pingInterval"] + opened["pingTimeout"]) / 1000
                 await self._connect(carrier)
             self._subscribed()
             while True:
-                self._take_packet(await _packet(carrier))
+                self._take_packet(await self._packet(carrier))
         finally:
             carrier.abort()
 
@@ -143,7 +146,7 @@ class SocketIOReceiver(RoomsReceiver):
         known = {"pid": self._session} if self._session else {}
         known |= {"offset": self._offset} if self._session and self._offset is not None else {}
         await carrier.send(CONNECT + json.dumps(known))
-        answer = json.loads((await _packet(carrier)).removeprefix(CONNECT))
+        answer = json.loads((await self._packet(carrier)).removeprefix(CONNECT))
         session = answer.get("pid", "")  # without recovery there is none
         if session and session == self._session:
             self._note("recovered")
@@ -151,10 +154,22 @@ class SocketIOReceiver(RoomsReceiver):
         self._session, self._offset = "", None
         self._note("connected")
         await carrier.send(f"{EVENT}0{json.dumps(['JOIN', {'room': self.room, 'name': self.name}])}")
-        while not (packet := await _packet(carrier)).startswith(ACK):
+        while not (packet := await self._packet(carrier)).startswith(ACK):
             self._take_packet(packet)
         self._session = session
         self._note("subscribed")
+
+    async def _packet(self, carrier: Carrier) -> str:
+        """The next packet of the namespace. Raises one of UNREACHABLE, also at the end of the session."""
+        while True:
+            async with asyncio.timeout(self._silence):
+                packet = await carrier.receive()
+                if packet == PING:
+                    await carrier.send(PONG)
+            if packet == CLOSE or packet.startswith((DISCONNECT, REFUSED)):
+                raise ConnectionError(packet)
+            if packet.startswith("4"):
+                return packet
 
     def _take_packet(self, packet: str) -> None:
         if packet.startswith(EVENT):
@@ -168,16 +183,3 @@ class PollingReceiver(SocketIOReceiver):
     """The same by long polling."""
 
     carrier = PollingCarrier
-
-
-async def _packet(carrier: Carrier) -> str:
-    """The next packet of the namespace. Raises one of UNREACHABLE, also at the end of the session."""
-    while True:
-        async with asyncio.timeout(SILENCE_SECONDS):
-            packet = await carrier.receive()
-            if packet == PING:
-                await carrier.send(PONG)
-        if packet == CLOSE or packet.startswith((DISCONNECT, REFUSED)):
-            raise ConnectionError(packet)
-        if packet.startswith("4"):
-            return packet

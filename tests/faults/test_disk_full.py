@@ -63,7 +63,7 @@ class Scene:
     def __init__(self, world: World) -> None:
         assert world.disk is not None
         self.world, self.disk, self.node = world, world.disk, world.nodes[0]
-        self.messages, self.webhooks = Messages(world), Webhooks(world)
+        self.messages, self.webhooks = Messages(world, cuts=False), Webhooks(world)
         self.numbers = itertools.count(1)
         self.customer = ""
         self.unused_key = ""
