@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from faults.history import of
+from faults.history import History, of
 from faults.world import PAUSE_SECONDS, UNREACHABLE, Workload, ended
+from tests.faults.cluster import Node
 from tests.services.waiting import until
 
-QUIET_SECONDS: Final = 22.0
+QUIET_SECONDS: Final = 21.0
 """The lease of a worker, five seconds, and a little more."""
 MOST_SECONDS: Final = 32.0
 """Longest wait for clients that are slow to come back: of those nothing can be demanded."""
@@ -24,6 +25,17 @@ IDENTITY: Final = ("tokens", "events")
 """Protocols whose clients are listed by their identity: they are not told of the id of their connection."""
 
 
+async def until_due(history: History) -> None:
+    """Wait until listings have to be right: for so long faults are over, and clients stay where they are."""
+    until = history.now + MOST_SECONDS
+    while True:
+        changes = of(history, "present", "absent", "healed")
+        latest = max((one.at for one in changes), default=0.0)
+        if history.now >= min(until, latest + QUIET_SECONDS):
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
 class Listings(Workload):
     """Asks for each listing when the servers have to know: what is `present` at `PROTOCOL ADDRESS`, or at an
     address for clients of any protocol.
@@ -31,25 +43,21 @@ class Listings(Workload):
 
     name = "listings"
 
-    async def settle(self) -> None:
-        """Watch the workers until then, and ask twice, either server as the dice have it."""
-        watching = asyncio.ensure_future(self._watch_workers())
-        until_seconds = self.history.now + MOST_SECONDS
-        while self.history.now < min(until_seconds, self._last_change() + QUIET_SECONDS):
-            await asyncio.sleep(LOOK_SECONDS)
-        await ended([watching], cancel=True)
-        for address in sorted({one["address"] for one in of(self.history, "present")}):
-            for seed in range(2):
-                await self._list(address, random.Random(f"{seed} {address}"))
+    async def begin(self) -> None:
+        """Watch the workers."""
+        self._watching = asyncio.ensure_future(self._watch_workers())
 
-    def _last_change(self) -> float:
-        """When a client came or went; the workers are seen when the faults are over."""
-        return max((one.at for one in of(self.history, "present", "absent")), default=self.history.now)
+    async def settle(self) -> None:
+        """Ask for each of them, either server as the dice have it."""
+        await until_due(self.history)
+        await ended([self._watching], cancel=True)
+        for address in sorted({one["address"] for one in of(self.history, "present")}):
+            await self._list(address, random.Random(address))
 
     async def _watch_workers(self) -> None:
         known: set[int] = set()
         while True:
-            now = set().union(*(one.workers() for one in self.world.nodes))
+            now = set().union(*map(_workers, self.world.nodes))
             for pid in sorted(known ^ now):
                 self.history.note(str(pid), "present" if pid in now else "absent", address=WORKERS)
             known = now
@@ -102,3 +110,10 @@ class Listings(Workload):
                 return answer
             await asyncio.sleep(PAUSE_SECONDS)
         return None
+
+
+def _workers(node: Node) -> set[int]:
+    try:
+        return node.workers()
+    except OSError:  # its server was killed
+        return set()

@@ -10,13 +10,12 @@ from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
 
+from faults.workloads.listings import until_due
 from faults.workloads.receivers import ask
 from faults.world import PAUSE_SECONDS, UNREACHABLE, Workload, World, ended, tasks_of
 
 MEMBERS: Final = 5
 STAY_SECONDS: Final = (1.0, 8.0)
-QUIET_SECONDS: Final = 22.0
-"""The lease of a worker, five seconds, and a little more."""
 
 
 class Member:
@@ -100,7 +99,7 @@ class Lobby(Workload):
 
     async def settle(self) -> None:
         """Ask both servers who is there, when they have to know."""
-        await asyncio.sleep(QUIET_SECONDS)
+        await until_due(self.history)
         for seed in range(4):
             with suppress(*UNREACHABLE):
                 await self._list(random.Random(seed))
