@@ -96,11 +96,11 @@ class ClusterBench(Bench):
         self._databases = PostgresDatabases(self._postgres.url(), self._folder)
 
     def _world(self, stack: ExitStack, chance: random.Random) -> World:
-        clocks = [self._new_folder() / "clock" for _ in range(SERVERS)] if find_faketime() else []
+        clocks = {chance.randrange(SERVERS): self._new_folder() / "clock"} if find_faketime() else {}
         options = {**OPTIONS, "WORKERS": WORKERS}
         ports = self._redis.port, self._postgres.port
         cluster = stack.enter_context(Cluster(self._server, *ports, self._sentinels))
-        each = [faked_by(clock) for clock in clocks] or [{}] * SERVERS
+        each = [faked_by(clocks[number]) if number in clocks else {} for number in range(SERVERS)]
         pair = cluster.pair(self._databases.create(), each, **options)
         return World(History(), chance, list(pair), self._redis, self._postgres, self._sentinels, clocks)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -49,8 +49,8 @@ class World:
     postgres: Postgres | None = None
     sentinels: SentinelSet | None = None
     """Where Redis is a master with a replica, which fails over."""
-    clocks: Sequence[Path] = ()
-    """The files that the wall clocks of the servers follow, one for each; none without libfaketime."""
+    clocks: Mapping[int, Path] = field(default_factory=dict)
+    """The files that wall clocks of servers follow, by the number of the server; none without libfaketime."""
     disk: SmallDisk | None = None
     """Where one server has its SQLite file."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)

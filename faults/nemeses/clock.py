@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Final
 
@@ -14,10 +15,14 @@ STEPS: Final = ("+3600", "-3600", "+40", "-40")
 
 
 class StepClock(Nemesis):
-    """The wall clock of one server, which runs with libfaketime."""
+    """The wall clock of one server: that of a run which has libfaketime."""
 
     name = "step a clock"
     seconds = (3.0, 15.0)
+
+    def __init__(self, world: World, dice: random.Random) -> None:
+        super().__init__(world, dice)
+        self.node = world.nodes[dice.choice(sorted(world.clocks))]
 
     @classmethod
     def is_possible(cls, world: World) -> bool:
@@ -26,7 +31,7 @@ class StepClock(Nemesis):
 
     @property
     def target(self) -> str:
-        """One step a clock; those of two servers may be apart by the sum of both."""
+        """One step a clock."""
         return f"clock of {self.number()}"
 
     def begin(self) -> str:

@@ -147,17 +147,17 @@ class Cluster:
         """Two `serve` processes on one database; both are ready when this returns. `each` has further
         variables of the first and of the second.
         """
-        members = []
-        for variables in each:
-            member = self._launch(database_url, **options, **variables)
-            if variables:
-                # With libfaketime time.sleep fails: none must wait while another prepares the database.
-                member.server.process.wait_until(member.server.serves)
-            members.append(member)
-        for member in members:
+        members: dict[int, Member] = {}
+        for number in sorted(range(len(each)), key=lambda number: len(each[number])):
+            if each[number]:
+                # With libfaketime time.sleep fails: it must not wait while another prepares the database.
+                for member in members.values():
+                    member.server.process.wait_until(member.server.serves)
+            members[number] = self._launch(database_url, **options, **each[number])
+        for member in members.values():
             member.server.process.wait_until(member.server.serves)
             member.server.process.wait_until(member.is_ready)
-        return Pair(*members)
+        return Pair(members[0], members[1])
 
     def _launch(self, database_url: str, **options: str) -> Member:
         redis_url, (redis, *replicas) = self._redis()

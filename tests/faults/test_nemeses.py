@@ -35,7 +35,7 @@ def world(tmp_path) -> Iterator[World]:
 
         nothing = cast(Server, None)
         nodes = [Member(nothing, proxy(), proxy(), proxy(), (proxy(),)) for _ in range(2)]
-        clocks = [tmp_path / "0", tmp_path / "1"]
+        clocks = {0: tmp_path / "0", 1: tmp_path / "1"}
         yield World(History(), random.Random(0), nodes, clocks=clocks)
 
 
@@ -80,6 +80,11 @@ def test_the_clock_of_each_server_is_stepped(world: World) -> None:
     first.begin()
     assert float(world.clocks[0].read_text()) != 0
     assert not world.clocks[1].exists()
+
+
+def test_the_clock_of_a_server_without_libfaketime_stays(world: World) -> None:
+    world.clocks = {1: world.clocks[1]}
+    assert {one.target for one in thrown(StepClock, world)} == {"clock of 1"}
 
 
 def test_a_worker_is_drained_on_each_server_in_each_way(world: World) -> None:
