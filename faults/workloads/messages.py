@@ -112,7 +112,9 @@ class Messages(Workload):
         dice = self.world.dice("cuts of sessions")
         returning = [one for one in self.receivers if isinstance(one, SocketIOReceiver)]
         while await self.world.pause(CUT_SECONDS):
-            dice.choice(returning).leave()
+            there = [one for one in returning if one.is_subscribed]  # others would never get to be
+            if there:
+                dice.choice(there).leave()
 
     async def settle(self) -> None:
         """A last message at every address, behind which comes nothing."""
