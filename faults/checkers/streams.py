@@ -3,13 +3,16 @@
 Words: `stream.started` (`address`, `epoch`, `offset`: a subscription that begins at a position),
 `stream.recovered` (`address`: one that goes on, and gets all that it missed), `stream.told` (`address`,
 `epoch`, `offset`: one that goes on elsewhere, and was told that something is missing), `stream.gap`
-(something is missing at any address), `stream.delivered` (`id`, `positions`: `{address: [epoch, offset]}`),
-`stream.end` (`address`, `epoch`, `offset`: where a stream stands when all is quiet).
+(something is missing at any address of the connection), `stream.delivered` (`id`, `positions`:
+`{address: [epoch, offset]}`), `stream.published` (`positions`, `begun`: the server has taken what the
+publisher began to send at that time), `stream.end` (`address`, `epoch`, `offset`: where a stream stands when
+all is quiet).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from faults.checkers.violation import Violation, shortest
@@ -18,6 +21,7 @@ from faults.history import Event, of
 COMPLETE: Final = "Recovered means complete, and a hole is told"
 HOLES: Final = "A position comes once, and has one message for all"
 IDS: Final = "An id is one message in an epoch"
+NEVER: Final = float("-inf")
 
 
 class Place(NamedTuple):
@@ -31,11 +35,12 @@ def check(events: Iterable[Event]) -> list[Violation]:
     """What is wrong with the streams of a history."""
     events = [one for one in events if one.what.startswith("stream.")]
     ends = {one["address"]: one for one in of(events, "stream.end")}
+    begun = _begun(events)
     found = _contradictions(events)
-    for reader in sorted({one.who for one in events if one.what != "stream.end"}):
+    for reader in sorted({one.who for one in of(events, "stream.started")}):
         own = [one for one in events if one.who == reader and one.what != "stream.end"]
         for address in sorted({one["address"] for one in of(own, "stream.started")}):
-            found += _holes(own, address, ends.get(address))
+            found += _holes(own, address, ends.get(address), begun[address])
             found += _repeats(own, address)
     return found
 
@@ -50,8 +55,20 @@ def _place(event: Event, address: str) -> Place | None:
     return None
 
 
-def _holes(own: Sequence[Event], address: str, end: Event | None) -> list[Violation]:
-    """Where what was delivered does not follow what was before, and nothing is told in between.
+def _begun(events: Iterable[Event]) -> dict[str, dict[Place, float]]:
+    """When the message of each position was sent, by address."""
+    found: dict[str, dict[Place, float]] = defaultdict(dict)
+    for event in of(events, "stream.published"):
+        for address, place in event["positions"].items():
+            found[address][Place(*place)] = event["begun"]
+    return found
+
+
+def _holes(
+    own: Sequence[Event], address: str, end: Event | None, begun: Mapping[Place, float]
+) -> list[Violation]:
+    """Where what was delivered does not follow what was before, and nothing is told in between that was told
+    when what is missing had been sent.
 
     What is left of an epoch that is over may have holes, and one gap tells of all of them.
     """
@@ -59,33 +76,37 @@ def _holes(own: Sequence[Event], address: str, end: Event | None) -> list[Violat
     over = _of_past_epochs(own, address)
     at: Place | None = None
     last: Event | None = None
-    told = False
+    told = NEVER
     for event in own:
         if event.what == "stream.gap":
-            told = True
+            told = event.at
         elif event.what == "stream.recovered" and event["address"] == address:
-            told = False
+            told = NEVER
         elif (place := _place(event, address)) is not None:
             if event.what != "stream.delivered":
-                told = False
-            elif at is not None and not _may_follow(at, place, told):
+                told = NEVER
+            elif at is not None and not _may_follow(at, place, told, begun):
                 why = f"{own[0].who} has {place} of {address} behind {at}"
                 found.append(Violation(COMPLETE, why, shortest([last, event])))
             else:
-                told = told and id(event) in over
+                told = told if id(event) in over else NEVER
             at, last = place, event
     stop = _place(end, address) if end is not None else None
-    if stop is not None and at != stop and not told:
+    if stop is not None and at != stop and (told == NEVER or told < begun.get(stop, NEVER)):
         why = f"{own[0].who} ends at {at} of {address}, whose end is {stop}"
         found.append(Violation(COMPLETE, why, shortest([last, end])))
     return found
 
 
-def _may_follow(at: Place, place: Place, told: bool) -> bool:
+def _may_follow(at: Place, place: Place, told: float, begun: Mapping[Place, float]) -> bool:
     """False for what leaves a hole that was not told, and for what comes behind what it precedes."""
-    if place.epoch == at.epoch and place.offset <= at.offset:
+    first = at.offset + 1 if place.epoch == at.epoch else 1
+    if place.offset < first:
         return False
-    return told or place == Place(at.epoch, at.offset + 1)
+    missing = [Place(place.epoch, offset) for offset in range(first, place.offset)]
+    if place.epoch == at.epoch and not missing:
+        return True
+    return told > NEVER and all(told >= begun.get(one, NEVER) for one in missing)
 
 
 def _of_past_epochs(own: Sequence[Event], address: str) -> set[int]:

@@ -110,12 +110,15 @@ class StreamPublisher:
 
         Raises AssertionError when it is refused for another reason than that something is out.
         """
+        begun = self.world.history.now
         while not self.world.over.is_set():
             with suppress(*UNREACHABLE):
                 if self._socket is None:
                     self._socket = await self.world.open(dice, "/connection", key=self.world.key)
                 answer = await ask(self._socket, "publish", addresses=to, message=message, id=message)
                 if answer["direction"] == "REPLY":
+                    places = {one: [at["epoch"], at["offset"]] for one, at in answer["positions"].items()}
+                    self.world.history.note(self.name, "stream.published", positions=places, begun=begun)
                     return answer["positions"]
                 assert answer["code"] == "unavailable", answer
                 await asyncio.sleep(PAUSE_SECONDS)

@@ -14,6 +14,10 @@ def delivered(at: float, offset: int, epoch: str = "e", id: str = "", who: str =
     return at, who, "stream.delivered", {"id": id or f"{epoch}{offset}", "positions": {"A": [epoch, offset]}}
 
 
+def sent(at: float, offset: int) -> Line:
+    return at, "s", "stream.published", {"positions": {"A": ["e", offset]}, "begun": at - 0.1}
+
+
 def end(offset: int, epoch: str = "e") -> Line:
     return 99, "nemesis", "stream.end", {"address": "A", "epoch": epoch, "offset": offset}
 
@@ -33,6 +37,18 @@ STREAMS: Cases = {
     "a hole at the beginning": ({streams.COMPLETE}, (STARTED, delivered(3, 2), end(2))),
     "a hole at the end": ({streams.COMPLETE}, (STARTED, delivered(2, 1), end(2))),
     "a hole that was told": (set(), (STARTED, delivered(2, 1), GAP, delivered(6, 3), end(3))),
+    "told before what is missing was sent": (
+        {streams.COMPLETE},
+        (STARTED, delivered(2, 1), GAP, sent(6, 2), delivered(7, 3), end(3)),
+    ),
+    "told when what is missing had been sent": (
+        set(),
+        (STARTED, delivered(2, 1), sent(4, 2), GAP, delivered(7, 3), end(3)),
+    ),
+    "told before the last was sent": (
+        {streams.COMPLETE},
+        (STARTED, delivered(2, 1), GAP, sent(6, 2), end(2)),
+    ),
     "told behind the hole": ({streams.COMPLETE}, (STARTED, delivered(2, 1), delivered(3, 3), GAP, end(3))),
     "out of order, told": ({streams.COMPLETE}, (STARTED, delivered(2, 2), GAP, delivered(6, 1), end(1))),
     "told elsewhere": (
