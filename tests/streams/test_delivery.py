@@ -6,6 +6,7 @@ import asyncio
 import random
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -110,6 +111,22 @@ async def test_a_break_of_the_layer_is_healed_from_the_stream(two: Processes):
     assert await until_received(far) == ["one"]
     assert far.close_sent is None
     assert plain.close_sent is GAP
+
+
+async def test_of_the_death_of_a_worker_only_those_are_told_who_may_miss_something(two: Processes):
+    told: list[str] = []
+    kept, plain = await two.there.subscriber(A), await two.there.subscriber("user:1")
+    both, neither = await two.there.subscriber(A, "user:1"), await two.there.subscriber()
+    for name, one in (("kept", kept), ("both", both), ("neither", neither)):
+        one.on_gap = partial(told.append, name)
+    two.layer.lose = lambda publication: True
+    await two.here.publish("one", A)
+
+    two.there.hub.tell_of_death()
+
+    assert await until_received(kept) == ["one"]
+    assert told == ["both"]
+    assert {one.close_sent for one in (kept, plain, both, neither)} == {None}
 
 
 async def test_what_the_stream_has_no_more_is_a_gap(two: Processes):

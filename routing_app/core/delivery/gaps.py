@@ -13,16 +13,14 @@ if TYPE_CHECKING:
     from routing_app.core.delivery.hub import Hub
 
 
-def concerned(
-    connections: Iterable[Connection],
-    until: float,
-    concerns: Callable[[str], bool],
-    healed: Collection[str],
-) -> list[Connection]:
-    """Those that had subscribed by `until` to an address which a gap `concerns`, and which is not healed."""
+def concerned(hub: Hub, until: float, concerns: Callable[[str], bool]) -> list[Connection]:
+    """Connections that had subscribed by `until` to an address which a gap `concerns`, and whose missing
+    messages no replay brings. Everything that waits for such news is told.
+    """
+    healed = _healed(hub, concerns)
     return [
         connection
-        for connection in connections
+        for connection in hub.connections()
         if any(
             at <= until and address not in healed and concerns(address)
             for address, at in connection.addresses.items()
@@ -37,9 +35,7 @@ def tell_of_loss(hub: Hub, publication: Publication) -> int:
     if publication.message == ANYWHERE:
         return hub.tell_gap(publication.published_at)
     addresses, at = publication.addresses, publication.published_at
-    for hook in hub.on_gap:
-        hook()
-    healed = hub.streams.order.check(addresses.__contains__) if hub.streams is not None else set()
+    healed = _healed(hub, addresses.__contains__)
     told = {one for address in addresses if address not in healed for one in hub.members(address, at)}
     for connection in told:
         connection.notify_gap()
@@ -51,3 +47,10 @@ def tell_without_close(connections: Iterable[Connection]) -> None:
     for connection in connections:
         if connection.on_gap is not None:
             connection.on_gap()
+
+
+def _healed(hub: Hub, concerns: Callable[[str], bool]) -> Collection[str]:
+    """Tell what waits for news of a gap; the addresses whose missing messages are fetched now."""
+    for hook in hub.on_gap:
+        hook()
+    return hub.streams.order.check(concerns) if hub.streams is not None else ()

@@ -308,20 +308,18 @@ class Hub:
 
         Addresses with history are left out: what is missing there is fetched.
         """
-        for hook in self.on_gap:
-            hook()
-        healed = self.streams.order.check(concerns) if self.streams is not None else set()
-        concerned = gaps.concerned(self._by_id.values(), until, concerns, healed)
+        concerned = gaps.concerned(self, until, concerns)
         for connection in concerned:
             connection.notify_gap()
         return len(concerned)
 
     def tell_of_death(self) -> None:
-        """A worker has died with what it had not sent: tell those who can be told without a close."""
+        """A worker has died with what it had not sent: tell those who can be told without a close.
+
+        As after a gap, those whose addresses all have history have nothing to miss.
+        """
         losses.count_worker_died()
-        for hook in self.on_gap:
-            hook()
-        gaps.tell_without_close(self.connections())
+        gaps.tell_without_close(gaps.concerned(self, inf, lambda address: True))
 
     def concerned_by_gap(self, address: str) -> set[Connection]:
         """The subscribers of an address to which no replay brings what is missing."""
