@@ -29,6 +29,7 @@ from tests.services.redis import Redis
 LINT: Final = "--lint"
 COMPILE: Final = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q"]
 """Writes the bytecode that pytest makes of the tests once, instead of in each of its processes."""
+INSTALL: Final = [sys.executable, "-m", "tests.beforehand"]
 FIRST, SECOND = 5, 2
 """Processes in each pass; the first one has more to do, since `once` leaves tests to it."""
 
@@ -54,15 +55,16 @@ def main(arguments: Sequence[str]) -> int:
     rest = [one for one in arguments if one != LINT]
     with ExitStack() as beside, tempfile.NamedTemporaryFile("w+", encoding="utf-8") as said:
         lint = beside.enter_context(_process(["make", "lint"], said.fileno())) if LINT in arguments else None
-        compiled = beside.enter_context(_process(COMPILE, subprocess.DEVNULL)) if not rest else None
+        preparing = [] if rest else [COMPILE, INSTALL]
+        prepared = [beside.enter_context(_process(one, subprocess.DEVNULL)) for one in preparing]
         try:
             ensure()
             install_packages()
         except (Missing, subprocess.CalledProcessError) as error:
             print(error, file=sys.stderr)
             return 2
-        if compiled is not None:
-            compiled.wait()
+        for one in prepared:
+            one.wait()
         with _stacks() as stacks:
             codes = _run(stacks, rest)
         if lint is not None:
