@@ -114,11 +114,13 @@ def test_a_worker_that_hangs_holds_up_nobody_and_one_that_dies_is_gone(
         os.kill(pid, signal.SIGCONT)
     wait_until(lambda: page.ask("connections")["missing"] == [])
 
-    stays = peers(pair[0])
+    stays, asks_only = peers(pair[0]), peers(pair[0])
+    stays.ask("subscribe", addresses=["channel:stays"])
     before = died(pair[0])
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: workers(page)[victim]["state"] == "gone")
     wait_until(lambda: "worker_gone" in kinds(page, victim))
-    # What it had taken and not sent is counted by the others, and told to those who need not be closed.
+    # What it had taken and not sent is counted by the others, and told to subscribers who need not be closed.
     wait_until(lambda: died(pair[0]) > before)
     assert stays.next()["type"] == "gap"
+    assert asks_only.silent() == []
