@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def concerned(hub: Hub, until: float, concerns: Callable[[str], bool]) -> list[Connection]:
     """Connections that had subscribed by `until` to an address which a gap `concerns`, and whose missing
-    messages no replay brings. Everything that waits for such news is told.
+    messages no replay brings. Replays are begun, and the hooks told.
     """
-    healed = _healed(hub, concerns)
+    healed = _heal(hub, concerns)
     return [
         connection
         for connection in hub.connections()
@@ -35,7 +35,7 @@ def tell_of_loss(hub: Hub, publication: Publication) -> int:
     if publication.message == ANYWHERE:
         return hub.tell_gap(publication.published_at)
     addresses, at = publication.addresses, publication.published_at
-    healed = _healed(hub, addresses.__contains__)
+    healed = _heal(hub, addresses.__contains__)
     told = {one for address in addresses if address not in healed for one in hub.members(address, at)}
     for connection in told:
         connection.notify_gap()
@@ -49,8 +49,8 @@ def tell_without_close(connections: Iterable[Connection]) -> None:
             connection.on_gap()
 
 
-def _healed(hub: Hub, concerns: Callable[[str], bool]) -> Collection[str]:
-    """Tell what waits for news of a gap; the addresses whose missing messages are fetched now."""
+def _heal(hub: Hub, concerns: Callable[[str], bool]) -> Collection[str]:
+    """Tell the hooks of a gap, and have what is missing fetched: at these addresses, which have history."""
     for hook in hub.on_gap:
         hook()
     return hub.streams.order.check(concerns) if hub.streams is not None else ()
