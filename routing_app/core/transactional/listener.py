@@ -45,20 +45,30 @@ class Listener:
 
     async def _receive(self, listening: psycopg.AsyncConnection) -> None:
         """Not by `listening.notifies()`, which wakes up ten times a second when nothing comes."""
-        loop = asyncio.get_running_loop()
-        server, readable = listening.pgconn, asyncio.Event()
-        loop.add_reader(server.socket, readable.set)
-        try:
-            while True:
-                server.consume_input()
-                if server.notifies() is not None:
-                    while server.notifies() is not None:
-                        pass  # one call is enough for all
-                    self._told()
-                await readable.wait()
-                readable.clear()
-        finally:
-            loop.remove_reader(server.socket)
+        server = listening.pgconn
+        while True:
+            server.consume_input()
+            if server.notifies() is not None:
+                while server.notifies() is not None:
+                    pass  # one call is enough for all
+                self._told()
+            await _readable(server.socket)
+
+
+async def _readable(descriptor: int) -> None:
+    """Wait until there is something to read.
+
+    The loop lets go of the descriptor before anything is read: libpq closes it by itself when it reads that
+    the connection has ended, and the loop would take the next socket of that number for one that it knows,
+    and never look at it.
+    """
+    loop = asyncio.get_running_loop()
+    there_is = asyncio.Event()
+    loop.add_reader(descriptor, there_is.set)
+    try:
+        await there_is.wait()
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _conninfo() -> str:
