@@ -166,24 +166,30 @@ class Relay:
         return batches is self._batches and self.failures == failures
 
     async def stop(self) -> None:
-        """Send the envelopes that wait, for as long as one is tried, then end tasks and subscriptions."""
-        if self.reaches_others and (self._receivers or self._number):
-            self._notify(EVERYBODY, "goodbye")
+        """Send the envelopes that wait, for as long as one is tried, end the tasks, answer, and say goodbye.
+
+        That is the last of all: what came behind it would say that this process is there again, and what has
+        no answer before it is missing.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(RETRY_SECONDS + 0.5):
                 await self.settled()
-                while self._notices:
-                    await asyncio.sleep(0.005)
         tasks = [*self._receivers, *([self._sender] if self._sender is not None else [])]
-        self._sender, self._receivers = None, []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NOTICE_SECONDS):
+                await self._answers.send(self._log, NOTICE_SECONDS)
+        self._notices.clear()
+        if self.reaches_others and (self._receivers or self._number):
+            self._notices.add(EVERYBODY, "goodbye", lambda: self._notice("goodbye"))
+            await self._notices.send(NOTICE_SECONDS)
+        self._sender, self._receivers = None, []
         losses.count_layer_down(self._batches.backlog + self._log.unsent)
         self._batches = Batches(self.reaches_others)
         self._room.set()
         self._log = Log(clock=self._clock, on_lost=losses.count_layer_down)
-        self._notices.clear()
         self._answers.clear()
         self._is_late = False
         self._subscriptions.forget()
