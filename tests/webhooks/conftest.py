@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from routing_app.core.models.webhooks import Delivery, Webhook
 from routing_app.core.outgoing.signature import new_secret
-from routing_app.core.webhooks import retries, sender
+from routing_app.core.webhooks import retries, sender, taking
 from routing_app.core.webhooks.known import webhooks
 from routing_app.core.webhooks.sender import WebhookSender
 from tests.webhooks.receiver import Receiver
@@ -93,6 +94,9 @@ async def start(monkeypatch: pytest.MonkeyPatch, settings: Any) -> AsyncIterator
     monkeypatch.setattr(sender, "FRESH_SECONDS", 0.02)
     monkeypatch.setattr(sender, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(retries, "DELAYS", (0.01,) * 7)
+    # What is held is on its way until the test lets it go, on the busiest machine.
+    monkeypatch.setattr(sender, "TIMEOUT_SECONDS", 200.0)
+    monkeypatch.setattr(taking, "TAKEN", timedelta(seconds=300))
     started: list[Sending] = []
 
     def begin() -> Sending:

@@ -53,7 +53,7 @@ class Receiver:
     def __enter__(self) -> Self:
         self._thread = Thread(target=self._loop.run_until_complete, args=(self._run(),), daemon=True)
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -406,17 +406,19 @@ async def test_a_replay_sends_what_waits_and_leaves_what_is_on_its_way(start: St
 
 
 async def test_a_replay_knows_a_short_wait_from_an_attempt_that_is_under_way(
-    start: Start, receiver: Receiver
+    start: Start, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
+    # Shorter than an attempt may be under way, and longer than this test.
+    monkeypatch.setattr(retries, "DELAYS", (0.01,) + (200,) * 6)
     webhook = await query(make, receiver.url("/hold"))
     await query(write, await query(make, receiver.url("/fail")), attempts=1)
     await query(write, webhook)
     start()
     await until(lambda: len(receiver.ids("/hold")) == 1)
     await until(lambda: query(Delivery.objects.filter(attempts=2).exists))
+    await query(lambda: Webhook.objects.exclude(pk=webhook.pk).update(enabled=False))
     before = {row.pk: row for row in await query(rows)}
     assert sorted(row.taken for row in before.values()) == [False, True]
-    await query(lambda: Webhook.objects.exclude(pk=webhook.pk).update(enabled=False))
     for row in before.values():
         await query(service.replay, row)
     for row in await query(rows):
