@@ -34,7 +34,7 @@ def ask(
     given |= {name.replace("_", "-"): value for name, value in headers.items()}
     if id is not None:
         given["X-Request-ID"] = id
-    connection = HTTPConnection(LOOPBACK, broker.port, timeout=20)
+    connection = HTTPConnection(LOOPBACK, broker.port, timeout=60)
     connection.request(method, path, json.dumps(body) if body is not None else None, given)
     answer = connection.getresponse()
     answer.read()
@@ -43,7 +43,7 @@ def ask(
 
 
 def listed(broker: Server, query: str) -> list[dict[str, Any]]:
-    connection = HTTPConnection(LOOPBACK, broker.port, timeout=20)
+    connection = HTTPConnection(LOOPBACK, broker.port, timeout=60)
     connection.request("GET", f"/api/audit?{query}", headers={"X-API-Key": broker.api_key})
     rows: list[dict[str, Any]] = json.loads(connection.getresponse().read())["results"]
     connection.close()

@@ -26,7 +26,7 @@ from tests.rooms.client import Plain, plain
 from tests.services.javascript import require_packages
 from tests.services.server import Server
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 GENERATIONS: Final = ("socket.io-client-4.8", "socket.io-client-1.4")
 
 

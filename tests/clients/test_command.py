@@ -37,7 +37,7 @@ def switchboard(server: Server, *arguments: str) -> subprocess.CompletedProcess[
     """Run the command to its end, in a process of its own."""
     command = [sys.executable, "-m", "switchboard_client.cli", *arguments]
     env = environment(server)
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=40, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def test_listen_prints_the_publications_of_send(broker: Server) -> None:
         assert outcome.returncode == 0, outcome.stderr
         assert json.loads(outcome.stdout) in ({"delivered_to": 1}, {"accepted": True})
         switchboard(broker, "send", "token:cli", "just text")
-        output, _ = listener.communicate(timeout=30)
+        output, _ = listener.communicate(timeout=60)
     assert [json.loads(line) for line in output.splitlines()] == [
         {"address": "channel:cli", "message": {"n": [1, "é"]}},
         {"address": "token:cli", "message": "just text"},
@@ -72,7 +72,7 @@ def test_listen_prints_the_publications_of_send(broker: Server) -> None:
 def test_listen_ends_by_ctrl_c(one_worker: Server) -> None:
     with listening(one_worker, "channel:cli") as listener:
         listener.send_signal(signal.SIGINT)
-        assert listener.wait(20) == 130
+        assert listener.wait(60) == 130
 
 
 @pytest.fixture
@@ -120,6 +120,6 @@ def test_failures_have_an_exit_code_and_a_line(one_worker: Server, run: Run) -> 
 def test_the_example(broker: Server) -> None:
     command = [sys.executable, "examples/questions.py", url_of(broker)]
     outcome = subprocess.run(
-        command, cwd=PYTHON, env=environment(broker), capture_output=True, text=True, timeout=40, check=False
+        command, cwd=PYTHON, env=environment(broker), capture_output=True, text=True, timeout=60, check=False
     )
     assert outcome.stdout == "How many? 42!\n", outcome.stderr

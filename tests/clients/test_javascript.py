@@ -88,7 +88,7 @@ async def test_the_two_clients_talk_to_each_other(two_workers: Server) -> None:
         await _listen(connection, received)
         assert await node.stdout.readline() == b"ready\n"
         await connection.publish(["channel:both"], {"from": "python"})
-        assert await asyncio.wait_for(received.get(), 20) == {"from": "js", "received": {"from": "python"}}
+        assert await asyncio.wait_for(received.get(), 60) == {"from": "js", "received": {"from": "python"}}
     assert await node.wait() == 0
 
 

@@ -85,7 +85,7 @@ async def test_our_python_client_with_a_server_of_the_original(original: str) ->
         assert (await asked)["got"]["mine"] == 1
         # ws 0.8 answers the first subprotocol of any, and gives no receipts: none may be waited for.
         await connection.send({"type": "tell me", "text": "psst"}, timeout=5)
-        assert (await asyncio.wait_for(told.get(), 10)).message["text"] == "psst"
+        assert (await asyncio.wait_for(told.get(), 60)).message["text"] == "psst"
         closing = connection.request({"type": "unanswered, for the original never times out"})
         await connection.close(4001, "done")
         with pytest.raises(ConnectionClosed):

@@ -128,7 +128,7 @@ def test_the_packed_module_and_bundle_ask_the_server(tarball: Path, one_worker: 
     (folder / "readme.mjs").write_text(example(tarball / "README.md", "js", one_worker))
 
     assert call("node", folder / "both.mjs", url_of(one_worker)).split() == ["1", "1"]
-    printed = call("node", folder / "readme.mjs", timeout=30)
+    printed = call("node", folder / "readme.mjs", timeout=60)
     assert printed.splitlines()[:4] == ["token:abc1 hello", "0", "1", "2"]
     assert "done: true" in printed
 

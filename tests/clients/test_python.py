@@ -81,7 +81,7 @@ async def request(connection: Connection, message: dict[str, Any], also: Any = N
 
 async def send(connection: Connection, message: dict[str, Any]) -> str:
     try:
-        await connection.send(message, timeout=20)
+        await connection.send(message, timeout=60)
     except ValueError:
         return "refused"
     return "sent"
@@ -103,7 +103,7 @@ async def receive(connection: Connection, message: Any) -> dict[str, Any]:
     address = f"channel:{secrets.token_hex(4)}"
     await connection.subscribe(address)
     await connection.publish([address], message)
-    delivery = await asyncio.wait_for(received.get(), 20)
+    delivery = await asyncio.wait_for(received.get(), 60)
     assert delivery.address == address
     return {"message": delivery.message}
 
@@ -163,7 +163,7 @@ async def test_replies_are_for_their_requests(connection: Connection) -> None:
 
 
 async def test_a_cancelled_request_is_forgotten(connection: Connection) -> None:
-    task = asyncio.ensure_future(asyncio.wait_for(connection.request({"type": "late", "seconds": 0.1}), 5))
+    task = asyncio.ensure_future(asyncio.wait_for(connection.request({"type": "late", "seconds": 0.1}), 60))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -174,7 +174,7 @@ async def test_a_cancelled_request_is_forgotten(connection: Connection) -> None:
 
 async def test_partials_that_nobody_reads_end_the_request(connection: Connection) -> None:
     request = connection.request({"type": "partials", "count": 1500})
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not request.done:
             await asyncio.sleep(0.01)
     with pytest.raises(RequestError, match="not read"):
@@ -221,10 +221,10 @@ async def test_after_a_restart_it_is_back_with_its_rights_and_its_addresses(
     assert closed.value.code == 1012
 
     await asyncio.to_thread(launch, **options)
-    await asyncio.wait_for(back.wait(), 30)
+    await asyncio.wait_for(back.wait(), 60)
     assert (await connection.request({"type": "whoami"}))["addresses"] == ["channel:a"]
     await connection.publish(["channel:a"], "again")
-    assert (await asyncio.wait_for(received.get(), 20)).message == "again"
+    assert (await asyncio.wait_for(received.get(), 60)).message == "again"
     await connection.close()
 
 
@@ -234,7 +234,7 @@ async def test_it_stays_away_when_an_operator_has_disconnected_it(one_worker: Se
     # Listed when the database has it.
     await asyncio.to_thread(wait_until, lambda: call(one_worker, path, {})[0] == 202)
 
-    closed = await asyncio.wait_for(connection.closed(), 20)
+    closed = await asyncio.wait_for(connection.closed(), 60)
     assert closed.code == 4003
     with pytest.raises(ConnectionClosed):
         await connection.opened()

@@ -99,7 +99,7 @@ class StandIn:
 
     async def attempted(self, number: int) -> None:
         """Wait for an attempt."""
-        async with asyncio.timeout(30), self.begun:
+        async with asyncio.timeout(60), self.begun:
             await self.begun.wait_for(lambda: len(self.attempts) >= number)
 
 
@@ -180,7 +180,7 @@ async def node(stand_in: StandIn, script: str) -> AsyncIterator[asyncio.subproce
 async def printed(process: asyncio.subprocess.Process) -> Any:
     """The output of a script, as JSON."""
     assert process.stdout is not None
-    return json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+    return json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
 
 
 async def sent_away(stand_in: StandIn) -> tuple[Connection, asyncio.Event, list[Any]]:
@@ -209,7 +209,7 @@ async def test_python_comes_back_with_its_rights_and_all_addresses(
     stand_in: StandIn, obeyed: list[float]
 ) -> None:
     connection, back, errors = await sent_away(stand_in)
-    await asyncio.wait_for(back.wait(), 30)
+    await asyncio.wait_for(back.wait(), 60)
     await connection.close()
 
     resumed(stand_in)
@@ -242,7 +242,7 @@ async def test_python_comes_back_to_a_server_that_was_full_from_the_start(
     connection, back, _ = await sent_away(stand_in)
     assert len(stand_in.attempts) == 3
     assert obeyed == [ASKED] * 2
-    await asyncio.wait_for(back.wait(), 30)
+    await asyncio.wait_for(back.wait(), 60)
     await connection.close()
     assert len(stand_in.attempts) == 5
 
@@ -273,7 +273,7 @@ async def test_javascript_comes_back_to_a_server_that_was_full_from_the_start(st
 async def test_listen_goes_on_where_a_server_was_full(stand_in: StandIn, obeyed: list[float]) -> None:
     options = _parser().parse_args(["--url", stand_in.url, "listen", "channel:a"])
     listening = asyncio.ensure_future(_run(options))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not any("subscribe" in attempt.asked for attempt in stand_in.attempts):
             assert not listening.done()
             await asyncio.sleep(0.01)
@@ -294,7 +294,7 @@ NO: Final[dict[int, int | str]] = {2: "unauthenticated"}
 async def test_python_stays_away_when_its_key_is_refused(stand_in: StandIn) -> None:
     connection, _, errors = await sent_away(stand_in)
 
-    assert (await asyncio.wait_for(connection.closed(), 30)).code == 4000
+    assert (await asyncio.wait_for(connection.closed(), 60)).code == 4000
     assert errors == ["unauthenticated"]
     assert len(stand_in.attempts) == 2
 
@@ -313,7 +313,7 @@ async def test_python_asks_for_its_rights_before_anybody_else_asks(stand_in: Sta
     connection, _, _ = await sent_away(stand_in)
     while connection.is_open:
         await asyncio.sleep(0)
-    await asyncio.wait_for(connection.opened(), 30)
+    await asyncio.wait_for(connection.opened(), 60)
     await connection.request({"type": "of somebody who waited"})
     await connection.close()
 

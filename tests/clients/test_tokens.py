@@ -72,7 +72,7 @@ class StandIn:
         return {"direction": "REPLY", "expires_in": LONG}
 
     async def next(self) -> tuple[str, str]:
-        return await asyncio.wait_for(self.told.get(), 30)
+        return await asyncio.wait_for(self.told.get(), 60)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ async def python(server: StandIn, tokens: list[str | None], leaves: bool = False
     connection.on("reconnect", lambda _: back.set())
     if leaves:
         connection.request({"type": "leave"})
-        await asyncio.wait_for(back.wait(), 30)
+        await asyncio.wait_for(back.wait(), 60)
     else:
         while (await server.next())[0] != "renewed":
             pass
@@ -175,7 +175,7 @@ async def javascript(server: StandIn, tokens: list[str | None], leaves: bool = F
         if not leaves:
             while (await server.next())[0] != "renewed":
                 pass
-        output, _ = await asyncio.wait_for(process.communicate(b"" if leaves else b"on\n"), 30)
+        output, _ = await asyncio.wait_for(process.communicate(b"" if leaves else b"on\n"), 60)
     finally:
         if process.returncode is None:
             process.kill()
@@ -229,7 +229,7 @@ async def test_python_takes_one_credential(server: StandIn) -> None:
 async def test_python_stays_away_when_the_one_token_that_it_has_expires(server: StandIn) -> None:
     connection = await connect(server.url, token="only")
     connection.request({"type": "leave"})
-    assert (await asyncio.wait_for(connection.closed(), 30)).code == 4005
+    assert (await asyncio.wait_for(connection.closed(), 60)).code == 4005
     assert server.handshakes == ["only"]
 
 
@@ -248,7 +248,7 @@ async def test_javascript_stays_away_when_the_one_token_that_it_has_expires(serv
         env=os.environ | {"URL": f"{server.url}?a=b"},
         stdout=asyncio.subprocess.PIPE,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert output == b"4005\n"
     assert server.handshakes == ["only"]
 

@@ -171,7 +171,7 @@ def test_who_accepts_gzip(value: str, accepted: bool) -> None:
 
 def get(server: Server, path: str, accept: str = "gzip", method: str = "GET", body: bytes = b"") -> Answer:
     """What a server answers; nothing is inflated on the way."""
-    connection = HTTPConnection(LOOPBACK, server.port, timeout=30)
+    connection = HTTPConnection(LOOPBACK, server.port, timeout=60)
     try:
         headers = {"Accept-Encoding": accept, "X-API-Key": server.api_key}
         connection.request(method, path, body or None, headers)

@@ -74,7 +74,7 @@ class Population:
         """It has one frame back."""
         socket = self.open(f"/ws?RegisterToken={quote(self.named(what))}", "tokens")
         socket.send(f"Echo:{self.named('echo')}")
-        socket.recv(timeout=20)
+        socket.recv(timeout=60)
         return socket
 
     def rooms(self) -> ClientConnection:
@@ -83,7 +83,7 @@ class Population:
         room = {"room": self.named("room")}
         socket.send(json.dumps(["JOIN", room | {"name": self.named("nickname")}]))
         socket.send(json.dumps(["CLIENTS", room]))
-        socket.recv(timeout=20)
+        socket.recv(timeout=60)
         return socket
 
     def events(self) -> ClientConnection:
@@ -91,9 +91,9 @@ class Population:
         account = log_in(self.server, register(self.server))
         path = f"/websocket?channel_id={quote(self.named('channel'))}"
         socket = self.open(path, "events", Authorization=f"Bearer {account.token}")
-        socket.recv(timeout=20)
+        socket.recv(timeout=60)
         socket.send(json.dumps({"type": "connection"}))
-        socket.recv(timeout=20)
+        socket.recv(timeout=60)
         return socket
 
     def requests(self) -> ClientConnection:
@@ -101,7 +101,7 @@ class Population:
         socket = self.open(f"/connection?key={self.server.api_key}", "requests")
         request = {"direction": "REQUEST", "key": "1", "type": "subscribe"}
         socket.send(json.dumps({**request, "addresses": [f"token:{self.named('token')}"]}))
-        socket.recv(timeout=20)
+        socket.recv(timeout=60)
         return socket
 
     def player(self, **body: str) -> ClientConnection:
@@ -115,7 +115,7 @@ class Population:
         endpoint = self._create(token, wanted)["endpoint"]
         socket = self.open(endpoint, "sessions")
         socket.send(json.dumps({"action": "REQUESTED"}))
-        socket.recv(timeout=20)
+        socket.recv(timeout=60)
         return socket
 
     def _create(self, token: str, body: Any) -> Any:

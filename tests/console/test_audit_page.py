@@ -18,7 +18,7 @@ from tests.services.browser import Browser
 from tests.services.server import Server
 
 # What crosses Redis and databases is tested without a browser.
-pytestmark = [pytest.mark.timeout(180), pytest.mark.once]
+pytestmark = pytest.mark.once
 
 AUDITOR = "<b>auditor</b>"
 

@@ -18,7 +18,7 @@ from tests.services.databases import Databases
 from tests.services.running import running
 from tests.services.server import Server
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.once]
+pytestmark = pytest.mark.once
 
 TOKEN: Final = f"token:{MARKUP.format('token')}"
 

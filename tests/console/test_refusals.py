@@ -86,7 +86,7 @@ def test_publishing_needs_its_permission(
         "Cookie": f"sessionid={sessions.get(name, 'none')}; csrftoken={token}",
         "X-CSRFToken": token,
     }
-    connection = http.client.HTTPConnection("127.0.0.1", broker.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", broker.port, timeout=60)
     connection.request("POST", "/api/publish", "{}", headers)
     assert connection.getresponse().status == wanted
     connection.close()

@@ -20,7 +20,7 @@ from tests.monitoring.console import sessions_of
 from tests.services.databases import REPOSITORY, Databases
 from tests.services.running import running
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.once]
+pytestmark = pytest.mark.once
 
 IMAGES: Final = REPOSITORY / "docs" / "images"
 NAMES: Final = ("overview", "connections", "trace", "try")

@@ -21,7 +21,7 @@ from tests.sessions.conftest import OK, Broker, Customer, Play, play
 from tests.sessions.http import Http
 
 # What crosses Redis and databases is tested without a browser.
-pytestmark = [pytest.mark.timeout(180), pytest.mark.once]
+pytestmark = pytest.mark.once
 
 MARKUP = '<img src=x onerror="problems.push(1)"><b>TV</b>'
 

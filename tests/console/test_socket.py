@@ -32,7 +32,7 @@ def shake(broker: Server, origin: str | None, cookie: str) -> int:
 
 def frames(console: Console, wanted: int) -> list[dict[str, Any]]:
     """The next frames as they are."""
-    return [json.loads(console.socket.recv(timeout=20)) for _ in range(wanted)]
+    return [json.loads(console.socket.recv(timeout=60)) for _ in range(wanted)]
 
 
 def send(console: Console, **frame: Any) -> None:
@@ -95,7 +95,7 @@ def test_what_is_not_of_the_protocol_ends_the_connection(console: Open) -> None:
     open_one.socket.send("[]")
 
     with pytest.raises(ConnectionClosed) as closed:
-        open_one.socket.recv(timeout=20)
+        open_one.socket.recv(timeout=60)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4009
 
@@ -176,7 +176,7 @@ def test_a_console_ends_with_its_session(broker: Server, console: Open, sessions
 
     for open_one in opened.values():
         with pytest.raises(ConnectionClosed) as closed:
-            open_one.socket.recv(timeout=20)
+            open_one.socket.recv(timeout=60)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4005
 

@@ -169,7 +169,7 @@ async def test_a_subscription_in_python_and_curl(page: Page, site: Site) -> None
 
 async def line(process: asyncio.subprocess.Process) -> bytes:
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         text = await process.stdout.readline()
     assert text, await process.communicate()
     return text

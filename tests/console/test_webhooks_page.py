@@ -21,7 +21,7 @@ from tests.services.waiting import until
 from tests.webhooks.receiver import Receiver
 
 # What crosses Redis and databases is tested without a browser.
-pytestmark = [pytest.mark.timeout(180), pytest.mark.once]
+pytestmark = pytest.mark.once
 
 LOOKS = ["core.view_webhook", "core.view_hook", "core.view_scheduledmessage"]
 

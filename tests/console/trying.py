@@ -106,5 +106,5 @@ async def make_publisher(page: Page) -> str:
 
 async def read(socket: ClientConnection) -> str:
     """The next frame of a client of the test."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return str(await socket.recv())

@@ -68,12 +68,12 @@ class Client(WebsocketCommunicator):
         self.scope.update({"client": ["10.0.0.1", 4000], **scope})  # type: ignore[typeddict-item]
 
     async def opens(self) -> None:
-        accepted, _ = await self.connect(5)
+        accepted, _ = await self.connect(60)
         assert accepted
 
     async def refused(self) -> int:
         """The code that a refused handshake was refused with."""
-        accepted, code = await self.connect(5)
+        accepted, code = await self.connect(60)
         assert not accepted
         assert isinstance(code, int)
         await self.ends()
@@ -81,13 +81,13 @@ class Client(WebsocketCommunicator):
 
     async def ends(self) -> None:
         """Wait until the consumer has ended by itself (`wait` would cancel it in the end)."""
-        done, _ = await asyncio.wait([self.future], timeout=5)
+        done, _ = await asyncio.wait([self.future], timeout=60)
         assert done
         await self.future
 
     async def close_code(self) -> int:
         """Read until the close."""
-        while (message := await self.receive_output(5))["type"] != "websocket.close":
+        while (message := await self.receive_output(60))["type"] != "websocket.close":
             pass
         code: int = message["code"]
         return code

@@ -271,7 +271,7 @@ async def test_publishing_while_the_worker_starts_does_not_disturb_it(worker: Wo
     for _ in range(5):
         await publish(("token:a",), "hello")
         await asyncio.sleep(0)
-    await asyncio.wait_for(starting, 5)
+    await asyncio.wait_for(starting, 60)
 
     assert worker.serving
 

@@ -76,7 +76,7 @@ async def test_queries_run_side_by_side_as_many_as_there_are_threads():
         WorkerRecord.objects.count()
         now.append(number)
         most.append(len(now))
-        barrier.wait(10)
+        barrier.wait(60)
         now.remove(number)
         return number
 
@@ -90,7 +90,7 @@ async def test_work_apart_waits_behind_no_query():
     busy = [asyncio.ensure_future(query(release.wait, 10)) for _ in range(2 * settings.DATABASE_THREADS)]
     await asyncio.sleep(0)
 
-    assert await asyncio.wait_for(query_apart(WorkerRecord.objects.count), 5) == 0
+    assert await asyncio.wait_for(query_apart(WorkerRecord.objects.count), 60) == 0
     assert not any(task.done() for task in busy)
     release.set()
     await asyncio.gather(*busy)

@@ -89,7 +89,7 @@ async def response(application: Any, method: str, path: str, body: bytes, header
     """Status, headers and body as ASGI has them."""
     headers = [(b"host", b"testserver"), (b"content-length", str(len(body)).encode()), *headers]
     communicator = HttpCommunicator(application, method, path, body, headers)
-    answer = await communicator.get_response(timeout=10)
+    answer = await communicator.get_response(timeout=60)
     await communicator.wait()
     return answer
 

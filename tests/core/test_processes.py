@@ -68,7 +68,7 @@ def listing(server: Server, address: str = "") -> list[dict[str, Any]]:
     request = urllib.request.Request(
         f"{server.url}/api/clients/?page_size=1000&address={address}", headers={"X-API-Key": KEY}
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         results: list[dict[str, Any]] = json.load(response)["results"]
     return results
 
@@ -81,7 +81,7 @@ async def until_listed(server: Server, address: str, count: int) -> None:
 
 
 async def receive(socket: ClientConnection, count: int) -> list[str]:
-    return [str(await asyncio.wait_for(socket.recv(), 20)) for _ in range(count)]
+    return [str(await asyncio.wait_for(socket.recv(), 60)) for _ in range(count)]
 
 
 async def test_every_message_once_and_in_order_across_processes(pair: Pair, enter: Enter):
@@ -143,7 +143,6 @@ async def test_300_clients_that_vanish_leave_neither_rows_nor_subscriptions(
 
 
 @pytest.mark.skipif(not settings.REDIS_URL, reason="waits 15 s for real; once, with PostgreSQL and Redis")
-@pytest.mark.timeout(90)
 async def test_a_killed_workers_clients_are_in_no_listing_after_its_lease(
     redis_url: str, databases: Databases, tmp_path_factory: pytest.TempPathFactory, enter: Enter, pair: Pair
 ):

@@ -72,7 +72,7 @@ class Client:
         await self.socket.send(text)
 
     async def received(self) -> str:
-        text = await asyncio.wait_for(self.socket.recv(), 10)
+        text = await asyncio.wait_for(self.socket.recv(), 60)
         assert isinstance(text, str)
         return text
 
@@ -80,7 +80,7 @@ class Client:
         """Read until the close."""
         try:
             while True:
-                await asyncio.wait_for(self.socket.recv(), 10)
+                await asyncio.wait_for(self.socket.recv(), 60)
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd else None
 

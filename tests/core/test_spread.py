@@ -216,7 +216,7 @@ async def test_a_call_goes_by_a_server_that_works(servers: Servers, impatient: N
     await until(lambda: not there.spread.relays[server].healthy)
 
     parts: list[int] = []
-    assert await here.calls.call(there.id, "double", 21, timeout=10, on_partial=parts.append) == 42
+    assert await here.calls.call(there.id, "double", 21, timeout=60, on_partial=parts.append) == 42
     assert parts == [0, 1, 2]
 
 

@@ -121,7 +121,7 @@ def test_it_serves_as_its_user_from_a_read_only_root_and_drains(image: Image, tm
         with container.site.socket("/ws") as client:
             assert container.stop() == 0
             with pytest.raises(ConnectionClosed):
-                client.recv(timeout=30)
+                client.recv(timeout=60)
             assert client.close_code == 1012
         assert not container.healthy()
 

@@ -38,7 +38,7 @@ def test_sockets_come_through(nginx: Nginx) -> None:
         connect(url, proxy=None, address=(LOOPBACK, nginx.port)) as sender,
     ):
         sender.send("tried|Hello")
-        assert receiver.recv(timeout=30) == "Hello"
+        assert receiver.recv(timeout=60) == "Hello"
 
 
 def test_the_check_of_nginx_passes_and_its_metrics_do_not(nginx: Nginx) -> None:

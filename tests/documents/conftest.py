@@ -52,7 +52,7 @@ def reading(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="package")
 def operator(reading: Server) -> Iterator[httpx.Client]:
     """Calls of its REST API."""
-    with httpx.Client(base_url=reading.url, headers={"X-API-Key": reading.api_key}, timeout=30) as client:
+    with httpx.Client(base_url=reading.url, headers={"X-API-Key": reading.api_key}, timeout=60) as client:
         yield client
 
 

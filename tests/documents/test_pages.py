@@ -22,7 +22,7 @@ from tests.services.databases import REPOSITORY
 from tests.services.server import Server
 from tests.services.waiting import wait_until
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.once
 
 TABLES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "PARTS": PARTS,

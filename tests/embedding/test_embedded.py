@@ -15,7 +15,7 @@ from tests.embedding.project import Project
 from tests.project import exchanges
 from tests.project.exchanges import SECONDS, Site
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")

@@ -149,7 +149,7 @@ async def test_of_two_readings_of_the_rules_the_later_one_counts(monkeypatch: py
     def read() -> dict[str, ChannelRule]:
         if next(number):
             return {"room": rule}
-        first_may_end.wait(20)
+        first_may_end.wait(60)
         return {}
 
     monkeypatch.setattr(access, "_read", read)

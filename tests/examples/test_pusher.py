@@ -27,7 +27,7 @@ class Pusher:
     async def says(self) -> list[Any]:
         """The next line that it prints."""
         assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), 30)
+        line = await asyncio.wait_for(self._process.stdout.readline(), 60)
         said: list[Any] = json.loads(line)
         return said
 
@@ -44,7 +44,7 @@ class Pusher:
 def publish(broker: Server, address: str, message: Any) -> dict[str, Any]:
     body = json.dumps({"addresses": [address], "message": message}).encode()
     headers = {"X-API-Key": broker.api_key, "Content-Type": "application/json"}
-    with urlopen(Request(f"{broker.url}/api/publish", body, headers), timeout=30) as answer:
+    with urlopen(Request(f"{broker.url}/api/publish", body, headers), timeout=60) as answer:
         outcome: dict[str, Any] = json.load(answer)
         return outcome
 

@@ -132,7 +132,7 @@ def test_a_server_that_runs_takes_an_imported_key_and_refuses_a_pruned_one(
     before, new = tmp_path / "before", tmp_path / "new"
     broker.manage("export", "--with-hashes", "--output", str(before))
     new.write_text(KEY)
-    with httpx.Client(base_url=broker.url, headers={"X-API-Key": PLAIN}, timeout=30) as client:
+    with httpx.Client(base_url=broker.url, headers={"X-API-Key": PLAIN}, timeout=60) as client:
         assert client.get("/api/rules/").status_code == 401
         broker.manage("import", str(new))
         wait_until(lambda: client.get("/api/rules/").status_code == 200)
@@ -149,7 +149,7 @@ def test_a_rule_that_is_imported_holds_in_a_server_that_runs(broker: Server, tmp
     headers = {"X-API-Key": broker.api_key}
     broker.manage("import", str(file))
 
-    with httpx.Client(base_url=broker.url, headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=broker.url, headers=headers, timeout=60) as client:
 
         def kept() -> bool:
             client.post("/api/publish", json={"addresses": ["token:kept"], "message": "one"})

@@ -230,7 +230,7 @@ async def subscribe(port: int, token: str) -> Subscriber:
     url = f"ws://{LOOPBACK}:{port}/ws?{urlencode({'RegisterToken': token})}"
     # No bound on what is received and not read yet: the close frame is behind it.
     socket = await open_socket(
-        url, proxy=None, compression=None, ping_interval=None, max_queue=None, open_timeout=20
+        url, proxy=None, compression=None, ping_interval=None, max_queue=None, open_timeout=60
     )
     return Subscriber(socket)
 
@@ -257,7 +257,7 @@ async def publish(
         await sender.socket.send(f"{token}|{name} {number} {filling}")
 
 
-async def seconds_until(condition: Callable[[], Any], seconds: float = 20) -> float:
+async def seconds_until(condition: Callable[[], Any], seconds: float = 60) -> float:
     """Wait until something is true, asked in a thread as it may block; how many seconds that took."""
     loop = asyncio.get_running_loop()
     began = loop.time()

@@ -15,7 +15,7 @@ from faults.run import said
 from tests.services.postgres import find_postgres
 from tests.services.redis import find_redis
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.once, pytest.mark.timeout(900)]
 logger = logging.getLogger("measured")
 
 SECONDS = 30.0

@@ -67,7 +67,7 @@ def oldest_renewal(database_url: str) -> float:
 
 
 def http_to(server: Server) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection(LOOPBACK, server.port, timeout=20)
+    return http.client.HTTPConnection(LOOPBACK, server.port, timeout=60)
 
 
 def ask(connection: http.client.HTTPConnection) -> int:

@@ -34,7 +34,7 @@ from tests.faults.cluster import Node
 from tests.services.databases import Databases
 from tests.services.waiting import until, until_equal
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.once
 
 PASSWORD = "correct horse battery"
 PATIENCE_SECONDS = 60.0
@@ -77,7 +77,7 @@ class Scene:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         given.setdefault("X-API-Key", self.world.key)
         is_form = isinstance(body, dict) and "method" in body
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             return await client.request(
                 method, url, headers=given, **({"data": body} if is_form else {"json": body})
             )

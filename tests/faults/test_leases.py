@@ -16,7 +16,7 @@ from tests.services.postgres import Postgres
 from tests.sessions.conftest import OK, TERMINATE, Broker, Customer, Player
 from tests.sessions.http import Http
 
-pytestmark = [pytest.mark.once, pytest.mark.soak, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.once, pytest.mark.soak]
 
 GRACE_SECONDS = 20
 LIFE_SECONDS = 15 + GRACE_SECONDS

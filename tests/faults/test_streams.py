@@ -98,7 +98,6 @@ async def play(
     return counts
 
 
-@pytest.mark.timeout(180)
 async def test_recovered_means_complete_while_nothing_is_lost_in_the_store(
     pair: Pair, redis: Redis, postgres: Postgres
 ):
@@ -110,7 +109,6 @@ async def test_recovered_means_complete_while_nothing_is_lost_in_the_store(
     assert counts["stream.gap"] == 0 or await asyncio.to_thread(deaths, pair) > 0
 
 
-@pytest.mark.timeout(180)
 async def test_what_redis_has_lost_is_told(pair: Pair, redis: Redis, postgres: Postgres):
     counts = await play(pair, redis, postgres, 2, LOSING)
     assert counts["stream.told"] + counts["stream.gap"] > 0

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.services.server import Server
 
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
 """A limit for what hangs, not a measure."""
 
 Frame = tuple[str, int, Any]

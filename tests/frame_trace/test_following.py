@@ -29,7 +29,7 @@ NAMED: Final = pytest.mark.parametrize("kind", ["connection", "identity", "addre
 def get(server: Server, path: str) -> str:
     """A page, read with the server's key."""
     request = Request(server.url + path, headers={"X-API-Key": server.api_key})
-    with urlopen(request, timeout=20) as response:
+    with urlopen(request, timeout=60) as response:
         text: str = response.read().decode()
     return text
 

@@ -62,7 +62,7 @@ def parsers() -> Iterator[Parsers]:
         yield Parsers(process)
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def base64_of(data: bytes) -> str:

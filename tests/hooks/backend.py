@@ -154,7 +154,7 @@ class Hooks:
 def call(server: Server, method: str, path: str, body: Any = None, key: str = "") -> tuple[int, Any]:
     """Status and body of a call of the REST API."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key or server.api_key}"}
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = connection.getresponse()

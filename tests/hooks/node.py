@@ -88,7 +88,7 @@ def _call(method: str, url: str, body: Any = None, headers: dict[str, str] | Non
     given = {"Content-Type": "application/json", **(headers or {})}
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(url, data, given, method=method), timeout=30
+            urllib.request.Request(url, data, given, method=method), timeout=60
         ) as answer:
             raw = answer.read()
             return json.loads(raw) if raw else None

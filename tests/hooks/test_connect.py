@@ -109,9 +109,9 @@ def test_a_client_of_events_receives_as_the_backend_says(broker: Server, hooks: 
         hooks.hook("events", "connect", "*", answer),
         connect(f"{broker.ws_url}/websocket", proxy=None) as socket,
     ):
-        socket.recv(timeout=20)
+        socket.recv(timeout=60)
         call(broker, "/api/publish", {"addresses": [f"channel:{name}"], "message": {"n": 1}})
-        assert json.loads(socket.recv(timeout=20)) == {"n": 1}
+        assert json.loads(socket.recv(timeout=60)) == {"n": 1}
 
 
 @pytest.mark.parametrize("version", [3, 4])

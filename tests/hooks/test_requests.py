@@ -205,7 +205,7 @@ def test_messages_of_a_connection_keep_their_order(hooks: Hooks, peer: Peer, nam
 
     def hold(asked: Asked) -> Any:
         if asked.body["message"] == 0:
-            sent.wait(20)
+            sent.wait(60)
         return ALLOW
 
     peer.ask("subscribe", addresses=[address])
@@ -232,7 +232,7 @@ def test_a_connection_that_is_sent_away_while_a_backend_is_asked_publishes_nothi
 
     def hold(question: Asked) -> Any:
         asked.set()
-        kicked.wait(20)
+        kicked.wait(60)
         return ALLOW
 
     other = Peer(broker, f"?key={broker.api_key}")
@@ -240,7 +240,7 @@ def test_a_connection_that_is_sent_away_while_a_backend_is_asked_publishes_nothi
     id = peer.id
     with hooks.hook("requests", "publish", address, hold):
         peer.send({"type": "publish", "direction": "REQUEST", "addresses": [address], "message": 1})
-        assert asked.wait(20)
+        assert asked.wait(60)
         assert call(broker, "POST", "/api/disconnect", {"addresses": [f"connection:{id}"]})[0] < 300
         assert peer.close_code()[0] == 4003
         kicked.set()
@@ -256,14 +256,14 @@ def test_a_question_that_waits_holds_up_nobody_else_and_its_message_outlives_its
     def hold(question: Asked) -> Any:
         if question.body["message"] == "held":
             asked.set()
-            release.wait(20)
+            release.wait(60)
         return ALLOW
 
     peer.ask("subscribe", addresses=[address])
     with hooks.hook("requests", "publish", address, hold):
         slow = Peer(broker, f"?key={broker.api_key}")
         slow.send({"type": "publish", "direction": "REQUEST", "addresses": [address], "message": "held"})
-        assert asked.wait(20)
+        assert asked.wait(60)
         assert publish(peer, [address], "at once") == ["at once"]
         slow.close()
         release.set()

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from tests.services.databases import REPOSITORY
 
 FOLDER: Final = REPOSITORY / "tests" / "interop"
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 """How long anything that has to happen may take: a limit for hanging, not a measure."""
 
 

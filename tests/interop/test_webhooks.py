@@ -67,7 +67,7 @@ async def test_the_receiver_of_the_document_takes_our_calls_and_no_others(
         assert await call("msg_5", [old], age=3600) == 401
     finally:
         process.terminate()
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=60)
     lines = [line.split(" ", 2) for line in output.strip().split("\n")]
     assert [(id, type) for id, type, _ in lines] == [
         ("msg_1", "token.registered"),

@@ -124,7 +124,7 @@ async def test_row_that_was_read_before_it_changed_is_not_remembered() -> None:
 
     def load(name: str) -> KnownIssuer | None:
         entered.set()
-        released.wait(20)
+        released.wait(60)
         return rows.pop(0)
 
     known = KnownSigners(load)
@@ -144,7 +144,7 @@ async def test_all_who_ask_at_once_wait_for_one_query() -> None:
     def load(name: str) -> KnownIssuer | None:
         loaded.append(name)
         entered.set()
-        released.wait(20)
+        released.wait(60)
         return KnownIssuer(name, (), ())
 
     known = KnownSigners(load)

@@ -45,7 +45,7 @@ def call(
         query["access_token"] = credential
     else:
         headers["Authorization"] = f"Bearer {credential}"
-    connection = HTTPConnection(LOOPBACK, server.port, timeout=30)
+    connection = HTTPConnection(LOOPBACK, server.port, timeout=60)
     try:
         data = None if body is None else json.dumps(body)
         connection.request(method, f"{path}?{urlencode(query)}" if query else path, data, headers)

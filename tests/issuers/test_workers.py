@@ -43,7 +43,7 @@ def ask(
     server: Server, method: str, path: str, credential: str, body: Any = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers without those of the time and the request, and body."""
-    connection = HTTPConnection(LOOPBACK, server.port, timeout=30)
+    connection = HTTPConnection(LOOPBACK, server.port, timeout=60)
     try:
         given = {"Authorization": f"Bearer {credential}", "Content-Type": "application/json", **headers}
         connection.request(method, path, None if body is None else json.dumps(body), given)

@@ -20,7 +20,7 @@ class Page:
 
     def samples(self) -> list[Sample]:
         """All samples of the page."""
-        connection = http.client.HTTPConnection(LOOPBACK, self.server.port, timeout=30)
+        connection = http.client.HTTPConnection(LOOPBACK, self.server.port, timeout=60)
         try:
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()

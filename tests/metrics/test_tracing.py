@@ -68,7 +68,7 @@ def publish(server: Server, *addresses: str) -> None:
         "Content-Type": "application/json",
         "traceparent": f"00-{TRACE}-b7ad6b7169203331-01",
     }
-    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=30)
+    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=60)
     try:
         connection.request(
             "POST", "/api/publish", json.dumps({"addresses": addresses, "message": "m"}), headers

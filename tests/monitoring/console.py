@@ -78,7 +78,7 @@ class Console:
 
     def next(self, id: int) -> Any:
         """The next data of a topic; what comes for others meanwhile is dropped. Raises Refused."""
-        while (frame := json.loads(self.socket.recv(timeout=20)))["id"] != id:
+        while (frame := json.loads(self.socket.recv(timeout=60)))["id"] != id:
             pass
         if "error" in frame:
             raise Refused(frame["error"]["status"], frame["error"]["detail"])

@@ -42,7 +42,7 @@ def call(server: Server, method: str, path: str, key: str = "") -> tuple[int, An
     headers = {"X-API-Key": key or server.api_key}
     request = urllib.request.Request(server.url + path, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:

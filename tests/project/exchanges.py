@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 
 from websockets.sync.client import ClientConnection, connect
 
-SECONDS: Final = 30
+SECONDS: Final = 60
 
 
 class Site:

@@ -58,13 +58,13 @@ class Clients:
         }
         self.tokens = self._open(f"/ws?RegisterToken={name}")
         self.events = self._open(f"/websocket?channel_id={name}")
-        self.events.recv(timeout=20)
+        self.events.recv(timeout=60)
         self.plain = self._open("/bus")
         self._join(self.plain, f"plain {name}")
         self.socketio = self._open("/socket.io/?EIO=4&transport=websocket")
-        self.socketio.recv(timeout=20)
+        self.socketio.recv(timeout=60)
         self.socketio.send("40/bus,")
-        self.socketio.recv(timeout=20)
+        self.socketio.recv(timeout=60)
         self.socketio.send(f"42/bus,1{json.dumps(['JOIN', json.dumps({'room': name, 'name': 'n'})])}")
         self._until(self.socketio, lambda text: text.startswith("43/bus,1"))
         self.requests = Peer(server, f"?key={server.api_key}")
@@ -82,7 +82,7 @@ class Clients:
 
     @staticmethod
     def _until(socket: ClientConnection, found: Callable[[str], bool]) -> None:
-        while not found(str(socket.recv(timeout=20))):
+        while not found(str(socket.recv(timeout=60))):
             pass
 
     def check_ended(self, code: int, reason: str) -> None:
@@ -96,7 +96,7 @@ class Clients:
 def _close(socket: ClientConnection) -> tuple[int, str]:
     with suppress(ConnectionClosed):
         while True:
-            socket.recv(timeout=20)
+            socket.recv(timeout=60)
     return socket.close_code or 0, socket.close_reason or ""
 
 

@@ -21,7 +21,7 @@ from tests.services.waiting import until
 
 # The README speaks of the server that `make run` starts, which has a stack of its own.
 # A browser and some processes have to start, which takes a busy machine its time.
-pytestmark = [pytest.mark.once, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.once
 
 SOCKET_IO = (
     REPOSITORY / "tests" / "interop" / "node_modules" / "socket.io-client-4.8" / "dist" / "socket.io.js"
@@ -201,5 +201,5 @@ def _running(broker: Server, command: str) -> Iterator[IO[str]]:
 
 def _streams(broker: Server) -> int:
     request = Request(f"{broker.url}/api/clients/?protocol=stream", headers={"X-API-Key": broker.api_key})
-    with urlopen(request, timeout=30) as answer:
+    with urlopen(request, timeout=60) as answer:
         return int(json.load(answer)["count"])

@@ -60,7 +60,7 @@ async def test_ready_falls_first_and_health_is_answered_to_the_end(server: Serve
     assert await ask(switchboard, "/health/ready") == (503, {"status": "draining"})
     assert await ask(switchboard, "/health/live") == (200, {"status": "live"})
     assert await mute.read_close(answer=False) == 1012
-    assert await asyncio.to_thread(switchboard.process.wait, 15) == 0
+    assert await asyncio.to_thread(switchboard.process.wait, 60) == 0
     await mute.close()
 
 
@@ -71,7 +71,7 @@ async def test_the_product_drains_500_clients(server: ServerFactory) -> None:
     clients: list[ClientConnection] = []
     while len(clients) < 500:
         clients += await asyncio.gather(*(connect(url, compression=None) for _ in range(50)))
-    assert await asyncio.to_thread(switchboard.stop, 10) == 0
+    assert await asyncio.to_thread(switchboard.stop, 60) == 0
     assert [await closed_with(client) for client in clients] == [1012] * 500
     [[count]] = sql(switchboard.database_url, f"SELECT count(*) FROM {ConnectionRecord._meta.db_table}")
     assert count == 0

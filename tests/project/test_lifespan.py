@@ -35,7 +35,7 @@ async def test_a_worker_starts_before_its_clients_and_a_signal_tells_them_and_gi
 
         stopping = asyncio.create_task(asyncio.to_thread(broker.stop))
         with pytest.raises(ConnectionClosed) as closed:
-            await asyncio.wait_for(client.recv(), 20)
+            await asyncio.wait_for(client.recv(), 60)
 
     await stopping
     assert closed.value.rcvd is not None

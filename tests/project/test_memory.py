@@ -52,6 +52,6 @@ def alive() -> int:
 async def ask(path: str, key: str, times: int) -> None:
     for _ in range(times):
         communicator = HttpCommunicator(application, "GET", path, headers=[(b"x-api-key", key.encode())])
-        await communicator.get_response(timeout=20)
+        await communicator.get_response(timeout=60)
         await communicator.wait()
     gc.collect()

@@ -67,7 +67,7 @@ def app(tmp_path: Path) -> dict[str, str]:
 def ask(broker: Server, path: str, body: Any = None) -> Any:
     headers = {"X-API-Key": broker.api_key, "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(broker.url + path, data, headers), timeout=30) as answer:
+    with urlopen(Request(broker.url + path, data, headers), timeout=60) as answer:
         text = answer.read().decode()
     return text if path == "/metrics" else json.loads(text)
 
@@ -78,7 +78,7 @@ def listed(broker: Server) -> list[str]:
 
 
 async def receive(client: ClientConnection) -> str | bytes:
-    return await asyncio.wait_for(client.recv(), 30)
+    return await asyncio.wait_for(client.recv(), 60)
 
 
 @pytest.mark.parametrize("runner", ["serve", "daphne", "uvicorn"])
@@ -128,7 +128,7 @@ def test_two_protocols_cannot_take_the_same_path(server: ServerFactory, app: dic
     broker = server(start=False, **app)
     broker.launch()
 
-    assert broker.process.wait(30) != 0
+    assert broker.process.wait(60) != 0
     assert (
         "shout.protocol.Shout: the socket path /ws belongs to routing_app.tokens.protocol.Tokens"
         in broker.log_text()

@@ -27,7 +27,7 @@ def new_interpreter() -> Iterator[None]:
 def fails_with(server: Server) -> str:
     """Start a server that must fail, and return the one line it says."""
     server.launch()
-    assert server.process.wait(30) not in (0, None)
+    assert server.process.wait(60) not in (0, None)
     lines = server.log_text().strip().splitlines()
     assert len(lines) == 1, lines
     return lines[0]
@@ -110,6 +110,6 @@ def test_a_database_where_no_file_can_be(server: ServerFactory, tmp_path: Path) 
 def test_a_wrong_option(server: ServerFactory, arguments: list[str]) -> None:
     wrong: Any = server("serve", *arguments, start=False)
     wrong.launch()
-    assert wrong.process.wait(30) not in (0, None)
+    assert wrong.process.wait(60) not in (0, None)
     assert arguments[0] in wrong.log_text()
     assert "Traceback" not in wrong.log_text()

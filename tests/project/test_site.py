@@ -14,7 +14,7 @@ import pytest
 
 from tests.services.databases import REPOSITORY
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.once
 
 LOADED = {"script": "src", "img": "src", "iframe": "src", "link": "href"}
 """Attributes by which a browser loads something by itself."""

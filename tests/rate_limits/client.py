@@ -12,7 +12,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.services.server import Server
 
-SECONDS = 20
+SECONDS = 60
 
 
 def refusals(server: Server, protocol: str) -> float:

@@ -22,7 +22,7 @@ from tests.services.server import API_KEY, Server
 pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
 
 RUNNERS: Final = ("serve", "daphne", "uvicorn")
-SECONDS: Final = 30
+SECONDS: Final = 60
 """A limit for what hangs, not a measure."""
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"

@@ -156,7 +156,7 @@ def post(broker: Broker, way: Way, body: bytes) -> tuple[int, bytes]:
         "customer": {"Authorization": f"Bearer {broker.token('c')}"},
     }
     headers = {"Content-Type": "application/json", **credentials[way.credentials]}
-    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=30)
+    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=60)
     try:
         connection.request("POST", way.path, body + b" " * way.padding, headers)
         response = connection.getresponse()

@@ -69,7 +69,7 @@ class Peer:
         """Code and reason of the close, waiting for it; what comes before is dropped."""
         try:
             while True:
-                self.socket.recv(timeout=20)
+                self.socket.recv(timeout=60)
         except ConnectionClosed as closed:
             return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
 
@@ -81,7 +81,7 @@ class Peer:
 def call(server: Server, path: str, body: Any, key: str | None = None) -> tuple[int, Any]:
     """POST JSON with the server's API key: status and decoded body."""
     headers = {"Content-Type": "application/json", "X-API-Key": key or server.api_key}
-    http_connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=30)
+    http_connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=60)
     try:
         http_connection.request("POST", path, json.dumps(body), headers)
         response = http_connection.getresponse()

@@ -75,13 +75,13 @@ def test_publish_reaches_the_tokens_protocol(broker: Server, keyed: Connect, nam
     peer = keyed(broker)
     with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None) as client:
         client.send("Echo:ready")
-        client.recv(timeout=20)
+        client.recv(timeout=60)
         outcome = peer.ask("publish", addresses=[f"token:{name}"], message="hello")
-        assert client.recv(timeout=20) == "hello"
+        assert client.recv(timeout=60) == "hello"
         peer.ask("publish", addresses=[f"token:{name}", f"token:{name}"], message={"a": [1, "é"]})
-        assert json.loads(client.recv(timeout=20)) == {"a": [1, "é"]}
+        assert json.loads(client.recv(timeout=60)) == {"a": [1, "é"]}
         client.send("Echo:end")
-        assert client.recv(timeout=20) == "end"
+        assert client.recv(timeout=60) == "end"
     outcome.pop("direction")
     assert outcome in ({"delivered_to": 1}, {"accepted": True})
 

@@ -20,5 +20,5 @@ def test_a_gap_is_a_message_and_no_close(mortals: tuple[Server, Server], connect
     with redis.Redis.from_url(survivor.env["REDIS_URL"]) as client:
         assert client.client_kill_filter(_type="pubsub")
 
-    assert peer.next(timeout=40) == {"type": "gap"}
+    assert peer.next(timeout=60) == {"type": "gap"}
     assert peer.ask("whoami")["addresses"] == ["channel:gap"]

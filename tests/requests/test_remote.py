@@ -104,7 +104,7 @@ async def test_an_error_keeps_its_kind_across_processes(error: Exception) -> Non
 
 @pytest.mark.parametrize("id", ["", "nobody", "0123456789abcdef000000000000"])
 def test_a_connection_that_never_was_is_told(broker: Server, connect: Connect, id: str) -> None:
-    answered = connect(broker).ask("ask other", id=id, ask={}, timeout=20)
+    answered = connect(broker).ask("ask other", id=id, ask={}, timeout=60)
 
     assert answered["closed"][0] == 1006
 
@@ -165,8 +165,8 @@ def test_a_script_asks_a_connection(two: Pair, connect: Connect) -> None:
     code = (
         "from routing_app.requests.remote import connection;"
         f"c = connection('{asked.id}');"
-        "print(c.request_sync({'q': 1}, timeout=20)[0]['a']);"
-        "print(c.request_sync({'q': 2}, timeout=20)[0]['a']);"
+        "print(c.request_sync({'q': 1}, timeout=60)[0]['a']);"
+        "print(c.request_sync({'q': 2}, timeout=60)[0]['a']);"
         "c.close_sync(4567, 'by a script')"
     )
     outputs: list[str] = []
@@ -187,7 +187,7 @@ def test_a_request_to_a_worker_that_was_killed_fails(mortals: Pair, connect: Con
     asked.next()
     victim.kill()
 
-    frames = iter(lambda: asking.next(timeout=40), None)
+    frames = iter(lambda: asking.next(timeout=60), None)
     # A worker that has died may have taken messages along: a gap is told, before or behind the answer.
     assert next(one for one in frames if one.get("type") != "gap")["closed"] == [1006, "its worker is gone"]
 

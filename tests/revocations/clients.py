@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.services.ports import LOOPBACK
 from tests.services.server import Server
 
-SECONDS = 30
+SECONDS = 60
 """How long anything may take on a busy machine; nothing is measured with it."""
 REVOKED = 4008
 _hosts = count(2)

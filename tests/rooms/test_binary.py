@@ -286,6 +286,6 @@ async def test_attachments_that_do_not_come_end_the_session(monkeypatch: pytest.
 
     await client.received('51-["x",{"_placeholder":true,"num":0}]')
 
-    close = await asyncio.wait_for(ended, 20)
+    close = await asyncio.wait_for(ended, 60)
     assert close == ATTACHMENTS_LATE
     assert (close.code, close.reason) == (MALFORMED.code, "the attachments of a packet did not come")

@@ -54,7 +54,7 @@ async def watcher(server: Server, lobby: str) -> Watcher:
     """Somebody who is in a lobby. Raises OSError and WebSocketException."""
     socket = await connect(f"{server.ws_url}/lobby?lobbyId={lobby}", proxy=None, max_queue=None)
     one = Watcher(socket)
-    await asyncio.wait_for(one.entered.wait(), 20)
+    await asyncio.wait_for(one.entered.wait(), 60)
     if one.ended:
         raise ConnectionError("sent away")
     return one

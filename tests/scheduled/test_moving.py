@@ -110,7 +110,7 @@ def test_each_message_is_either_sent_or_withdrawn():
     ready = threading.Barrier(3)
 
     def move() -> int:
-        ready.wait(30)
+        ready.wait(60)
         total = 0
         while ScheduledMessage.objects.waiting().exists():
             total += move_due()
@@ -118,7 +118,7 @@ def test_each_message_is_either_sent_or_withdrawn():
         return total
 
     def take(some: list[Any]) -> list[Any]:
-        ready.wait(30)
+        ready.wait(60)
         taken = [name for name in some if withdraw(ScheduledMessage.objects.filter(name=name))]
         connection.close()
         return taken

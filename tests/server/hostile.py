@@ -247,6 +247,6 @@ async def exchange(port: int, sent: bytes) -> bytes:
     """All that a server answers until it closes the connection."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     writer.write(sent)
-    answers = await asyncio.wait_for(reader.read(), 30)
+    answers = await asyncio.wait_for(reader.read(), 60)
     await hang_up(writer)
     return answers

@@ -97,7 +97,7 @@ class Raw:
     async def request(self, request: bytes) -> None:
         """Send a request, and read the head of its answer into `head`."""
         self.writer.write(request)
-        self.head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        self.head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 60)
 
     @property
     def status(self) -> int:
@@ -110,7 +110,7 @@ class Raw:
 
     async def read_frame(self) -> tuple[int, bytes]:
         """(opcode, payload) of the next frame of the server; IncompleteReadError at the end."""
-        first, second = await asyncio.wait_for(self.reader.readexactly(2), 10)
+        first, second = await asyncio.wait_for(self.reader.readexactly(2), 60)
         size = second & 0x7F
         if size > 125:
             size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8), "big")
@@ -123,7 +123,7 @@ class Raw:
             if opcode == 8:
                 if answer:
                     self.frame(8, payload)
-                assert await asyncio.wait_for(self.reader.read(), 10) == b""
+                assert await asyncio.wait_for(self.reader.read(), 60) == b""
                 return int(struct.unpack("!H", payload[:2])[0])
 
     async def close(self) -> None:
@@ -169,7 +169,7 @@ def client_frame(opcode: int, payload: bytes = b"", final: bool = True) -> bytes
 
 async def closed_with(client: ClientConnection) -> int:
     """The code a well-behaved client was closed with."""
-    await asyncio.wait_for(client.wait_closed(), 15)
+    await asyncio.wait_for(client.wait_closed(), 60)
     assert client.close_code is not None
     return client.close_code
 

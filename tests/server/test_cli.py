@@ -57,7 +57,7 @@ class OverUnix(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=60)
         self._path = str(path)
 
     def connect(self) -> None:
@@ -80,7 +80,7 @@ async def test_sockets_names_logs_and_proxies_as_daphne_knows_them(
     proxied = {"X-Real-IP": "192.0.2.7", "X-Real-Port": "4711", "X-Forwarded-For": "192.0.2.9"}
 
     def ask() -> None:
-        response = head(http.client.HTTPConnection(LOOPBACK, port, timeout=10), "/admin/", **proxied)
+        response = head(http.client.HTTPConnection(LOOPBACK, port, timeout=60), "/admin/", **proxied)
         assert response.status == 302
         assert response.headers["Location"].startswith("/base/admin/")
         assert response.headers["Server"] == "named"
@@ -105,7 +105,7 @@ async def test_timeouts_and_sizes_as_daphne_knows_them(server: ServerFactory) ->
         port=port,
     )
     response = await asyncio.to_thread(
-        head, http.client.HTTPConnection(LOOPBACK, port, timeout=10), "/health/live"
+        head, http.client.HTTPConnection(LOOPBACK, port, timeout=60), "/health/live"
     )
     assert "Server" not in response.headers
     async with (

@@ -38,7 +38,7 @@ async def test_500_clients_get_1012_and_every_clean_up_runs(
     clients = await open_many(server, CLIENTS)
     server.process.send(number)
     assert [await closed_with(client) for client in clients] == [1012] * CLIENTS
-    assert await asyncio.to_thread(server.process.wait, 30) == 0
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
     assert len(cleaned.read_text()) == CLIENTS
 
 
@@ -52,7 +52,7 @@ async def test_health_is_answered_and_new_sockets_are_refused_while_draining(pla
         async with server.open("/echo"):
             pass
     assert refused.value.response.status_code == 503
-    assert await asyncio.to_thread(server.process.wait, 30) == 0
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
     await stuck.close()
 
 
@@ -62,7 +62,7 @@ async def test_a_request_under_way_is_answered(plain: PlainFactory) -> None:
     await asyncio.sleep(0.3)
     server.process.send(signal.SIGTERM)
     assert "pid" in await slow
-    assert await asyncio.to_thread(server.process.wait, 30) == 0
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
 
 
 async def test_a_request_whose_body_is_still_coming_is_answered(plain: PlainFactory) -> None:
@@ -74,11 +74,11 @@ async def test_a_request_whose_body_is_still_coming_is_answered(plain: PlainFact
     server.process.send(signal.SIGTERM)
     await until(partial(is_draining, server))
     writer.write(b"b")
-    answer = await asyncio.wait_for(reader.read(), 30)
+    answer = await asyncio.wait_for(reader.read(), 60)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b'"draining": true' in answer
     writer.close()
-    assert await asyncio.to_thread(server.process.wait, 30) == 0
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
 
 
 async def test_applications_that_have_failed_are_not_waited_for(plain: PlainFactory) -> None:
@@ -87,7 +87,7 @@ async def test_applications_that_have_failed_are_not_waited_for(plain: PlainFact
     writer.write(b"GET /raise HTTP/1.1\r\nHost: test\r\n\r\n")
     await until(lambda: "a handler failed" in server.process.log_text())
     server.process.send(signal.SIGTERM)
-    assert await asyncio.to_thread(server.process.wait, 30) == 0
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
     writer.close()
 
 
@@ -99,7 +99,7 @@ async def test_handlers_that_do_not_end_are_cancelled_at_the_limit_and_not_befor
         start = time.monotonic()
         server.process.send(signal.SIGTERM)
         assert await closed_with(client) == 1012
-        assert await asyncio.to_thread(server.process.wait, 30) == 0
+        assert await asyncio.to_thread(server.process.wait, 60) == 0
         assert time.monotonic() - start > 1.9
 
 
@@ -109,7 +109,7 @@ async def test_a_second_signal_ends_at_once(plain: PlainFactory) -> None:
     server.process.send(signal.SIGTERM)
     await until(partial(is_draining, server))
     server.process.send(signal.SIGTERM)
-    assert await asyncio.to_thread(server.process.wait, 20) == 1
+    assert await asyncio.to_thread(server.process.wait, 60) == 1
     await stuck.close()
 
 
@@ -117,7 +117,7 @@ async def test_clients_that_do_not_answer_the_close_do_not_hold_up_the_end(plain
     server = plain("--drain-seconds", "20")
     mute = [await server.raw("/cleans") for _ in range(20)]
     server.process.send(signal.SIGTERM)
-    assert await asyncio.to_thread(server.process.wait, 30) == 0
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
     for raw in mute:
         assert await raw.read_close(answer=False) == 1012
         await raw.close()
@@ -131,7 +131,7 @@ async def test_a_handshake_under_way_is_finished_before_its_socket_is_closed(pla
     raw = await opening
     assert raw.status == 101
     assert await raw.read_close() == 1012
-    assert await asyncio.to_thread(server.process.wait, 30) == 0
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
     await raw.close()
 
 
@@ -148,5 +148,5 @@ async def test_a_connection_that_was_accepted_before_the_drain_is_still_served(p
     await raw.request(handshake("/cleans"))
     assert raw.status == 101
     assert await raw.read_close() == 1012
-    assert await asyncio.to_thread(server.process.wait, 30) == 0
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
     await raw.close()

@@ -65,7 +65,7 @@ async def test_a_body_in_chunks_comes_through_as_it_is_sent(nginx: Nginx) -> Non
     writer.write(b"POST /early HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n")
     part = b"%x\r\n%b\r\n" % (2**17, bytes(2**17))
     writer.write(part)
-    assert b" 200 " in await asyncio.wait_for(reader.readline(), 30)
+    assert b" 200 " in await asyncio.wait_for(reader.readline(), 60)
     await hang_up(writer)
 
 

@@ -17,7 +17,7 @@ from tests.services.proxies import KINDS, Proxy
 from tests.services.server import Server
 from tests.services.waiting import until
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.once
 
 CLIENT = "127.0.0.2"
 """The address that clients come from: it is not the proxy's."""

@@ -27,7 +27,7 @@ FLAGS: Final = (
     "--disable-dev-shm-usage",
     "--remote-debugging-port=0",
 )
-PATIENCE_SECONDS: Final = 40
+PATIENCE_SECONDS: Final = 60
 KEY_CODES: Final = {"Tab": 9, "Enter": 13, "ArrowRight": 39}
 
 

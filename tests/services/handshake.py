@@ -55,7 +55,7 @@ def _answered(port: int, method: str, path: str, headers: Headers, body: str, ho
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host or f'{LOOPBACK}:{port}'}"]
     lines += [f"{name}: {value}" for name, value in headers]
     lines += [f"Content-Length: {len(body)}"] if body else []
-    with socket.create_connection((LOOPBACK, port), timeout=30) as connection:
+    with socket.create_connection((LOOPBACK, port), timeout=60) as connection:
         connection.sendall("\r\n".join([*lines, "", body]).encode())
         yield _read_head(connection)
 

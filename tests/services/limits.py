@@ -46,7 +46,7 @@ def _call(server: Server, method: str, path: str, body: Any = None) -> Any:
     headers = {"X-API-Key": server.api_key, "Content-Type": "application/json"}
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(server.url + path, data, headers, method=method), timeout=30
+            urllib.request.Request(server.url + path, data, headers, method=method), timeout=60
         ) as response:
             raw = response.read()
             return json.loads(raw) if raw else None

@@ -73,7 +73,7 @@ class Process:
                 raise StartError(f"{self.name} was not ready after {seconds:g} s:\n{self._log_end()}")
             time.sleep(0.02)
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = 60) -> int:
         """Wait for the end and return the exit code; `subprocess.TimeoutExpired` after `seconds`."""
         return self._popen.wait(seconds)
 

@@ -46,7 +46,7 @@ class SmallDisk:
         command = ["unshare", *rights, "--mount", "sh", "-c", script]
         self._holder = Process(command, log=self._log, cwd=REPOSITORY)
         try:
-            self._holder.wait_until(lambda: MOUNTED in self._log.read_text(), 20)
+            self._holder.wait_until(lambda: MOUNTED in self._log.read_text(), 60)
         except StartError as error:
             raise RuntimeError(f"no disk of its own without root or user namespaces: {error}") from None
         return self

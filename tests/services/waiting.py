@@ -10,7 +10,7 @@ PAUSE = 0.01
 """Seconds between two looks."""
 
 
-async def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Return the first true value of a condition, which may be a coroutine function.
 
     `AssertionError` with the last value seen when none is true within `seconds`. A look that does
@@ -28,7 +28,7 @@ async def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
     return seen
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Do the same as `until`, but block the thread; the condition is a plain function."""
     deadline = time.monotonic() + seconds
     while not (seen := condition()):
@@ -37,7 +37,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
     return seen
 
 
-async def until_equal(wanted: Any, look: Callable[[], Awaitable[Any]], seconds: float = 30) -> None:
+async def until_equal(wanted: Any, look: Callable[[], Awaitable[Any]], seconds: float = 60) -> None:
     """Wait until `await look()` equals `wanted`; fails with what it last found."""
     found: Any = None
 

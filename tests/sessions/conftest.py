@@ -253,7 +253,7 @@ class Player:
 
     async def receives(self) -> Any:
         """The next message that is not a PING, or `("closed", code)`."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.received.get()
 
     async def requested(self) -> Any:

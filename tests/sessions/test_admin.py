@@ -32,13 +32,13 @@ class Operator:
         self.post("/admin/login/", username="admin", password=ADMIN_PASSWORD, next="/admin/")
 
     def get(self, path: str) -> str:
-        with self._opener.open(self._url + path, timeout=30) as answer:
+        with self._opener.open(self._url + path, timeout=60) as answer:
             return answer.read().decode()
 
     def post(self, path: str, **fields: str | list[str]) -> str:
         [token] = [cookie.value for cookie in self._cookies if cookie.name == "csrftoken"]
         data = urlencode({**fields, "csrfmiddlewaretoken": token}, doseq=True).encode()
-        with self._opener.open(Request(self._url + path, data), timeout=30) as answer:
+        with self._opener.open(Request(self._url + path, data), timeout=60) as answer:
             return answer.read().decode()
 
 

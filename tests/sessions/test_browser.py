@@ -21,7 +21,7 @@ from tests.services.waiting import until
 from tests.sessions.conftest import Broker, BrokerFactory, Customer, Visit
 
 # What crosses Redis and databases is tested without a browser.
-pytestmark = [pytest.mark.timeout(180), pytest.mark.once]
+pytestmark = pytest.mark.once
 
 
 class QuietFiles(SimpleHTTPRequestHandler):
@@ -79,7 +79,7 @@ class Page:
 
     async def becomes(self, state: str) -> dict[str, Any]:
         """Wait for a state of the player."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (summary := await self.summary())["state"] != state:
                 await asyncio.sleep(0.1)
         assert summary["unknown"] == [], "a stock player knows five actions"

@@ -33,7 +33,7 @@ async def file(broker: Broker, path: str) -> tuple[http.client.HTTPMessage, str]
     """The headers and the text of a file."""
 
     def load() -> tuple[http.client.HTTPMessage, str]:
-        connection = http.client.HTTPConnection(urlsplit(broker.server.url).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(broker.server.url).netloc, timeout=60)
         headers = {"X-API-Key": broker.server.api_key, "Accept": "text/csv"}
         connection.request("GET", path, headers=headers)
         reply = connection.getresponse()

@@ -34,7 +34,6 @@ async def _round(broker: Broker, http: Http) -> None:
     assert Counter(customer.events()) - before == {"created": LIMIT, "denied": AT_ONCE - LIMIT}
 
 
-@pytest.mark.timeout(120)
 async def test_exactly_the_limit_is_granted_of_many_at_once(broker: Broker, http: Http) -> None:
     for _ in range(8):
         await _round(broker, http)
@@ -85,7 +84,6 @@ class Chaos:
 
 
 @pytest.mark.parametrize("policy", ["ask", "evict_oldest"])
-@pytest.mark.timeout(120)
 async def test_creates_takeovers_evictions_and_ends_at_once_stay_within_the_limit(
     broker: Broker, http: Http, policy: str
 ) -> None:

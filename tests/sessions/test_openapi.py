@@ -17,7 +17,7 @@ from tests.sessions.http import Reply
 
 @pytest.fixture
 def paths(broker: Broker) -> dict[str, Any]:
-    with urlopen(f"{broker.server.url}/api/schema?format=json", timeout=30) as answer:
+    with urlopen(f"{broker.server.url}/api/schema?format=json", timeout=60) as answer:
         documented: dict[str, Any] = json.load(answer)["paths"]
     return documented
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from tests.services.ports import LOOPBACK
 from tests.services.server import Server
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 @dataclass

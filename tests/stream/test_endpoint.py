@@ -74,7 +74,7 @@ class Client(ApplicationCommunicator):
 
     async def ends(self) -> None:
         """Wait until the application has ended by itself."""
-        done, _ = await asyncio.wait([self.future], timeout=20)
+        done, _ = await asyncio.wait([self.future], timeout=60)
         assert done
         await self.future
 

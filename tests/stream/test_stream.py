@@ -22,7 +22,7 @@ LARGEST = 2**53 - 1
 
 
 def get(server: Server, path: str) -> Any:
-    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=30)
+    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=60)
     connection.request("GET", path, headers={"X-API-Key": server.api_key})
     text = connection.getresponse().read().decode()
     connection.close()
@@ -197,7 +197,7 @@ def test_history_that_was_deleted_is_a_gap(broker: Server, a: str):
     publish(broker, 1, a)
     with reading(broker, a) as reader:
         id = reader.last_event_id
-    connection = http.client.HTTPConnection(LOOPBACK, broker.port, timeout=30)
+    connection = http.client.HTTPConnection(LOOPBACK, broker.port, timeout=60)
     connection.request("DELETE", f"/api/history?address={a}", headers={"X-API-Key": broker.api_key})
     assert connection.getresponse().status == 204
     connection.close()

@@ -38,7 +38,7 @@ def publish(server: Server, address: str, *messages: Any) -> None:
 
 
 def some(socket: ClientConnection, count: int) -> list[Any]:
-    return [socket.recv(timeout=20) for _ in range(count)]
+    return [socket.recv(timeout=60) for _ in range(count)]
 
 
 def test_a_token_gets_its_last_messages_before_new_ones(broker: Server, name: str):
@@ -102,7 +102,7 @@ def test_a_room_gives_its_last_events_after_the_ack(broker: Server, name: str, n
 def test_a_room_refuses_a_number_that_is_none(broker: Server, name: str, last: Any):
     with connect(f"{broker.ws_url}/layout", proxy=None) as socket:
         socket.send(json.dumps(["JOIN", {"room": name, "name": "n", "last": last}]))
-        event, told = json.loads(socket.recv(timeout=20))
+        event, told = json.loads(socket.recv(timeout=60))
     assert (event, told["event"]) == ("ERROR", "JOIN")
     assert "`last`" in told["reason"]
 

@@ -24,7 +24,7 @@ def call(server: Server, method: str, path: str, body: Any = None) -> Any:
     headers = {"X-API-Key": server.api_key, "Content-Type": "application/json"}
     request = Request(server.url + path, data, headers, method=method)
     try:
-        with urlopen(request, timeout=30) as answer:
+        with urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or "null")
     except HTTPError as error:
         return error.code

@@ -47,19 +47,19 @@ class Client:
         self.send(f"Echo:{marker}")
         last = f'"{marker}"\n' if self._compat else marker
         frames = []
-        while (frame := self.socket.recv(timeout=20)) != last:
+        while (frame := self.socket.recv(timeout=60)) != last:
             frames.append(frame)
         return frames
 
     def next_frame(self) -> str | bytes:
         """The next frame, waiting for it."""
-        return self.socket.recv(timeout=20)
+        return self.socket.recv(timeout=60)
 
     def close_code(self) -> int | None:
         """The code of the close frame, waiting for it; what comes before is dropped."""
         try:
             while True:
-                self.socket.recv(timeout=20)
+                self.socket.recv(timeout=60)
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd else None
 
@@ -96,7 +96,7 @@ def call(server: Server, method: str, path: str, body: Any = None, **headers: st
     if isinstance(body, dict):
         body = json.dumps(body)
         named["Content-Type"] = "application/json"
-    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=20)
+    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=60)
     try:
         connection.request(method, path, body, named)
         response = connection.getresponse()

@@ -132,7 +132,7 @@ def test_query_string_that_is_not_utf_8(broker: Server) -> None:
         b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
-    with socket.create_connection((LOOPBACK, broker.port), timeout=10) as raw:
+    with socket.create_connection((LOOPBACK, broker.port), timeout=60) as raw:
         raw.sendall(request)
         status = raw.recv(4096).split(b"\r\n")[0]
 

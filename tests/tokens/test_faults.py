@@ -46,24 +46,24 @@ def test_database_out_and_back(server: ServerFactory, connect: Connect, postgres
     # Connected clients go on, and so do newcomers where every token may connect; else newcomers wait.
     client.send("abc1|still")
     assert client.received() == ["still"]
-    newcomer = connect(opened, "abc9", open_timeout=20)
+    newcomer = connect(opened, "abc9", open_timeout=60)
     newcomer.send("abc1|hello")
     newcomer.send("RegisterToken:abc8")
     newcomer.send("abc8|moved")
     assert newcomer.received() == ["moved"]
     assert free.received() == ["hello"]
-    assert refusal(closed, "abc1", open_timeout=20) == 503
+    assert refusal(closed, "abc1", open_timeout=60) == 503
     client.send("RegisterToken:abc2")
     client.send("abc1|kept")
     assert client.received() == ["kept"]
 
     postgres.serve()
 
-    wait_until(lambda: refusal(closed, "abc2") == 101, 30)
+    wait_until(lambda: refusal(closed, "abc2") == 101, 60)
     client.send("RegisterToken:abc2")
     client.send("abc2|moved")
     assert client.received() == ["moved"]
-    wait_until(lambda: form(opened, "get_clients").json().get(newcomer.peer) == "abc8", 30)
+    wait_until(lambda: form(opened, "get_clients").json().get(newcomer.peer) == "abc8", 60)
 
 
 def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redis) -> None:
@@ -88,6 +88,6 @@ def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redi
         here.send("abc1|far")
         return "far" in there.received()
 
-    wait_until(arrives, 30)
+    wait_until(arrives, 60)
     wait_until(lambda: refusal(one, "token that needs a subscription") == 101)
     assert call(one, "GET", "/health/live").status == 200

@@ -62,7 +62,7 @@ def test_decision_16_get_with_a_bare_bar_and_json_without_a_body(
         "Content-Type: application/json\r\nConnection: close\r\n\r\n"
     )
 
-    with socket.create_connection((LOOPBACK, broker.port), timeout=10) as raw:
+    with socket.create_connection((LOOPBACK, broker.port), timeout=60) as raw:
         raw.sendall(request.encode())
         assert raw.recv(4096).startswith(b"HTTP/1.1 200")
 

@@ -22,8 +22,6 @@ from tests.upgrades import next_version
 from tests.upgrades.next_version import ADDED, APPS, INDEXED
 from tests.upgrades.traffic import Customers, Held, Traffic
 
-pytestmark = pytest.mark.timeout(300)
-
 MIGRATE: Final = [sys.executable, "manage.py", "migrate", "--no-input", "--lock-timeout", "0.3"]
 
 

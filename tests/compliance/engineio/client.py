@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.services.ports import LOOPBACK
 
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
 """A limit for what hangs, not a measure."""
 
 
