@@ -53,7 +53,7 @@ async def test_the_next_socket_of_its_number_is_read(listening: Listener):
     # libpq has closed its socket, so one of these has its number.
     with ExitStack() as stack:
         loop = asyncio.get_running_loop()
-        heard = set()
+        heard: set[int] = set()
         for number in range(PAIRS):
             near, far = map(stack.enter_context, socket.socketpair())
             loop.add_reader(near.fileno(), heard.add, number)
