@@ -8,6 +8,7 @@ import os
 from collections.abc import Coroutine
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ WARM_UP, WAVES = 10, 20
 """Thousands of connections: those that fill caches and arenas, and those after which memory stays."""
 GROWTH_MB = 5
 CALM_SECONDS = 60
+ROUNDS = 3
 RATE = 50
 """Connections that break rules, a second, beside the client that is measured. One worker takes about a
 thousand."""
@@ -129,13 +131,20 @@ async def test_memory_stays(server: ServerFactory) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 async def test_others_are_not_slowed(server: ServerFactory) -> None:
-    broker = server(METRICS_OPEN="yes", COMPRESSION="yes")
-    assert await break_rules(broker.port, CONNECTIONS) == {}
+    """Beside the same clients at another server: what they take of the machine is not this server's."""
+    options = {"METRICS_OPEN": "yes", "COMPRESSION": "yes"}
+    broker, another = server(**options), server(**options)
+    for one in (broker, another):
+        assert await break_rules(one.port, CONNECTIONS) == {}
     calm = await echoes_while(broker, asyncio.sleep(CALM_SECONDS))
-    attacked = await echoes_while(broker, at_a_rate(broker.port, CONNECTIONS))
+    beside, attacked = [], []
+    for _ in range(ROUNDS):
+        beside.append(await echoes_while(broker, at_a_rate(another.port, CONNECTIONS)))
+        attacked.append(await echoes_while(broker, at_a_rate(broker.port, CONNECTIONS)))
 
-    logger.info("echoes in calm %s; with %d connections a second that break rules %s", calm, RATE, attacked)
-    assert attacked["p99"] <= 2 * calm["p99"]
+    logger.info("echoes in calm %s; with %d connections a second that break rules", calm, RATE)
+    logger.info("at another server %s, at this one %s", beside, attacked)
+    assert median(one["p99"] for one in attacked) <= 2 * median(one["p99"] for one in beside)
 
 
 async def echoes_while(broker: Server, work: Coroutine[Any, Any, None]) -> dict[str, float]:
