@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from typing import Final
 
@@ -17,9 +18,12 @@ from faults.nemeses import NEMESES, Nemesis
 from faults.workloads import WORKLOADS
 from faults.world import Workload, World, ended, tasks_of
 from routing_app.core.codes import Loss
+from tests.services.waiting import until
 
 READY_SECONDS: Final = 60.0
 """Longest time until the servers are ready again after the last fault."""
+LOG_CHARACTERS: Final = 6000
+"""Of the log of a server that does not come back."""
 REST_SECONDS: Final = (0.5, 4.0)
 """Between two faults of one chain."""
 UNTOLD: Final = (Loss.LAYER_DOWN, Loss.STORE_DOWN, Loss.WORKER_DIED, Loss.UNENCODABLE)
@@ -116,10 +120,16 @@ class Attack:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _until_ready(self) -> None:
-        async with asyncio.timeout(READY_SECONDS):
-            for node in self._world.nodes:
-                while not await asyncio.to_thread(node.is_ready):
-                    await asyncio.sleep(0.2)
+        for number, node in enumerate(self._world.nodes):
+            try:
+                await until(partial(asyncio.to_thread, node.is_ready), READY_SECONDS)
+            except AssertionError:
+                answer = await asyncio.to_thread(node.readiness)
+                faults = [dict(one.data) for one in self._world.history if one.who == NEMESIS]
+                raise AssertionError(
+                    f"server {number} of seed {self._seed} is not ready: {answer}\n{faults}\n"
+                    f"{node.server.log_text()[-LOG_CHARACTERS:]}"
+                ) from None
 
     def _outcome(self) -> Outcome:
         events = list(self._world.history)

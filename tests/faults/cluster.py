@@ -49,6 +49,14 @@ class Node:
         except (OSError, http.client.HTTPException):
             return False
 
+    def readiness(self) -> str:
+        """What `/health/ready` says, or why it says nothing."""
+        try:
+            answer = self.call("GET", "/health/ready")
+            return f"{answer.status} {answer.text}"
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+
     def workers(self) -> set[int]:
         """Process ids of its workers. Raises OSError when the server is gone."""
         return children(self.server.pid) or {self.server.pid}
