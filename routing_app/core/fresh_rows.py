@@ -28,8 +28,6 @@ class FreshRows(ABC, Generic[Rows]):
 
     rows_name: ClassVar[str]
     """Of the rows, in the log."""
-    must_be_known: ClassVar[bool] = False
-    """True where nothing may go on for want of rows: then `freshen` raises what the database raises."""
 
     def __init__(self, spawn: Spawn) -> None:
         self._spawn = spawn
@@ -58,7 +56,7 @@ class FreshRows(ABC, Generic[Rows]):
     def is_fresh(self) -> bool:
         """True while `freshen` has nothing to do."""
         if self.keeps_fresh:
-            return self.are_known or not self.must_be_known
+            return self.are_known
         return monotonic() - self._read_at < READ_SECONDS
 
     async def read(self) -> None:
@@ -69,12 +67,16 @@ class FreshRows(ABC, Generic[Rows]):
             logger.warning("%s cannot be read: %s", self.rows_name, type(error).__name__)
 
     async def freshen(self) -> None:
-        """Read the rows where they are not kept fresh, or were not read so far."""
+        """Read the rows where they are not kept fresh, or were not read so far.
+
+        Where that fails those that are known stay. Raises what the database raises where none are: nothing
+        may go on as if there were no rows.
+        """
         if self.is_fresh:
             return
         # One reading for all that wait, which go on in the order in which they came.
         if self._reading is None or self._reading.done():
-            self._reading = self._spawn(self._read() if self.must_be_known else self.read())
+            self._reading = self._spawn(self.read() if self.are_known else self._read())
         await asyncio.shield(self._reading)
 
     async def start(self) -> None:

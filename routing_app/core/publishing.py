@@ -62,7 +62,8 @@ async def publish(
     """Publish to checked addresses. Works in a server process and in any other (a script, a test).
 
     The same `id` of the same `caller` is published once. Raises StoreUnavailable where an address has
-    history, or an `id` is given, and the store of streams does not answer.
+    history, or an `id` is given, and the store of streams does not answer; it, or what the database raises,
+    where this process has not learnt yet which addresses have history and which webhooks there are.
     """
     addresses = tuple(addresses)
     if not addresses:
@@ -70,8 +71,9 @@ async def publish(
     worker = current_worker()
     if not event.startswith(INTERNAL):
         await worker.streams.freshen()
-        if not worker.webhook_watch.keeps_fresh:
-            await worker.webhook_watch.freshen()
+        watch = worker.webhook_watch
+        if not (watch.keeps_fresh and watch.are_known):
+            await watch.freshen()
     publication = Publication(addresses, message, event, sender, exclude)
     published = await worker.streams.publish(publication, id, caller)
     outcome = await _outcome(worker, published.delivered)

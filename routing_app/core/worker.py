@@ -135,6 +135,14 @@ class Worker:
         # Shielded: the first socket may leave before the start has ended, and the others wait for it, too.
         await asyncio.shield(self._starting)
 
+    async def know_rows(self) -> None:
+        """Wait until all is known that decides on clients and their messages. Raises StoreUnavailable, and
+        what the database raises.
+        """
+        for one in (self.hooks, self.streams, self.rate_limits, self.webhook_watch):
+            if not one.are_known:
+                await one.freshen()
+
     async def _start(self) -> None:
         self.presence.start()
         await self.relay.want([f"worker:{self.id}"])

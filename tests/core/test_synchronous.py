@@ -94,6 +94,7 @@ async def test_a_loop_that_was_made_for_one_call_leaves_nothing_behind(worker: W
     assert theirs.relay._sender is None
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_a_publication_of_a_process_that_serves_nobody_warns_where_it_reaches_nobody(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ):

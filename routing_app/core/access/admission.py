@@ -60,16 +60,15 @@ def peer_of(scope: Mapping[str, Any]) -> Peer:
 
 
 async def enter(worker: Worker, peer: Peer) -> None:
-    """Take a seat in a worker that serves. Raises Refused, LayerUnavailable, and what the database raises;
-    then the seat is free again.
+    """Take a seat in a worker that serves. Raises Refused, LayerUnavailable, StoreUnavailable, and what the
+    database raises; then the seat is free again.
     """
     if not worker.seats.take(peer.host):
         raise Refused(CROWDED, Refusal.CROWDED)
     try:
         check_draining(worker)
         await worker.start()
-        if not worker.hooks.are_known:
-            await worker.hooks.freshen()
+        await worker.know_rows()
         await check_peer(worker, peer)
     except BaseException:
         worker.seats.leave(peer.host)

@@ -23,7 +23,6 @@ class Hooks(FreshRows[list[HookRow]]):
     """All hooks of one process. Until they are known no client may be served (`freshen`)."""
 
     rows_name = "hooks"
-    must_be_known = True
 
     def __init__(self, hub: Hub, spawn: Spawn) -> None:
         super().__init__(spawn)

@@ -146,9 +146,22 @@ class Streams:
         """Read the rules; where that fails those that are known stay."""
         await self._rule_rows.read()
 
+    @property
+    def are_known(self) -> bool:
+        """False before the rules were read."""
+        return self._rule_rows.are_known
+
     async def freshen(self) -> None:
-        """Know the rules in a process that does not keep them fresh, such as a script."""
-        await self._rule_rows.freshen()
+        """Know the rules: in a process that does not keep them fresh, such as a script, and in a worker whose
+        first look at them has failed. Raises StoreUnavailable.
+        """
+        if self._rule_rows.is_fresh:
+            return
+        try:
+            await self._rule_rows.freshen()
+        except Exception as error:
+            logger.warning("the rules of addresses are not known: %s", type(error).__name__)
+            raise StoreUnavailable("the rules of addresses are not known") from error
 
     def bounds(self, address: str) -> Bounds | None:
         """How much history an address has; None for none."""
@@ -221,6 +234,8 @@ class Streams:
         Raises StoreUnavailable where an address has history. Without history the message is published also
         while the store is out, and its id is then not remembered, unless it has to be `surely` once.
         """
+        if self._ends_streams and not (self.are_known or publication.event.startswith(INTERNAL)):
+            await self.freshen()  # a message must not pass for one without history because no rule is known
         kept = self.kept(publication)
         if not id and not kept:
             return Published(await self._hub.publish(publication))

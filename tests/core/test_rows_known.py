@@ -1,0 +1,69 @@
+"""Rows that decide on clients and messages: until they are known nobody is served, nothing is published."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from routing_app.core.access import admission
+from routing_app.core.delivery.connection import Peer
+from routing_app.core.publishing import publish
+from routing_app.core.streams.store import StoreUnavailable
+from routing_app.core.webhooks.known import webhooks
+from routing_app.core.worker import Worker, current_worker, drop_worker
+
+pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]
+
+READERS = {
+    "hooks": "routing_app.core.hooks.hooks.read_rows",
+    "streams": "routing_app.core.streams.streams.rows",
+    "rate_limits": "routing_app.core.rate_limits.limits.read_rows",
+    "webhook_watch": "routing_app.core.webhooks.known.enabled_webhooks",
+}
+
+
+def out(*arguments: Any) -> None:
+    raise OperationalError("out")
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    webhooks.forget()
+    one = current_worker()
+    yield one
+    await one.stop()
+    drop_worker()
+
+
+@pytest.mark.parametrize("part", READERS)
+async def test_a_worker_that_has_not_read_them_serves_nobody(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, part: str
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(READERS[part], out)
+        await worker.start()
+        with pytest.raises((OperationalError, StoreUnavailable)):
+            await admission.enter(worker, Peer("10.0.0.1"))
+
+    await admission.enter(worker, Peer("10.0.0.1"))
+    monkeypatch.setattr(READERS[part], out)  # what is known stays
+    await admission.enter(worker, Peer("10.0.0.1"))
+
+
+@pytest.mark.parametrize("part", ["streams", "webhook_watch"])
+async def test_a_worker_that_has_not_read_them_publishes_nothing(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, part: str
+):
+    """The message would be in no stream, and no webhook would be called."""
+    with monkeypatch.context() as patched:
+        patched.setattr(READERS[part], out)
+        await worker.start()
+        with pytest.raises((OperationalError, StoreUnavailable)):
+            await publish(["token:a"], "hello")
+
+    assert (await publish(["token:a"], "hello")).delivered_to in (0, None)
+    monkeypatch.setattr(READERS[part], out)
+    assert (await publish(["token:a"], "hello")).delivered_to in (0, None)
