@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import cache
+from collections.abc import Iterator
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -24,18 +22,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("project"), settings=settings)
 
 
-@pytest.fixture(scope="module")
-def servers(project: Project) -> Iterator[Callable[[str, str], Site]]:
-    """The project under each server, which is started once, when it is first asked for."""
-    with ExitStack() as started:
-        yield cache(lambda server, prefix: started.enter_context(project.served(server, prefix)))
+@pytest.fixture(
+    scope="module", params=[("daphne", ""), ("uvicorn", "/broker"), ("serve", "")], ids=lambda one: one[0]
+)
+def served(project: Project, request: pytest.FixtureRequest) -> Iterator[tuple[Site, str]]:
+    """The project under a server; below a prefix with uvicorn.
 
-
-@pytest.fixture(params=[("daphne", ""), ("uvicorn", "/broker"), ("serve", "")], ids=lambda one: one[0])
-def served(servers: Callable[[str, str], Site], request: pytest.FixtureRequest) -> tuple[Site, str]:
-    """The project under a server; below a prefix with uvicorn."""
+    One after the other: two would share the database and no layer, and either may send what is committed.
+    """
     server, prefix = request.param
-    return servers(server, prefix), prefix
+    with project.served(server, prefix) as site:
+        yield site, prefix
 
 
 def test_a_transaction_of_a_view_publishes_when_it_commits_alone(served: tuple[Site, str]) -> None:
@@ -127,10 +124,9 @@ def test_the_commands_of_the_server_are_there_when_they_are_wanted(project: Proj
     assert "doctor" not in project.manage("help", "--commands")
 
 
-def test_serve_makes_no_user_and_no_key_in_a_project(
-    project: Project, servers: Callable[[str, str], Site]
-) -> None:
-    servers("serve", "")
+@pytest.mark.parametrize("served", [("serve", "")], ids=["serve"], indirect=True)
+@pytest.mark.usefixtures("served")
+def test_serve_makes_no_user_and_no_key_in_a_project(project: Project) -> None:
     count = "from django.contrib.auth.models import User; from routing_app.core.models import ApiKey"
     printed = project.manage("shell", "-c", f"{count}; print(User.objects.count(), ApiKey.objects.count())")
 
