@@ -52,7 +52,8 @@ class Watcher:
 
 async def watcher(server: Server, lobby: str) -> Watcher:
     """Somebody who is in a lobby. Raises OSError and WebSocketException."""
-    socket = await connect(f"{server.ws_url}/lobby?lobbyId={lobby}", proxy=None, max_queue=None)
+    url = f"{server.ws_url}/lobby?lobbyId={lobby}"
+    socket = await connect(url, proxy=None, max_queue=None, open_timeout=60)
     one = Watcher(socket)
     await asyncio.wait_for(one.entered.wait(), 60)
     if one.ended:

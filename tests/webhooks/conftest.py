@@ -12,7 +12,7 @@ import pytest
 
 from routing_app.core.models.webhooks import Delivery, Webhook
 from routing_app.core.outgoing.signature import new_secret
-from routing_app.core.webhooks import retries, sender, taking
+from routing_app.core.webhooks import retries, sender, taking, upkeep
 from routing_app.core.webhooks.known import webhooks
 from routing_app.core.webhooks.sender import WebhookSender
 from tests.webhooks.receiver import Receiver
@@ -96,7 +96,8 @@ async def start(monkeypatch: pytest.MonkeyPatch, settings: Any) -> AsyncIterator
     monkeypatch.setattr(retries, "DELAYS", (0.01,) * 7)
     # What is held is on its way until the test lets it go, on the busiest machine.
     monkeypatch.setattr(sender, "TIMEOUT_SECONDS", 200.0)
-    monkeypatch.setattr(taking, "TAKEN", timedelta(seconds=300))
+    for module in (taking, upkeep):
+        monkeypatch.setattr(module, "TAKEN", timedelta(seconds=300))
     started: list[Sending] = []
 
     def begin() -> Sending:
