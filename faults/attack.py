@@ -23,7 +23,7 @@ from tests.services.waiting import until
 READY_SECONDS: Final = 60.0
 """Longest time until the servers are ready again after the last fault."""
 LOG_CHARACTERS: Final = 6000
-"""Of the log of a server that does not come back."""
+"""Of the log of each server when a run fails."""
 REST_SECONDS: Final = (0.5, 4.0)
 """Between two faults of one chain."""
 UNTOLD: Final = (Loss.LAYER_DOWN, Loss.STORE_DOWN, Loss.WORKER_DIED, Loss.UNENCODABLE)
@@ -47,6 +47,10 @@ class Outcome:
     events: Sequence[Event]
 
 
+class AttackFailed(Exception):
+    """A run did not come to its end; says under which circumstances."""
+
+
 class Attack:
     """The run of one seed."""
 
@@ -59,9 +63,17 @@ class Attack:
         self._numbers = 0
 
     async def run(self, seconds: float, kinds: Sequence[type[Nemesis]] = NEMESES) -> Outcome:
-        """Attack for so long, wait until all is quiet, and check. Raises AssertionError when the cluster does
-        not come back.
+        """Attack for so long, wait until all is quiet, and check.
+
+        Raises AttackFailed when the cluster does not come back, and when a fault cannot be healed.
         """
+        try:
+            await self._run(seconds, kinds)
+        except Exception as error:
+            raise AttackFailed(self._circumstances(error)) from error
+        return self._outcome()
+
+    async def _run(self, seconds: float, kinds: Sequence[type[Nemesis]]) -> None:
         for workload in self._workloads:
             await workload.begin()
         playing = tasks_of(workload.play() for workload in self._workloads)
@@ -81,7 +93,6 @@ class Attack:
         await ended([counting])
         for workload in self._workloads:
             await workload.leave()
-        return self._outcome()
 
     async def _disturb(self, dice: random.Random, kinds: Sequence[type[Nemesis]]) -> None:
         while await self._world.pause(dice.uniform(*REST_SECONDS)):
@@ -120,16 +131,17 @@ class Attack:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _until_ready(self) -> None:
-        for number, node in enumerate(self._world.nodes):
-            try:
-                await until(partial(asyncio.to_thread, node.is_ready), READY_SECONDS)
-            except AssertionError:
-                answer = await asyncio.to_thread(node.readiness)
-                faults = [dict(one.data) for one in self._world.history if one.who == NEMESIS]
-                raise AssertionError(
-                    f"server {number} of seed {self._seed} is not ready: {answer}\n{faults}\n"
-                    f"{node.server.log_text()[-LOG_CHARACTERS:]}"
-                ) from None
+        for node in self._world.nodes:
+            await until(partial(asyncio.to_thread, node.is_ready), READY_SECONDS)
+
+    def _circumstances(self, error: Exception) -> str:
+        """The faults, and what each server says of itself."""
+        faults = [f"{one.at:.1f} {one.what} {one.data}" for one in self._world.history if one.who == NEMESIS]
+        servers = [
+            f"server {number}: {node.readiness()}\n{node.server.log_text()[-LOG_CHARACTERS:]}"
+            for number, node in enumerate(self._world.nodes)
+        ]
+        return "\n".join([f"seed {self._seed}: {error!r}", *faults, *servers])
 
     def _outcome(self) -> Outcome:
         events = list(self._world.history)
