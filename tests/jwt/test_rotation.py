@@ -86,4 +86,6 @@ def test_no_token_is_refused_while_keys_are_rotated(key_server: KeyServer, clock
 
     assert load.wrong == []
     assert all(good[f"k{number}"] >= ENOUGH for good in load.good for number in range(ROTATIONS))
-    assert key_server.asked == ROTATIONS, "once for the first keys, and early for each rotation"
+    # Once for the first keys, and early for each rotation. The clock has let it ask once more, which it does
+    # where a busy machine keeps a loop at tokens of a key that has gone.
+    assert ROTATIONS <= key_server.asked <= ROTATIONS + 1
