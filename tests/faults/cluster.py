@@ -22,6 +22,8 @@ from tests.services.server import Server
 from tests.services.waiting import until
 from tests.tokens.client import Reply, call
 
+HEALTH_SECONDS: Final = 5.0
+"""Longer than a worker takes to answer that a service does not."""
 GAP: Final = 4200
 """The close that says: messages may have been lost, come back now."""
 
@@ -45,17 +47,21 @@ class Node:
     def is_ready(self) -> bool:
         """True when `/health/ready` says so."""
         try:
-            return self.call("GET", "/health/ready").status == 200
+            return self._health().status == 200
         except (OSError, http.client.HTTPException):
             return False
 
     def readiness(self) -> str:
         """What `/health/ready` says, or why it says nothing."""
         try:
-            answer = self.call("GET", "/health/ready")
+            answer = self._health()
             return f"{answer.status} {answer.text}"
         except (OSError, http.client.HTTPException) as error:
             return repr(error)
+
+    def _health(self) -> Reply:
+        """Asked again soon where no answer comes: another worker may take the next connection."""
+        return call(self.server, "GET", "/health/ready", seconds=HEALTH_SECONDS)
 
     def workers(self) -> set[int]:
         """Process ids of its workers. Raises OSError when the server is gone."""

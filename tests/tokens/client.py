@@ -90,13 +90,15 @@ class Reply:
         return json.loads(self.text)
 
 
-def call(server: Server, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+def call(
+    server: Server, method: str, path: str, body: Any = None, *, seconds: float = 60, **headers: str
+) -> Reply:
     """One HTTP request with the server's API key; a `dict` goes as JSON, `_` in header names is `-`."""
     named = {"X-API-Key": server.api_key} | {name.replace("_", "-"): value for name, value in headers.items()}
     if isinstance(body, dict):
         body = json.dumps(body)
         named["Content-Type"] = "application/json"
-    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=60)
+    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=seconds)
     try:
         connection.request(method, path, body, named)
         response = connection.getresponse()
