@@ -88,20 +88,22 @@ class Supervisor:
     async def run(self, ready: Callable[[], object]) -> int:
         """Serve until a signal; calls `ready` when all workers listen. Returns the exit code.
 
-        Raises StartFailed when the first workers do not start.
+        Raises StartFailed when none of the first workers starts: that is mostly a mistake in the settings.
+        Where some do, the others are started again, like workers that have crashed.
         """
         self._parent_read, self._parent_write = os.pipe()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.replace_all)
-        try:
-            await asyncio.gather(*(self._start() for _ in range(self._count)))
-        except StartFailed:
-            if not self._stopping.is_set():
-                self.stop()
-                await self._all_ended.wait()
-                raise
+        failures = [error for error in await self._start_first() if error is not None]
+        if len(failures) == self._count and not self._stopping.is_set():
+            self.stop()
+            await self._all_ended.wait()
+            raise failures[0]
+        for _ in failures:
+            logger.error("a worker did not start, while others did, and is started again")
+            self._spawn(self._restart())
         if not self._stopping.is_set():
             ready()
         await self._all_ended.wait()
@@ -123,6 +125,18 @@ class Supervisor:
             self._rolling = asyncio.get_running_loop().create_task(self._replace_all())
 
     # --- one worker -----------------------------------------------------------------------------------
+
+    async def _start_first(self) -> Sequence[StartFailed | None]:
+        """Start as many as there shall be; for each why it did not start, or None."""
+
+        async def start() -> StartFailed | None:
+            try:
+                await self._start()
+            except StartFailed as failure:
+                return failure
+            return None
+
+        return await asyncio.gather(*(start() for _ in range(self._count)))
 
     async def _start(self) -> WorkerProcess:
         """Start a worker and wait until it listens. Raises StartFailed."""

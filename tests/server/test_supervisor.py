@@ -185,3 +185,25 @@ async def test_a_worker_that_ends_while_it_starts_is_started_again_once(monkeypa
     assert [one.listens for one in group._workers] == [True]
     group.stop()
     assert await running == 1
+
+
+@pytest.mark.once
+async def test_one_of_the_first_that_does_not_start_is_started_again_while_the_others_serve(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(supervisor, "BACKOFF_SECONDS", (0.0,))
+    starts, ready = 0, asyncio.Event()
+
+    def command(ready: int, parent: int) -> list[str]:
+        nonlocal starts
+        starts += 1
+        script = "exit 3" if starts == 1 else f"printf 1 >&{ready}; exec {ready}>&-; exec cat <&{parent}"
+        return ["/bin/bash", "-c", script]
+
+    group = Supervisor(command, 2, [], dict(os.environ), 5)
+    running = asyncio.ensure_future(group.run(ready.set))
+    await until(ready.is_set)
+    await until(lambda: [one.listens for one in group._workers] == [True, True])
+    assert starts == 3
+    group.stop()
+    assert await running == 1
