@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
@@ -356,6 +357,6 @@ def test_the_admin_tests_rotates_and_replays(site: Client):
 
     site.post("/admin/core/delivery/", {"action": "replay", "_selected_action": [id]})
     assert Delivery.objects.get(pk=id).status == DeliveryStatus.PENDING
-    assert site.get(f"/admin/core/delivery/{id}/change/").status_code == 200
+    assert site.get(f"/admin/core/delivery/{quote(id)}/change/").status_code == 200
     assert site.get("/admin/core/delivery/?status__exact=pending").status_code == 200
     assert site.get("/admin/core/delivery/add/").status_code == 403
