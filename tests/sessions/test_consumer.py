@@ -67,7 +67,8 @@ async def test_finished_of_a_connection_that_has_lost_its_session_frees_nothing(
 
     await stale.send("FINISHED")
 
-    assert await stale.requested() == EXPIRED
+    # The worker that looks whether its connections still have their sessions may have been quicker.
+    assert await stale.requested() in (EXPIRED, TERMINATE)
     assert customer.rows() == 1
     assert customer.events("finished") == []
 
