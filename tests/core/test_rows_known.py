@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -38,32 +38,28 @@ async def worker() -> AsyncIterator[Worker]:
     drop_worker()
 
 
-@pytest.mark.parametrize("part", READERS)
-async def test_a_worker_that_has_not_read_them_serves_nobody(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch, part: str
+async def enters(worker: Worker) -> None:
+    await admission.enter(worker, Peer("10.0.0.1"))
+
+
+async def publishes(worker: Worker) -> None:
+    """Without the rows the message would be in no stream, and no webhook would be called."""
+    assert (await publish(["token:a"], "hello")).delivered_to in (0, None)
+
+
+@pytest.mark.parametrize(
+    ("part", "act"),
+    [*((part, enters) for part in READERS), ("streams", publishes), ("webhook_watch", publishes)],
+)
+async def test_a_worker_that_has_not_read_them_serves_nobody_and_publishes_nothing(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, part: str, act: Callable[[Worker], Awaitable[None]]
 ):
     with monkeypatch.context() as patched:
         patched.setattr(READERS[part], out)
         await worker.start()
         with pytest.raises((OperationalError, StoreUnavailable)):
-            await admission.enter(worker, Peer("10.0.0.1"))
+            await act(worker)
 
-    await admission.enter(worker, Peer("10.0.0.1"))
+    await act(worker)
     monkeypatch.setattr(READERS[part], out)  # what is known stays
-    await admission.enter(worker, Peer("10.0.0.1"))
-
-
-@pytest.mark.parametrize("part", ["streams", "webhook_watch"])
-async def test_a_worker_that_has_not_read_them_publishes_nothing(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch, part: str
-):
-    """The message would be in no stream, and no webhook would be called."""
-    with monkeypatch.context() as patched:
-        patched.setattr(READERS[part], out)
-        await worker.start()
-        with pytest.raises((OperationalError, StoreUnavailable)):
-            await publish(["token:a"], "hello")
-
-    assert (await publish(["token:a"], "hello")).delivered_to in (0, None)
-    monkeypatch.setattr(READERS[part], out)
-    assert (await publish(["token:a"], "hello")).delivered_to in (0, None)
+    await act(worker)

@@ -156,6 +156,19 @@ async def test_the_product_replaces_its_workers(server: ServerFactory, redis_url
     assert await asyncio.to_thread(switchboard.stop) == 0
 
 
+class Commands:
+    """Commands of workers that serve nobody; the one of a number ends while it starts."""
+
+    def __init__(self, fails: int) -> None:
+        self.starts = 0
+        self._fails = fails
+
+    def __call__(self, ready: int, parent: int) -> list[str]:
+        self.starts += 1
+        serves = f"printf 1 >&{ready}; exec {ready}>&-; exec cat <&{parent}"
+        return ["/bin/bash", "-c", "exit 3" if self.starts == self._fails else serves]
+
+
 @pytest.mark.once
 async def test_a_worker_that_ends_while_it_starts_is_started_again_once(monkeypatch: pytest.MonkeyPatch):
     """Whichever is noticed first, that it has ended or that it never listened."""
@@ -163,25 +176,20 @@ async def test_a_worker_that_ends_while_it_starts_is_started_again_once(monkeypa
 
     async def noticed_late(descriptor: int) -> None:
         await readable(descriptor)
-        await until(lambda: all(one.process.returncode is not None for one in group._workers) or starts != 2)
+        await until(
+            lambda: all(one.process.returncode is not None for one in group._workers) or commands.starts != 2
+        )
 
     monkeypatch.setattr(supervisor, "_readable", noticed_late)
     monkeypatch.setattr(supervisor, "BACKOFF_SECONDS", (0.0,))
-    starts = 0
-
-    def command(ready: int, parent: int) -> list[str]:
-        nonlocal starts
-        starts += 1
-        script = "exit 3" if starts == 2 else f"printf 1 >&{ready}; exec {ready}>&-; exec cat <&{parent}"
-        return ["/bin/bash", "-c", script]
-
-    group = Supervisor(command, 1, [], dict(os.environ), 5)
+    commands = Commands(fails=2)
+    group = Supervisor(commands, 1, [], dict(os.environ), 5)
     running = asyncio.ensure_future(group.run(lambda: None))
     await until(lambda: any(one.listens for one in group._workers))
     [first] = group._workers
     first.send(signal.SIGKILL)
-    await until(lambda: starts > 2 and len(group._tasks) == len(group._workers))
-    assert starts == 3
+    await until(lambda: commands.starts > 2 and len(group._tasks) == len(group._workers))
+    assert commands.starts == 3
     assert [one.listens for one in group._workers] == [True]
     group.stop()
     assert await running == 1
@@ -192,18 +200,11 @@ async def test_one_of_the_first_that_does_not_start_is_started_again_while_the_o
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(supervisor, "BACKOFF_SECONDS", (0.0,))
-    starts, ready = 0, asyncio.Event()
-
-    def command(ready: int, parent: int) -> list[str]:
-        nonlocal starts
-        starts += 1
-        script = "exit 3" if starts == 1 else f"printf 1 >&{ready}; exec {ready}>&-; exec cat <&{parent}"
-        return ["/bin/bash", "-c", script]
-
-    group = Supervisor(command, 2, [], dict(os.environ), 5)
+    commands, ready = Commands(fails=1), asyncio.Event()
+    group = Supervisor(commands, 2, [], dict(os.environ), 5)
     running = asyncio.ensure_future(group.run(ready.set))
     await until(ready.is_set)
     await until(lambda: [one.listens for one in group._workers] == [True, True])
-    assert starts == 3
+    assert commands.starts == 3
     group.stop()
     assert await running == 1

@@ -29,10 +29,6 @@ class Answers:
         """A process asks for the envelopes numbered above `after`, of the last `seconds`."""
         self._asked[sender] = after, seconds, round
 
-    def clear(self) -> None:
-        """Answer nothing of what was asked."""
-        self._asked.clear()
-
     async def send(self, log: Log, seconds: float) -> None:
         """Answer all that wait; each part may take so long."""
         asked, self._asked = self._asked, {}

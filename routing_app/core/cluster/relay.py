@@ -166,10 +166,8 @@ class Relay:
         return batches is self._batches and self.failures == failures
 
     async def stop(self) -> None:
-        """Send the envelopes that wait, for as long as one is tried, end the tasks, answer, and say goodbye.
-
-        That is the last of all: what came behind it would say that this process is there again, and what has
-        no answer before it is missing.
+        """Send the envelopes that wait, for as long as one is tried, end the tasks, answer, and say goodbye:
+        last of all, since what came behind it would say that this process is there again.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(RETRY_SECONDS + 0.5):
@@ -190,7 +188,6 @@ class Relay:
         self._batches = Batches(self.reaches_others)
         self._room.set()
         self._log = Log(clock=self._clock, on_lost=losses.count_layer_down)
-        self._answers.clear()
         self._is_late = False
         self._subscriptions.forget()
 

@@ -155,8 +155,6 @@ class Streams:
         """Know the rules: in a process that does not keep them fresh, such as a script, and in a worker whose
         first look at them has failed. Raises StoreUnavailable.
         """
-        if self._rule_rows.is_fresh:
-            return
         try:
             await self._rule_rows.freshen()
         except Exception as error:
