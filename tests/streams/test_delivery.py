@@ -7,6 +7,7 @@ import random
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 
 import pytest
 
@@ -143,15 +144,36 @@ async def test_what_the_stream_has_no_more_is_a_gap(two: Processes):
 
 
 async def test_a_connection_receives_nothing_from_before_its_subscription(two: Processes):
+    earlier = await two.there.subscriber(A)
     await two.here.publish("before", A)
-    two.layer.held = []
+    assert await until_received(earlier) == ["before"]
+    held: list[Publication] = []
+    two.layer.held = held
     await two.here.publish("late", A)
+    await until(lambda: len(held) == 1)
+    two.there.hub.unsubscribe(earlier, A)
     far = await two.there.subscriber(A)
-    await until(lambda: two.layer.held is not None)
     two.layer.release()
     await two.here.publish("after", A)
 
     assert await until_received(far) == ["after"]
+    assert await until_received(earlier) == ["before"]
+
+
+async def test_a_connection_begins_where_the_other_subscribers_of_its_process_are(two: Processes):
+    """The position that it is told is theirs: what they get next follows that."""
+    earlier = await two.there.subscriber(A)
+    held: list[Publication] = []
+    two.layer.held = held
+    await two.here.publish("late", A)
+    await until(lambda: len(held) == 1)
+    far = two.there.connect()
+    attachment = await two.there_streams.replays.attach(far, [A])
+    attachment.start()
+    two.layer.release()
+
+    assert attachment.places[A].position.offset == 0
+    assert await until_received(far) == await until_received(earlier) == ["late"]
 
 
 async def test_a_publication_after_a_subscription_is_not_taken_for_one_from_before(two: Processes):
@@ -291,7 +313,7 @@ async def test_a_named_message_is_sent_again_only_until_it_is_known_to_have_left
     far = await two.there.subscriber(B)
     await two.here_streams.publish(Publication((B,), "x"), "n", "c")
     await until(lambda: not any(known.pending for _, known in two.store.once().values()))
-    two.there.hub._repeats = Repeats()
+    two.there.hub._repeats = Repeats(two.there.hub.reaches, monotonic)
 
     assert (await two.here_streams.publish(Publication((B,), "x"), "n", "c")).repeated
     await two.here.publish("end", B)

@@ -59,7 +59,7 @@ async def test_a_replay_that_ends_before_a_late_message_leaves_it_to_the_hub(two
     back = two.there.connect()
     attached = await two.there_streams.replays.attach(back, [A], since={A: begin})
     attached.start()
-    await until(lambda: not two.there.hub.is_held(back, A))
+    await until(lambda: not two.there.hub.holds.has(back, A))
 
     two.there.hub.deliver(late)
 

@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.compliance.engineio.client import Site, handshake
 from tests.requests.peer import call
-from tests.rooms.client import SOCKET_IO
+from tests.rooms.client import SOCKET_IO, polled
 from tests.services.databases import Databases
 from tests.services.running import running
 from tests.services.server import Server
@@ -115,9 +115,7 @@ async def test_socket_io_clients_get_the_events_after_the_ack(broker: Server, na
     texts = ("40/layout,", f'42/layout,0["JOIN",{{"room":"{name}","name":"n","last":2}}]')
     framed = "\x1e".join(texts) if version == 4 else "".join(f"{len(text)}:{text}" for text in texts)
     await site.post(framed, sid)
-    received = ""
-    while '"3"' not in received:
-        received += (await site.get(sid)).text
+    received = await polled(site, sid, '"3"')
     ack, two, three = (received.index(part) for part in ("43/layout,0[]", '"message":"2"', '"message":"3"'))
     assert ack < two < three
     assert '"message":"1"' not in received

@@ -137,8 +137,8 @@ async def test_deleted_keys_are_a_new_epoch_or_nothing_recovered(server: Redis, 
 async def test_while_the_server_is_out_nothing_waits_longer_than_the_patience(
     server: Redis, kind: RedisKind, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(lane, "PATIENCE_SECONDS", 0.2)
     await kind.append(1, A)
+    monkeypatch.setattr(lane, "PATIENCE_SECONDS", 0.2)
     server.kill()
 
     for _ in range(2):
@@ -146,6 +146,7 @@ async def test_while_the_server_is_out_nothing_waits_longer_than_the_patience(
             await kind.append(2, A)
         with pytest.raises(StoreUnavailable):
             await kind.read(A)
+    monkeypatch.undo()
     server.start()
 
     await epoch_after(kind, A)
@@ -155,13 +156,13 @@ async def test_while_the_server_is_out_nothing_waits_longer_than_the_patience(
 async def test_a_server_that_hangs_is_given_up_and_its_answer_is_not_taken_for_another(
     server: Redis, kind: RedisKind, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(lane, "ANSWER_SECONDS", 0.1)
     await kind.append(1, A)
-    with client.Redis.from_url(server.url) as one:
-        one.execute_command("CLIENT", "PAUSE", "300", "WRITE")
+    command(server, "CLIENT", "PAUSE", "60000", "WRITE")
+    monkeypatch.setattr(lane, "ANSWER_SECONDS", 0.1)
     with pytest.raises(StoreUnavailable):
         await kind.append(2, A)
-    monkeypatch.setattr(lane, "ANSWER_SECONDS", 3.0)
+    monkeypatch.undo()
+    command(server, "CLIENT", "UNPAUSE")
 
     await until(lambda: _appends(kind, B))
     page = await kind.read(A)

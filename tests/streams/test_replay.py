@@ -237,7 +237,52 @@ async def test_unsubscribing_ends_a_replay(two: Processes, reader: Client):
     await two.here.publish("b", B)
     assert await reader.until_read(1) == ["b"]
     await until(lambda: not two.here_streams.replays._running)
-    assert not two.here.hub._held
+    assert not two.here.hub.holds._addresses
+
+
+@pytest.mark.parametrize(
+    ("addresses", "gaps"), [((A, "user:1"), 1), ((A,), 0), ((A, B), 0), (("user:1",), 0)], ids=str
+)
+async def test_leaving_a_stream_whose_replay_would_have_brought_something_for_another_address_is_a_gap(
+    two: Processes, reader: Client, addresses: tuple[str, ...], gaps: int
+):
+    """The replay that brings it for both addresses has ended; that of another stream goes on."""
+    told: list[bool] = []
+    start = Position((await two.store.read(A, MANY)).epoch, 0)
+    reader.connection = two.here.connect(ENCODER)
+    reader.connection.on_gap = lambda: told.append(True)
+    since = {A: start, B: Position((await two.store.read(B, MANY)).epoch, 0)}
+    attachment = await two.here_streams.replays.attach(reader.connection, [A, B, "user:1"], since)
+    await two.there.publish("x", *addresses)
+    await until(lambda: two.here_streams.order.position(A) == Position(start.epoch, A in addresses))
+
+    two.here.hub.unsubscribe(reader.connection, A)
+    attachment.start()
+    await two.there.publish("y", "user:1")
+
+    await until(lambda: "y" in reader.read())
+    await until(lambda: not two.here_streams.replays._running)
+    assert len(told) == gaps
+    assert reader.read().count("x") == (B in addresses or "user:1" in addresses) - gaps
+    assert not two.here.hub.holds._withheld
+
+
+async def test_leaving_a_stream_after_its_replay_is_no_gap(two: Processes, reader: Client):
+    told: list[bool] = []
+    start = Position((await two.store.read(A, MANY)).epoch, 0)
+    reader.connection = two.here.connect(ENCODER)
+    reader.connection.on_gap = lambda: told.append(True)
+    attachment = await two.here_streams.replays.attach(reader.connection, [A, "user:1"], {A: start})
+    await two.there.publish("x", A, "user:1")
+    attachment.start()
+    assert await reader.until_read(1) == ["x"]
+    await until(lambda: not two.here_streams.replays._running)
+
+    two.here.hub.unsubscribe(reader.connection, A)
+    await two.there.publish("y", "user:1")
+
+    assert await reader.until_read(2) == ["x", "y"]
+    assert told == []
 
 
 async def test_what_was_published_before_its_process_knew_the_rule_comes_at_once(

@@ -10,23 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Set
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from routing_app.core import metrics
 from routing_app.core.cluster import losses
-from routing_app.core.codes import BY_CODE, KICKED, Close, kicked
+from routing_app.core.codes import KICKED, Close
 from routing_app.core.delivery import gaps
-from routing_app.core.delivery.connection import Connection, ConnectionState, Encoder, FrameGroup, NoEncoder
+from routing_app.core.delivery.closing import CLOSE, close_members
+from routing_app.core.delivery.connection import Connection, ConnectionState, Encoder, FrameGroup
 from routing_app.core.delivery.frame import Frame
+from routing_app.core.delivery.holds import HELD, Holds
 from routing_app.core.delivery.outbox import UntilWritten
 from routing_app.core.delivery.parts import ReachedByParts
-from routing_app.core.delivery.places import Members, by_places, places_of, shown_at
+from routing_app.core.delivery.places import Index, Members, by_places, places_of, shown_at
 from routing_app.core.delivery.publication import Publication
-from routing_app.core.delivery.repeats import Repeats
+from routing_app.core.delivery.repeats import Repeats, have_it
 from routing_app.core.delivery.sending import encode, send
 
 if TYPE_CHECKING:
@@ -40,14 +41,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CLOSE: Final = "$close"
-"""Event of a publication that ends the connections it reaches; its message is `[code, reason, name]`."""
-
-Index = dict[str, dict[Encoder, Members]]
 Frames = dict[tuple[Encoder, str, str, tuple[str, ...]], Frame | FrameGroup | None]
 """Frames by encoder, id of the publication, address, and the addresses whose positions are told."""
-HELD: Final = NoEncoder()
-"""Stands for the encoder of connections to which a replay brings what is published, and not the hub."""
 
 
 class Hub:
@@ -66,14 +61,13 @@ class Hub:
         self._subscribed_at = -inf
         """Time of the last subscription: a later publication is for all subscribers of its addresses."""
         self._index: Index = {}
+        self.holds = Holds(self._index)
         self._by_id: dict[str, Connection] = {}
-        self._repeats = Repeats()
+        self._repeats = Repeats(self.reaches, clock)
         self._reached = ReachedByParts()
         self._late: list[Publication] = []
         self._catching_up: asyncio.Task[None] | None = None
         self._handlers: dict[str, Callable[[Publication], int]] = {}
-        self._held: dict[Connection, set[str]] = {}
-        """The addresses at which a connection is in the index under HELD."""
         self.streams: Streams | None = None
         """Set once any address may have history."""
         self.notices: PresenceNotices | None = None
@@ -122,7 +116,7 @@ class Hub:
         for address in new:
             self._add(connection, address)
             if address in held:
-                self.hold(connection, address)
+                self.holds.begin(connection, address)
         if self.streams is not None:
             self.streams.order.expect(wanted)
         try:
@@ -134,31 +128,13 @@ class Hub:
             raise
 
     def unsubscribe(self, connection: Connection, *addresses: str) -> None:
-        """Unsubscribe `connection` from `addresses`; those it was not subscribed to are ignored."""
+        """Unsubscribe `connection` from `addresses`; those it was not subscribed to are ignored.
+
+        It is told of a gap where a replay of these would have brought it something for others.
+        """
         for address in addresses:
             if address in connection.addresses:
                 self._remove(connection, address)
-
-    def hold(self, connection: Connection, *addresses: str) -> None:
-        """Have a replay (`core.streams.replay`) bring what is published with a position to addresses that a
-        connection is subscribed to.
-        """
-        held = self._held.setdefault(connection, set())
-        for address in addresses:
-            if address not in held:
-                held.add(address)
-                self._move(connection, address, connection.encoder, HELD)
-
-    def release(self, connection: Connection, *addresses: str) -> None:
-        """Deliver again what is published to addresses from now on."""
-        for address in addresses:
-            if address in self._held.get(connection, ()):
-                self._move(connection, address, HELD, connection.encoder)
-                self._unhold(connection, address)
-
-    def is_held(self, connection: Connection, address: str) -> bool:
-        """True between `hold` and `release`."""
-        return address in self._held.get(connection, ())
 
     def drop(self, connection: Connection) -> None:
         """Forget a connection altogether; safe to call twice."""
@@ -279,28 +255,38 @@ class Hub:
             return self.streams.order.receive(publication)
         return self.deliver_now(publication)
 
-    def deliver_now(self, publication: Publication, in_order: Collection[str] = ()) -> int:
+    def deliver_now(
+        self, publication: Publication, in_order: Collection[str] = (), passed: Set[str] = frozenset()
+    ) -> int:
         """The same without a look at positions; repeats of one id reach nobody.
 
         At the addresses in `in_order` it is the next one for all subscribers, however late it comes: their
-        position is the one before.
+        position is the one before. `passed` are other streams of it that are further here.
         """
-        addresses = publication.addresses
         # Another process sends a publication once to each address that is subscribed to here. One that died
         # may have sent it before, without a position (`transactional`).
-        comes_again = len(addresses) > 1 or publication.is_part or not publication.positions
-        if comes_again and publication.id and self._repeats.has(publication):
-            return 0
+        done: set[str] = set()
+        if publication.id:
+            if not publication.positions:
+                if self._repeats.has(publication):
+                    return 0
+            elif len(publication.addresses) > 1 or publication.is_part:
+                before = self._repeats.before(publication, passed)
+                if before or passed:
+                    done = have_it(self, publication, before, passed)
+                    done |= self.holds.withhold(publication, passed)
+                    publication = publication.without(before.keys() | passed)
         if publication.event == CLOSE:
-            return self._close_here(publication)
+            return close_members(self, publication)
         if (handler := self._handlers.get(publication.event)) is not None:
             return handler(publication)
         if publication.is_part:
-            with self._reached.of(publication.id) as done:
-                return self._deliver_to_many(publication, done, in_order)
-        if len(addresses) == 1:
-            return self._deliver_to_one(addresses[0], publication, in_order)
-        return self._deliver_to_many(publication, set(), in_order)
+            with self._reached.of(publication.id) as reached:
+                reached.update(done)
+                return self._deliver_to_many(publication, reached, in_order)
+        if len(publication.addresses) == 1 and not done:
+            return self._deliver_to_one(publication.addresses[0], publication, in_order)
+        return self._deliver_to_many(publication, done, in_order)
 
     def tell_gap(self, until: float = inf, concerns: Callable[[str], bool] = lambda address: True) -> int:
         """Tell connections that they may have missed messages of other processes, published up to `until`:
@@ -323,11 +309,15 @@ class Hub:
 
     def concerned_by_gap(self, address: str) -> set[Connection]:
         """The subscribers of an address to which no replay brings what is missing."""
-        return {one for one in self.members(address) if not self.is_held(one, address)}
+        return {one for one in self.members(address) if not self.holds.has(one, address)}
 
     def has(self, address: str) -> bool:
         """True when a connection of this process is subscribed to an address."""
         return address in self._index
+
+    def reaches(self, address: str) -> bool:
+        """True when a connection of this process gets what is published to an address; it may be its own."""
+        return bool(self.subscribers(address))
 
     def members(self, address: str, published_at: float = inf) -> list[Connection]:
         """The connections of this process that were subscribed to an address when something was published, in
@@ -390,10 +380,8 @@ class Hub:
         """
         frames: dict[tuple[Encoder, str, tuple[str, ...]], Frame | FrameGroup | None] = {}
         delivered = 0
-        if publication.positions and self._held:
-            # A replay brings it, by whichever of its addresses.
-            for address in publication.positions:
-                done.update(one.id for one in self._index.get(address, {}).get(HELD, ()))
+        if publication.positions:
+            done |= self.holds.withhold(publication, publication.positions)
         for address in publication.addresses:
             at = inf if address in in_order else publication.published_at
             for encoder, members in list(self.subscribers(address, at).items()):
@@ -437,20 +425,6 @@ class Hub:
             for encoder, members in by_encoder.items()
         }
 
-    def _close_here(self, publication: Publication) -> int:
-        code, reason, name = publication.message
-        known = BY_CODE.get(code)
-        if known is not None and known.name == name:
-            close = replace(known, reason=reason)
-        else:
-            close = kicked(code, reason)
-        at = publication.published_at
-        members = {one for address in publication.addresses for one in self.members(address, at)}
-        doomed = [connection for connection in members if connection.state is ConnectionState.OPEN]
-        for connection in doomed:
-            connection.close(close)
-        return len(doomed)
-
     def _add(self, connection: Connection, address: str) -> None:
         self._subscribed_at = connection.addresses[address] = self._clock()
         by_encoder = self._index.get(address)
@@ -465,21 +439,8 @@ class Hub:
         if self.traces is not None:
             self.traces.look_at(connection)
 
-    def _move(self, connection: Connection, address: str, before: Encoder, after: Encoder) -> None:
-        by_encoder = self._index[address]
-        del by_encoder[before][connection]
-        if not by_encoder[before]:
-            del by_encoder[before]
-        by_encoder.setdefault(after, {})[connection] = connection.outbox
-
-    def _unhold(self, connection: Connection, address: str) -> None:
-        held = self._held[connection]
-        held.discard(address)
-        if not held:
-            del self._held[connection]
-
     def _remove(self, connection: Connection, address: str) -> None:
-        self.release(connection, address)
+        was_withheld = self.holds.end(connection, address)
         del connection.addresses[address]
         by_encoder = self._index[address]
         members = by_encoder[connection.encoder]
@@ -496,3 +457,5 @@ class Hub:
                 self.streams.order.forget(address)
         if self.notices is not None:
             self.notices.left(connection, address)
+        if was_withheld and connection.state is ConnectionState.OPEN:
+            connection.notify_gap()

@@ -7,6 +7,8 @@ from routing_app.core.delivery.outbox import Outbox
 from routing_app.core.delivery.publication import Publication
 
 Members = dict[Connection, Outbox]
+Index = dict[str, dict[Encoder, Members]]
+"""Subscribers by address and encoder."""
 
 
 def places_of(publication: Publication, connection: Connection) -> tuple[str, ...]:

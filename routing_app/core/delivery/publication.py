@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, NamedTuple
@@ -85,6 +86,11 @@ class Publication:
             positions,
             self.trace,
         )
+
+    def without(self, addresses: Container[str]) -> Publication:
+        """A copy without some of its addresses."""
+        positions = {a: p for a, p in (self.positions or {}).items() if a not in addresses}
+        return self.placed(tuple(one for one in self.addresses if one not in addresses), positions or None)
 
     def pack(self) -> list[Any]:
         """The form in which it crosses the channel layer: a list of plain values."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from routing_app.core.delivery.connection import NO_ENCODER
-from routing_app.core.delivery.hub import HELD
+from routing_app.core.delivery.holds import HELD
 from routing_app.core.monitoring.paging import Smallest
 from routing_app.core.monitoring.rates import AddressRates
 

@@ -60,10 +60,9 @@ class Ordering:
         if not rules.takes_history(before):
             return
         for sequence in [one for one in self._sequences.values() if rules.of(one.address).bounds is None]:
-            self.forget(sequence.address)
             if sequence.held:
                 self._gap(sequence)
-                self._take_all(sequence.release())
+            self.forget(sequence.address)
 
     # --- subscribing ----------------------------------------------------------------------------------------
 
@@ -115,9 +114,13 @@ class Ordering:
             self._heal_soon(sequence)
 
     def forget(self, address: str) -> None:
-        """Nobody here is subscribed to an address any more."""
-        if (sequence := self._sequences.pop(address, None)) is not None and sequence.healing is not None:
+        """Nobody here is subscribed to an address any more, or it has no history."""
+        if (sequence := self._sequences.pop(address, None)) is None:
+            return
+        if sequence.healing is not None:
             sequence.healing.cancel()
+        # Others may have waited for this order with what is for them, too.
+        self._take_all(sequence.release())
 
     async def _start_all(self, sequences: Several[Sequence]) -> None:
         pages: dict[str, Page] = {}
@@ -162,23 +165,21 @@ class Ordering:
         found = self._places(publication)
         if not found:
             return self._hub.deliver_now(publication)
-        places = {place for _, _, place in found}
-        if Place.AHEAD in places:
+        if any(place is Place.AHEAD for _, _, place in found):
             self._hold(publication, found)
             return 0
-        if places == {Place.PASSED}:
+        passed = {sequence.address for sequence, _, place in found if place is Place.PASSED}
+        # At the others it is new: their order began before those of its addresses that have it already, or
+        # they have none.
+        if passed and not any(self._hub.reaches(one) for one in publication.addresses if one not in passed):
             return 0
         if self._told:
             self._told.clear()
         for sequence, position, _ in found:
             sequence.passed(position)
-        if Place.PASSED in places:
-            # At the others it is new: their order began before those of its addresses that have it already.
-            passed = {sequence.address for sequence, _, place in found if place is Place.PASSED}
-            publication = _without(publication, passed)
         # Whoever subscribed after it was published has a position before it, too: a time says nothing here.
         in_order = [sequence.address for sequence, _, place in found if place in (Place.NEXT, Place.LAST)]
-        delivered = self._hub.deliver_now(publication, in_order)
+        delivered = self._hub.deliver_now(publication, in_order, passed)
         for sequence, _, _ in found:
             if (following := sequence.next_held()) is not None:
                 self._next.append(following)
@@ -313,9 +314,3 @@ class Ordering:
             connection.notify_gap()
         if concerned:
             losses.count_gap()
-
-
-def _without(publication: Publication, addresses: set[str]) -> Publication:
-    positions = {a: p for a, p in (publication.positions or {}).items() if a not in addresses}
-    rest = tuple(address for address in publication.addresses if address not in addresses)
-    return publication.placed(rest, positions or None)

@@ -4,7 +4,7 @@
     … answer the client with attachment.places …
     attachment.start()
 
-From `attach` on the connection is subscribed, but held (`Hub.hold`): what is published waits in the streams,
+From `attach` on the connection is subscribed, but held (`Hub.holds`): what is published waits in the streams,
 not in memory. After `start` a replay reads the streams and sends, at the pace of the client's reading, until
 it has sent all that was delivered to others here; in that very step the connection is released. So nothing
 comes twice, nothing is left out, and nothing newer comes before.
@@ -212,11 +212,11 @@ class Replay:
     def take_over(self) -> None:
         """Bring also what the hub has brought until now: a message to several addresses must come once."""
         for address in self.connection.addresses:
-            if address in self._readings or self._hub.is_held(self.connection, address):
+            if address in self._readings or self._hub.holds.has(self.connection, address):
                 continue
             bounds, position = self._order.rules.of(address).bounds, self._order.position(address)
             if bounds is not None and position is not None:
-                self._hub.hold(self.connection, address)
+                self._hub.holds.begin(self.connection, address)
                 self.read(_Reading(address, bounds, position))
 
     def read(self, reading: _Reading) -> None:
@@ -229,8 +229,8 @@ class Replay:
 
     def release_others(self) -> None:
         """Leave addresses to the hub whose streams cannot be read."""
-        held = [one for one in self.connection.addresses if self._hub.is_held(self.connection, one)]
-        self._hub.release(self.connection, *(one for one in held if one not in self._readings))
+        held = [one for one in self.connection.addresses if self._hub.holds.has(self.connection, one)]
+        self._hub.holds.end(self.connection, *(one for one in held if one not in self._readings))
 
     async def _run(self) -> None:
         try:
@@ -256,7 +256,7 @@ class Replay:
             logger.exception("a replay failed")
             self._tell_gap()
         finally:
-            self._hub.release(self.connection, *self._readings)
+            self._hub.holds.end(self.connection, *self._readings)
             self._replays.ended(self)
 
     def _forget_unsubscribed(self) -> None:

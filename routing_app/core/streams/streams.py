@@ -25,6 +25,7 @@ from routing_app.core.cluster.spread import AnyRelay
 from routing_app.core.codes import Loss
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.publication import INTERNAL, Position, Publication
+from routing_app.core.delivery.repeats import without_history
 from routing_app.core.delivery.traced import until_done
 from routing_app.core.eager import Spawn
 from routing_app.core.fresh_rows import READ_SECONDS, FreshRows
@@ -266,7 +267,10 @@ class Streams:
         # Where the streams alone know the id, it is of another message.
         if not kept or (published.repeated and known.repeated):
             others = tuple(one for one in publication.addresses if one not in kept)
-            delivered = await self._hub.publish(publication.placed(others, None), id)
+            again = publication.placed(others, None)
+            if kept and publication.id:
+                again = again.named(without_history(publication.id))
+            delivered = await self._hub.publish(again, id)
             if not published.repeated:
                 published = Published(delivered)
                 self._remember(once, delivered)
