@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from switchboard_server.access_log import AccessLog
+from switchboard_server.ending import end_without_threads
 from switchboard_server.endpoints import descriptions
 from switchboard_server.proxy import Proxies
 from switchboard_server.server import Server, ServerOptions
@@ -77,6 +78,7 @@ class CommandLine:
         except (ValueError, OSError) as error:
             logger.critical("Listen failure: %s", error)
             sys.exit(1)
+        end_without_threads()
 
 
 def load(path: str) -> Any:

@@ -11,6 +11,8 @@ from typing import Final
 GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION: Final = b"13"
 Header = tuple[bytes, bytes]
+STOPPING: Final[tuple[int, str, list[Header]]] = (503, "The server is stopping", [(b"retry-after", b"1")])
+"""Status, reason and headers of an answer to what a server that stops does not serve any more."""
 UPGRADE: Final[list[Header]] = [
     (b"upgrade", b"websocket"),
     (b"connection", b"Upgrade"),

@@ -281,7 +281,7 @@ class HttpConnection(asyncio.Protocol):
             if head.has_body:
                 raise HandshakeError(400, "A WebSocket handshake has no body", [(b"connection", b"close")])
             if self._server.refusing:
-                raise HandshakeError(503, "The server is stopping", [(b"retry-after", b"1")])
+                raise HandshakeError(*handshake.STOPPING)
             key = handshake.check(head.method.encode(), f"HTTP/{head.version}".encode(), head.headers)
             deflate = negotiate(head.headers) if self._server.compression else None
         except HandshakeError as error:

@@ -22,7 +22,9 @@ from switchboard_server import PIPELINE, REQUEST_ID, RESPONSE, STATE, endpoints
 from switchboard_server.acceptor import Acceptor
 from switchboard_server.access_log import AccessLog
 from switchboard_server.drain import Drain
+from switchboard_server.ending import cancel_tasks
 from switchboard_server.endpoints import Listening
+from switchboard_server.handshake import STOPPING
 from switchboard_server.heartbeat import Heartbeat
 from switchboard_server.http_connection import HttpConnection
 from switchboard_server.http_request import HttpRequest
@@ -133,6 +135,7 @@ class Server:
         asyncio.set_event_loop(self.loop)
         self.loop.set_debug(self.options.debug)
         self.loop.run_until_complete(self._run())
+        cancel_tasks(self.loop)
 
     async def _run(self) -> None:
         limits = self.limits
@@ -251,7 +254,7 @@ class Server:
 
     def _websocket_done(self, websocket: WebSocket, task: asyncio.Task[None]) -> None:
         self._leaving.pop(task, None)
-        websocket.application_ended(_error_of(task))
+        websocket.application_ended(_error_of(task), task.cancelled() and self.draining)
 
     def lost(self, websocket: WebSocket) -> None:
         """The client of this socket has gone; its application has been told."""
@@ -324,6 +327,9 @@ class Server:
         request.task = None
         error = _error_of(task)
         if request.finished or request.gone:
+            return
+        if task.cancelled() and self.draining:
+            request.answer(*STOPPING)
             return
         if error is None and not task.cancelled():
             logger.error(

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from switchboard_server import frames
 from switchboard_server.deflate import Deflate, InflatingReader
 from switchboard_server.frames import FrameError, FrameReader
-from switchboard_server.handshake import Header
+from switchboard_server.handshake import STOPPING, Header
 from switchboard_server.receive_queue import Message, ReceiveQueue
 from switchboard_server.transport import Transport
 from switchboard_server.writer import BufferedWriter, KernelWriter, TransportWriter
@@ -239,11 +239,11 @@ class WebSocket:
         self._queue.end({"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""})
         self._host.lost(self)
 
-    def application_ended(self, error: BaseException | None) -> None:
-        """The application has returned, or raised `error`."""
+    def application_ended(self, error: BaseException | None, stopping: bool = False) -> None:
+        """The application has returned, raised `error`, or was cancelled since the server is `stopping`."""
         self.task = None
         if self.state is SocketState.HANDSHAKE and self._upgrade is not None:
-            self._upgrade.refuse(500, "Internal Server Error")
+            self._upgrade.refuse(*(STOPPING if stopping else (500, "Internal Server Error")))
             self._refused()
         else:
             self.close(1011 if error else 1000)

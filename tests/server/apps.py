@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from typing import Any
 from urllib.parse import parse_qs
+
+logger = logging.getLogger(__name__)
 
 Scope = dict[str, Any]
 
@@ -20,7 +25,9 @@ COUNTS: dict[str, Any] = {
     "codes": [],
     "gone": 0,
     "answered": 0,
+    "waiting": 0,
 }
+"""`waiting`: requests and handshakes that have come, and that an application takes its time with."""
 GO = asyncio.Event()
 WRITERS: list[Any] = []
 HUGE = b"\x82\x7f" + (100_000).to_bytes(8, "big") + b"x" * 100_000
@@ -61,6 +68,7 @@ async def told(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> 
 
 async def undecided(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
     """Wait before the accept, and remember the code of the disconnect."""
+    COUNTS["waiting"] += 1
     COUNTS["codes"].append((await receive())["code"])
 
 
@@ -101,9 +109,10 @@ async def leave(scope: Scope, receive: Any, send: Any, query: dict[str, str]) ->
     await send({"type": "websocket.accept"})
 
 
-async def late(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """Take a while to accept."""
-    await asyncio.sleep(0.8)
+async def wait_to_accept(scope: Scope, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Accept after /go."""
+    COUNTS["waiting"] += 1
+    await GO.wait()
     await send({"type": "websocket.accept"})
     await receive()
 
@@ -205,7 +214,7 @@ SOCKETS = {
         foreign_protocol,
         fail,
         leave,
-        late,
+        wait_to_accept,
         sleep,
         whoami,
         cleans,
@@ -227,8 +236,9 @@ async def _http(scope: Scope, receive: Any, send: Any) -> None:
         return
     if scope["path"] == "/go":
         GO.set()
-    if scope["path"] == "/slow":
-        await asyncio.sleep(1)
+    if scope["path"] == "/wait_to_answer":
+        COUNTS["waiting"] += 1
+        await GO.wait()
     if (answer := ANSWERS.get(scope["path"])) is not None:
         await answer(receive, send)
         return
@@ -257,8 +267,33 @@ async def _nothing(receive: Any, send: Any) -> None:
     """Return without an answer."""
 
 
+async def _waits(receive: Any, send: Any) -> None:
+    """Wait in a thread for a task of the loop that does not end."""
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        logger.warning("waits for the loop")
+        try:
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(3600), loop).result()
+        except CancelledError:
+            logger.warning("the wait was cancelled")
+
+    await asyncio.to_thread(wait)
+
+
+async def _sleeps(receive: Any, send: Any) -> None:
+    """Do something in a thread that does not end."""
+
+    def forever() -> None:
+        logger.warning("sleeps")
+        time.sleep(3600)
+
+    await asyncio.to_thread(forever)
+
+
 async def _gone(receive: Any, send: Any) -> None:
     """Wait until the client has gone."""
+    COUNTS["waiting"] += 1
     assert (await receive())["type"] == "http.disconnect"
     COUNTS["gone"] += 1
 
@@ -284,6 +319,8 @@ ANSWERS = {
     "/raise": _fail,
     "/nothing": _nothing,
     "/gone": _gone,
+    "/waits": _waits,
+    "/sleeps": _sleeps,
     "/stream": _answer(200, b"one", b"two"),
     "/large": _answer(200, *([bytes(2**20)] * 101)),
     "/empty": _answer(204, headers=[(b"content-length", b"0")]),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from contextlib import closing
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from tests.server.plain import Plain, PlainFactory, Raw, closed_with, handshake
-from tests.services.ports import LOOPBACK
+from tests.server.plain import Plain, PlainFactory, Raw, begin_post, closed_with, handshake
+from tests.services.ports import LOOPBACK, answers
 from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
@@ -23,6 +25,27 @@ CLIENTS = 500
 
 async def open_many(server: Plain, count: int) -> list[ClientConnection]:
     return list(await asyncio.gather(*(server.open("/cleans") for _ in range(count))))
+
+
+async def refusal(server: Plain, path: str) -> tuple[int, str | None]:
+    """Status and `Retry-After` of the answer."""
+
+    def get() -> tuple[int, str | None]:
+        connection = HTTPConnection(LOOPBACK, server.port, timeout=60)
+        with closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.headers["Retry-After"]
+
+    return await asyncio.to_thread(get)
+
+
+async def stopped_within(server: Plain, path: str, said: str) -> tuple[int, tuple[int, str | None]]:
+    """Stop a server while a request says that it is under way: its exit code, and the request's refusal."""
+    asking = asyncio.create_task(refusal(server, path))
+    await until(lambda: said in server.process.log_text())
+    server.process.send(signal.SIGTERM)
+    return await asyncio.to_thread(server.process.wait, 60), await asking
 
 
 async def is_draining(server: Plain) -> bool:
@@ -43,8 +66,8 @@ async def test_500_clients_get_1012_and_every_clean_up_runs(
 
 
 async def test_health_is_answered_and_new_sockets_are_refused_while_draining(plain: PlainFactory) -> None:
-    server = plain("--drain-seconds", "2")
-    stuck = await server.raw("/stuck")
+    server = plain("--drain-seconds", "60")
+    unfinished = await begin_post(server.port, "/stats")
     assert not (await server.stats())["draining"]
     server.process.send(signal.SIGTERM)
     await until(partial(is_draining, server))
@@ -52,32 +75,33 @@ async def test_health_is_answered_and_new_sockets_are_refused_while_draining(pla
         async with server.open("/echo"):
             pass
     assert refused.value.response.status_code == 503
+    unfinished.writer.write(b"b")
     assert await asyncio.to_thread(server.process.wait, 60) == 0
-    await stuck.close()
+    await unfinished.close()
 
 
 async def test_a_request_under_way_is_answered(plain: PlainFactory) -> None:
-    server = plain()
-    slow = asyncio.create_task(server.stats("/slow"))
-    await asyncio.sleep(0.3)
+    server = plain("--drain-seconds", "60")
+    slow = asyncio.create_task(server.stats("/wait_to_answer"))
+    await until(server.has_waiting)
     server.process.send(signal.SIGTERM)
+    await until(partial(is_draining, server))
+    await server.stats("/go")
     assert "pid" in await slow
     assert await asyncio.to_thread(server.process.wait, 60) == 0
 
 
 async def test_a_request_whose_body_is_still_coming_is_answered(plain: PlainFactory) -> None:
     server = plain("--drain-seconds", "60")
-    reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
-    writer.write(b"POST /stats HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\na")
-    await writer.drain()
-    await server.stats()  # on a connection that was made later, so the other one has been read
+    unfinished = await begin_post(server.port, "/stats")
+    await server.stats()
     server.process.send(signal.SIGTERM)
     await until(partial(is_draining, server))
-    writer.write(b"b")
-    answer = await asyncio.wait_for(reader.read(), 60)
+    unfinished.writer.write(b"b")
+    answer = await asyncio.wait_for(unfinished.reader.read(), 60)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b'"draining": true' in answer
-    writer.close()
+    await unfinished.close()
     assert await asyncio.to_thread(server.process.wait, 60) == 0
 
 
@@ -103,6 +127,34 @@ async def test_handlers_that_do_not_end_are_cancelled_at_the_limit_and_not_befor
         assert time.monotonic() - start > 1.9
 
 
+async def test_a_thread_that_waits_for_the_loop_ends_with_it(plain: PlainFactory) -> None:
+    """Its task belongs to no request that the server knows."""
+    server = plain("--drain-seconds", "0.5")
+    assert await stopped_within(server, "/waits", "waits for the loop") == (0, (503, "1"))
+    assert "the wait was cancelled" in server.process.log_text()
+
+
+async def test_a_thread_that_does_not_end_is_left_behind(plain: PlainFactory) -> None:
+    server = plain("--drain-seconds", "0.5")
+    assert await stopped_within(server, "/sleeps", "sleeps") == (1, (503, "1"))
+    assert "threads did not end within 12 s and are left behind" in server.process.log_text()
+
+
+async def test_a_handshake_that_is_not_answered_within_the_limit_is_refused(plain: PlainFactory) -> None:
+    server = plain("--drain-seconds", "0.5")
+    reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
+    raw = Raw(reader, writer)
+    opening = asyncio.create_task(raw.request(handshake("/sleep")))
+    await asyncio.sleep(0)
+    await server.stats()  # on a connection that was made later, so the other one has been read
+    server.process.send(signal.SIGTERM)
+    await opening
+    assert raw.status == 503
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
+    assert "1 handlers did not end within the limit and are cancelled" in server.process.log_text()
+    await raw.close()
+
+
 async def test_a_second_signal_ends_at_once(plain: PlainFactory) -> None:
     server = plain("--drain-seconds", "30")
     stuck = await server.raw("/stuck")
@@ -124,15 +176,20 @@ async def test_clients_that_do_not_answer_the_close_do_not_hold_up_the_end(plain
 
 
 async def test_a_handshake_under_way_is_finished_before_its_socket_is_closed(plain: PlainFactory) -> None:
-    server = plain()
-    opening = asyncio.create_task(server.raw("/late"))
-    await asyncio.sleep(0.2)
+    server = plain("--drain-seconds", "60", "--websocket_connect_timeout", "60")
+    opening = asyncio.create_task(server.raw("/wait_to_accept"))
+    await until(server.has_waiting)
+    go = await begin_post(server.port, "/go")
+    await server.stats()
     server.process.send(signal.SIGHUP)  # as a supervisor tells a worker whose place another has taken
+    await until(lambda: not answers(server.port))
+    go.writer.write(b"b")
     raw = await opening
     assert raw.status == 101
     assert await raw.read_close() == 1012
     assert await asyncio.to_thread(server.process.wait, 60) == 0
     await raw.close()
+    await go.close()
 
 
 async def test_a_connection_that_was_accepted_before_the_drain_is_still_served(plain: PlainFactory) -> None:
