@@ -198,7 +198,7 @@ class SessionConsumer(Consumer):
     def closed(self) -> None:
         """Start the grace of the session, if it is still bound to this connection."""
         self._coordinator.sockets.pop(self.connection.id, None)
-        self._heartbeat.stop()
+        self._heartbeat.close()
         if self._idle is not None:
             self._idle.cancel()
         if self._asked_for and not self._gone:

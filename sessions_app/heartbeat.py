@@ -43,6 +43,11 @@ class PlayerHeartbeat:
             self._timer = None
         self._answered()
 
+    def close(self) -> None:
+        """Stop for good: the player's connection has ended, and is let go."""
+        self.stop()
+        self._send = self._dead = lambda: None
+
     def ask(self) -> asyncio.Future[None]:
         """PING outside the turn, unless the last one is young: then its PONG counts for this one, too.
 

@@ -134,6 +134,7 @@ class HttpRequest:
     def disconnect(self) -> None:
         """The client has gone, or its body will not come."""
         self.gone = True
+        self._behind = None
         if self._event is not None:
             self._event.set()
 
@@ -246,6 +247,7 @@ class HttpRequest:
 
     def _finish(self) -> None:
         self.finished = True
+        self._behind = None  # an application's, which has this request
         if self._event is not None:
             self._event.set()
         self._connection.answered(self)

@@ -61,7 +61,8 @@ class RequestHead:
     )
 
     def __init__(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        """None once the head is complete: each would keep the other."""
         self._size = self._fields = 0
         self.complete = False
         self.target = b""
@@ -83,6 +84,7 @@ class RequestHead:
         self._size += len(data)
         if self._size > MAX_HEAD_BYTES:
             raise RequestRefused(431, "The head of the request is too large")
+        assert self._parser is not None, "the head is complete"
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -92,6 +94,9 @@ class RequestHead:
                 raise refused from None
             raise RequestRefused(400, f"Not HTTP: {error}") from None
         if self.complete:
+            parser, self._parser = self._parser, None
+            self.method = parser.get_method().decode("ascii")
+            self.version = parser.get_http_version()
             self._check()
 
     @property
@@ -116,14 +121,13 @@ class RequestHead:
 
     def on_headers_complete(self) -> None:
         """Note that the head has ended. The parser forgets `Connection` when its message ends."""
+        assert self._parser is not None
         self.complete = True
         self.keep_alive = self._parser.should_keep_alive()
 
     # --------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        self.method = self._parser.get_method().decode("ascii")
-        self.version = self._parser.get_http_version()
         if self.version not in ("1.1", "1.0"):
             raise RequestRefused(505, "Served are HTTP/1.0 and HTTP/1.1")
         self.target = self.target.partition(b"#")[0]

@@ -432,9 +432,11 @@ class EngineSession:
         self.closed_with = close
         self._timer.cancel()
         self._forget(self)
-        if self.application is not None:
+        # It has the session: each would keep the other.
+        application, self.application = self.application, None
+        if application is not None:
             try:
-                self.application.closed(close)
+                application.closed(close)
             except Exception:
                 logger.exception("the clean-up of an Engine.IO session failed")
         self._shut = True

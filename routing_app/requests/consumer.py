@@ -119,6 +119,7 @@ class RequestsConsumer(Consumer):
         close = self.connection.close_sent
         code, reason = (close.code, close.reason) if close else self.left
         self.protocol.connections.pop(self.client.id, None)
+        self.client.on_room = None
         self.client.ended(code, reason)
         for hook in handlers.CLOSED:
             self._spawn(hook(self.client, code, reason))

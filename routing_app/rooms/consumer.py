@@ -62,8 +62,9 @@ class RoomConsumer(Consumer):
 
     def closed(self) -> None:
         """The connection has ended."""
-        if self._member is not None:
-            service.leave(self._member)
+        member, self._member = self._member, None  # it has this consumer's method: each would keep the other
+        if member is not None:
+            service.leave(member)
 
     def _emit(self, event: str, *arguments: Any) -> None:
         self.connection.send(wire.dump_frame([event, *arguments]))

@@ -122,7 +122,6 @@ def departed(
 
     `code` is the client's own where that has closed it.
     """
-    connection.on_close = None
     connection.mark_closed()
     if connection.follower is not None:
         connection.follower.departed(close.code if code is None else code)

@@ -264,9 +264,15 @@ class Connection:
             self.close(GAP)
 
     def mark_closed(self) -> None:
-        """Send nothing from here on: the other end has left, or the close has been sent."""
+        """Send nothing from here on: the other end has left, or the close has been sent.
+
+        What the connection calls has the connection, too: it is let go, so that nothing is left to collect.
+        """
         self._discard()
         self.state = ConnectionState.CLOSED
+        self.on_close = self.on_gap = None
+        if isinstance(self.writer, AsgiWriter):
+            self.writer.on_failure = lambda: None
 
     def _overflowed(self, frames: int) -> None:
         # The frames are counted here and those that the writer holds in `abort`: each owner counts its own.

@@ -219,6 +219,7 @@ class Outbox:
     def shut(self) -> int:
         """Accept nothing more; returns how many frames were thrown away."""
         lost, self.frames, self.size, self.open = len(self.frames), [], 0, False
+        self._overflow = lambda frames: None  # the connection has this outbox: each would keep the other
         return lost
 
 

@@ -56,6 +56,10 @@ class NamespaceWriter:
         self._namespace = namespace
         self._leave = leave
 
+    def forget(self) -> None:
+        """The socket has ended, and is let go."""
+        self._leave = lambda: None
+
     def write(self, frames: list[Frame]) -> None:
         """Frames of whole packets."""
         self.carrier.write(frames)

@@ -48,6 +48,10 @@ class Waiting:
         self._kept = kept
         self._give_up = give_up
 
+    def forget(self) -> None:
+        """The socket has ended, and is let go."""
+        self._give_up = lambda: None
+
     def send(self, packet: Packet) -> None:
         """Nothing."""
 
@@ -185,6 +189,8 @@ class RecoverableSocket(NamespaceSocket):
         if self._open:
             super().close()
             self.writer.stop()
+            if isinstance(carrier := self.writer.carrier, Waiting):
+                carrier.forget()
             self._recovery.forget(self)
 
 

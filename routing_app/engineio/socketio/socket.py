@@ -219,6 +219,8 @@ class NamespaceSocket:
 
     async def received(self, packet: wire.Packet) -> None:
         """Take an EVENT or an ACK; an ack that nobody waits for has no effect."""
+        if not self._open:  # it has ended while a packet before this one was handled
+            return
         CONNECTION.set(self.connection.id)
         self.connection.received += 1
         self.connection.received_bytes += packet.size
@@ -288,6 +290,9 @@ class NamespaceSocket:
         self._forget(self)
         if self._entered:
             self._handler.closed()
+        # Both have this socket: each would keep the other.
+        del self._handler
+        self.writer.forget()
 
     def flush(self) -> None:
         """Write what waits."""
