@@ -26,6 +26,7 @@ from bench.machine import LOAD_CORE, describe, on_core
 from bench.rounds import measure
 from bench.rows import sections
 from bench.section import Section, Unavailable
+from tests.services.programs import BENCH, ensure
 
 
 def main() -> int:
@@ -36,6 +37,7 @@ def main() -> int:
         for section in known.values():
             print(f"{section.name:10} {section.title}")
         return 0
+    ensure(BENCH)
     try:
         load_program()
     except Unavailable as error:

@@ -18,6 +18,7 @@ from typing import Final
 from faults.attack import Outcome
 from faults.bench import AloneBench, ClusterBench
 from faults.history import write
+from tests.services.programs import ATTACK, Missing, ensure
 
 SECONDS: Final = 45.0
 """Of one seed, without its settling."""
@@ -34,7 +35,7 @@ def said(outcome: Outcome) -> str:
 
 
 def main() -> int:
-    """Run, and return the exit code: 1 when a promise was broken."""
+    """Run, and return the exit code: 1 when a promise was broken, 2 when something is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seed", type=int, help="this one alone")
     parser.add_argument("--first", type=int, default=1, help="the first of several seeds")
@@ -45,6 +46,11 @@ def main() -> int:
     kind.add_argument("--sqlite", action="store_true", help="one server on SQLite, whose disk is small")
     parser.add_argument("--history", type=Path, help="folder for the history of each seed")
     arguments = parser.parse_args()
+    try:
+        ensure(ATTACK)
+    except Missing as error:
+        print(error, file=sys.stderr)
+        return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers that were started end, too
     until = time.monotonic() + arguments.minutes * 60
     total: Counter[str] = Counter()

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.once
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this machine")
 
 RECEIVERS = 5
+SECONDS = 2.0
+"""Of each phase: enough for more than a handful of messages on a busy machine."""
 Copies = Callable[[int, int], int]
 """How often a message, by its number, is sent to a receiver, by its number."""
 
@@ -54,7 +56,7 @@ def broadcaster(copies: Copies) -> Iterator[int]:
 def flood(copies: Copies) -> str:
     with broadcaster(copies) as port, Load(port, Dialect("/")) as load:
         load.open(RECEIVERS)
-        phase = load.flood(0.2, 4)
+        phase = load.flood(SECONDS, 4)
         load.close_sockets()
     assert phase.sent > 4
     return phase.uneven
@@ -111,7 +113,7 @@ def test_in_pairs_a_message_for_one_receiver_that_another_gets_is_a_fault(strays
         with Load(server.socket.getsockname()[1], Dialect("/{n}", before="{n}|")) as load:
             load.open(RECEIVERS)
             load.open_publishers(RECEIVERS, server.socket.getsockname()[1], "/{n}")
-            phase = load.pairs(0.2, RECEIVERS)
+            phase = load.pairs(SECONDS, RECEIVERS)
         server.shutdown()
         thread.join()
 
@@ -131,7 +133,7 @@ def test_a_lost_connection_is_a_fault():
         thread.start()
         with Load(server.socket.getsockname()[1], Dialect("/")) as load:
             load.open(1)
-            phase = load.echo(0.2, 1)
+            phase = load.echo(SECONDS, 1)
         server.shutdown()
         thread.join()
 

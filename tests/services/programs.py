@@ -1,7 +1,4 @@
-"""Programs that tests need and pip cannot install: what they are, and how they get here.
-
-Add one to `PROGRAMS`, nowhere else.
-"""
+"""Programs that tests, attack and benchmark need and pip cannot install, and how they get here."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,14 +31,14 @@ class Missing(RuntimeError):
 
 @dataclass(frozen=True)
 class Program:
-    """Something to find on this machine, the apt packages that bring it, and whether any test needs it."""
+    """Something to find on this machine, the apt packages that bring it, and whether anything needs it."""
 
     name: str
     find: Callable[[], object]
     apt: tuple[str, ...]
     needed: Callable[[], bool] = lambda: True
     optional: bool = False
-    """Whether the tests that need it are skipped, and say so, where it cannot be installed."""
+    """Whether what needs it is left out, and says so, where it cannot be installed."""
 
 
 def _node() -> bool:
@@ -54,25 +51,35 @@ def _node() -> bool:
     return match is not None and int(match[1]) >= OLDEST_NODE
 
 
-PROGRAMS: Final = (
-    Program("redis-server >= 7", find_redis, ("redis-server",)),
-    Program("PostgreSQL >= 15", find_postgres, ("postgresql",)),
-    Program(f"Node >= {OLDEST_NODE} with npm", _node, ("nodejs", "npm"), lambda: bool(packages())),
+REDIS: Final = Program("redis-server >= 7", find_redis, ("redis-server",))
+POSTGRES: Final = Program("PostgreSQL >= 15", find_postgres, ("postgresql",))
+NODE: Final = Program(f"Node >= {OLDEST_NODE} with npm", _node, ("nodejs", "npm"), lambda: bool(packages()))
+FAKETIME: Final = Program("libfaketime", find_faketime, ("libfaketime",), optional=True)
+
+TESTS: Final = (
+    REDIS,
+    POSTGRES,
+    NODE,
     Program("curl", lambda: shutil.which("curl"), ("curl",)),
     Program("nginx", find_nginx, ("nginx",), optional=True),
     Program("Caddy", find_caddy, ("caddy",), optional=True),
     Program("HAProxy", find_haproxy, ("haproxy",), optional=True),
     Program("debootstrap", find_debootstrap, ("debootstrap",), optional=True),
     Program("promtool", find_promtool, ("prometheus",), optional=True),
-    Program("libfaketime", find_faketime, ("libfaketime",), optional=True),
+    FAKETIME,
     Program("Chromium", find_chromium, ("chromium",), (REPOSITORY / "tests" / "browser").exists),
 )
+"""What `make test` and `make soak` need."""
+ATTACK: Final = (REDIS, POSTGRES, FAKETIME)
+"""What `make faults` needs."""
+BENCH: Final = tuple(replace(program, optional=True) for program in (REDIS, POSTGRES, NODE))
+"""What `make bench` needs; a row says so where it cannot be measured."""
 
 
-def ensure(programs: Sequence[Program] = PROGRAMS) -> None:
+def ensure(programs: Sequence[Program]) -> None:
     """Install through apt what is needed and missing; `Missing` where that is not possible.
 
-    One line says which tests are left out for want of a program that is optional.
+    One line names what is optional and missing.
     """
     for missing in (
         _installed([program for program in programs if not program.optional]),
@@ -81,7 +88,7 @@ def ensure(programs: Sequence[Program] = PROGRAMS) -> None:
         if required := [program for program in missing if not program.optional]:
             raise Missing(_advice(required))
         if missing:
-            print(f"TESTS ARE LEFT OUT. {_advice(missing)}", flush=True)
+            print(f"A PART IS LEFT OUT. {_advice(missing)}", flush=True)
 
 
 def _installed(programs: Sequence[Program]) -> list[Program]:
@@ -102,7 +109,7 @@ def _missing(programs: Sequence[Program]) -> list[Program]:
 def _advice(missing: Sequence[Program]) -> str:
     names = ", ".join(program.name for program in missing)
     apt = " ".join(package for program in missing for package in program.apt)
-    return f"The tests need {names}. Debian, Ubuntu: apt-get install {apt}"
+    return f"Missing: {names}. Debian, Ubuntu: apt-get install {apt}"
 
 
 def _may_install() -> bool:

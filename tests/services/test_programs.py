@@ -49,7 +49,7 @@ def test_only_missing_programs_are_installed(
     assert apt == ["postgres-server", "postgres-tools"]
 
 
-def test_programs_that_no_test_needs_are_not_installed(apt: list[str]) -> None:
+def test_programs_that_nothing_needs_are_not_installed(apt: list[str]) -> None:
     ensure([Program("browser", lambda: None, ("browser",), lambda: False)])
 
     assert apt == []
@@ -70,7 +70,7 @@ def test_without_apt_one_line_names_the_missing_programs(
         ensure([program("redis"), program("postgres")])
 
     assert str(error.value) == (
-        "The tests need redis, postgres. "
+        "Missing: redis, postgres. "
         "Debian, Ubuntu: apt-get install redis-server redis-tools postgres-server postgres-tools"
     )
 
@@ -83,7 +83,7 @@ def test_an_optional_program_that_cannot_be_had_stops_nothing_and_is_told(
     ensure([Program("proxy", lambda: None, ("proxy-server",), optional=True)])
 
     assert capsys.readouterr().out == (
-        "TESTS ARE LEFT OUT. The tests need proxy. Debian, Ubuntu: apt-get install proxy-server\n"
+        "A PART IS LEFT OUT. Missing: proxy. Debian, Ubuntu: apt-get install proxy-server\n"
     )
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_done_without_is_installed_first(
 
 
 def test_this_machine_has_all_that_its_tests_need() -> None:
-    required = [one for one in programs.PROGRAMS if not one.optional]
+    required = [one for one in programs.TESTS if not one.optional]
     missing = [one.name for one in required if one.needed() and not one.find()]
 
     assert missing == []
