@@ -12,13 +12,16 @@ import os
 import signal
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 logger = logging.getLogger("switchboard.supervisor")
 
-START_SECONDS: Final = 30.0
-"""Longest time a worker may take until it listens."""
+START_SECONDS: Final = 120.0
+"""Longest time a worker may take until it listens. What it waits for has shorter limits of its own; a busy
+machine alone can make a start of one second last for half a minute.
+"""
 GRACE_SECONDS: Final = 20.0
 """Seconds that a worker gets beyond its own drain limit before it is killed."""
 BACKOFF_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -45,9 +48,14 @@ class WorkerProcess:
         return self.process.pid
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, if it still runs."""
+        """Send a signal, if it still runs.
+
+        Not with `Process.send_signal`: that collects a process that has just ended, and the loop, which comes
+        second, reports 255 in place of how it ended.
+        """
         if self.process.returncode is None:
-            self.process.send_signal(number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
 
 class StartFailed(Exception):
@@ -157,18 +165,19 @@ class Supervisor:
         worker = WorkerProcess(process, loop.time())
         self._workers.add(worker)
         self._spawn(self._watch(worker))
+        is_late = False
         try:
             await asyncio.wait_for(_readable(ready_read), START_SECONDS)
             worker.listens = os.read(ready_read, 1) == b"1"
         except TimeoutError:
-            pass
+            is_late = True
         finally:
             os.close(ready_read)
             worker.retired = not worker.listens or self._stopping.is_set()
             worker.decided.set()
         if worker.retired:
             worker.send(signal.SIGTERM if worker.listens else signal.SIGKILL)
-            raise StartFailed("a worker did not start")
+            raise StartFailed("the server is stopping" if worker.listens else await _why(worker, is_late))
         return worker
 
     async def _watch(self, worker: WorkerProcess) -> None:
@@ -201,7 +210,8 @@ class Supervisor:
             try:
                 await self._start()
             except StartFailed:
-                logger.exception("a crashed worker could not be started again")
+                if not self._stopping.is_set():
+                    logger.exception("a crashed worker could not be started again")
             else:
                 return
 
@@ -212,7 +222,8 @@ class Supervisor:
             try:
                 new = await self._start()
             except StartFailed:
-                logger.exception("the new worker did not start, the old ones serve on")
+                if not self._stopping.is_set():
+                    logger.exception("the new worker did not start, the old ones serve on")
                 return
             logger.info("worker %d replaces worker %d", new.pid, old.pid)
             old.retired = True
@@ -235,6 +246,15 @@ class Supervisor:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _why(worker: WorkerProcess, is_late: bool) -> str:
+    """Why a worker did not start. One that a signal has ended says nothing itself."""
+    code = await worker.process.wait()
+    if is_late:
+        return f"a worker did not start within {START_SECONDS:g} s, and was killed"
+    ended = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    return f"a worker did not start: it ended with {ended}; the log above may have the reason"
 
 
 async def _readable(descriptor: int) -> None:

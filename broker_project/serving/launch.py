@@ -65,7 +65,7 @@ def _supervise(plan: Plan) -> int:
         try:
             return asyncio.run(supervisor.run(plan.announce))
         except StartFailed as error:
-            raise StartProblem(f"{error}; the log above has the reason") from None
+            raise StartProblem(str(error)) from None
 
 
 def _worker_command(plan: Plan, ready: int, parent: int) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from switchboard_server import supervisor
-from switchboard_server.supervisor import Supervisor
+from switchboard_server.supervisor import StartFailed, Supervisor, WorkerProcess
 from tests.conftest import ServerFactory
 from tests.server.plain import APPLICATION, closed_with
 from tests.services.databases import REPOSITORY
@@ -70,11 +71,16 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
 
 @pytest.mark.once
 async def test_both_workers_serve_and_a_signal_ends_all_in_order(group: Group) -> None:
-    clients = [await group.open_and_ask() for _ in range(60)]
     workers = group.workers()
-    assert {pid for _, pid in clients} == workers
+    clients = [await group.open_and_ask() for _ in range(60)]
+
+    async def both_serve() -> bool:
+        clients.append(await group.open_and_ask())
+        return {pid for _, pid in clients} == workers
+
+    await until(both_serve)
     group.process.send(signal.SIGTERM)
-    assert [await closed_with(client) for client, _ in clients] == [1012] * 60
+    assert [await closed_with(client) for client, _ in clients] == [1012] * len(clients)
     assert await asyncio.to_thread(group.process.wait, 60) == 0
     assert not any(map(runs, workers))
 
@@ -148,10 +154,13 @@ async def test_the_product_replaces_its_workers(server: ServerFactory, redis_url
     url = f"{switchboard.ws_url}/ws"
     old = [await connect(url, compression=None) for _ in range(20)]
     switchboard.process.send(signal.SIGHUP)
-    while before & children(switchboard.pid):
+
+    async def all_are_replaced() -> bool:
         async with connect(url, compression=None) as client:
             await client.send("RegisterToken:x")
-        await asyncio.sleep(0.05)
+        return not before & children(switchboard.pid)
+
+    await until(all_are_replaced, 300)
     assert [await closed_with(client) for client in old] == [1012] * 20
     assert await asyncio.to_thread(switchboard.stop) == 0
 
@@ -193,6 +202,49 @@ async def test_a_worker_that_ends_while_it_starts_is_started_again_once(monkeypa
     assert [one.listens for one in group._workers] == [True]
     group.stop()
     assert await running == 1
+
+
+@pytest.mark.once
+async def test_a_worker_that_does_not_start_in_time_is_killed_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(supervisor, "START_SECONDS", 0.2)
+    group = Supervisor(lambda ready, parent: ["/bin/sleep", "3600"], 2, [], dict(os.environ), 5)
+
+    with pytest.raises(StartFailed, match="did not start within 0.2 s, and was killed"):
+        await group.run(lambda: None)
+
+    assert not group._workers
+
+
+@pytest.fixture
+def collected_after_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the loop collect a worker only after it was sent a signal, as on a busy machine."""
+    waitpid, send, sent = os.waitpid, WorkerProcess.send, threading.Event()
+
+    def late(pid: int, options: int) -> tuple[int, int]:
+        assert sent.wait(60)
+        return waitpid(pid, options)
+
+    def sends(worker: WorkerProcess, number: signal.Signals) -> None:
+        assert os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT) is not None
+        send(worker, number)
+        sent.set()
+
+    monkeypatch.setattr(os, "waitpid", late)
+    monkeypatch.setattr(WorkerProcess, "send", sends)
+
+
+@pytest.mark.once
+@pytest.mark.usefixtures("collected_after_the_signal")
+@pytest.mark.parametrize(
+    ("command", "ended"), [("exit 3", "exit code 3"), ("kill -9 $$", "SIGKILL")], ids=lambda case: case
+)
+async def test_a_worker_that_ends_before_it_listens_fails_with_how_it_ended(command: str, ended: str):
+    group = Supervisor(lambda ready, parent: ["/bin/sh", "-c", command], 1, [], dict(os.environ), 5)
+
+    with pytest.raises(StartFailed, match=f"did not start: it ended with {ended}; the log above"):
+        await group.run(lambda: None)
 
 
 @pytest.mark.once
