@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
-from typing import Final
+from typing import Any, Final
 
 from faults.checkers import Times, Violation, check
 from faults.history import NEMESIS, Event
@@ -33,6 +33,8 @@ LOOK_SECONDS: Final = 1.0
 """Between two looks at the counters."""
 CHAINS: Final = 2
 """Faults at a time."""
+LONGEST: Final = 5
+"""So many times its seconds a run may take where clients have not done all that they shall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +64,21 @@ class Attack:
         self._targets: set[str] = set()
         self._numbers = 0
 
-    async def run(self, seconds: float, kinds: Sequence[type[Nemesis]] = NEMESES) -> Outcome:
+    async def run(
+        self, seconds: float, kinds: Sequence[type[Nemesis]] = NEMESES, least: Set[str] = frozenset()
+    ) -> Outcome:
         """Attack for so long, wait until all is quiet, and check.
 
-        Raises AttackFailed when the cluster does not come back, and when a fault cannot be healed.
+        On a slow machine it goes on until the history has events of each kind in `least`. Raises
+        AttackFailed when the cluster does not come back, and when a fault cannot be healed.
         """
         try:
-            await self._run(seconds, kinds)
+            await self._run(seconds, kinds, least)
         except Exception as error:
             raise AttackFailed(self._circumstances(error)) from error
         return self._outcome()
 
-    async def _run(self, seconds: float, kinds: Sequence[type[Nemesis]]) -> None:
+    async def _run(self, seconds: float, kinds: Sequence[type[Nemesis]], least: Set[str]) -> None:
         for workload in self._workloads:
             await workload.begin()
         playing = tasks_of(workload.play() for workload in self._workloads)
@@ -81,7 +86,7 @@ class Attack:
         possible = [one for one in kinds if one.is_possible(self._world)]
         disturbing = tasks_of(self._disturb(one, possible) for one in dice)
         counting = asyncio.ensure_future(self._watch_losses())
-        await asyncio.wait([*playing, *disturbing], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        await self._play([*playing, *disturbing], seconds, least)
         self._world.stop.set()
         await ended(disturbing)
         await ended(playing)
@@ -93,6 +98,15 @@ class Attack:
         await ended([counting])
         for workload in self._workloads:
             await workload.leave()
+
+    async def _play(self, tasks: list[asyncio.Task[Any]], seconds: float, least: Set[str]) -> None:
+        """Wait for so long and for `least`, or until a task has failed."""
+        end = self._world.history.now + LONGEST * seconds
+        _, acting = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        while acting and not any(one.done() and one.exception() for one in tasks):
+            if least <= {one.what for one in self._world.history} or self._world.history.now > end:
+                break
+            _, acting = await asyncio.wait(acting, timeout=1, return_when=asyncio.FIRST_EXCEPTION)
 
     async def _disturb(self, dice: random.Random, kinds: Sequence[type[Nemesis]]) -> None:
         while await self._world.pause(dice.uniform(*REST_SECONDS)):

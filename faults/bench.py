@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
@@ -62,11 +62,11 @@ class Bench:
     def __exit__(self, *error: object) -> None:
         self._exit.close()
 
-    async def attack(self, seed: int, seconds: float) -> Outcome:
-        """Run one seed on fresh servers."""
+    async def attack(self, seed: int, seconds: float, least: Set[str] = frozenset()) -> Outcome:
+        """Run one seed on fresh servers, and go on until the history has events of each kind in `least`."""
         with ExitStack() as stack:
             world = await asyncio.to_thread(self._world, stack, random.Random(seed))
-            return await Attack(world, seed, TIMES).run(seconds, self.kinds)
+            return await Attack(world, seed, TIMES).run(seconds, self.kinds, least)
 
     def _prepare(self) -> None:
         """Start what all seeds share."""

@@ -116,8 +116,10 @@ def _missing(
     numbers = {one["number"]: one for one in received}
     told = [one for one in of(own, "told") if address in one["addresses"]]
     for number, event in sorted(published.items()):
+        if number in numbers:
+            continue
         begin = _subscription(own, address, event["begun"])
-        if number in numbers or begin is None or _is_counted(event, lost):
+        if begin is None or _is_counted(event, lost):
             continue
         before = max((one for one in numbers.values() if one["number"] < number), key=_at, default=begin)
         after = min((one for one in numbers.values() if one["number"] > number), key=_at, default=None)

@@ -48,10 +48,8 @@ class Cut(LinkFault):
     name = "cut"
 
     def begin(self) -> str:
-        """Refuse first: a client that is quick must not slip in between."""
-        for proxy in self.proxies:
-            proxy.refuse()
-        return f"{sum(proxy.cut() for proxy in self.proxies)} connections, {self.target}"
+        """Every proxy of the link is down."""
+        return f"{sum(proxy.down() for proxy in self.proxies)} connections, {self.target}"
 
 
 class WayFault(LinkFault):

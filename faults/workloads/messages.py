@@ -122,7 +122,7 @@ class Messages(Workload):
             await until(lambda: all(one.is_subscribed for one in self.receivers), SETTLE_SECONDS)
         last = {one.address: await self._publish_last(one) for one in self.publishers[::2]}
         until_seconds = self.history.now + SETTLE_SECONDS
-        while not (self._have(last) and not self._missing()) and self.history.now < until_seconds:
+        while not (self._have(last) and not await self._missing()) and self.history.now < until_seconds:
             await asyncio.sleep(1)  # a look at the history takes a part of a second
 
     async def leave(self) -> None:
@@ -145,10 +145,13 @@ class Messages(Workload):
             await asyncio.sleep(PAUSE_SECONDS)
         raise AssertionError("the servers take nothing after the faults")
 
-    def _missing(self) -> bool:
-        """True while something may come yet: what its worker could not send is sent again."""
-        quiet = Event(self.history.now, NEMESIS, "quiet")
-        return bool(delivery.check([*self.history, quiet]))
+    async def _missing(self) -> bool:
+        """True while something may come yet: what its worker could not send is sent again.
+
+        The look is taken in a thread: clients answer pings meanwhile.
+        """
+        events = [*self.history, Event(self.history.now, NEMESIS, "quiet")]
+        return bool(await asyncio.to_thread(delivery.check, events))
 
     def _have(self, last: Mapping[str, str]) -> bool:
         seen = {(one.who, one["sender"]) for one in self.history if one.what == "received"}

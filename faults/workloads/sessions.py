@@ -170,17 +170,20 @@ class Sessions(Workload):
         until = self.history.now + self.slot_seconds
         taken: list[str] = []
         while len(taken) < MAXIMUM:
-            answer = await self.world.call(
-                random.Random(len(taken)), "POST", "/sessions", {"offerId": "film"}, player.token
-            )
-            if answer.status_code == 200:
-                taken.append(answer.json()["sessionId"])
-            elif self.history.now > until:
+            with suppress(*UNREACHABLE):
+                answer = await self.world.call(
+                    random.Random(len(taken)), "POST", "/sessions", {"offerId": "film"}, player.token
+                )
+                if answer.status_code == 200:
+                    taken.append(answer.json()["sessionId"])
+                    continue
+            if self.history.now > until:
                 self.history.note(player.name, "session.denied", customer=player.customer)
                 break
             await asyncio.sleep(PAUSE_SECONDS)
         for one in taken:
-            await self.world.call(random.Random(0), "DELETE", f"/sessions/{one}", token=player.token)
+            with suppress(*UNREACHABLE):
+                await self.world.call(random.Random(0), "DELETE", f"/sessions/{one}", token=player.token)
 
     async def _note_rows(self) -> None:
         """How many ends each session has, and whether it is in the list of live ones."""

@@ -51,9 +51,9 @@ class Webhooks(Workload):
         """Listen no more."""
         if self._server is not None:
             self._server.close()
-        for writer in list(self._callers):
-            writer.transport.abort()
         while self._callers:
+            for writer in list(self._callers):
+                writer.transport.abort()
             await asyncio.sleep(0.01)
 
     def _reported(self) -> set[str]:
@@ -61,11 +61,13 @@ class Webhooks(Workload):
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._callers.add(writer)
-        with suppress(OSError, asyncio.IncompleteReadError, ValueError):
-            while True:
-                await self._answer(reader, writer)
-        writer.close()
-        self._callers.discard(writer)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, ValueError):
+                while True:
+                    await self._answer(reader, writer)
+        finally:
+            writer.close()
+            self._callers.discard(writer)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
