@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, Self
 
+from tests.faults.cluster import read_metric
+from tests.services.server import Server
+from tests.sessions.conftest import Broker
 from tests.soak.clients import GROUPS, SENDERS, Client, Place, Publishers, RequestsClient, client
 from tests.soak.ledger import Ledger
 from tests.soak.sockets import Calls, Lost
 
 AT_ONCE: Final = 50
-"""Clients that come or go at a time."""
+"""Clients that come or go at a time; a tenth of those that are there at most, once they are."""
 ENTER_SECONDS: Final = 120
 CHURN: Final = 10
 """Clients that leave, and clients that come, every second."""
@@ -40,7 +44,8 @@ class Load:
 
     async def fill(self, count: int) -> None:
         """Let so many come."""
-        await self._publishers.enter()
+        async with asyncio.timeout(ENTER_SECONDS):
+            await self._publishers.enter()
         await self._each(count, self._enter)
 
     async def hold(self, seconds: float) -> None:
@@ -54,7 +59,8 @@ class Load:
     async def empty(self) -> None:
         """Let all leave."""
         await self._each(len(self.clients), self._leave)
-        await self._publishers.leave()
+        async with asyncio.timeout(ENTER_SECONDS):
+            await self._publishers.leave()
         self._calls.close()
 
     def close(self) -> None:
@@ -75,7 +81,7 @@ class Load:
         return [sentence for one in self.clients for sentence in one.receipts.missing()]
 
     async def _churn(self, seconds: float, rate: float) -> None:
-        limit = asyncio.Semaphore(AT_ONCE)
+        limit = asyncio.Semaphore(min(AT_ONCE, max(1, len(self.clients) // 10)))
 
         async def turn() -> None:
             try:
@@ -98,7 +104,8 @@ class Load:
     async def _ask(self, seconds: float) -> None:
         """Ask the server who a client is, or who is there; then have it ask that client something."""
         async for number in _paced(ASKED, seconds):
-            one = self._somebody()
+            if (one := somebody(self.clients, self._dice)) is None:
+                continue
             try:
                 async with asyncio.timeout(ENTER_SECONDS):
                     if number % 4 == 0:
@@ -107,7 +114,8 @@ class Load:
                     await self._ask_over_rest(me["id"], number)
                 self.asked += 1
             except (Lost, TimeoutError) as error:
-                one.fail(f"a request: {error!r}")
+                if one in self.clients:  # it has not left meanwhile
+                    one.fail(f"a request: {error!r}")
 
     async def _ask_over_rest(self, id: str, number: int) -> None:
         body = {"message": {"type": "load", "number": number}, "timeout": 30}
@@ -115,13 +123,6 @@ class Load:
         answer = await self._calls.json("POST", path, body, X_API_Key=self.place.key)
         if answer["reply"]["number"] != number:
             raise Lost(f"the answer to another request: {answer}")
-
-    def _somebody(self) -> RequestsClient:
-        """One of the younger half, which stays for a while."""
-        while True:
-            one = self.clients[-1 - self._dice.randrange(len(self.clients) // 2)]
-            if isinstance(one, RequestsClient):
-                return one
 
     async def _enter(self) -> None:
         one = client(self.place, self.came)
@@ -131,9 +132,13 @@ class Load:
                 await one.enter()
         except (Lost, TimeoutError, OSError) as error:
             one.fail(f"did not get in: {error!r}")
-        self.clients.append(one)
+            one.vanish()
+        else:
+            self.clients.append(one)
 
     async def _leave(self) -> None:
+        if not self.clients:
+            return  # none of them got in
         one = self.clients.popleft()
         self.went += 1
         if self.went % VANISHING == 0:
@@ -155,6 +160,25 @@ class Load:
                 await step()
 
         await asyncio.gather(*(lane() for _ in range(AT_ONCE)))
+
+
+def somebody(clients: Sequence[Client], dice: random.Random) -> RequestsClient | None:
+    """A client that can be asked, of the younger half, which stays for a while; None where there is none."""
+    half = len(clients) // 2
+    first = dice.randrange(max(1, half))
+    younger = (clients[-1 - (first + step) % half] for step in range(half))
+    return next((one for one in younger if isinstance(one, RequestsClient)), None)
+
+
+def a_load(broker: Server, seconds: float = 0) -> Load:
+    """Clients of a server; the tokens of customers live a day longer than so many seconds."""
+    publisher, expires = Broker(broker), int(time.time() + seconds + 86_400)
+    return Load(broker.port, broker.api_key, lambda customer: publisher.token(customer, exp=expires))
+
+
+async def nobody(broker: Server) -> bool:
+    """True when no client is connected."""
+    return await asyncio.to_thread(read_metric, broker, "switchboard_connections") == 0
 
 
 async def _paced(rate: float, seconds: float) -> AsyncIterator[int]:

@@ -13,7 +13,6 @@ import logging
 import os
 import resource
 import tempfile
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,11 +25,10 @@ from tests.faults.cluster import listing_count, read_metric
 from tests.services.process import children
 from tests.services.server import Server
 from tests.services.waiting import until, until_equal
-from tests.sessions.conftest import Broker
 from tests.soak.clients import SENDERS
 from tests.soak.gauge import Gauge
 from tests.soak.ledger import Times
-from tests.soak.load import CHURN, Load
+from tests.soak.load import CHURN, Load, a_load, nobody
 from tests.soak.measured import Cost, Measured
 from tests.tokens.client import call
 
@@ -95,7 +93,7 @@ async def test_ten_thousand_connections_are_held(server: ServerFactory) -> None:
     base = await settled(gauges)
     measured = Measured(STACK, MINUTES, gauges, Cost(broker), Cost(broker), Cost(broker))
     measured.look()
-    with a_load(broker) as load:
+    with a_load(broker, seconds) as load:
         with measured.filling:
             await load.fill(CONNECTIONS)
         gc.freeze()  # what belongs to the clients
@@ -129,12 +127,6 @@ async def test_ten_thousand_connections_are_held(server: ServerFactory) -> None:
     assert call(broker, "GET", "/health/ready").status == 200
 
 
-def a_load(broker: Server) -> Load:
-    """Clients of a server; the tokens of customers live longer than the test."""
-    publisher, expires = Broker(broker), int(time.time() + 60 * MINUTES + 86_400)
-    return Load(broker.port, broker.api_key, lambda customer: publisher.token(customer, exp=expires))
-
-
 async def use_a_little(broker: Server) -> None:
     """A few of each kind come, talk and go: what a server makes on first use is there then."""
     with a_load(broker) as load:
@@ -143,10 +135,6 @@ async def use_a_little(broker: Server) -> None:
         await load.empty()
     assert load.ledger.faults == []
     await until(lambda: nobody(broker), 120)
-
-
-async def nobody(broker: Server) -> bool:
-    return await asyncio.to_thread(read_metric, broker, "switchboard_connections") == 0
 
 
 def nothing_missing(load: Load) -> Callable[[], Awaitable[list[str]]]:
