@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from tests.services.ports import LOOPBACK
 from tests.services.process import children
 from tests.services.sentinel import SentinelSet, sentinel_url
 from tests.services.server import Server
-from tests.services.waiting import until
+from tests.services.waiting import SECONDS, until
 from tests.tokens.client import Reply, call
 
 HEALTH_SECONDS: Final = 5.0
@@ -129,7 +130,7 @@ class Pair:
         return iter((self.one, self.two))
 
     def heal(self) -> None:
-        """Every proxy back to normal, without connections that have lost bytes; both servers ready."""
+        """Every proxy back to normal. A connection that has lost bytes stays a black hole."""
         for member in self:
             for proxy in member.proxies:
                 proxy.heal()
@@ -271,7 +272,31 @@ async def publish(
         await sender.socket.send(f"{token}|{name} {number} {filling}")
 
 
-async def seconds_until(condition: Callable[[], Any], seconds: float = 60) -> float:
+@asynccontextmanager
+async def publisher(member: Node) -> AsyncIterator[ClientConnection]:
+    """The socket of a client of the requests protocol, which a gap does not end."""
+    url = f"ws://{LOOPBACK}:{member.clients.port}/connection?{urlencode({'key': member.server.api_key})}"
+    async with open_socket(url, proxy=None, compression=None, ping_interval=None, open_timeout=60) as socket:
+        yield socket
+
+
+async def publish_by_request(
+    socket: ClientConnection, name: str, token: str, numbers: Iterable[int], rate: float = 100
+) -> None:
+    """Publish `<name> <number>` to a token, so many a second, each when the one before was answered."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for count, number in enumerate(numbers):
+        await asyncio.sleep(began + count / rate - loop.time())
+        publication = {"addresses": [f"token:{token}"], "message": f"{name} {number}"}
+        frame = {"direction": "REQUEST", "key": f"p{number}", "type": "publish", **publication}
+        await socket.send(json.dumps(frame))
+        while (answer := json.loads(await socket.recv())).get("key") != f"p{number}":
+            assert answer["type"] == "gap", answer
+        assert answer["direction"] == "REPLY", answer
+
+
+async def seconds_until(condition: Callable[[], Any], seconds: float = SECONDS) -> float:
     """Wait until something is true, asked in a thread as it may block; how many seconds that took."""
     loop = asyncio.get_running_loop()
     began = loop.time()

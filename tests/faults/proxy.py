@@ -170,9 +170,10 @@ class Proxy:
         """Reset every connection; how many there were. New ones are taken."""
         return self._call(self._cut())
 
-    def refuse(self) -> None:
-        """Take no new connection; those that are open stay."""
+    def down(self) -> int:
+        """Take no new connection, and reset every one; how many there were."""
         self._call(self._close_listener())
+        return self.cut()
 
     def heal(self) -> None:
         """Back to normal. A connection that has lost bytes stays a black hole, as it would on any network."""
@@ -248,8 +249,7 @@ class Proxy:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.refuse()
-        self.cut()
+        self.down()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

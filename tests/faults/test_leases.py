@@ -55,8 +55,7 @@ async def test_a_worker_that_is_cut_off_stops_and_an_outage_for_all_stops_nobody
     here.limit("offer", 2)
     doomed, kept = await play(stack, there), await play(stack, here)
 
-    pair.one.postgres.refuse()
-    pair.one.postgres.cut()
+    pair.one.postgres.down()
     while (await here.create()).status == 409:
         assert here.most_at_once() == 2
         await asyncio.sleep(0.5)

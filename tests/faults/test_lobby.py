@@ -25,8 +25,7 @@ def cut(pair: Pair, postgres: Postgres) -> None:
 
 
 def unreachable(pair: Pair, postgres: Postgres) -> None:
-    pair.one.postgres.refuse()
-    pair.one.postgres.cut()
+    pair.one.postgres.down()
 
 
 def slow(pair: Pair, postgres: Postgres) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,7 @@ from faults.history import History
 from faults.nemeses import NEMESES
 from faults.nemeses.clock import StepClock
 from faults.nemeses.links import WAYS, Cut, HalfOpen, Hold, WayFault
-from faults.nemeses.processes import DrainWorker
+from faults.nemeses.processes import Drain, DrainWorker, StillRunning
 from faults.world import World
 from tests.faults.cluster import Member
 from tests.faults.proxy import Proxy, Way
@@ -95,6 +96,19 @@ def test_a_worker_is_drained_on_each_server_in_each_way(world: World) -> None:
         one._ask_by_signal = lambda pid, one=one: asked.add((one.number(), "SIGHUP"))
         one.begin()
     assert asked == {(number, way) for number in (0, 1) for way in ("REST", "SIGHUP")}
+
+
+@pytest.mark.parametrize("code", [0, 1, -9])
+def test_a_server_that_does_not_end_by_itself_fails_the_attack(world: World, code: int) -> None:
+    """`Server.stop` kills it then, and says so by a negative code."""
+    for node in world.nodes:
+        node.server = cast(Server, SimpleNamespace(stop=lambda seconds: code))
+    fault = Drain(world, random.Random(0))
+    if code < 0:
+        with pytest.raises(StillRunning, match="did not end within 180 s"):
+            fault.begin()
+    else:
+        assert fault.begin() == f"server {fault.number()} ended with {code}"
 
 
 def test_every_kind_of_fault_has_a_name_of_its_own() -> None:

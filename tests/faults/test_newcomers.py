@@ -33,8 +33,7 @@ async def test_while_the_database_is_out(pair: Pair) -> None:
     paths = [path.format(key=server.api_key, token=user.token) for path in NEED_DATABASE]
     assert await answers(server.port, paths) == dict.fromkeys(paths, (101, False))
 
-    pair.one.postgres.refuse()
-    pair.one.postgres.cut()
+    pair.one.postgres.down()
     # A key that was just checked is remembered for two seconds.
     await until_equal(dict.fromkeys(paths, (503, True)), lambda: answers(server.port, paths))
     assert (await answers(server.port, ["/bus"]))["/bus"][0] == 101
@@ -42,8 +41,7 @@ async def test_while_the_database_is_out(pair: Pair) -> None:
 
 async def test_while_redis_is_out(pair: Pair) -> None:
     server = pair.one.server
-    pair.one.redis.refuse()
-    pair.one.redis.cut()
+    pair.one.redis.down()
     await seconds_until(lambda: not pair.one.is_ready())
 
     assert await answers(server.port, list(NEED_REDIS)) == dict.fromkeys(NEED_REDIS, (503, True))

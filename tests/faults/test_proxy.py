@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults.proxy import Proxy, Way
 from tests.services.ports import LOOPBACK
+from tests.services.waiting import wait_until
 
 pytestmark = pytest.mark.once
 
@@ -59,7 +60,7 @@ def connect(proxy: Proxy) -> Iterator[Open]:
     opened: list[socket.socket] = []
 
     def connect() -> socket.socket:
-        opened.append(socket.create_connection((LOOPBACK, proxy.port), timeout=5))
+        opened.append(socket.create_connection((LOOPBACK, proxy.port), timeout=60))
         return opened[-1]
 
     yield connect
@@ -70,9 +71,31 @@ def connect(proxy: Proxy) -> Iterator[Open]:
 def says(client: socket.socket, data: bytes) -> bytes:
     """The bytes that come back for `data`, as many as it has."""
     client.sendall(data)
+    return received(client, len(data))
+
+
+def in_use(connect: Open, count: int) -> list[socket.socket]:
+    """Clients that have been answered."""
+    clients = [connect() for _ in range(count)]
+    for client in clients:
+        says(client, b"here")
+    return clients
+
+
+def check_reset(clients: list[socket.socket]) -> None:
+    """Each has been reset."""
+    for client in clients:
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
+def received(client: socket.socket, size: int) -> bytes:
+    """At least so many bytes, or an AssertionError when the connection ends before."""
     back = b""
-    while len(back) < len(data):
-        back += client.recv(65536)
+    while len(back) < size:
+        part = client.recv(65536)
+        assert part, f"the end after {len(back)} of {size} bytes"
+        back += part
     return back
 
 
@@ -84,16 +107,14 @@ def is_deaf(client: socket.socket) -> bool:
     except TimeoutError:
         return True
     finally:
-        client.settimeout(5)
+        client.settimeout(60)
 
 
 def test_normally_everything_comes_through_and_so_does_the_end(proxy: Proxy, connect: Open) -> None:
     client, data = connect(), bytes(range(256)) * 4096
     sender = threading.Thread(target=client.sendall, args=(data,))
     sender.start()
-    back = b""
-    while len(back) < len(data):
-        back += client.recv(65536)
+    back = received(client, len(data))
     sender.join()
     client.shutdown(socket.SHUT_WR)
     assert back == data
@@ -107,10 +128,7 @@ def test_latency_delays_each_way_and_keeps_the_order(proxy: Proxy, connect: Open
     for number in range(10):
         client.sendall(bytes([number]))
         time.sleep(0.005)
-    back = b""
-    while len(back) < 10:
-        back += client.recv(100)
-    assert back == bytes(range(10))
+    assert received(client, 10) == bytes(range(10))
     assert time.monotonic() - began >= 0.2
 
 
@@ -123,23 +141,18 @@ def test_a_trickle_lets_so_many_bytes_through(proxy: Proxy, connect: Open) -> No
 
 
 def test_cut_resets_every_connection_and_takes_new_ones(proxy: Proxy, connect: Open) -> None:
-    clients = [connect() for _ in range(3)]
-    for client in clients:
-        says(client, b"here")
+    clients = in_use(connect, 3)
     assert proxy.cut() == 3
-    for client in clients:
-        with pytest.raises(ConnectionResetError):
-            client.recv(1)
+    check_reset(clients)
     assert says(connect(), b"again") == b"again"
 
 
-def test_refuse_turns_away_new_connections_only(proxy: Proxy, connect: Open) -> None:
-    client = connect()
-    says(client, b"here")
-    proxy.refuse()
+def test_down_resets_every_connection_and_takes_none(proxy: Proxy, connect: Open) -> None:
+    clients = in_use(connect, 3)
+    assert proxy.down() == 3
+    check_reset(clients)
     with pytest.raises(ConnectionRefusedError):
         connect()
-    assert says(client, b"still") == b"still"
     proxy.heal()
     assert says(connect(), b"again") == b"again"
 
@@ -166,7 +179,7 @@ def test_half_open_in_one_direction(
     client = connect()
     proxy.swallow(frozenset({way}))
     assert is_deaf(client)
-    assert echo.got == arrives
+    wait_until(lambda: echo.got == arrives)
 
 
 @pytest.mark.parametrize(("way", "arrives"), [(Way.UP, []), (Way.DOWN, [b"lost"])])
@@ -179,7 +192,7 @@ def test_what_is_held_comes_when_the_link_is_whole_again(
     new = connect()
     assert is_deaf(old)
     assert is_deaf(new)
-    assert echo.got == [b"before", *arrives, *arrives]
+    wait_until(lambda: echo.got == [b"before", *arrives, *arrives])
     proxy.heal()
     assert [one.recv(10) for one in (old, new)] == [b"lost", b"lost"]
     assert says(old, b"again") == b"again"

@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 import redis.asyncio as redis_client
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
-from tests.faults.cluster import GAP, Member, Pair, Subscriber, publish, seconds_until, subscribe, subscribed
+from tests.faults.cluster import (
+    GAP,
+    Member,
+    Pair,
+    Subscriber,
+    publish_by_request,
+    publisher,
+    seconds_until,
+    subscribe,
+    subscribed,
+)
 from tests.faults.proxy import Way
 from tests.services.redis import Redis
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 logger = logging.getLogger("measured")
@@ -25,7 +37,13 @@ SUBSCRIBERS = 6
 
 
 async def kill_pubsub_clients(redis: Redis) -> None:
+    """Once both servers subscribe, which they do again after each time."""
     async with redis_client.from_url(redis.url) as client:
+
+        async def both_subscribe() -> bool:
+            return len(await client.client_list("pubsub")) >= 2
+
+        await until(both_subscribe)
         assert await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub") >= 2
 
 
@@ -69,37 +87,19 @@ def token() -> str:
 async def test_every_subscriber_has_the_full_sequence_or_was_told(
     pair: Pair, redis: Redis, token: str
 ) -> None:
-    """A publisher that is told of a gap itself is closed and cannot go on: then the scene is played again."""
-    for attempt in range(4):
-        with suppress(PublisherTold):
-            await play_scene(pair, redis, f"{token}-{attempt}")
-            return
-    raise AssertionError("a publisher was told of a gap each time")
-
-
-class PublisherTold(Exception):
-    """A publisher was closed with 4200."""
-
-
-async def play_scene(pair: Pair, redis: Redis, token: str) -> None:
     """Publish on both servers while Redis has its troubles, and check what every subscriber has."""
     async with (
         subscribed(pair.one.clients.port, token, SUBSCRIBERS) as near,
         subscribed(pair.two.clients.port, token, SUBSCRIBERS) as far,
-        subscribed(pair.one.clients.port, f"{token}-one") as [one],
-        subscribed(pair.two.clients.port, f"{token}-two") as [two],
+        publisher(pair.one) as one,
+        publisher(pair.two) as two,
     ):
         publishing = [
-            asyncio.ensure_future(publish(sender, name, token, range(MESSAGES), RATE))
+            asyncio.ensure_future(publish_by_request(sender, name, token, range(MESSAGES), RATE))
             for name, sender in (("one", one), ("two", two))
         ]
         await trouble(redis)
-        results = await asyncio.gather(*publishing, return_exceptions=True)
-        for error in results:
-            if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == GAP:
-                raise PublisherTold
-            if isinstance(error, BaseException):
-                raise error
+        await asyncio.gather(*publishing)
         await seconds_until(lambda: all(has_all(subscriber, MESSAGES) for subscriber in near + far))
         await asyncio.sleep(0.5)  # nothing may come twice, either
         told = sum(subscriber.closed is not None for subscriber in near + far)
@@ -116,30 +116,54 @@ async def test_a_socket_opened_after_redis_is_back_is_reached(pair: Pair, redis:
     seconds = await reached(pair.one, pair.two, token)
 
     logger.info("reached after Redis was back: %.2f s", seconds)
-    assert seconds < 10
 
 
 async def test_a_client_of_an_outage_receives_nothing_from_before_and_all_from_after(
     pair: Pair, redis: Redis, token: str
 ) -> None:
+    """A worker that stands still for seconds tells its clients of a gap: then the scene is played again."""
+    for attempt in range(4):
+        with suppress(ClientTold):
+            await play_outage(pair, redis, f"{token}-{attempt}")
+            return
+    raise AssertionError("a client that the scene needs was told of a gap each time")
+
+
+class ClientTold(Exception):
+    """A client that the scene needs was closed with 4200."""
+
+
+async def play_outage(pair: Pair, redis: Redis, token: str) -> None:
+    """Publish before, during and after an outage, in which a client comes."""
+    await seconds_until(pair.is_ready)
     async with (
         subscribed(pair.one.clients.port, token) as [old],
-        subscribed(pair.two.clients.port, f"{token}-two") as [sender],
+        publisher(pair.two) as sender,
+        AsyncExitStack() as stack,
     ):
-        await publish(sender, "two", token, range(5))
-        await seconds_until(lambda: len(old.numbers("two")) == 5)
-        await asyncio.to_thread(redis.kill)
-        await publish(sender, "two", token, range(5, 105))
-        # Its server has taken them all: what it takes later, the young one receives.
-        await sender.socket.send("Echo:all 105")
-        await seconds_until(lambda: sender.numbers("all") == [105])
-        await seconds_until(lambda: not pair.two.is_ready())
-        async with subscribed(pair.one.clients.port, token) as [young]:
-            await publish(sender, "two", token, range(105, 205))
-            await asyncio.to_thread(redis.start)
-            await seconds_until(lambda: all(has_all_of(one, 204) for one in (old, young)))
-            assert (old.numbers("two"), old.closed) == (list(range(205)), None)
-            assert (young.numbers("two"), young.closed) == (list(range(105, 205)), None)
+        await publish_by_request(sender, "two", token, range(5))
+        await seconds_until(lambda: has_all_of(old, 4))
+        async with outage(redis):
+            await publish_by_request(sender, "two", token, range(5, 105))
+            await seconds_until(lambda: not pair.two.is_ready())
+            # The server has taken all of these: what it takes later, the young one receives.
+            [young] = await stack.enter_async_context(subscribed(pair.one.clients.port, token))
+            await publish_by_request(sender, "two", token, range(105, 205))
+        await seconds_until(lambda: all(has_all_of(one, 204) for one in (old, young)))
+        if GAP in (old.closed, young.closed):
+            raise ClientTold
+        assert (old.numbers("two"), old.closed) == (list(range(205)), None)
+        assert (young.numbers("two"), young.closed) == (list(range(105, 205)), None)
+
+
+@asynccontextmanager
+async def outage(redis: Redis) -> AsyncIterator[None]:
+    """Redis is gone, and comes back."""
+    await asyncio.to_thread(redis.kill)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(redis.start)
 
 
 def has_all_of(subscriber: Subscriber, last: int) -> bool:
@@ -152,10 +176,12 @@ async def reached(publisher: Member, receiver: Member, token: str) -> float:
     loop = asyncio.get_running_loop()
     began = loop.time()
     subscriber, sender = [await persistently(member, token) for member in (receiver, publisher)]
-    while not subscriber.received:
-        assert loop.time() - began < 20
+
+    async def has_received() -> bool:
         await sender.socket.send(f"{token}|hello")
-        await asyncio.sleep(0.02)
+        return bool(subscriber.received)
+
+    await until(has_received)
     seconds = loop.time() - began
     await subscriber.leave()
     await sender.leave()
@@ -164,11 +190,15 @@ async def reached(publisher: Member, receiver: Member, token: str) -> float:
 
 async def persistently(member: Member, token: str) -> Subscriber:
     """Open a client as soon as the server lets one in."""
-    while True:
+
+    async def let_in() -> Subscriber | None:
         try:
             return await subscribe(member.clients.port, token)
         except InvalidStatus:
-            await asyncio.sleep(0.02)
+            return None
+
+    subscriber: Subscriber = await until(let_in)
+    return subscriber
 
 
 async def test_a_half_open_redis_is_noticed_and_recovered_from(pair: Pair, token: str) -> None:
@@ -176,11 +206,11 @@ async def test_a_half_open_redis_is_noticed_and_recovered_from(pair: Pair, token
     async with (
         subscribed(pair.one.clients.port, token, SUBSCRIBERS) as near,
         subscribed(pair.two.clients.port, token, SUBSCRIBERS) as far,
-        subscribed(pair.one.clients.port, f"{token}-one") as [one],
-        subscribed(pair.two.clients.port, f"{token}-two") as [two],
+        publisher(pair.one) as one,
+        publisher(pair.two) as two,
     ):
         publishing = [
-            asyncio.ensure_future(publish(sender, name, token, range(FEWER), RATE))
+            asyncio.ensure_future(publish_by_request(sender, name, token, range(FEWER), RATE))
             for name, sender in (("one", one), ("two", two))
         ]
         errors = [member.metric("switchboard_layer_errors_total") for member in pair]
@@ -201,4 +231,4 @@ async def test_a_half_open_redis_is_noticed_and_recovered_from(pair: Pair, token
         for subscriber in near + far:
             check(subscriber, FEWER)
     await seconds_until(pair.is_ready)
-    assert await reached(pair.one, pair.two, f"{token}-later") < 10
+    await reached(pair.one, pair.two, f"{token}-later")

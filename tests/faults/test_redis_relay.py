@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.outbox import Flusher
 from routing_app.core.delivery.publication import Publication
 from tests.services.redis import Redis
-from tests.services.waiting import until
+from tests.services.waiting import until, until_equal
 
 pytestmark = pytest.mark.once
 
@@ -114,6 +115,12 @@ async def kill_pubsub_clients(url: str) -> int:
         return int(await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub"))
 
 
+async def subscribing(url: str) -> int:
+    """The number of connections that are subscribed."""
+    async with redis_client.from_url(url) as client:
+        return len(await client.client_list("pubsub"))
+
+
 def whole(processes: list[Process]) -> bool:
     return all(len(one.items_from(two)) >= MESSAGES for one in processes for two in processes)
 
@@ -128,6 +135,7 @@ async def test_nothing_is_lost_when_the_subscribing_connections_are_killed(
     publishing = asyncio.create_task(publish_everywhere(processes))
     for _ in range(3):
         await asyncio.sleep(1.2)
+        await until_equal(2, partial(subscribing, redis_server.url))
         assert await kill_pubsub_clients(redis_server.url) >= 2
     await publishing
     await until(lambda: whole(processes))

@@ -31,14 +31,17 @@ async def test_messages_that_are_due_while_redis_is_out_come_once_and_in_order(
         subscribed(pair.two.clients.port, token) as [far],
     ):
         for member in pair:
-            member.redis.refuse()
+            member.redis.down()
+        await seconds_until(lambda: not any(member.is_ready() for member in pair))
         body = {"messages": [{**message, "message": f"n {number}"} for number in range(COUNT)]}
         answer = await asyncio.to_thread(pair.one.call, "POST", "/api/publish/batch", body)
         assert all("scheduled" in one for one in answer.json()["results"])
         await seconds_until(lambda: (rows("core_scheduledmessage"), rows("outbox_message")) == (0, COUNT))
+        assert far.received == []
 
         pair.heal()
         await seconds_until(lambda: rows("outbox_message") == 0)
+        await seconds_until(pair.is_ready)
         end = {"addresses": [f"token:{token}"], "message": "n -1"}
         assert (await asyncio.to_thread(pair.two.call, "POST", "/api/publish", end)).status == 200
 
