@@ -23,7 +23,7 @@ from typing import Final
 from tests.services.databases import REPOSITORY
 from tests.services.javascript import install_packages
 from tests.services.postgres import Postgres
-from tests.services.programs import Missing, ensure
+from tests.services.programs import TESTS, Missing, ensure
 from tests.services.redis import Redis
 
 LINT: Final = "--lint"
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         preparing = [] if rest else [COMPILE, INSTALL]
         prepared = [beside.enter_context(_process(one, subprocess.DEVNULL)) for one in preparing]
         try:
-            ensure()
+            ensure(TESTS)
             install_packages()
         except (Missing, subprocess.CalledProcessError) as error:
             print(error, file=sys.stderr)

@@ -27,7 +27,7 @@ GOOD = {"OK", "INFORMATIONAL"}
 
 
 async def verdicts(
-    folder: Path, cases: Sequence[str], left_out: Sequence[str] = (), *arguments: str, seconds: float = 300
+    folder: Path, cases: Sequence[str], left_out: Sequence[str] = (), *arguments: str, seconds: float = 1000
 ) -> dict[str, Verdict]:
     """The suite's verdicts on an echo application under our server with these arguments."""
     try:
@@ -38,7 +38,7 @@ async def verdicts(
     server = Plain(folder, *sizes, *arguments)
     try:
         url = f"ws://{LOOPBACK}:{server.port}/echo"
-        return await asyncio.to_thread(autobahn.fuzz, python, url, folder, cases, left_out, seconds)
+        return await asyncio.to_thread(autobahn.last_verdicts, python, url, folder, cases, left_out, seconds)
     finally:
         server.process.kill_session()
 

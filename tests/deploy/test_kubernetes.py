@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from functools import partial
 from typing import Any
 
 import kubernetes_validate
@@ -18,6 +19,7 @@ from tests.deploy.dockerfile import stages
 from tests.deploy.files import KUBERNETES, containers, known_variables, kustomization, manifests
 from tests.services.handshake import ask, shake
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 pytestmark = pytest.mark.once
 
@@ -107,20 +109,21 @@ def broker() -> dict[str, Any]:
     return found
 
 
+def is_answered(port: int, path: str) -> bool:
+    """Whether a kubelet, which sends the address of a pod, is told that all is well."""
+    return ask(port, "GET", path, host="10.1.2.3:8000").status == 200
+
+
 def test_the_probes_ask_what_the_server_answers(configured: Server) -> None:
     """Whatever `Host` they send: a kubelet sends a pod's address, which ALLOWED_HOSTS does not name."""
     probes = {name: broker()[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
-    answers = {
-        one["path"]: ask(configured.port, "GET", one["path"], host="10.1.2.3:8000").status
-        for one in probes.values()
-    }
-
     assert {name: one["path"] for name, one in probes.items()} == {
         "startup": "/health/live",
         "liveness": "/health/live",
         "readiness": "/health/ready",
     }
-    assert answers == {"/health/live": 200, "/health/ready": 200}
+    for one in probes.values():
+        wait_until(partial(is_answered, configured.port, one["path"]))
     assert ask(configured.port, "GET", "/admin/login/", host="10.1.2.3:8000").status == 400
     assert broker()["ports"] == [{"name": "http", "containerPort": int(IMAGE.last("EXPOSE"))}]
     assert {one["port"] for one in probes.values()} == {"http"}

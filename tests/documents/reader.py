@@ -31,7 +31,7 @@ from tests.services.process import Process
 from tests.services.server import Server
 from tests.services.waiting import until
 
-SECONDS: Final = 60
+SECONDS: Final = 180
 LEFT_OUT: Final = {
     "git clone": "it has no address here; the server that the test has started takes its place",
     "pip install": "tests/project/test_package.py installs the package, and tests/clients the clients",

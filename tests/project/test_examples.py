@@ -195,8 +195,10 @@ def _running(broker: Server, command: str) -> Iterator[IO[str]]:
     env = broker.env | {"KEY": broker.api_key}
     with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout
-        process.terminate()
+        try:
+            yield process.stdout
+        finally:
+            process.terminate()
 
 
 def _streams(broker: Server) -> int:

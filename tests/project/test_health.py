@@ -7,6 +7,7 @@ import json
 import signal
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from routing_app.broker import health
 from routing_app.broker.health import Probe
 from routing_app.core.models import ConnectionRecord
 from tests.conftest import ServerFactory
-from tests.server.plain import Raw, closed_with, handshake
+from tests.server.plain import Raw, begin_post, closed_with, handshake
 from tests.services.databases import sql
 from tests.services.ports import LOOPBACK
 from tests.services.redis import Redis, find_redis
 from tests.services.server import Server
+from tests.services.waiting import until, until_equal
 
 
 async def ask(server: Server, path: str, method: str = "GET") -> tuple[int, Any]:
@@ -30,7 +32,7 @@ async def ask(server: Server, path: str, method: str = "GET") -> tuple[int, Any]
     def get() -> tuple[int, Any]:
         request = urllib.request.Request(server.url + path, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=5) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return response.status, json.loads(response.read() or b"{}")
         except urllib.error.HTTPError as error:
             with error:
@@ -45,23 +47,26 @@ async def test_health_under_our_server_and_under_others(server: ServerFactory, r
     if runner != "serve":
         one.manage("migrate")
     assert await ask(one, "/health/live") == (200, {"status": "live"})
-    assert await ask(one, "/health/ready") == (200, {"status": "ready", "database": "ok", "layer": "ok"})
-    assert await ask(one, "/health/ready", "HEAD") == (200, {})
+    ready = {"status": "ready", "database": "ok", "layer": "ok"}
+    await until_equal((200, ready), partial(ask, one, "/health/ready"))
+    await until_equal((200, {}), partial(ask, one, "/health/ready", "HEAD"))
     assert (await ask(one, "/health/ready", "POST"))[0] == 405
 
 
 async def test_ready_falls_first_and_health_is_answered_to_the_end(server: ServerFactory) -> None:
-    switchboard = server()
-    reader, writer = await asyncio.open_connection(LOOPBACK, switchboard.port)
-    mute = Raw(reader, writer)
+    switchboard = server(DRAIN_SECONDS="60")
+    mute = Raw(*await asyncio.open_connection(LOOPBACK, switchboard.port))
     await mute.request(handshake("/ws"))
+    unfinished = await begin_post(switchboard.port, "/")
+    assert await ask(switchboard, "/health/live") == (200, {"status": "live"})
     switchboard.process.send(signal.SIGTERM)
-    await asyncio.sleep(0.3)
-    assert await ask(switchboard, "/health/ready") == (503, {"status": "draining"})
+    await until_equal((503, {"status": "draining"}), partial(ask, switchboard, "/health/ready"))
     assert await ask(switchboard, "/health/live") == (200, {"status": "live"})
     assert await mute.read_close(answer=False) == 1012
+    unfinished.writer.write(b"b")
     assert await asyncio.to_thread(switchboard.process.wait, 60) == 0
     await mute.close()
+    await unfinished.close()
 
 
 @pytest.mark.once
@@ -70,7 +75,7 @@ async def test_the_product_drains_500_clients(server: ServerFactory) -> None:
     url = f"{switchboard.ws_url}/ws?RegisterToken=drained"
     clients: list[ClientConnection] = []
     while len(clients) < 500:
-        clients += await asyncio.gather(*(connect(url, compression=None) for _ in range(50)))
+        clients += await asyncio.gather(*(connect(url, compression=None, open_timeout=60) for _ in range(50)))
     assert await asyncio.to_thread(switchboard.stop, 60) == 0
     assert [await closed_with(client) for client in clients] == [1012] * 500
     [[count]] = sql(switchboard.database_url, f"SELECT count(*) FROM {ConnectionRecord._meta.db_table}")
@@ -84,19 +89,20 @@ async def test_a_layer_that_is_down_is_not_ready_until_it_is_back(
         pytest.skip("redis-server is not installed (make test installs it)")
     with Redis(tmp_path) as redis:
         switchboard = server(REDIS_URL=redis.url)
-        assert (await ask(switchboard, "/health/ready"))[0] == 200
+
+        async def is_ready() -> bool:
+            """False when the layer, and nothing else, is said to be out."""
+            status, body = await ask(switchboard, "/health/ready")
+            one_is_out = (status, body["status"], body["database"]) == (503, "not ready", "ok")
+            if one_is_out and body["layer"] != "ok":
+                return False
+            return status == 200 or pytest.fail(f"{status} {body}")
+
+        await until(is_ready)
         redis.kill()
-        await asyncio.sleep(health.FRESH_SECONDS)
-        status, body = await ask(switchboard, "/health/ready")
-        assert (status, body["database"], body["status"]) == (503, "ok", "not ready")
-        assert body["layer"] != "ok"
+        await until_equal(False, is_ready)
         redis.start()
-        for _ in range(50):
-            if (await ask(switchboard, "/health/ready"))[0] == 200:
-                break
-            await asyncio.sleep(0.2)
-        else:
-            pytest.fail("not ready although Redis is back")
+        await until_equal(True, is_ready)
 
 
 @pytest.mark.once

@@ -239,7 +239,9 @@ def serve_forks(requests: socket.socket) -> dict[str, Any] | None:
                 return None
             size, data = int.from_bytes(head, "big"), b""
             while len(data) < size:
-                data += requests.recv(size - len(data))
+                if not (part := requests.recv(size - len(data))):
+                    return None
+                data += part
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)

@@ -63,7 +63,7 @@ class Process:
         """All that it has written to stdout and stderr."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float = 100) -> None:
+    def wait_until(self, ready: Callable[[], bool], seconds: float = 150) -> None:
         """Return when `ready()` is true; `StartError` when the process ends first or needs too long."""
         deadline = time.monotonic() + seconds
         while not ready():
@@ -81,7 +81,7 @@ class Process:
         """Send a signal to this process alone; nothing when it has ended."""
         self._popen.send_signal(number)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 15) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 60) -> int:
         """Ask it to end, wait, and return its exit code; kill it when it does not end within `seconds`."""
         self.send(number)
         try:

@@ -77,7 +77,7 @@ class Server:
         """All that the server has written to stdout and stderr."""
         return self.process.log_text()
 
-    def stop(self, seconds: float = 20) -> int:
+    def stop(self, seconds: float = 60) -> int:
         """SIGTERM, as an operator would; returns the exit code, negative when it had to be killed."""
         return self.process.stop(seconds=seconds)
 

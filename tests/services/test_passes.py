@@ -41,13 +41,13 @@ from tests.services.process import Process
 @pytest.fixture(scope="session")
 def child():
     folder = Path(tempfile.gettempdir())
-    process = Process(["sleep", "50"], log=folder / "child", cwd=folder)
+    process = Process(["sleep", "600"], log=folder / "child", cwd=folder)
     yield
     process.kill_session()
 
 def test_forever(child):
     (Path(tempfile.gettempdir()) / f"runs-{os.getpid()}").touch()
-    time.sleep(50)
+    time.sleep(600)
 """
 
 
@@ -92,6 +92,7 @@ def test_a_failure_on_one_stack_fails_the_whole(folder: Path, tmp_path: Path) ->
         capture_output=True,
         text=True,
         check=False,
+        timeout=250,
     )
 
     assert result.returncode == 1, result.stdout + result.stderr
@@ -125,9 +126,9 @@ def test_an_interrupted_run_ends_its_processes(
         cwd=REPOSITORY,
     )
     try:
-        process.wait_until(lambda: len(list(folder.glob("runs-*"))) == 2, seconds=50)
+        process.wait_until(lambda: len(list(folder.glob("runs-*"))) == 2, seconds=150)
         before = processes_of(folder)
-        code = process.stop(number, seconds=40)
+        code = process.stop(number, seconds=100)
     finally:
         process.kill_session()
 

@@ -4,13 +4,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any
+from typing import Any, Final
 
-PAUSE = 0.01
+PAUSE: Final = 0.01
 """Seconds between two looks."""
+SECONDS: Final = 150.0
+"""Longest wait, where nothing else is said: for what hangs, not for what is slow."""
 
 
-async def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
     """Return the first true value of a condition, which may be a coroutine function.
 
     `AssertionError` with the last value seen when none is true within `seconds`. A look that does
@@ -28,7 +30,7 @@ async def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return seen
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
     """Do the same as `until`, but block the thread; the condition is a plain function."""
     deadline = time.monotonic() + seconds
     while not (seen := condition()):
@@ -37,7 +39,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return seen
 
 
-async def until_equal(wanted: Any, look: Callable[[], Awaitable[Any]], seconds: float = 60) -> None:
+async def until_equal(wanted: Any, look: Callable[[], Awaitable[Any]], seconds: float = SECONDS) -> None:
     """Wait until `await look()` equals `wanted`; fails with what it last found."""
     found: Any = None
 

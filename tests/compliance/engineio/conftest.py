@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -13,25 +15,46 @@ from tests.services.databases import REPOSITORY, Databases
 from tests.services.ports import answers, free_port
 from tests.services.process import Process
 
+PATIENT = 60_000, 60_000, 60_000
+"""Ping interval, ping timeout and connect timeout in milliseconds: longer than a test takes."""
+SERVERS = ["serve", "uvicorn"]
 
-@pytest.fixture(scope="package", params=["serve", "uvicorn"])
-def port(
-    request: pytest.FixtureRequest, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+
+@contextmanager
+def served(
+    databases: Databases, folder: Path, server: str, ping: int, pong: int, connect: int
 ) -> Iterator[int]:
-    """The port of the application. The public suites want 300/200 ms; a busy machine needs longer."""
+    """The application on a server; its port. In milliseconds: ping interval, ping and connect timeout."""
     number = free_port()
-    options = ["--port", str(number), "--server", request.param, "--pace", "0"]
-    options += ["--ping-interval", "500", "--ping-timeout", "4000", "--connect-timeout", "1500"]
-    log = tmp_path_factory.mktemp("compliance") / "log"
+    options = ["--port", str(number), "--server", server, "--pace", "0", "--ping-interval", str(ping)]
+    options += ["--ping-timeout", str(pong), "--connect-timeout", str(connect)]
     command = [sys.executable, "-m", "tests.compliance.engineio", *options]
     url = databases.create()
-    process = Process(command, log=log, cwd=REPOSITORY, env=os.environ | {"DATABASE_URL": url})
+    process = Process(command, log=folder / "log", cwd=REPOSITORY, env=os.environ | {"DATABASE_URL": url})
     try:
         process.wait_until(lambda: answers(number))
         yield number
     finally:
         process.stop()
         databases.drop(url)
+
+
+@pytest.fixture(scope="package", params=SERVERS)
+def port(
+    request: pytest.FixtureRequest, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """The port of the application, where no ping comes between packets, and no timeout ends a session."""
+    with served(databases, tmp_path_factory.mktemp("patient"), request.param, *PATIENT) as number:
+        yield number
+
+
+@pytest.fixture(scope="package", params=SERVERS)
+def pinging_port(
+    request: pytest.FixtureRequest, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """The port of the application, where pings come soon. The public suites want 300/200 ms for them."""
+    with served(databases, tmp_path_factory.mktemp("pinging"), request.param, 500, 6000, 6000) as number:
+        yield number
 
 
 @pytest.fixture(params=[3, 4], ids=["v3", "v4"])
@@ -56,3 +79,15 @@ def new(port: int) -> Site:
 def socketio(port: int) -> Site:
     """The Socket.IO endpoint for version 4."""
     return Site(port, 4, "/socket.io/")
+
+
+@pytest.fixture(params=[3, 4], ids=["v3", "v4"])
+def pinging(pinging_port: int, request: pytest.FixtureRequest) -> Site:
+    """The echo endpoint with pings, for each version."""
+    return Site(pinging_port, request.param)
+
+
+@pytest.fixture
+def pinging_socketio(pinging_port: int) -> Site:
+    """The Socket.IO endpoint with pings, for version 4."""
+    return Site(pinging_port, 4, "/socket.io/")
