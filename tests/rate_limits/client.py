@@ -30,8 +30,9 @@ class Socket:
     def __init__(self, server: Server, path: str, host: str, keyed: bool = True) -> None:
         headers = {"X-Forwarded-For": host, **({"X-API-Key": server.api_key} if keyed else {})}
         self._exit = ExitStack()
+        options: dict[str, Any] = {"proxy": None, "max_queue": None, "open_timeout": SECONDS}
         self.socket: ClientConnection = self._exit.enter_context(
-            connect(server.ws_url + path, additional_headers=headers, proxy=None, max_queue=None)
+            connect(server.ws_url + path, additional_headers=headers, **options)
         )
 
     def send(self, *texts: str) -> None:

@@ -7,11 +7,19 @@ from itertools import count
 
 import pytest
 
+from routing_app.core.rate_limits import redis
 from tests.services.databases import Databases
 from tests.services.running import running
 from tests.services.server import Server
 
 _hosts = count(1)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have counts in this process wait for Redis as long as a busy machine may need."""
+    monkeypatch.setattr(redis, "CONNECT_SECONDS", 60.0)
+    monkeypatch.setattr(redis, "ANSWER_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="package")

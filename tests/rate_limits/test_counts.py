@@ -78,6 +78,7 @@ async def kind(request: pytest.FixtureRequest) -> AsyncIterator[Kind]:
     if request.param == "memory":
         yield MemoryKind()
         return
+    request.getfixturevalue("patient")
     one = RedisKind(request.getfixturevalue("redis_url"))
     yield one
     await one.counts.stop()

@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.rate_limits.client import Socket, get, refusals
+from tests.rate_limits.outages import again_if_redis_was_out
 from tests.services.limits import limited
 from tests.services.server import Server
 from tests.services.waiting import wait_until
@@ -27,6 +28,7 @@ SOCKETS = {
 
 
 @pytest.mark.parametrize(("name", "path"), SOCKETS.items(), ids=list(SOCKETS))
+@again_if_redis_was_out()
 def test_a_handshake_is_refused_with_429_for_its_network_alone(
     broker: Server, host: str, other_host: str, name: str, path: str
 ):
@@ -44,6 +46,7 @@ def test_a_handshake_is_refused_with_429_for_its_network_alone(
 
 
 @pytest.mark.parametrize(("name", "path"), SOCKETS.items(), ids=list(SOCKETS))
+@again_if_redis_was_out()
 def test_a_handshake_is_accepted_and_closed(broker: Server, host: str, name: str, path: str):
     with limited(broker, name.partition(" ")[0], "connect", "network", then="close"):
         first = Socket(broker, path, host)
@@ -52,6 +55,7 @@ def test_a_handshake_is_accepted_and_closed(broker: Server, host: str, name: str
 
 
 @pytest.mark.parametrize(("name", "path"), SOCKETS.items(), ids=list(SOCKETS))
+@again_if_redis_was_out()
 def test_a_handshake_waits(broker: Server, host: str, name: str, path: str):
     with limited(broker, name.partition(" ")[0], "connect", "network", rate=20, then="wait"):
         begun = time.monotonic()
@@ -60,6 +64,7 @@ def test_a_handshake_waits(broker: Server, host: str, name: str, path: str):
         assert time.monotonic() - begun >= 2 / 20 - 0.01
 
 
+@again_if_redis_was_out()
 def test_polling_begins_are_refused_with_429_and_polls_are_not(broker: Server, host: str):
     begin = "/socket.io/?EIO=4&transport=polling"
     with limited(broker, "rooms", "connect", "network", then="close"):
@@ -77,6 +82,7 @@ def test_polling_begins_are_refused_with_429_and_polls_are_not(broker: Server, h
 @pytest.mark.parametrize("command", ["connect", "subscribe"])
 @pytest.mark.parametrize("per", ["network", "identity", "key"])
 @pytest.mark.parametrize("then", ["refuse", "close"])
+@again_if_redis_was_out()
 def test_event_streams_are_refused_with_429(broker: Server, host: str, command: str, per: str, then: str):
     path = "/api/stream?address=token:nobody"
     with limited(broker, "stream", command, per, then=then, rate=0.1):
@@ -87,6 +93,7 @@ def test_event_streams_are_refused_with_429(broker: Server, host: str, command: 
     assert 1 <= int(retry) <= 10
 
 
+@again_if_redis_was_out()
 def test_an_event_source_that_comes_back_is_told_when_to_try_again(broker: Server, host: str):
     path = "/api/stream?address=token:nobody"
     returning = {"Last_Event_ID": "x", "Accept": "text/event-stream"}
@@ -99,6 +106,7 @@ def test_an_event_source_that_comes_back_is_told_when_to_try_again(broker: Serve
     assert line.startswith(b"retry: ")
 
 
+@again_if_redis_was_out()
 def test_what_a_handshake_names_counts_as_a_subscription(broker: Server, host: str):
     paths = {"tokens": "/ws?RegisterToken=a", "events": "/websocket?channel_id=a"}
     for protocol, path in paths.items():
@@ -118,6 +126,7 @@ def test_what_a_handshake_names_counts_as_a_subscription(broker: Server, host: s
 
 @pytest.mark.parametrize("protocol", ["*", "api"])
 @pytest.mark.parametrize("path", ["/api/clients/", "/api/history?address=token:nobody", "/api/rules/"])
+@again_if_redis_was_out()
 def test_calls_beyond_a_limit_are_answered_with_429(
     broker: Server, host: str, other_host: str, protocol: str, path: str
 ):
@@ -135,6 +144,7 @@ def test_calls_beyond_a_limit_are_answered_with_429(
     assert refusals(broker, "api") - before == 2
 
 
+@again_if_redis_was_out()
 def test_calls_of_a_key_count_wherever_they_come_from_and_a_wrong_key_counts_for_nobody(
     broker: Server, host: str, other_host: str
 ):
@@ -147,6 +157,7 @@ def test_calls_of_a_key_count_wherever_they_come_from_and_a_wrong_key_counts_for
             assert get(broker, path, other_host, broker.api_key)[0] == 200
 
 
+@again_if_redis_was_out()
 def test_calls_wait(broker: Server, host: str):
     with limited(broker, "*", "api", "network", rate=20, then="wait"):
         begun = time.monotonic()
@@ -156,12 +167,14 @@ def test_calls_wait(broker: Server, host: str):
     assert statuses == [200] * 3
 
 
+@again_if_redis_was_out()
 def test_pages_that_are_not_the_api_are_not_calls(broker: Server, host: str):
     with limited(broker, "*", "api", "network"):
         assert [get(broker, "/admin/login/", host)[0] for _ in range(3)] == [200] * 3
         assert [get(broker, "/health/live", host)[0] for _ in range(3)] == [200] * 3
 
 
+@again_if_redis_was_out()
 def test_logins_count_for_the_client_behind_the_proxy(broker: Server, host: str, other_host: str):
     def try_(place: str, email: str) -> int:
         body = json.dumps({"email": email, "password": "a guess"}).encode()

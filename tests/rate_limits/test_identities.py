@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.compliance.engineio.client import Site
 from tests.rate_limits.client import Socket, get, refusals
+from tests.rate_limits.outages import again_if_redis_was_out, async_again_if_redis_was_out
 from tests.rooms.client import SOCKET_IO
 from tests.services.issuing import add_issuer, token
 from tests.services.limits import limited
@@ -45,6 +46,7 @@ def status(server: Server, path: str, host: str, credential: str) -> int:
     return 101
 
 
+@again_if_redis_was_out()
 def test_a_subject_counts_on_all_protocols_together(
     shop: Server, host: str, other_host: str, ann: str, bob: str
 ):
@@ -56,6 +58,7 @@ def test_a_subject_counts_on_all_protocols_together(
         assert [status(shop, path, host, bob) for path in SOCKETS[:3]] == [101] * 3
 
 
+@again_if_redis_was_out()
 def test_a_subject_counts_its_calls_of_the_api(shop: Server, host: str, other_host: str, ann: str, bob: str):
     path = "/api/history?address=token:nobody&access_token="
     with limited(shop, "*", "api", "identity", burst=2):
@@ -65,6 +68,7 @@ def test_a_subject_counts_its_calls_of_the_api(shop: Server, host: str, other_ho
 
 
 @pytest.mark.parametrize("version", [3, 4])
+@async_again_if_redis_was_out
 async def test_a_namespace_is_refused_for_the_subject_that_it_is_entered_with(
     shop: Server, host: str, ann: str, bob: str, version: int
 ):
@@ -87,6 +91,7 @@ async def test_a_namespace_is_refused_for_the_subject_that_it_is_entered_with(
     assert refusals(shop, "rooms") - before == 1
 
 
+@again_if_redis_was_out()
 def test_messages_of_a_subject_count_on_all_its_connections(shop: Server, host: str, ann: str, bob: str):
     frame = {
         "direction": "REQUEST",

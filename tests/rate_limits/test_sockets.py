@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.rate_limits.client import Socket, refusals
+from tests.rate_limits.outages import again_if_redis_was_out
 from tests.requests.peer import call
 from tests.services.limits import limited
 from tests.services.server import Server
@@ -173,6 +174,7 @@ def count(way: Way, target: str, frames: list[str]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("per", ["connection", "network"])
+@again_if_redis_was_out()
 def test_what_is_beyond_a_limit_is_refused(broker: Server, host: str, way: Way, per: str):
     client, target, reader = prepared(broker, way, host)
     before = refusals(broker, way.protocol)
@@ -200,6 +202,7 @@ def test_what_is_beyond_a_limit_closes_the_connection(broker: Server, host: str,
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
+@again_if_redis_was_out()
 def test_what_is_beyond_a_limit_waits_and_nothing_is_lost(broker: Server, host: str, way: Way):
     client, target, reader = prepared(broker, way, host)
     with limited(broker, way.protocol, way.command, "network", **FAST, then="wait"):
@@ -280,6 +283,7 @@ def test_frames_of_every_kind_count_as_anything(
 # --- owners -----------------------------------------------------------------------------------------------
 
 
+@again_if_redis_was_out()
 def test_an_identity_counts_on_all_its_connections_and_nobody_counts_for_nobody(
     broker: Server, host: str, other_host: str
 ):
@@ -307,6 +311,7 @@ def test_an_identity_counts_on_all_its_connections_and_nobody_counts_for_nobody(
         client.close()
 
 
+@again_if_redis_was_out()
 def test_a_key_counts_wherever_it_is_presented(broker: Server, host: str, other_host: str):
     one, two = Socket(broker, "/connection", host), Socket(broker, "/connection", other_host)
     frame = {"direction": "REQUEST", "type": "publish", "addresses": ["token:nobody"], "message": 1}
