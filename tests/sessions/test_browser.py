@@ -55,8 +55,8 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def house(start_broker: BrokerFactory) -> Broker:
-    """A broker with a short grace and frequent PINGs, and the page's time for a probe."""
-    return start_broker(SESSIONS_GRACE_SECONDS="4", SESSIONS_PING_SECONDS="3", SESSIONS_PONG_SECONDS="2.5")
+    """A broker with a grace that a reload fits into and frequent PINGs, and the page's time for a probe."""
+    return start_broker(SESSIONS_GRACE_SECONDS="15", SESSIONS_PING_SECONDS="3", SESSIONS_PONG_SECONDS="2.5")
 
 
 class Page:
@@ -114,8 +114,10 @@ async def test_player_plays_answers_pings_and_finishes(open_page: Open, customer
     await page.start()
     await page.becomes("playing")
 
-    while (await page.summary())["log"].count("PING") < 3:
-        await asyncio.sleep(0.2)
+    async def pinged() -> bool:
+        return bool((await page.summary())["log"].count("PING") >= 3)
+
+    await until(pinged)
     assert (await page.summary())["state"] == "playing", "late PONGs are good enough"
     await page.tab.run("player.finish()")
 

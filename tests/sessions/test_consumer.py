@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -187,8 +189,13 @@ async def test_players_receive_nothing_that_is_published(customer: Customer, pla
     for address in (f"session:{session}", f"customer:demo/{customer.id}"):
         refused = await _publish(customer, address, key)
         assert refused.status == 400
-    clients = await customer.http.request("GET", f"/api/clients/?address=session:{session}", X_API_Key=key)
-    [client] = clients.json["results"]
+
+    async def listed() -> list[dict[str, Any]]:
+        reply = await customer.http.request("GET", f"/api/clients/?address=session:{session}", X_API_Key=key)
+        results: list[dict[str, Any]] = reply.json["results"]
+        return results
+
+    [client] = await until(listed)
     accepted = await _publish(customer, f"connection:{client['id']}", key)
 
     assert client["protocol"] == "sessions"

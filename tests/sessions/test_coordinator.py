@@ -81,7 +81,7 @@ async def coordinator() -> AsyncIterator[Coordinator]:
     worker = current_worker()
     worker.presence.start()
     await worker.relay.want([f"worker:{worker.id}"])
-    assert await worker.presence.renew()
+    await until(worker.presence.renew)
     yield coordinator
     await worker.stop()
     drop_worker()
