@@ -68,7 +68,7 @@ async def test_a_page_opens_a_socket_with_a_token(browser: Browser, broker: Serv
 
 async def test_an_event_source_ends_for_good_with_its_token(browser: Browser, broker: Server) -> None:
     page = await browser.tab(f"{broker.url}/health/live")
-    good = token([A], exp=int(time.time()) + 6)
+    good = token([A], exp=int(time.time()) + 20)
     await page.run(f"""
         window.events = [];
         window.source = new EventSource("/api/stream?address={A}&access_token={good}");
@@ -88,8 +88,8 @@ async def test_the_client_replaces_its_token_in_time(
     broker: Server,
     site: str,
 ) -> None:
-    tokens = [token([A], exp=int(time.time()) + 8, sub="soon"), token([A], sub="late")]
     page = await browser.tab(f"{site}/example/index.html")
+    tokens = [token([A], exp=int(time.time()) + 20, sub="soon"), token([A], sub="late")]
     script = """(async () => {
         const tokens = TOKENS, events = [];
         const connection = await switchboard.connect(URL, { token: async () => tokens.shift() });

@@ -127,8 +127,7 @@ async def test_a_client_that_is_cut_before_its_first_message_recovers(
         await asyncio.to_thread(publish, broker, "elsewhere", f"{address}-other")
         other = f"new EventSource('/api/stream?address={address}-other&last=1&key={broker.api_key}')"
         await page.run(f"new Promise((resolve) => {other}.onmessage = resolve).then(() => 1)")
-        proxy.refuse()
-        await asyncio.to_thread(proxy.cut)
+        await asyncio.to_thread(proxy.down)
         await asyncio.to_thread(publish, broker, "missed", address)
         proxy.heal()
         assert [event["message"] for event in await received(page, 1)] == ["missed"]

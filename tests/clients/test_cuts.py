@@ -130,8 +130,7 @@ async def test_every_message_arrives_once_and_in_order(
         tasks = [asyncio.ensure_future(one.run()) for one in publishing]
         receiving = asyncio.ensure_future(received.run())
         for _ in range(ROUNDS):
-            await asyncio.to_thread(proxy.refuse)
-            await asyncio.to_thread(proxy.cut)
+            await asyncio.to_thread(proxy.down)
             missed = len(publishing[1].answers) + chance.choice((0, 20, 150))
             async with asyncio.timeout(SECONDS):
                 while len(publishing[1].answers) < missed:

@@ -84,7 +84,7 @@ async def test_our_python_client_with_a_server_of_the_original(original: str) ->
         assert [partial["n"] async for partial in asked] == [5]
         assert (await asked)["got"]["mine"] == 1
         # ws 0.8 answers the first subprotocol of any, and gives no receipts: none may be waited for.
-        await connection.send({"type": "tell me", "text": "psst"}, timeout=5)
+        await connection.send({"type": "tell me", "text": "psst"}, timeout=60)
         assert (await asyncio.wait_for(told.get(), 60)).message["text"] == "psst"
         closing = connection.request({"type": "unanswered, for the original never times out"})
         await connection.close(4001, "done")

@@ -311,8 +311,9 @@ async def test_javascript_stays_away_when_its_key_is_refused(stand_in: StandIn) 
 @pytest.mark.parametrize("stand_in", [{}], indirect=True, ids=["no fault"])
 async def test_python_asks_for_its_rights_before_anybody_else_asks(stand_in: StandIn) -> None:
     connection, _, _ = await sent_away(stand_in)
-    while connection.is_open:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        while connection.is_open:
+            await asyncio.sleep(0)
     await asyncio.wait_for(connection.opened(), 60)
     await connection.request({"type": "of somebody who waited"})
     await connection.close()

@@ -1,4 +1,4 @@
-"""Three servers with walkers, for all tests that need no settings of their own, and people on them."""
+"""Servers with walkers, for all tests that need no settings of their own, and people on them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 from django.conf import settings
 
+from tests.events import client
 from tests.events.client import TOKEN_SECRET, User, people
 from tests.services.databases import Databases
 from tests.services.limits import add_limit, let_everybody_log_in
@@ -45,10 +46,16 @@ def launch(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> La
 
 @pytest.fixture(scope="package")
 def events(launch: Launch) -> Iterator[Server]:
-    """As open as the original; walkers may run for a second and notify 100 times."""
-    bounds = {"EVENTS_WALKER_SECONDS": "1", "EVENTS_WALKER_NOTIFICATIONS": "100"}
-    with launch(**bounds) as server:
+    """As open as the original; walkers may notify 100 times."""
+    with launch(EVENTS_WALKER_NOTIFICATIONS="100") as server:
         let_everybody_log_in(server)
+        yield server
+
+
+@pytest.fixture(scope="package")
+def hasty(launch: Launch) -> Iterator[Server]:
+    """Walkers may run for a second, so on a slow machine any of them may be ended."""
+    with launch(EVENTS_WALKER_SECONDS="1") as server:
         yield server
 
 
@@ -114,3 +121,9 @@ def ann(_people: list[User]) -> User:
 @pytest.fixture(scope="package")
 def bob(_people: list[User]) -> User:
     return _people.pop()
+
+
+@pytest.fixture(scope="package")
+def hasty_user(hasty: Server) -> User:
+    """Somebody on `hasty`, whom no walker had to make."""
+    return client.new_user(hasty)

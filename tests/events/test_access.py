@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import secrets
 import threading
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from routing_app.events.walker_context import PUBLIC as THE_PUBLIC
 from routing_app.events.walker_context import Visitor
 from tests.events.client import PUBLIC, Socket, User, call, people
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 USER = Visitor("n::" + "a" * 24, 1, "jti", 9e9)
 MEMBER = Visitor("n::" + "b" * 24, 2, "jti", 9e9)
@@ -109,35 +112,41 @@ def test_one_forbidden_target_stops_the_whole_event(events: Server):
 
 def test_a_change_of_rules_holds_on_every_worker(pair: Server):
     room = secrets.token_hex(4)
-    sockets = [Socket(pair, room) for _ in range(8)]
-    allow(pair, room, who_may_send="nobody")
-    refused = 0
-    for socket in sockets:
-        while socket.ask(to("channel", room)).get("type") != "channel":
-            pass  # the rule is on its way to this socket's worker
-        refused += 1
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(Socket(pair, room)) for _ in range(8)]
+        allow(pair, room, who_may_send="nobody")
+        for socket in sockets:
+            wait_until(partial(refuses, socket, room))
 
-    assert refused == len(sockets)
-    for socket in sockets:
-        socket.close()
+
+def refuses(socket: Socket, room: str) -> bool:
+    """Whether a rule, which may be on its way to the socket's worker, keeps it from sending to a channel."""
+    socket.send(to("channel", room))
+    return any(frame.get("type") == "channel" for frame in socket.pending())
 
 
 def test_a_socket_that_may_not_listen_is_off_its_channel_on_every_worker_until_it_may(pair: Server):
     room = secrets.token_hex(4)
     denied = {"type": "channel", "error": f"You don't have access on target channel {room}!"}
-    sockets = [Socket(pair, room) for _ in range(8)]
-    allow(pair, room, who_may_listen="members")
-    assert [socket.receive() for socket in sockets] == [denied] * 8
-    body = {"addresses": [f"channel:{room}"], "message": {"for": "members"}}
-    call(pair, "POST", "/api/publish", body, pair.api_key)
-    assert [socket.pending() for socket in sockets] == [[]] * 8
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(Socket(pair, room)) for _ in range(8)]
+        allow(pair, room, who_may_listen="members")
+        assert [socket.receive() for socket in sockets] == [denied] * 8
+        body = {"addresses": [f"channel:{room}"], "message": {"for": "members"}}
+        call(pair, "POST", "/api/publish", body, pair.api_key)
+        assert [socket.pending() for socket in sockets] == [[]] * 8
 
-    call(pair, "DELETE", f"/api/channels/{room}/", token=pair.api_key)
-    for socket in sockets:
-        while {"x": 1} not in (frames := socket.pending()):
-            assert frames == []
-            socket.send(to("channel", room))  # the change is on its way
-        socket.close()
+        call(pair, "DELETE", f"/api/channels/{room}/", token=pair.api_key)
+        for socket in sockets:
+            wait_until(partial(hears_itself, socket, room))
+
+
+def hears_itself(socket: Socket, room: str) -> bool:
+    """Whether the end of a rule, which may be on its way, lets a socket listen; it gets events alone."""
+    socket.send(to("channel", room))
+    frames = socket.pending()
+    assert all(frame == {"x": 1} for frame in frames)
+    return bool(frames)
 
 
 @pytest.mark.django_db(transaction=True)

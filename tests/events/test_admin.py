@@ -13,6 +13,7 @@ from routing_app.core.codes import REVOKED
 from tests.events.client import SECONDS, Socket, call
 from tests.events.conftest import NewUser
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 
 class Operator:
@@ -58,9 +59,13 @@ def test_users_are_shown_with_root_sockets_and_channels(
 ):
     user = new_user()
     with Socket(events, "tea room", user.token), Socket(events, "garden", user.token):
-        while '<td class="field-sockets">2</td>' not in (page := operator.find("root", user.email)[1]):
-            pass  # presence is written after the handshake
-        assert user.root_id in page
+
+        def page_with_both() -> str:
+            """The list, once both sockets are counted: presence is written after the handshake."""
+            page = operator.find("root", user.email)[1]
+            return page if '<td class="field-sockets">2</td>' in page else ""
+
+        assert user.root_id in wait_until(page_with_both)
         detail = operator.get(f"/admin/events/root/{operator.find('root', user.root_id[3:])[0]}/change/")
         assert "garden, tea room" in detail
 

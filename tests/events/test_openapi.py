@@ -94,7 +94,7 @@ def whole(launch: Launch) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.timeout(3600 if SOAK else 400)
+@pytest.mark.timeout(3600 if SOAK else 1800)
 def test_no_request_made_from_the_document_fails(whole: Server):
     user = new_user(whole)
     # No request that is made up may name the key that makes it.

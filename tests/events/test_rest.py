@@ -11,6 +11,7 @@ import pytest
 from routing_app.events.wire import UNAVAILABLE
 from tests.events.client import PUBLIC, Socket, User, call
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 TASK = "n:Task:" + "0" * 22 + "aa"
 
@@ -155,8 +156,8 @@ def test_a_walker_without_the_database_is_a_503(events: Server, ann: User, name:
 
 
 @pytest.mark.parametrize("name", ["hang", "hang_async"])
-def test_a_walker_that_hangs_is_a_500_in_time(events: Server, ann: User, name: str):
-    answer = call(events, "POST", f"/walker/{name}", None, ann.token)
+def test_a_walker_that_hangs_is_a_500_in_time(hasty: Server, hasty_user: User, name: str):
+    answer = call(hasty, "POST", f"/walker/{name}", None, hasty_user.token)
 
     assert (answer.status, answer.body) == (
         500,
@@ -244,12 +245,14 @@ def test_channels_are_listed_with_rules_and_live_sockets(events: Server, ann: Us
     rule = {"channel_id": ruled, "who_may_send": "members", "members": [ann.root_id], "note": "tea"}
     with Socket(events, live), Socket(events, live):
         assert call(events, "POST", "/api/channels/", rule, headers=key).status == 201
-        listed = {}
-        page = "/api/channels/?page_size=1000"
-        while live not in listed:  # presence is written after the handshake
-            answer = call(events, "GET", page, headers=key)
-            listed = {row["channel_id"]: row for row in answer.body["results"]}
 
+        def all_listed() -> dict[str, Any]:
+            """Rows by channel, once both sockets are counted: presence is written after the handshake."""
+            answer = call(events, "GET", "/api/channels/?page_size=1000", headers=key)
+            rows = {row["channel_id"]: row for row in answer.body["results"]}
+            return rows if rows.get(live, {}).get("sockets") == 2 else {}
+
+        listed = wait_until(all_listed)
         assert listed[live] == {
             "channel_id": live,
             "who_may_send": "",

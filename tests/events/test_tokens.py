@@ -253,7 +253,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 def test_a_token_that_expires_ends_its_socket_unless_it_is_replaced(
     server: Server, join: Join, channel: str
 ) -> None:
-    soon = token(["*"], exp=int(time.time()) + 3)
+    soon = token(["*"], exp=int(time.time()) + 10)
     replaced, ending = (join(server, channel, token=soon) for _ in range(2))
     replaced.change_user(token(["*"]))
     assert ending.close_code() == 4005
@@ -265,4 +265,4 @@ def test_a_login_that_expires_ends_its_socket_where_a_credential_is_needed(
 ) -> None:
     with launch(EVENTS_ACCESS="token", EVENTS_EXPIRED_SOCKETS="public") as server:
         user = people(server, 1)[0]
-        assert join(server, token=ending_in(3, user.token)).close_code() == 4005
+        assert join(server, token=ending_in(10, user.token)).close_code() == 4005

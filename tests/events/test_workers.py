@@ -11,6 +11,7 @@ import pytest
 
 from tests.events.client import PUBLIC, Json, Socket, User, call, people
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
 
@@ -35,19 +36,25 @@ def members(pair: Server, dora: User, room: str) -> Iterator[list[Socket]]:
 def open_on_both(server: Server, stack: ExitStack, room: str, token: str = "") -> list[Socket]:
     """Open sockets until both workers have two or more; the kernel chooses."""
     sockets: list[Socket] = []
-    served: Counter[str] = Counter()
-    while len(served) < 2 or min(served.values()) < 2:
+
+    def both_have_two() -> bool:
         sockets.append(stack.enter_context(Socket(server, room, token)))
         served = Counter(row["worker"] for row in rows_of(server, room, len(sockets)))
+        return len(served) == 2 and min(served.values()) >= 2
+
+    wait_until(both_have_two)
     return sockets
 
 
 def rows_of(server: Server, room: str, number: int) -> list[Json]:
     """The listed clients on a channel, once there are so many: presence is written after the handshake."""
-    rows: list[Json] = []
-    while len(rows) < number:
-        path = f"/api/clients/?page_size=1000&address=channel:{room}"
-        rows = call(server, "GET", path, token=server.api_key).body["results"]
+    path = f"/api/clients/?page_size=1000&address=channel:{room}"
+
+    def listed() -> list[Json]:
+        rows: list[Json] = call(server, "GET", path, token=server.api_key).body["results"]
+        return rows if len(rows) >= number else []
+
+    rows: list[Json] = wait_until(listed)
     return rows
 
 
@@ -151,5 +158,5 @@ def test_a_socket_that_has_gone_is_not_counted_on_its_channel(pair: Server, room
     with Socket(pair, room):
         rows_of(pair, room, 1)
         assert call(pair, "GET", path, token=pair.api_key).body["sockets"] == 1
-    while call(pair, "GET", path, token=pair.api_key).status != 404:
-        pass  # its row is deleted after the close
+    # Its row is deleted after the close.
+    wait_until(lambda: call(pair, "GET", path, token=pair.api_key).status == 404)

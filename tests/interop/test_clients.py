@@ -22,6 +22,7 @@ from tests.interop.cast import KINDS, Cast, Kind
 from tests.interop.puppet import Client
 from tests.services.representatives import all_once
 from tests.services.server import Server
+from tests.services.waiting import until_equal
 
 # The processes of the clients serve all tests here.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -77,12 +78,13 @@ async def in_room(
     """Wait until a room has so many members, as the REST API sees it."""
     query = urlencode({"namespace": namespace, "search": room})
     request = Request(f"{broker.url}/api/rooms/?{query}", headers={"X-API-Key": broker.api_key})
-    async with asyncio.timeout(puppet.SECONDS):
-        found = 0
-        while found != count:
-            with await asyncio.to_thread(urlopen, request, context=ssl) as response:
-                rooms = json.load(response)["results"]
-            found = sum(row["member_count"] for row in rooms if row["name"] == room)
+
+    async def members() -> int:
+        with await asyncio.to_thread(urlopen, request, timeout=puppet.SECONDS, context=ssl) as response:
+            rooms = json.load(response)["results"]
+        return sum(row["member_count"] for row in rooms if row["name"] == room)
+
+    await until_equal(count, members, puppet.SECONDS)
 
 
 async def say(socket: ClientConnection, *event: Any) -> None:

@@ -128,7 +128,7 @@ async def test_a_refused_client_is_told_so(
 async def test_a_client_learns_that_its_token_has_expired(
     bounded: Server, process: Puppet, library: str, transport: str, name: str
 ) -> None:
-    held = token(["*"], exp=time.time() + 2)
+    held = token(["*"], exp=time.time() + 6)
     client = await process.open(name, library, f"{bounded.url}/layout", **options(library, transport, held))
 
     assert "server" in (await client.received("disconnect"))[0]

@@ -16,7 +16,7 @@ from tests.conftest import ServerFactory
 from tests.faults.proxy import Proxy
 from tests.interop import puppet
 from tests.interop.puppet import Client, Puppet
-from tests.interop.test_clients import in_room, plain, say
+from tests.interop.test_clients import plain, say
 from tests.services.databases import Databases
 from tests.services.ports import LOOPBACK
 from tests.services.running import running
@@ -32,8 +32,8 @@ TRANSPORTS: Final[dict[str, dict[str, Any]]] = {
 }
 PATIENCE: Final = 5000
 """Milliseconds after which a client gives up a connection: its agent may take one that hangs, too."""
-PINGS: Final = {"ROOMS_PING_INTERVAL": "1", "ROOMS_PING_TIMEOUT": "4"}
-"""A client that a busy machine holds up for a second is not silent."""
+PINGS: Final = {"ROOMS_PING_INTERVAL": "1", "ROOMS_PING_TIMEOUT": "10"}
+"""A client that a busy machine holds up for some seconds is not silent."""
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +111,8 @@ async def test_a_client_that_was_cut_has_recovered_and_missed_nothing(
     if how == "hung":
         proxy.swallow()
     else:
-        proxy.refuse()
-        proxy.cut()
+        proxy.down()
     await notify(other, room, *range(10))
-    await in_room(keeper, "layout", room, 1)
     await client.received("disconnect")  # a client that polls may have had no connection to lose
     proxy.heal()
 

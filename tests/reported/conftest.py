@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import BinaryIO
 
 import pytest
 
@@ -30,3 +31,13 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
     """Closes what a test opens."""
     async with AsyncExitStack() as exits:
         yield exits
+
+
+def read_until(stream: BinaryIO, last: bytes) -> bytes:
+    """Read until some bytes have come; all that came."""
+    received = b""
+    while last not in received:
+        one = stream.read(1)
+        assert one, ("the connection has ended", received)
+        received += one
+    return received

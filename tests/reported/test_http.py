@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 from django.conf import settings
 
+from tests.reported.conftest import read_until
 from tests.server.plain import client_frame, handshake
 from tests.services.databases import ADMIN_PASSWORD, Databases
 from tests.services.limits import let_everybody_log_in
@@ -444,11 +445,7 @@ def test_frames_in_the_segment_of_the_handshake_are_read(ours: int) -> None:
     with dial(ours) as connection, closing(connection.makefile("rb")) as stream:
         frames = client_frame(9, b"first") + client_frame(9, b"second")
         connection.sendall(handshake("/bus", host="h") + frames)
-        while stream.readline() != b"\r\n":
-            pass
-        received = b""
-        while b"second" not in received:
-            received += stream.read(1)
+        received = read_until(stream, b"second")
 
     assert received.index(b"\x8a\x05first") < received.index(b"\x8a\x06second")
 
@@ -458,11 +455,7 @@ def test_a_large_frame_behind_the_handshake_is_read(ours: int) -> None:
     with dial(ours) as connection, closing(connection.makefile("rb")) as stream:
         long = client_frame(2, b"x" * 40_000, final=False) + client_frame(0, b"", final=True)
         connection.sendall(handshake("/bus", host="h") + client_frame(9, b"first") + long)
-        while stream.readline() != b"\r\n":
-            pass
-        received = b""
-        while b"\x88" not in received:
-            received += stream.read(1)
+        received = read_until(stream, b"\x88")
 
     assert b"\x8a\x05first" in received
 

@@ -26,7 +26,7 @@ class Peer:
     def __init__(self, server: Server, query: str = "", receipts: bool = False, **options: Any) -> None:
         self.server = server
         self._exit = ExitStack()
-        options = {"proxy": None, "max_queue": None, "max_size": None, **options}
+        options = {"proxy": None, "max_queue": None, "max_size": None, "open_timeout": 60, **options}
         if receipts:
             options["subprotocols"] = [RECEIPTS]
         self.socket = self._exit.enter_context(connect(f"{server.ws_url}/connection{query}", **options))
@@ -35,7 +35,7 @@ class Peer:
         """Send one frame; a `dict` as JSON."""
         self.socket.send(json.dumps(frame) if isinstance(frame, dict) else frame)
 
-    def next(self, timeout: float = 20) -> dict[str, Any]:
+    def next(self, timeout: float = 60) -> dict[str, Any]:
         """The next frame, waiting for it."""
         text = self.socket.recv(timeout=timeout)
         assert isinstance(text, str), "a frame of the server is text"

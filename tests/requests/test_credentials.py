@@ -245,7 +245,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 def test_a_token_that_expires_ends_its_connection_unless_it_is_refreshed(
     server: Server, connect: Connect, address: str
 ) -> None:
-    soon = token([address], exp=int(time.time()) + 3)
+    soon = token([address], exp=int(time.time()) + 8)
     refreshed: list[Peer] = [connect(server, **bearer(soon)) for _ in range(2)]
     for peer in refreshed:
         peer.ask("subscribe", addresses=[address])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import secrets
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
@@ -23,9 +21,7 @@ from tests.stream.reader import reading
 
 pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
 
-logger = logging.getLogger("measured")
 
-LEASE_SECONDS = 15
 READ_KEY = """
 from routing_app.core.access.keys import issue
 print("KEY", issue("reader", ["read"])[1])
@@ -177,15 +173,11 @@ def test_the_clients_of_a_worker_that_ends_are_told_as_left(
             url = f"{victim.ws_url}/ws?RegisterToken=told/{name}"
             stack.enter_context(websocket(url, proxy=None, close_timeout=1))
         joined = notices(peer, lambda found: found and found[-1]["count"] == 4)
-        began = time.monotonic()
         if end == "killed":
             victim.kill()
         else:
             victim.stop()
         left = notices(peer, lambda found: found and found[-1]["count"] == 1)
-    seconds = time.monotonic() - began
-    logger.info("%s: told as left after %.1f s", end, seconds)
-    assert seconds < LEASE_SECONDS + 10  # as long as a loaded machine may take
     came, gone = (
         {one["id"] for notice in found for one in notice[field]}
         for found, field in ((joined, "joined"), (left, "left"))

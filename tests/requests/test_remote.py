@@ -74,9 +74,11 @@ def test_it_may_time_out(places: Pair, connect: Connect) -> None:
 def test_a_cancelled_request_is_forgotten_where_it_was_asked(places: Pair, connect: Connect) -> None:
     asked, asking = connect(places[0]), connect(places[1])
     id = asked.id
+    late = []
     for _ in range(3):
-        assert asking.ask("give up", id=id, ask={"q": 1})["cancelled"] is True
-    late = [asked.next()["key"] for _ in range(3)]
+        asking.send({"direction": "REQUEST", "type": "give up", "key": "k", "id": id, "ask": {"q": 1}})
+        late.append(answer(asked, {"direction": "PARTIAL"})["key"])
+        assert asking.next()["cancelled"] is True
     for key in late:
         asked.send({"direction": "REPLY", "key": key})
 

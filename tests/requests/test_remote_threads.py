@@ -58,8 +58,8 @@ async def test_a_connection_of_this_process_is_asked(worker: Worker, place: str)
     await worker.start()
     id = echo(worker)
 
-    reply, partials = await FROM[place](lambda: connection(id).request_sync({"q": 1}, timeout=5))()
-    await FROM[place](lambda: connection(id).send_sync({"q": 2}, timeout=5))()
+    reply, partials = await FROM[place](lambda: connection(id).request_sync({"q": 1}, timeout=60))()
+    await FROM[place](lambda: connection(id).send_sync({"q": 2}, timeout=60))()
 
     assert (reply, partials) == ({"got": {"q": 1}}, [{"n": 1}])
     assert worker.protocols["requests"].connections[id].sent == [{"q": 2}]

@@ -125,6 +125,16 @@ async def socketio(
     return Client(frames, namespace, json.loads(answer.partition(",")[2])["sid"])
 
 
+async def polled(site: Site, sid: str, wanted: str) -> str:
+    """Poll until a text has come; all that came up to it."""
+    received = ""
+    while wanted not in received:
+        answer = await site.get(sid)
+        assert answer.status == 200, answer
+        received += answer.text
+    return received
+
+
 class Api:
     """The REST side, with the API key of the tests."""
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, Final
+
+import pytest
+from django.db.models.functions import Now
 
 from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection, ConnectionState, new_id
+from routing_app.core.leases import presence
+from routing_app.core.models import WorkerRecord
 from routing_app.core.worker import Worker
-from routing_app.rooms import lobby, service, wire
+from routing_app.rooms import dead_peers, lobby, service, wire
 from routing_app.rooms.dead_peers import DeadPeers
 from routing_app.rooms.encoders import PLAIN
 from routing_app.rooms.lobbies import lobbies_of
@@ -20,6 +26,8 @@ from tests.core.harness import Recorder
 from tests.core.layers import Bus, LaggingLayer
 
 LOBBY: Final = "L"
+HOUR: Final = timedelta(hours=1)
+"""Longer than any test."""
 
 
 class Peer:
@@ -79,20 +87,29 @@ class Peer:
 
 @asynccontextmanager
 async def workers(count: int) -> AsyncIterator[list[Worker]]:
-    """Workers that serve, each on a layer of its own; they stop in the end."""
+    """Workers that serve, each on a layer of its own; they stop in the end.
+
+    Their leases hold for an hour, and none of them looks or renews by itself: tests do.
+    """
     bus, loop = Bus(), asyncio.get_running_loop()
     layers = [LaggingLayer(bus) for _ in range(count)]
     running = [Worker(layer, loop) for layer in layers]
-    for worker in running:
-        worker.presence.start()
-        await worker.relay.want([f"worker:{worker.id}"])
-        await worker.protocols["rooms"].start()
-    try:
-        yield running
-    finally:
-        for worker, layer in zip(running, layers, strict=True):
-            await worker.stop()
-            await layer.flush()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presence, "RENEW_SECONDS", HOUR.total_seconds())
+        patch.setattr(dead_peers, "LOOK_SECONDS", HOUR.total_seconds())
+        for worker in running:
+            worker.presence.start()
+            await worker.relay.want([f"worker:{worker.id}"])
+            await worker.protocols["rooms"].start()
+            await worker.writes.settled()
+            record = WorkerRecord.objects.filter(id=worker.id)
+            assert await query(record.update, renewed_at=Now() + HOUR) == 1
+        try:
+            yield running
+        finally:
+            for worker, layer in zip(running, layers, strict=True):
+                await worker.stop()
+                await layer.flush()
 
 
 async def rows(name: str = LOBBY) -> list[Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from routing_app.core.codes import MALFORMED, TOO_BIG, UNSUPPORTED_DATA
 from tests.compliance.engineio.client import Site
-from tests.rooms.client import SOCKET_IO, Api, plain, socketio
+from tests.rooms.client import SOCKET_IO, Api, plain, polled, socketio
 from tests.services.server import Server
 
 # Events that crash the original, or that it drops; an ack must not come, since nothing was done.
@@ -149,9 +149,7 @@ async def test_acts_before_a_bad_packet_are_told(
 ) -> None:
     sid = await site.open(lobbyId=room)
     await site.post("40/lobby,", sid)
-    joined = ""
-    while "PEERS" not in joined:
-        joined += (await site.get(sid)).text
+    await polled(site, sid, "PEERS")
     poll = await site.begin_poll(sid)
 
     bad = await site.post('42/lobby,["BROADCAST",{"message":1}]\x1e4x', sid)

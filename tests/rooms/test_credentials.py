@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.compliance.engineio.client import Site
-from tests.rooms.client import SOCKET_IO, Api, Client, plain, socketio
+from tests.rooms.client import SOCKET_IO, Api, Client, plain, polled, socketio
 from tests.rooms.conftest import two_servers
 from tests.rooms.returning import Returning
 from tests.services.databases import Databases
@@ -416,7 +416,7 @@ async def test_a_session_comes_back_to_its_holder_alone_at_another_worker(
 
 
 async def test_a_plain_socket_ends_with_its_token(bounded: Server, stack: AsyncExitStack) -> None:
-    client = await plain(stack, bounded, f"layout?access_token={token([HERE], exp=time.time() + 2)}")
+    client = await plain(stack, bounded, f"layout?access_token={token([HERE], exp=time.time() + 8)}")
     assert await client.settled() == []
     assert await client.closed() == 4005
 
@@ -427,18 +427,16 @@ async def test_a_namespace_ends_with_its_token(
     request: Any, stack: AsyncExitStack, mode: str, version: int
 ) -> None:
     server: Server = request.getfixturevalue(mode)
-    held = token(["*"], exp=time.time() + 2)
+    held = token(["*"], exp=time.time() + 8)
     client = await socketio(stack, server, "layout", version, token=held)
     assert await client.receive_packet() == "41/layout,"
 
 
 async def test_a_namespace_over_polling_ends_with_its_token(bounded: Server) -> None:
     site = Site(bounded.port, 4, SOCKET_IO)
-    sid = await site.open(token=token(exp=time.time() + 2))
+    sid = await site.open(token=token(exp=time.time() + 8))
     await site.post("40/layout,", sid)
-    packets = ""
-    while "41/layout," not in packets:
-        packets = (await site.get(sid)).text
+    await polled(site, sid, "41/layout,")
 
 
 @pytest.mark.parametrize("now", [["room:layout/elsewhere"], None])
@@ -458,7 +456,7 @@ async def test_a_session_that_waits_ends_with_its_token(
     keeper: Server, stack: AsyncExitStack, room: str
 ) -> None:
     watcher = await with_token(stack, keeper, "layout", token(["*"]))
-    held = token(["*"], exp=time.time() + 2)
+    held = token(["*"], exp=time.time() + 8)
     client = await cut_in_room(stack, keeper, room, held)
     clients: Any = None
     while clients != []:

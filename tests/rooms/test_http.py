@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.compliance.engineio.client import Answer, Site
 from tests.conftest import ServerFactory
-from tests.rooms.client import SOCKET_IO, Api, plain, socketio
+from tests.rooms.client import SOCKET_IO, Api, plain, polled, socketio
 from tests.services.databases import Databases
 from tests.services.running import running
 from tests.services.server import Server
@@ -225,7 +225,4 @@ async def test_plain_asgi_servers_serve_it(
     await socket.say("NOTIFY", {"room": room, "message": "é"})
 
     assert (await member.receive())[1]["message"] == "é"
-    received = ""
-    while "EVENT" not in received:
-        received += (await site.get(sid)).text
-    assert '"message":"\\u00e9"' in received
+    assert '"message":"\\u00e9"' in await polled(site, sid, "EVENT")

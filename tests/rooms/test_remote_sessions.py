@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import AsyncExitStack
 
 import pytest
@@ -12,7 +11,7 @@ from routing_app.core.codes import RESTART
 from tests.compliance.engineio.client import Site, handshake
 from tests.compliance.engineio.client import Socket as Frames
 from tests.conftest import ServerFactory
-from tests.rooms.client import SOCKET_IO, Api, plain, socketio
+from tests.rooms.client import SOCKET_IO, Api, plain, polled, socketio
 from tests.rooms.conftest import LARGEST, Pair
 from tests.services.waiting import until_equal
 
@@ -44,9 +43,7 @@ async def joined(site: Site, room: str, name: str = "poller") -> str:
     await site.post(
         packets(site, "40/layout,", f'42/layout,0["JOIN",{{"room":"{room}","name":"{name}"}}]'), sid
     )
-    received = ""
-    while "43/layout,0[]" not in received:
-        received += (await site.get(sid)).text
+    await polled(site, sid, "43/layout,0[]")
     return sid
 
 
@@ -174,7 +171,8 @@ async def test_a_worker_that_stops_sends_clients_of_others_on(
         other = await plain(stack, owner, "layout")
         await other.say("NOTIFY", {"room": room, "message": "kept"})
         assert '"message":"kept"' in (await here.get(sid)).text
-    assert ["LEFT", goes.sid] in [json.loads(text.partition(",")[2]) for text in await stays.settled()]
+    while await stays.receive() != ["LEFT", goes.sid]:
+        pass
     await until_equal(["polls3", "polls4"], lambda: other.clients(room))
 
 

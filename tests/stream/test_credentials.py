@@ -60,7 +60,7 @@ def test_a_key_reads_its_addresses(server: Server, a: str, b: str) -> None:
 
 
 def test_a_token_that_expires_ends_its_stream_in_order(server: Server, a: str) -> None:
-    soon, late = token([a], exp=int(time.time()) + 3), token([a])
+    soon, late = token([a], exp=int(time.time()) + 8), token([a])
     with reading(server, a, **bearer(soon)) as ending, reading(server, a, **bearer(late)) as lasting:
         publish(server, "one", a)
         assert ending.messages(1) == ["one"]

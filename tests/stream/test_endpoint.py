@@ -53,7 +53,7 @@ class Client(ApplicationCommunicator):
     async def answer(self) -> int:
         """Send the request; the status of its answer."""
         await self.send_input({"type": "http.request", "body": b"", "more_body": False})
-        start = await self.receive_output(20)
+        start = await self.receive_output(60)
         self.headers = {name.decode(): value.decode() for name, value in start["headers"]}
         return int(start["status"])
 
@@ -64,13 +64,13 @@ class Client(ApplicationCommunicator):
 
     async def part(self) -> list[Event]:
         """The events of the next part of the answer."""
-        text = (await self.receive_output(20))["body"].decode()
+        text = (await self.receive_output(60))["body"].decode()
         found = [self.parser.feed(line) for line in text.split("\n")[:-1]]
         return [event for event in found if event is not None]
 
     async def refused(self) -> Any:
         """The whole body of a refusal."""
-        return json.loads((await self.receive_output(20))["body"])
+        return json.loads((await self.receive_output(60))["body"])
 
     async def ends(self) -> None:
         """Wait until the application has ended by itself."""
@@ -163,7 +163,7 @@ async def test_a_drain_ends_it_in_order(worker: Worker):
     await publish([A], "last")
     draining = asyncio.create_task(worker.drain())
     assert [event.data["message"] for event in await client.part()] == ["last"]
-    assert await client.receive_output(20) == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert await client.receive_output(60) == {"type": "http.response.body", "body": b"", "more_body": False}
     await client.ends()
     await draining
     assert is_clean(worker)
@@ -181,7 +181,7 @@ async def test_a_close_while_the_answer_begins_ends_it(worker: Worker):
     client = Client()
     client.application = closing
     await client.opened()
-    assert (await client.receive_output(20))["more_body"] is False
+    assert (await client.receive_output(60))["more_body"] is False
     await client.ends()
     assert is_clean(worker)
 
@@ -189,6 +189,7 @@ async def test_a_close_while_the_answer_begins_ends_it(worker: Worker):
 # --- refusals ---------------------------------------------------------------------------------------------
 
 OUT = "A backing service is down, try again later."
+SEATS = 3
 
 
 async def refusal(worker: Worker, attaching, how: str) -> None:
@@ -207,8 +208,7 @@ async def refusal(worker: Worker, attaching, how: str) -> None:
 
     worker.draining = how == "drain"
     if how == "seats":
-        while worker.seats.take("10.0.0.9"):
-            pass
+        assert [worker.seats.take("10.0.0.9") for _ in range(SEATS)] == [True] * SEATS
     attaching(act)
 
 
@@ -226,7 +226,7 @@ REFUSALS = {
 async def test_a_refusal_for_now_says_when_to_come_back(worker: Worker, attaching, how: str):
     words, seconds, reason = REFUSALS[how]
     counted = Counted("switchboard_refused_total", protocol="stream", reason=reason)
-    worker.seats._total = 3
+    worker.seats._total = SEATS
     await refusal(worker, attaching, how)
     client = Client()
     assert await client.answer() == 503
@@ -290,7 +290,7 @@ async def test_a_slow_reader_is_ended_and_what_it_lost_is_counted(worker: Worker
     client.reads.set()
 
     assert [event.data["message"] for event in await client.part()] == [0]
-    assert await client.receive_output(20) == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert await client.receive_output(60) == {"type": "http.response.body", "body": b"", "more_body": False}
     await client.ends()
     assert closed.grown == 1
     assert is_clean(worker)

@@ -28,7 +28,7 @@ class Client:
         self._compat = server.env.get("TOKENS_WIRE_COMPAT") == "yes"
         self._exit = ExitStack()
         # No bound on what is received and not read yet: the close frame is behind it.
-        options = {"proxy": None, "max_queue": None, **options}
+        options = {"proxy": None, "max_queue": None, "open_timeout": 60, **options}
         self.socket = self._exit.enter_context(connect(f"{server.ws_url}/ws{query}", **options))
 
     @property

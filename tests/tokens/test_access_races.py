@@ -55,7 +55,7 @@ async def test_handshake_is_refused(worker: Worker, monkeypatch: pytest.MonkeyPa
     revoke_before_subscribing(monkeypatch, "abc1")
     socket = WebsocketCommunicator(application, "/ws?RegisterToken=abc1")
 
-    accepted, _ = await socket.connect()
+    accepted, _ = await socket.connect(60)
 
     assert not accepted
     assert worker.hub.connections() == []
@@ -67,12 +67,12 @@ async def test_in_band_change_is_closed(worker: Worker, monkeypatch: pytest.Monk
     await register("abc2")
     revoke_before_subscribing(monkeypatch, "abc2")
     socket = WebsocketCommunicator(application, "/ws?RegisterToken=abc1")
-    await socket.connect()
+    await socket.connect(60)
 
     await socket.send_to(text_data="RegisterToken:abc2")
 
-    assert (await socket.receive_output())["code"] == 4403
-    await socket.disconnect()
+    assert (await socket.receive_output(60))["code"] == 4403
+    await socket.disconnect(timeout=60)
 
 
 async def test_watch_closes_connections_that_no_message_reached(worker: Worker) -> None:
@@ -80,15 +80,16 @@ async def test_watch_closes_connections_that_no_message_reached(worker: Worker) 
     await register("abc2")
     sockets = [WebsocketCommunicator(application, f"/ws?RegisterToken=abc{number}") for number in (1, 2)]
     for socket in sockets:
-        await socket.connect()
+        await socket.connect(60)
     await query(RegisteredToken.objects.filter(token="abc1").delete)
 
     assert await access.close_revoked(worker) == 1
 
-    assert (await sockets[0].receive_output())["code"] == 4403
-    assert await sockets[1].receive_nothing()
+    assert (await sockets[0].receive_output(60))["code"] == 4403
+    await sockets[1].send_to(text_data="Echo:open")
+    assert await sockets[1].receive_from(60) == "open"
     for socket in sockets:
-        await socket.disconnect()
+        await socket.disconnect(timeout=60)
 
 
 async def test_many_questions_are_few_queries(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,7 @@ def test_an_open_server_bounds_nobody(open_to_all: Server, connect: Connect, nam
 @pytest.mark.parametrize("mode", ["bounded", "open_to_all"])
 def test_a_connection_ends_with_its_token(request: Any, connect: Connect, name: str, mode: str) -> None:
     server = request.getfixturevalue(mode)
-    client = connect(server, name, **bearer(token(["*"], exp=time.time() + 2)))
+    client = connect(server, name, **bearer(token(["*"], exp=time.time() + 8)))
 
     assert client.received() == []
     assert client.close_code() == 4005

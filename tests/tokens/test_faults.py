@@ -46,13 +46,13 @@ def test_database_out_and_back(server: ServerFactory, connect: Connect, postgres
     # Connected clients go on, and so do newcomers where every token may connect; else newcomers wait.
     client.send("abc1|still")
     assert client.received() == ["still"]
-    newcomer = connect(opened, "abc9", open_timeout=60)
+    newcomer = connect(opened, "abc9")
     newcomer.send("abc1|hello")
     newcomer.send("RegisterToken:abc8")
     newcomer.send("abc8|moved")
     assert newcomer.received() == ["moved"]
     assert free.received() == ["hello"]
-    assert refusal(closed, "abc1", open_timeout=60) == 503
+    assert refusal(closed, "abc1") == 503
     client.send("RegisterToken:abc2")
     client.send("abc1|kept")
     assert client.received() == ["kept"]

@@ -22,6 +22,8 @@ from tests.services.waiting import wait_until
 
 SHARE: Final = 8
 """Pauses are so many times as long as a round takes: a busy machine is not made busier."""
+LONGEST_PAUSE: Final = 5.0
+"""Seconds of a pause at the most."""
 NUMBERS: Final = count(1)
 
 
@@ -82,7 +84,7 @@ class Traffic:
                 began = time.monotonic()
                 list(threads.map(self._exchange, self._kinds))
                 self.rounds += 1
-                pause = SHARE * (time.monotonic() - began)
+                pause = min(SHARE * (time.monotonic() - began), LONGEST_PAUSE)
 
     def _exchange(self, kind: str) -> None:
         try:
