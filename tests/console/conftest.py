@@ -29,8 +29,9 @@ PEOPLE: dict[str, list[str] | None] = {
 
 @pytest.fixture(scope="package")
 def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server as it comes, but that it may call webhooks here."""
-    with running(databases, tmp_path_factory.mktemp("console"), WEBHOOKS_PRIVATE="yes") as server:
+    """A server as it comes, but that it may call webhooks here, and waits for players for longer."""
+    options = {"WEBHOOKS_PRIVATE": "yes", "SESSIONS_BIND_SECONDS": "300"}
+    with running(databases, tmp_path_factory.mktemp("console"), **options) as server:
         yield server
 
 

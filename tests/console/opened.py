@@ -13,7 +13,15 @@ window.problems = [];
 addEventListener("error", (event) => problems.push(event.message || "a file is missing"), true);
 addEventListener("unhandledrejection", (event) => problems.push(String(event.reason)));
 addEventListener("securitypolicyviolation", (event) => problems.push(event.violatedDirective));
+window.notes = [];
+addEventListener("DOMContentLoaded", () => {
+  const edge = document.getElementById("toasts");
+  const added = (changes) => changes.flatMap((one) => [...one.addedNodes]);
+  const take = (changes) => notes.push(...added(changes).map((one) => one.innerText));
+  if (edge) new MutationObserver(take).observe(edge, { childList: true });
+});
 """
+"""What went wrong in a page, and the notes at its edge, which go by themselves after some seconds."""
 
 
 class Opened:
@@ -74,9 +82,9 @@ class Opened:
                 f"{field}.dispatchEvent(new Event('input', {{ bubbles: true }}))"
             )
 
-    async def toasts(self) -> list[str]:
-        """The notes at the edge of the page."""
-        return await self.texts("#toasts p")
+    async def until_note(self, text: str) -> None:
+        """Wait for a note at the edge of the page; it may have gone again."""
+        await self.tab.until(f"window.notes.some((one) => one.includes({json.dumps(text)}))")
 
     async def check(self) -> None:
         """No script has failed, and the policy of the page was held to."""

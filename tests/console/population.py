@@ -56,6 +56,7 @@ class Population:
                 user_agent_header=None,
                 proxy=None,
                 max_queue=None,
+                open_timeout=60,
                 source_address=(host, 0),
             )
         )

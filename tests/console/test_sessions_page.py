@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import uuid
@@ -27,6 +28,8 @@ MARKUP = '<img src=x onerror="problems.push(1)"><b>TV</b>'
 
 POLLED = "new Promise((done) => document.addEventListener('polled', () => done(true)))"
 """True once the page has asked for something again."""
+SECONDS = 120
+"""How long a page may take to show what is so: a limit for hanging, not a measure."""
 
 __all__ = ["play"]
 
@@ -90,8 +93,9 @@ async def test_sessions_are_shown_as_text_and_counted(page: Any, customer: Custo
     assert rows[1][6].startswith("has not come yet, ends in ")
     assert await shown.texts("#live-pages [role=status]") == ["2 sessions, page 1 of 1"]
     assert await shown.tab.run("document.querySelectorAll('main img, main td b').length") == 0
-    while await shown.texts('[data-sessions="demo"]') != [_total(customer.broker.server)]:
-        await shown.until(POLLED)  # sessions of other tests may have expired in between
+    async with asyncio.timeout(SECONDS):
+        while await shown.texts('[data-sessions="demo"]') != [_total(customer.broker.server)]:
+            await shown.until(POLLED)  # sessions of other tests may have expired in between
 
     await customer.create(sessionName="Tablet", tag="live")
     assert (await shown.until_rows("live", 3))[2][2:4] == ["Tablet", "tag live"]
@@ -118,7 +122,7 @@ async def test_one_session_is_ended_and_then_all_of_a_customer(
         assert await player.receives() == {"action": "TAKE_OVER", "sessionName": "operator"}
         assert await player.receives() == ("closed", 4003)
     await shown.until("document.querySelector('#live .empty').checkVisibility()")
-    assert f"2 sessions of {customer.id} ended" in await shown.toasts()
+    await shown.until_note(f"2 sessions of {customer.id} ended")
     assert customer.events("killed") == ["killed"] * 3
     assert await other.requested() == OK
 
@@ -179,9 +183,10 @@ async def test_what_was_denied_is_shown_with_its_reason_and_counted(page: Any, c
     ] * 3
     await shown.until("document.querySelectorAll('#reached tbody tr').length > 0")
     assert [customer.id, "1 for the customer", "1 of 1", "3"] in await shown.rows("reached")
-    while await _legends(shown) != _this_hour(customer.broker.server):
-        # Another poll: the hour may have turned in between.
-        await shown.until(POLLED)
+    async with asyncio.timeout(SECONDS):
+        while await _legends(shown) != _this_hour(customer.broker.server):
+            # Another poll: the hour may have turned in between.
+            await shown.until(POLLED)
 
 
 async def _legends(shown: Opened) -> list[str]:

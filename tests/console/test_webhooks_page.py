@@ -110,7 +110,7 @@ async def test_one_that_the_server_has_switched_off_says_why_and_is_mended(
     await until(lambda: len(receiver.of(path)) == 2)
     assert len(set(receiver.ids(path))) == 1, "the same event"
     await shown.until("document.querySelector('#deliveries .badge')?.innerText === 'done'")
-    assert "1 delivery is sent again" in await shown.toasts()
+    await shown.until_note("1 delivery is sent again")
     await shown.click("#deliveries tbody button")
     await until(lambda: len(receiver.of(path)) == 3)
 

@@ -85,6 +85,10 @@ class Client(WebsocketCommunicator):
         assert done
         await self.future
 
+    async def disconnect(self, code: int = 1000, timeout: float = 60) -> None:
+        """Leave, and wait for the consumer."""
+        await super().disconnect(code, timeout)
+
     async def close_code(self) -> int:
         """Read until the close."""
         while (message := await self.receive_output(60))["type"] != "websocket.close":

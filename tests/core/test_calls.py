@@ -169,7 +169,7 @@ async def test_calls_under_way_end_when_the_worker_is_gone(pair: tuple[Node, Nod
 
     server.calls.serve("wait", wait)
     waiting = asyncio.ensure_future(asker.calls.call(server.id, "wait"))
-    await began.wait()
+    await asyncio.wait_for(began.wait(), 60)
     gone = replaced(asker.relay.peers, "is_gone", lambda worker_id, since: worker_id == server.id)
     with gone, pytest.raises(WorkerGone):
         await waiting
@@ -210,6 +210,7 @@ async def test_where_heartbeats_are_rare_a_worker_that_is_waited_for_is_greeted(
         replaced(relay, "HEARTBEAT_SECONDS", 0.05),
         replaced(liveness, "QUIET_SECONDS", 0.1),
         replaced(liveness, "GONE_SECONDS", 0.8),
+        replaced(liveness, "LONGEST_STEP_SECONDS", 0.2),
         replaced(calls, "LOOK_SECONDS", 0.05),
     ):
         async with cluster("lagging") as processes:
@@ -219,7 +220,7 @@ async def test_where_heartbeats_are_rare_a_worker_that_is_waited_for_is_greeted(
             server.calls.serve("wait", wait)
             peers = asker.relay.peers
             waiting = asyncio.ensure_future(asker.calls.call(server.id, "wait"))
-            await serving.wait()
+            await asyncio.wait_for(serving.wait(), 60)
             if lives:
                 until_now = peers.now() + 3 * liveness.GONE_SECONDS
                 await until(lambda: peers.now() > until_now)

@@ -36,11 +36,11 @@ async def test_a_socket_that_is_served(probe: type[Probe], ledger: Ledger):
 
     probe.act = {"opened": greet, "admit": choose}
     client = Client(probe)
-    assert await client.connect(5) == (True, "v1")
-    assert [await client.receive_from(5) for _ in range(2)] == ["hello", "there"]
+    assert await client.connect(60) == (True, "v1")
+    assert [await client.receive_from(60) for _ in range(2)] == ["hello", "there"]
     await client.send_to("one")
     await client.send_to("two")
-    assert [await client.receive_from(5) for _ in range(2)] == ["echo one", "echo two"]
+    assert [await client.receive_from(60) for _ in range(2)] == ["echo one", "echo two"]
     assert await ledger.has(1)
 
     await client.disconnect()
@@ -58,7 +58,7 @@ async def test_publications_before_the_handshake_is_answered_follow_it(probe: ty
     client = Client(probe)
     await client.opens()
 
-    assert await client.receive_from(5) == "first"
+    assert await client.receive_from(60) == "first"
     await client.disconnect()
 
 
@@ -299,7 +299,7 @@ async def test_a_frame_is_measured_in_bytes(
     await client.opens()
     await client.send_to(text)
     if fits:
-        assert await client.receive_from(5) == f"echo {text}"
+        assert await client.receive_from(60) == f"echo {text}"
     else:
         assert await client.close_code() == codes.TOO_BIG.portable_code
         await client.send_to("ignored")

@@ -316,7 +316,7 @@ MANY = Many()
 
 async def test_writes_that_come_shortly_after_a_transaction_share_the_next(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(database, "monotonic", lambda: 0.0)  # however long the first one takes
-    writes, many = GroupedWrites(apart=0.2), Many()
+    writes, many = GroupedWrites(apart=2), Many()
     await writes.submit_item(many, "first")
 
     futures = []

@@ -40,7 +40,7 @@ async def test_a_rate_slows_down_and_loses_nothing(probe: type[Probe], worker: W
     for number in range(15):
         await client.send_to(str(number))
 
-    assert [await client.receive_from(5) for _ in range(15)] == [f"echo {number}" for number in range(15)]
+    assert [await client.receive_from(60) for _ in range(15)] == [f"echo {number}" for number in range(15)]
     assert loop.time() - begun >= 10 / 50 - 0.02
     await client.disconnect()
 
@@ -126,10 +126,10 @@ async def test_a_handshake_beyond_a_limit_is_answered_with_429(
 
     second = Client(probe, extensions=EXTENSIONS)
     await second.send_input({"type": "websocket.connect"})
-    start = await second.receive_output(5)
+    start = await second.receive_output(60)
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 429)
-    assert dict(start["headers"])[b"retry-after"] in (b"9", b"10")
-    await second.receive_output(5)
+    assert dict(start["headers"])[b"retry-after"] in {b"%d" % seconds for seconds in range(1, 11)}
+    await second.receive_output(60)
     await second.ends()
     assert await Client(probe).refused()  # a server without the extension says 403
     elsewhere = Client(probe, client=["10.0.0.2", 1])
@@ -146,7 +146,7 @@ async def test_a_handshake_beyond_a_limit_is_accepted_and_closed(
     first, second = Client(probe), Client(probe, subprotocols=["a", "b"])
     await first.opens()
 
-    assert await second.connect(5) == (True, "a")
+    assert await second.connect(60) == (True, "a")
     assert await second.close_code() == 4101
     await second.ends()
     await first.disconnect()
@@ -178,7 +178,7 @@ async def test_identities_are_counted_after_admission_and_others_are_not(
     accepted = []
     for _ in range(5):
         client = Client(probe)
-        accepted.append((await client.connect(5))[0])
+        accepted.append((await client.connect(60))[0])
         await client.disconnect()
 
     assert accepted == [True, False, True, True, True]

@@ -155,7 +155,7 @@ async def test_a_writing_thread_that_hangs_is_replaced():
     writes, others = GroupedWrites(), GroupedWrites()
     done: list[str] = []
     try:
-        with replaced(database, "HUNG_SECONDS", 0.5), replaced(database, "_commit", hang_once):
+        with replaced(database, "HUNG_SECONDS", 3), replaced(database, "_commit", hang_once):
             hung = writes.submit(partial(done.append, "late"))
             await asyncio.to_thread(first.wait, 20)
             waiting = writes.submit(partial(done.append, "same"))

@@ -54,7 +54,7 @@ async def enter():
 
     async def enter(server: Server, token: str) -> ClientConnection:
         url = f"{server.ws_url}/ws?RegisterToken={token}"
-        socket = await connect(url, proxy=None, ping_interval=None, max_queue=None)
+        socket = await connect(url, proxy=None, ping_interval=None, max_queue=None, open_timeout=60)
         sockets.append(socket)
         return socket
 
@@ -135,7 +135,7 @@ async def test_300_clients_that_vanish_leave_neither_rows_nor_subscriptions(
         for socket in crowd:
             socket.transport.abort()
         await until_listed(pair[0], f"token:{run}/", 0)
-        deadline = monotonic() + 10
+        deadline = monotonic() + 60
         while len(client.pubsub_channels()) > before - 300:
             assert monotonic() < deadline
             await asyncio.sleep(0.1)
@@ -156,9 +156,11 @@ async def test_a_killed_workers_clients_are_in_no_listing_after_its_lease(
         await until_listed(pair[1], f"token:{token}", 21)
         victim.kill()
         killed = monotonic()
+        asked = killed
         while len(await asyncio.to_thread(listing, pair[1], f"token:{token}")) != 1:
-            assert monotonic() - killed < LEASE_SECONDS + 1
+            assert asked - killed < LEASE_SECONDS + 1
             await asyncio.sleep(0.2)
+            asked = monotonic()
     finally:
         victim.close()
     await kept.send(f"{token}|still here")

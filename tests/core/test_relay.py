@@ -49,10 +49,11 @@ async def test_an_envelope_that_comes_twice_is_delivered_once(lagging: Cluster):
         await here.publish(number, "token:a")
         await here.publish(100 + number, "token:a", "token:b")
         await asyncio.sleep(0.001)
-    await until_received(subscriber, 40)
-    await asyncio.sleep(0.02)
+    layer_of(here).doubled = False
+    await here.publish("last", "token:a")
+    await until(lambda: "last" in received(subscriber))
 
-    assert sorted(received(subscriber)) == [*range(20), *range(100, 120)]
+    assert sorted(received(subscriber)[:-1]) == [*range(20), *range(100, 120)]
 
 
 async def test_the_envelopes_of_many_senders_are_told_apart(lagging: Cluster):
@@ -233,12 +234,12 @@ async def test_a_short_outage_loses_nothing(lagging: Cluster):
 async def test_a_new_socket_waits_seconds_and_not_for_all_that_is_waiting(lagging: Cluster, trouble: str):
     node = lagging.node()
     await node.subscriber("token:a")
-    with replaced(relay, "RETRY_SECONDS", 0.3), replaced(subscriptions, "CONFIRM_SECONDS", 0.3):
+    with replaced(relay, "RETRY_SECONDS", 0.3):
         setattr(layer_of(node), trouble, True)
         for number in range(200):
             await node.publish(number, f"token:{number}")
         await asyncio.sleep(0)
-        with pytest.raises(LayerUnavailable):
+        with replaced(subscriptions, "CONFIRM_SECONDS", 0.3), pytest.raises(LayerUnavailable):
             await node.subscriber("token:new")
 
         setattr(layer_of(node), trouble, False)
@@ -268,12 +269,14 @@ async def test_a_full_backlog_slows_the_publisher_and_then_counts_losses(lagging
     with replaced(batching, "BACKLOG", 50), replaced(relay, "PATIENCE_SECONDS", 0.1):
         layer_of(here).hanging = True
         for number in range(50):
-            await asyncio.wait_for(here.publish(number, "token:a"), 0.05)
+            await here.publish(number, "token:a")
+        assert backlog.grown == 0
         begun = monotonic()
         assert await here.publish("too much", "token:a") == 1
         assert monotonic() - begun >= 0.1
         assert backlog.grown == 1
 
+    with replaced(batching, "BACKLOG", 50), replaced(relay, "PATIENCE_SECONDS", 60):
         waiting = asyncio.ensure_future(here.publish("in time", "token:a"))
         await asyncio.sleep(0.01)
         layer_of(here).hanging = False
@@ -300,7 +303,7 @@ async def flood(node: Node, trouble: str, *lost_ones: str) -> None:
     with (
         replaced(batching, "BACKLOG", 20),
         replaced(relay, "PATIENCE_SECONDS", 0.05),
-        replaced(relay, "RETRY_SECONDS", 1.0),
+        replaced(relay, "RETRY_SECONDS", 30),
     ):
         setattr(layer_of(node), trouble, True)
         for number in range(20):

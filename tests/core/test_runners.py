@@ -98,7 +98,7 @@ async def enter(probe: ProbeServer) -> AsyncIterator[Open]:
     sockets: list[ClientConnection] = []
 
     async def enter(query: str = "", **options: Any) -> Client:
-        options = {"ping_interval": None, "proxy": None, "compression": None, **options}
+        options = {"ping_interval": None, "proxy": None, "compression": None, "open_timeout": 60, **options}
         socket = await connect(f"{probe.ws_url}/probe?{query}", **options)
         sockets.append(socket)
         id = await socket.recv()
@@ -121,7 +121,7 @@ async def watcher(enter: Open) -> Client:
 
 async def alone(watcher: Client) -> None:
     """Wait until nothing is left of any other connection."""
-    deadline = monotonic() + 10
+    deadline = monotonic() + 60
     while (stats := await watcher.stats()) != {"connections": 1, "addresses": 2, "seats": 1}:
         assert monotonic() < deadline, stats
         await asyncio.sleep(0.02)

@@ -15,6 +15,12 @@ from tests.services.server import Server
 
 SECONDS: Final = 60.0
 """A limit for what hangs, not a measure."""
+OPTIONS: Final[dict[str, Any]] = {
+    "proxy": None,
+    "max_queue": None,
+    "max_size": None,
+    "open_timeout": SECONDS,
+}
 
 Frame = tuple[str, int, Any]
 """Direction, size, and the body, or the code of a close; bytes as base64."""
@@ -42,7 +48,7 @@ class Client:
     async def open(cls, stack: AsyncExitStack, server: Server, path: str) -> Client:
         """Connect to a path, query included; compression is offered."""
         url = path if path.startswith("ws") else f"{server.ws_url}{path}"
-        return cls(await stack.enter_async_context(connect(url, proxy=None, max_queue=None, max_size=None)))
+        return cls(await stack.enter_async_context(connect(url, **OPTIONS)))
 
     async def send(self, *frames: str | bytes) -> None:
         """Send frames."""
@@ -86,7 +92,7 @@ class Tracing:
         self.batches = 0
 
     async def begin(self) -> Tracing:
-        """Ask for it; every worker follows when this returns."""
+        """Ask for it. A worker that is slow follows later: see `until_followed` and `until_everywhere`."""
         await self.socket.send(json.dumps({"id": 1, "topic": "trace", "params": self.params, "watch": True}))
         await self.next()
         return self
@@ -100,6 +106,29 @@ class Tracing:
         self.batches += 1
         self.rows += self.batch["frames"]
         self.dropped += self.batch["dropped"]
+
+    async def until_followed(self, count: int) -> None:
+        """Wait until so many connections are followed."""
+        async with asyncio.timeout(SECONDS):
+            while self.batch["followed"] != count:
+                await self.next()
+
+    async def until_everywhere(self, *servers: Server, path: str) -> None:
+        """Wait until each server follows: until a client of tokens at a path is shown, to its end.
+
+        Its frames are forgotten.
+        """
+        for server in servers:
+            async with asyncio.timeout(SECONDS), AsyncExitStack() as stack:
+                client = await Client.open(stack, server, path)
+                while not self.rows:
+                    await client.send("Echo:shown")
+                    await client.receive()
+                    await self.next()
+                await client.socket.close()
+                while not any("code" in row for row in self.rows):
+                    await self.next()
+            self.rows, self.dropped = [], 0
 
     async def until(self, count: int) -> list[dict[str, Any]]:
         """Wait for so many frames, shown or not, and see that no more come; those that were shown."""
@@ -133,7 +162,7 @@ class Console:
         """Open the socket of the page."""
         url = f"{server.ws_url}/console/socket"
         headers = {"Origin": server.url, "Cookie": f"sessionid={session}"}
-        socket = connect(url, proxy=None, max_queue=None, max_size=None, additional_headers=headers)
+        socket = connect(url, **OPTIONS, additional_headers=headers)
         return cls(await stack.enter_async_context(socket))
 
     async def trace(self, **params: Any) -> Tracing:

@@ -55,6 +55,7 @@ async def until_followed(server: Server, count: int) -> None:
 async def id_of(console: Console, client: Client, identity: str) -> str:
     """The id of a connection that is known by its identity."""
     trace = await console.trace(identity=identity)
+    await trace.until_followed(1)
     await client.send("Echo:1")
     await client.receive()
     [row, _] = await trace.until(2)
@@ -84,6 +85,7 @@ async def test_one_client_is_followed_by_any_of_its_names(
     }
 
     trace = await console.trace(**{kind: names[kind]}, bodies=True)
+    await trace.until_followed(1)
     await client.send("Echo:after")
     await other.send("Echo:other")
     await publish(here, name, "published")
@@ -100,6 +102,7 @@ async def test_a_client_that_takes_the_name_later_is_followed_from_then_on(
     pair: Pair, page: Open, stack: AsyncExitStack, name: str
 ) -> None:
     trace = await (await page()).trace(identity=name, bodies=True)
+    await trace.until_everywhere(*pair, path=f"/ws?RegisterToken={name}")
     client = await Client.open(stack, pair[1], f"/ws?RegisterToken={name}-before")
     await client.send("Echo:before", f"RegisterToken:{name}", "Echo:after")
     await client.receive(2)
@@ -115,6 +118,7 @@ async def test_a_close_of_the_server_is_shown_and_the_answer_to_it(
 ) -> None:
     client = await Client.open(stack, pair[1], f"/ws?RegisterToken={name}")
     trace = await (await page()).trace(identity=name, bodies=True)
+    await trace.until_followed(1)
     body = {"addresses": [f"token:{name}"], "code": 4321, "reason": "by hand"}
     assert (await asyncio.to_thread(call, pair[0], "/api/disconnect", body))[0] == 200
     assert await client.closed() == 4321
@@ -126,6 +130,7 @@ async def test_a_flood_is_shown_in_part_and_counted_whole(
 ) -> None:
     client = await Client.open(stack, pair[1], f"/ws?RegisterToken={name}")
     trace = await (await page()).trace(identity=name)
+    await trace.until_followed(1)
     for start in range(0, 1500, 50):
         await client.send(*(f"Echo:{number}" for number in range(start, start + 50)))
         await client.receive(50)
@@ -169,6 +174,8 @@ async def test_bodies_are_left_out_and_no_log_has_any(
     client = await Client.open(stack, pair[1], f"/ws?RegisterToken={name}")
     masked = await (await page("masked")).trace(identity=name)
     whole = await (await page("bodies")).trace(identity=name, bodies=True)
+    for trace in (masked, whole):
+        await trace.until_followed(1)
     await client.send(f"Echo:{SECRET}")
     await client.receive()
     assert [set(row) for row in await masked.until(2)] == [
@@ -183,6 +190,7 @@ async def test_every_trace_is_in_the_audit_log(
 ) -> None:
     client = await Client.open(stack, pair[1], f"/ws?RegisterToken={name}")
     trace = await (await page("masked")).trace(identity=name)
+    await trace.until_followed(1)
     await client.send("Echo:1")
     await client.receive()
     await trace.until(2)
@@ -211,7 +219,7 @@ async def test_no_connection_is_followed_once_a_trace_has_ended(
 ) -> None:
     clients = [await Client.open(stack, server, f"/ws?RegisterToken={name}") for server in pair]
     console = await page()
-    trace = await console.trace(identity=name, seconds=5 if end == "time" else 600)
+    trace = await console.trace(identity=name, seconds=20 if end == "time" else 600)
     for server in pair:
         await until_followed(server, 1)
     if end == "stop":
@@ -240,7 +248,7 @@ async def test_a_worker_that_comes_is_followed_and_one_that_is_killed_ends_nothi
     await asyncio.to_thread(third.start)
     late = await Client.open(stack, third, f"/ws?RegisterToken={name}")
     client = await Client.open(stack, pair[1], f"/ws?RegisterToken={name}")
-    await until_followed(third, 1)
+    await trace.until_followed(2)
     await late.send("Echo:late")
     await late.receive()
     assert len(await trace.until(2)) == 2

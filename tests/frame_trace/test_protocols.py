@@ -71,6 +71,7 @@ async def test_all_frames_of_a_client_are_shown_from_its_first_one(
     pair: Pair, page: Open, stack: AsyncExitStack, name: str, play: Any, worker: int
 ) -> None:
     trace = await (await page()).trace(network=HERE, bodies=True)
+    await trace.until_everywhere(pair[worker], path="/ws")
     client = await play(stack, pair[worker], name)
     await client.socket.close()
 
@@ -88,6 +89,7 @@ async def test_packets_of_socket_io_are_shown_by_either_transport(
 ) -> None:
     trace = await (await page()).trace(network=HERE, bodies=True)
     server = pair[worker]
+    await trace.until_everywhere(server, path="/ws")
     join = "42/layout,1" + json.dumps(["JOIN", {"room": name, "name": "me"}])
     notify = '451-/layout,["NOTIFY",{"room":"x","message":{"_placeholder":true,"num":0}}]'
 
@@ -119,6 +121,7 @@ async def test_packets_of_socket_io_are_shown_by_either_transport(
 
 async def test_events_of_a_stream_are_shown(pair: Pair, page: Open, name: str) -> None:
     trace = await (await page()).trace(address=f"token:{name}", bodies=True)
+    await trace.until_everywhere(pair[1], path=f"/ws?RegisterToken={name}")
     with await asyncio.to_thread(Reader, pair[1], f"token:{name}") as reader:
         await asyncio.to_thread(reader.opened)
         body = {"addresses": [f"token:{name}"], "message": SECRET}

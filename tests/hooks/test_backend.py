@@ -204,10 +204,12 @@ async def reset(call: Call) -> None:
     call.reset()
 
 
-@pytest.mark.parametrize("serve", [silent, reset], ids=["silent", "reset"])
-async def test_a_backend_without_an_answer_has_failed(serve: Callable[[Call], Awaitable[None]]):
+@pytest.mark.parametrize(("serve", "timeout"), [(silent, 5), (reset, 20)], ids=["silent", "reset"])
+async def test_a_backend_without_an_answer_has_failed(
+    serve: Callable[[Call], Awaitable[None]], timeout: float
+):
     async with scripted(serve) as server:
-        one = hook(server, timeout=0.2)
+        one = hook(server, timeout)
         assert (await ask(one)).unavailable
         assert len(server.calls) == 1
         await until(lambda: serve is silent or not server.open)
@@ -273,7 +275,6 @@ async def test_a_caller_that_gives_up_leaves_nothing_behind():
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        await until(lambda: not server.open or server.connections == 1)
         server.serve = allowing
         assert (await ask(one)).allow
         assert server.connections == 2  # an answer to the first question would be taken for one to the second

@@ -182,14 +182,18 @@ def test_a_worker_that_is_killed_leaves_its_counts_and_takes_its_gauges(page: Pa
 PRINTED = ("API key:", "publisher:", "its secret:", "Switchboard listens on")
 
 
+def lines_of(page: Page) -> list[str]:
+    """The lines of the log that are written to their end."""
+    return page.server.log_text().rpartition("\n")[0].splitlines()
+
+
 def objects(page: Page) -> list[dict[str, Any]]:
     """The lines of the log that are objects."""
-    return [json.loads(line) for line in page.server.log_text().splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in lines_of(page) if line.startswith("{")]
 
 
 def test_each_line_of_the_log_is_an_object_and_what_is_printed_is_none_of_them(page: Page) -> None:
-    lines = page.server.log_text().splitlines()
-    printed = [line for line in lines if not line.startswith("{")]
+    printed = [line for line in lines_of(page) if not line.startswith("{")]
 
     assert objects(page)
     assert all({"time", "level", "logger", "message"} <= one.keys() for one in objects(page))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -21,7 +22,7 @@ from routing_app.core import tracing
 from routing_app.core.delivery.publication import Position, Publication
 from tests.events.client import TOKEN_SECRET, make_user
 from tests.hooks.backend import Backend, Hooks, call
-from tests.metrics.collector import Collector, collecting
+from tests.metrics.collector import Collector, SpanSeen, collecting
 from tests.requests.peer import Peer
 from tests.requests.serving import serving
 from tests.services.databases import REPOSITORY, Databases
@@ -61,21 +62,30 @@ def traced(
         yield server
 
 
-def publish(server: Server, *addresses: str) -> None:
-    """Publish as a caller that makes spans, too."""
+def publish(server: Server, address: str, trace: str = TRACE) -> dict[str, Any]:
+    """Publish as a caller that makes spans, too; the positions."""
     headers = {
         "Authorization": f"Bearer {server.api_key}",
         "Content-Type": "application/json",
-        "traceparent": f"00-{TRACE}-b7ad6b7169203331-01",
+        "traceparent": f"00-{trace}-b7ad6b7169203331-01",
     }
     connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=60)
     try:
         connection.request(
-            "POST", "/api/publish", json.dumps({"addresses": addresses, "message": "m"}), headers
+            "POST", "/api/publish", json.dumps({"addresses": [address], "message": "m"}), headers
         )
-        assert connection.getresponse().status == 200
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        assert response.status == 200, answer
+        positions: dict[str, Any] = answer.get("positions", {})
+        return positions
     finally:
         connection.close()
+
+
+def of_trace(collector: Collector, name: str) -> list[SpanSeen]:
+    """The spans of a name in the trace of our publishes."""
+    return [span for span in collector.named(name) if span.trace.hex() == TRACE]
 
 
 @with_extra
@@ -89,20 +99,21 @@ def test_a_publish_is_followed_from_its_caller_to_the_other_worker(
 
         def arrived() -> bool:
             publish(traced, f"token:{token}")
-            return any(span.trace.hex() == TRACE for span in collector.named("deliver"))
+            return bool(of_trace(collector, "deliver"))
 
         wait_until(arrived)
-    wait_until(lambda: collector.named("POST /api/publish") and collector.named("publish"))
-    [request, *_] = [one for one in collector.named("POST /api/publish") if one.trace.hex() == TRACE]
-    assert request.parent.hex() == "b7ad6b7169203331"
-    assert request.attributes["http.response.status_code"] == 200
-    published = [one for one in collector.named("publish") if one.trace.hex() == TRACE]
-    requests = {one.id for one in collector.named("POST /api/publish")}
-    assert published
-    assert all(one.parent in requests for one in published)
-    delivered = {one.parent for one in collector.named("deliver") if one.trace.hex() == TRACE}
-    assert delivered
-    wait_until(lambda: delivered <= {one.id for one in collector.named("publish")})
+
+    def complete() -> bool:
+        """The span of each publish has come, and that of its request."""
+        requests = {one.id for one in of_trace(collector, "POST /api/publish")}
+        published = of_trace(collector, "publish")
+        delivered = {one.parent for one in of_trace(collector, "deliver")}
+        return delivered <= {one.id for one in published} and {one.parent for one in published} <= requests
+
+    wait_until(complete)
+    for request in of_trace(collector, "POST /api/publish"):
+        assert request.parent.hex() == "b7ad6b7169203331"
+        assert request.attributes["http.response.status_code"] == 200
     assert collector.services == {"switchboard"}
     assert token.encode() not in collector.raw
 
@@ -148,11 +159,13 @@ def test_a_publish_to_a_stream_has_a_span(traced: Server, collector: Collector) 
     with ExitStack() as stack:
         for _ in range(8):
             stack.enter_context(connect(f"{traced.ws_url}/ws?RegisterToken={token}", proxy=None))
-        before = len(collector.named("deliver"))
+        stored: set[str] = set()
 
         def arrived() -> bool:
-            publish(traced, f"token:{token}")
-            return len(collector.named("deliver")) > before
+            # A worker that has not heard of the rule yet stores nothing.
+            if publish(traced, f"token:{token}", trace := secrets.token_hex(16)):
+                stored.add(trace)
+            return any(span.trace.hex() in stored for span in collector.named("deliver"))
 
         wait_until(arrived)
 

@@ -65,6 +65,7 @@ class Console:
                 proxy=None,
                 max_queue=None,
                 max_size=None,
+                open_timeout=60,
             )
         )
 

@@ -168,8 +168,7 @@ def test_one_connection_is_shown_until_it_ends(pair: Pair, console: Consoles, pe
     assert pair[1].api_key.startswith(shown["revocable"][0]["value"])
     frame = one.socket
     one.send({"direction": "REQUEST", "type": "whoami", "key": "é"})
-    while (later := page.next(watch))["received"] == row["received"]:
-        pass
+    later = wait_until(lambda: (now := page.next(watch))["received"] != row["received"] and now)
     sent = len('{"direction": "REQUEST", "type": "whoami", "key": "\\u00e9"}')
     assert later["received"] - row["received"] == 1
     assert later["received_bytes"] - row["received_bytes"] == sent

@@ -102,7 +102,8 @@ async def test_a_worker_that_does_not_answer_is_asked_once_and_shown_as_it_was(
     overview = here.monitor.overview
 
     async def seen() -> Any:
-        return {one["id"]: one for one in (await overview.read())["workers"]}.get(there.id)
+        row = {one["id"]: one for one in (await overview.read())["workers"]}.get(there.id)
+        return row if row and row["age"] is not None else None
 
     before = await until(seen)
     asked, hangs = [], asyncio.Event()

@@ -195,6 +195,7 @@ async def test_a_name_that_is_not_revoked_is_not_asked_of_the_database(
 
 
 async def test_many_tries_of_one_client_are_one_question(place: Place, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(known, "CONFIRMED_SECONDS", 3600.0)
     await make(subject="alice")
     asked = []
 

@@ -190,7 +190,6 @@ class Access(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.timeout(600)
 def test_connected_is_who_the_model_says() -> None:
     run_state_machine_as_test(
         Access,

@@ -53,8 +53,8 @@ class Plain:
 
     def open(self, path: str, **options: Any) -> connect:
         """Connect a well-behaved client; use as a context manager or await it."""
-        options = {"max_size": None, "compression": None, "ping_interval": None, **options}
-        return connect(f"ws://{LOOPBACK}:{self.port}{path}", **options)
+        given = {"max_size": None, "compression": None, "ping_interval": None, "open_timeout": 60} | options
+        return connect(f"ws://{LOOPBACK}:{self.port}{path}", **given)
 
     async def raw(self, path: str, send: bytes = b"", **changes: Any) -> Raw:
         """Connect a client that sends nothing by itself; `send` follows its handshake request at once.
@@ -70,7 +70,7 @@ class Plain:
         """The application's counters; also while draining, when it answers 503."""
         request = urllib.request.Request(self.url + path, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=5) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return json.load(response)
         except urllib.error.HTTPError as response:
             with response:
@@ -79,6 +79,29 @@ class Plain:
     async def stats(self, path: str = "/stats", **headers: str) -> Any:
         """`get` for coroutines."""
         return await asyncio.to_thread(self.get, path, **headers)
+
+    async def has_waiting(self, count: int = 1) -> bool:
+        """True when this many requests and handshakes have come that an application takes its time with."""
+        return bool((await self.stats())["waiting"] >= count)
+
+    async def has_lost(self, codes: int) -> bool:
+        """True when a client has gone without a close, after so many codes were remembered."""
+        return 1006 in (await self.stats())["codes"][codes:]
+
+    async def has_stopped_reading(self, raw: Raw) -> bool:
+        """True when it has answered ten requests, and meanwhile read nothing of what waits in a client."""
+        waits = raw.unsent
+        for _ in range(10):
+            await self.stats()
+        return 0 < raw.unsent == waits
+
+    async def peak(self) -> int:
+        """The most resident bytes at any of fifty answers, behind each of which its loop has gone on."""
+        most = 0
+        for _ in range(50):
+            await self.stats()
+            most = max(most, self.memory())
+        return most
 
     def memory(self) -> int:
         """Resident bytes of the server."""
@@ -103,6 +126,11 @@ class Raw:
     def status(self) -> int:
         """Of the answer to the handshake."""
         return int(self.head.split()[1])
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were written and that the kernel has no room for."""
+        return self.writer.transport.get_write_buffer_size()
 
     def frame(self, opcode: int, payload: bytes = b"", final: bool = True) -> None:
         """Write a masked frame."""
@@ -131,6 +159,14 @@ class Raw:
         self.writer.transport.abort()
         with suppress(ConnectionError):
             await self.writer.wait_closed()
+
+
+async def begin_post(port: int, path: str) -> Raw:
+    """A request whose body lacks its last byte. It is read before what comes over later connections."""
+    raw = Raw(*await asyncio.open_connection(LOOPBACK, port))
+    raw.writer.write(b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na" % path.encode())
+    await raw.writer.drain()
+    return raw
 
 
 async def hang_up(writer: asyncio.StreamWriter) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from tests.server.plain import Plain, PlainFactory, client_frame
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 
@@ -17,11 +19,13 @@ async def test_a_reader_that_stops_costs_little_and_is_closed_as_slow(plain: Pla
     server = plain()
     before = server.memory()
     raw = await server.raw("/offer?frames=3000")  # 300 MB
-    peak = before
-    while not (stats := await server.stats())["codes"]:
-        peak = max(peak, server.memory())
-        await asyncio.sleep(0.05)
-    assert peak - before < 20 * MEGABYTE
+
+    async def is_closed() -> bool:
+        assert server.memory() - before < 20 * MEGABYTE
+        return bool((await server.stats())["codes"])
+
+    await until(is_closed)
+    stats = await server.stats()
     assert stats["held"] == 0
     # 1 MiB of frames of 100 kB, without those that were begun.
     assert 8 <= stats["thrown"] <= 11
@@ -29,8 +33,13 @@ async def test_a_reader_that_stops_costs_little_and_is_closed_as_slow(plain: Pla
 
 
 async def test_a_slow_reader_that_wakes_up_is_told_the_code(shared: Plain) -> None:
+    before = (await shared.stats())["thrown"]
     raw = await shared.raw("/offer?frames=200")
-    await asyncio.sleep(0.3)
+
+    async def is_too_slow() -> bool:
+        return bool((await shared.stats())["thrown"] > before)
+
+    await until(is_too_slow)
     assert await raw.read_close() == 4100
     await raw.close()
 
@@ -53,9 +62,8 @@ async def test_plain_asgi_sends_wait_for_the_reader(plain: PlainFactory) -> None
     server = plain()
     before = server.memory()
     raw = await server.raw("/push?frames=1000")  # 100 MB
-    await asyncio.sleep(0.5)
-    assert server.memory() - before < 10 * MEGABYTE
-    received = 0
+    received = len((await raw.read_frame())[1])
+    assert await server.peak() - before < 10 * MEGABYTE
     while (frame := await raw.read_frame())[0] != 8:
         received += len(frame[1])
     assert received == 1000 * 100_000
@@ -67,8 +75,11 @@ async def test_the_writer_says_when_all_is_with_the_kernel(shared: Plain) -> Non
     raw.writer.transport.pause_reading()  # type: ignore[attr-defined]  # the same one as the reader's
     before = (await shared.stats())["received"]
     raw.frame(1, b"go")
-    while (await shared.stats())["received"] == before:
-        await asyncio.sleep(0.02)
+
+    async def has_written() -> bool:
+        return bool((await shared.stats())["received"] > before)
+
+    await until(has_written)
     raw.writer.transport.resume_reading()  # type: ignore[attr-defined]
     for _ in range(80):
         assert len((await raw.read_frame())[1]) == 100_000
@@ -82,9 +93,8 @@ async def test_a_flood_is_read_only_as_fast_as_its_handler(plain: PlainFactory) 
     before = server.memory()
     flood = b"".join(client_frame(1, b"%099d" % number) for number in range(100_000))
     raw.writer.write(flood)
-    await asyncio.sleep(1)
-    # The server has stopped reading: the bytes wait in this process.
-    assert raw.writer.transport.get_write_buffer_size() > len(flood) // 4
+    await until(partial(server.has_stopped_reading, raw))
+    assert raw.unsent > len(flood) // 4
     assert server.memory() - before < 3 * MEGABYTE
     await server.stats("/go")
     raw.frame(1, b"done")

@@ -98,9 +98,9 @@ async def test_timeouts_and_sizes_as_daphne_knows_them(server: ServerFactory) ->
     port = free_port()
     launched(
         server,
-        *("--bind", LOOPBACK, "-p", str(port), "--no-server-name", "--websocket_timeout", "1"),
+        *("--bind", LOOPBACK, "-p", str(port), "--no-server-name", "--websocket_timeout", "5"),
         *("--websocket-max-message-size", "100", "--websocket-max-frame-size", "100"),
-        *("--http-timeout", "60", "--application-close-timeout", "5", "--websocket_connect_timeout", "5"),
+        *("--http-timeout", "60", "--application-close-timeout", "5", "--websocket_connect_timeout", "60"),
         *("--ping-interval", "5", "--ping-timeout", "5", "--log-fmt", "%(message)s", "-v", "0"),
         port=port,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.server.plain import Plain, PlainFactory, handshake
 from tests.services.ports import LOOPBACK
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 
@@ -80,8 +82,8 @@ async def test_an_application_that_never_answers_the_handshake(plain: PlainFacto
 
 async def test_a_client_that_leaves_during_the_handshake(shared: Plain) -> None:
     _, writer = await asyncio.open_connection(LOOPBACK, shared.port)
+    before = await shared.stats()
     writer.write(handshake("/undecided"))
-    await asyncio.sleep(0.1)
+    await until(partial(shared.has_waiting, before["waiting"] + 1))
     writer.close()
-    await asyncio.sleep(0.1)
-    assert (await shared.stats())["codes"][-1] == 1006
+    await until(partial(shared.has_lost, len(before["codes"])))

@@ -10,35 +10,43 @@ from functools import partial
 
 import pytest
 
-from tests.server.plain import Plain, PlainFactory, client_frame
-from tests.services.waiting import until_equal
+from tests.server.plain import Plain, PlainFactory, Raw, client_frame
+from tests.services.waiting import until, until_equal
 
 pytestmark = pytest.mark.once
 
 SHORT = ("--ping-interval", "1", "--ping-timeout", "1")
 
 
-@pytest.fixture(scope="module")
-def short(plain_session: PlainFactory) -> Plain:
-    return plain_session(*SHORT)
-
-
-async def test_a_peer_that_answers_no_ping_is_dropped(short: Plain) -> None:
-    raw = await short.raw("/told")
-    assert await raw.read_frame() == (9, b"")
+async def test_a_peer_that_answers_no_ping_is_dropped(plain: PlainFactory) -> None:
+    server = plain(*SHORT)
     start = time.monotonic()
+    raw = await server.raw("/told")
+    assert await raw.read_frame() == (9, b"")
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(raw.reader.readexactly(1), 60)
-    assert time.monotonic() - start > 0.9  # the timeout, behind the ping
-    assert (await short.stats())["codes"][-1] == 1006
+    assert time.monotonic() - start > 1.9  # the interval, and the timeout behind it
+    await until(partial(server.has_lost, 0))
     await raw.close()
 
 
-async def test_a_peer_that_answers_pings_stays(short: Plain) -> None:
-    async with short.open("/echo") as client:
-        await asyncio.sleep(2.8)
-        await client.send("still here")
-        assert await client.recv() == "still here"
+async def test_a_peer_that_answers_pings_stays(plain: PlainFactory) -> None:
+    server = plain("--ping-interval", "1", "--ping-timeout", "5")
+    raw = await server.raw("/echo")
+    start = time.monotonic()
+    while time.monotonic() - start < 7:  # longer than interval and timeout
+        assert await raw.read_frame() == (9, b"")
+        raw.frame(10)
+    raw.frame(1, b"still here")
+    assert await read_behind_pings(raw) == (1, b"still here")
+    await raw.close()
+
+
+async def read_behind_pings(raw: Raw) -> tuple[int, bytes]:
+    """The next frame that is no ping; pings are answered."""
+    while (frame := await raw.read_frame())[0] == 9:
+        raw.frame(10, frame[1])
+    return frame
 
 
 async def open_writers(server: Plain) -> int:
@@ -48,8 +56,9 @@ async def open_writers(server: Plain) -> int:
 async def test_a_peer_that_is_gone_while_its_handler_is_behind(plain: PlainFactory) -> None:
     server = plain(*SHORT)
     raw = await server.raw("/wait_to_read")
-    raw.writer.write(client_frame(1, b"1") * 100_000)
-    await until_equal(1, partial(open_writers, server))
+    raw.writer.write(client_frame(1, b"%099d" % 1) * 100_000)
+    await until(partial(server.has_stopped_reading, raw))
+    assert await open_writers(server) == 1
     # A reset instead of an orderly end. Nothing is read from the peer, so only the ping's write finds out.
     raw.writer.get_extra_info("socket").setsockopt(
         socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
@@ -62,10 +71,9 @@ async def test_a_slow_handler_is_not_taken_for_a_dead_peer(plain: PlainFactory) 
     server = plain(*SHORT)
     raw = await server.raw("/wait_to_read")
     raw.writer.write(b"".join(client_frame(1, b"%d" % number) for number in range(20_000)))
-    await asyncio.sleep(3)
-    await server.stats("/go")
     raw.frame(1, b"done")
-    while (frame := await raw.read_frame())[0] == 9:
-        pass
-    assert frame == (1, b"20000")
+    for _ in range(4):  # each a second and more after the last, and none is answered
+        assert await raw.read_frame() == (9, b"")
+    await server.stats("/go")
+    assert await read_behind_pings(raw) == (1, b"20000")
     await raw.close()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from switchboard_server.access_log import AccessLog
-from tests.server.plain import Plain, PlainFactory, hang_up
+from tests.server.plain import Plain, PlainFactory, Raw, hang_up
 from tests.services.ports import LOOPBACK
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 
@@ -23,13 +25,12 @@ async def test_the_access_log_holds_no_query_string(plain: PlainFactory, tmp_pat
     assert (await raw_exchange(server, whole)).startswith(b"HTTP/1.1 200 ")
     async with server.open("/echo?token=secret"):
         pass
-    await asyncio.sleep(0.1)
+    await until(lambda: "WSDISCONNECT /echo" in log.read_text())
     text = log.read_text()
     assert "GET /stats" in text
     assert "GET http://test/whole" in text
     assert "WSCONNECTING /echo" in text
     assert "WSCONNECT /echo" in text
-    assert "WSDISCONNECT /echo" in text
     assert "secret" not in text
 
 
@@ -154,16 +155,17 @@ async def test_a_response_that_is_not_whole_ends_the_connection(shared: Plain, p
 
 async def test_a_body_is_read_as_fast_as_the_application_receives_it(plain: PlainFactory) -> None:
     server = plain()
-    reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
+    raw = Raw(*await asyncio.open_connection(LOOPBACK, server.port))
     size = 15 * 2**20
     before = server.memory()
-    writer.write(b"POST /wait HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
-    await asyncio.sleep(0.5)
-    assert writer.transport.get_write_buffer_size() > size // 4
+    head = b"POST /wait HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % size
+    raw.writer.write(head + bytes(size))
+    await until(partial(server.has_stopped_reading, raw))
+    assert raw.unsent > size // 4
     assert server.memory() - before < 4 * 2**20
     await server.stats("/go")
-    assert b" 200 " in await asyncio.wait_for(reader.readline(), 60)
-    writer.transport.abort()
+    assert b" 200 " in await asyncio.wait_for(raw.reader.readline(), 60)
+    await raw.close()
 
 
 async def test_a_response_is_sent_as_fast_as_its_client_reads(plain: PlainFactory) -> None:
@@ -171,9 +173,8 @@ async def test_a_response_is_sent_as_fast_as_its_client_reads(plain: PlainFactor
     reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
     before = server.memory()
     writer.write(b"GET /large HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-    await asyncio.sleep(0.5)
-    assert server.memory() - before < 10 * 2**20
-    received = 0
+    received = len(await asyncio.wait_for(reader.read(2**20), 60))
+    assert await server.peak() - before < 10 * 2**20
     while part := await asyncio.wait_for(reader.read(2**20), 60):
         received += len(part)
     assert received > 100 * 2**20
@@ -182,12 +183,16 @@ async def test_a_response_is_sent_as_fast_as_its_client_reads(plain: PlainFactor
 
 async def test_an_application_hears_that_its_client_has_gone(shared: Plain) -> None:
     _, writer = await asyncio.open_connection(LOOPBACK, shared.port)
-    before = (await shared.stats())["gone"]
+    before = await shared.stats()
     writer.write(b"GET /gone HTTP/1.1\r\nHost: test\r\n\r\n")
-    await asyncio.sleep(0.1)
+    await until(partial(shared.has_waiting, before["waiting"] + 1))
     writer.transport.abort()
-    while (await shared.stats())["gone"] == before:
-        await asyncio.sleep(0.02)
+    await until(partial(has_gone, shared, before["gone"] + 1))
+
+
+async def has_gone(server: Plain, count: int) -> bool:
+    """True when so many applications have heard that their client has gone."""
+    return bool((await server.stats())["gone"] >= count)
 
 
 async def test_a_client_that_ends_its_side_has_gone(shared: Plain) -> None:
@@ -197,8 +202,7 @@ async def test_a_client_that_ends_its_side_has_gone(shared: Plain) -> None:
     writer.write(b"GET /gone HTTP/1.1\r\nHost: test\r\n\r\n")
     writer.write_eof()
     assert await asyncio.wait_for(reader.read(), 60) == b""
-    while (await shared.stats())["gone"] == before:
-        await asyncio.sleep(0.02)
+    await until(partial(has_gone, shared, before + 1))
     await hang_up(writer)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from tests.services.databases import REPOSITORY, Databases
 from tests.services.ports import LOOPBACK
 from tests.services.proxies import KINDS, Proxy
 from tests.services.server import Server
-from tests.services.waiting import until
+from tests.services.waiting import until, until_equal
 
 pytestmark = pytest.mark.once
 
@@ -101,7 +102,7 @@ async def test_an_event_stream_comes_at_once_and_ends_with_its_client(
     async with client.stream("GET", "/api/stream?address=token:streamed", headers=key) as stream:
         lines = stream.aiter_lines()
         assert await anext(lines) == "retry: 1000"
-        [listed] = await connected(client, broker, "stream")
+        [listed] = await until(lambda: connected(client, broker, "stream"))
         assert listed["peer"].startswith(CLIENT)
         message = {"addresses": ["token:streamed"], "message": "through"}
         answer = await client.post("/api/publish", json=message, headers=key)
@@ -109,8 +110,7 @@ async def test_an_event_stream_comes_at_once_and_ends_with_its_client(
         while '"through"' not in await anext(lines):
             pass
 
-    while await connected(client, broker, "stream"):
-        await asyncio.sleep(0.05)
+    await until_equal([], partial(connected, client, broker, "stream"))
 
 
 async def test_tls_ends_at_the_proxy_and_the_broker_knows(client: httpx.AsyncClient) -> None:
@@ -124,7 +124,7 @@ async def test_metrics_are_for_operators_only(
     proxy: Proxy, client: httpx.AsyncClient, broker: Server
 ) -> None:
     key = {"X-API-Key": broker.api_key}
-    async with httpx.AsyncClient(verify=proxy.tls, base_url=proxy.url, headers=key) as operator:
+    async with httpx.AsyncClient(verify=proxy.tls, base_url=proxy.url, headers=key, timeout=60) as operator:
         assert "switchboard_build_info" in (await operator.get("/metrics")).text
 
     assert (await client.get("/metrics", headers=key)).status_code == 403

@@ -16,6 +16,7 @@ from switchboard_server.tls import self_signed, server_context
 from tests.conftest import ServerFactory
 from tests.server.plain import Plain, PlainFactory, closed_with
 from tests.services.ports import LOOPBACK
+from tests.services.waiting import until
 
 MEGABYTE = 2**20
 
@@ -53,8 +54,11 @@ async def test_sockets_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
     async with open_secure(secure, context, "/drained") as client:
         client.transport.pause_reading()  # more than the kernel has room for
         await client.send("go")
-        while not (await ask(secure, context, "/stats"))["received"]:
-            await asyncio.sleep(0.02)
+
+        async def has_written() -> bool:
+            return bool((await ask(secure, context, "/stats"))["received"])
+
+        await until(has_written)
         client.transport.resume_reading()
         for _ in range(80):
             await client.recv()
@@ -65,18 +69,18 @@ async def test_sockets_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
 async def test_memory_is_bounded_over_tls(secure: Plain, context: ssl.SSLContext) -> None:
     before = secure.memory()
     async with open_secure(secure, context, "/offer?frames=1000"):
-        for _ in range(100):
-            if (await ask(secure, context, "/stats"))["codes"]:
-                break
+
+        async def is_closed() -> bool:
             assert secure.memory() - before < 20 * MEGABYTE
-            await asyncio.sleep(0.05)
-        else:
-            pytest.fail("the slow reader was not closed")
+            return bool((await ask(secure, context, "/stats"))["codes"])
+
+        await until(is_closed)
 
 
 async def ask(server: Plain, context: ssl.SSLContext, path: str) -> Any:
     def get() -> Any:
-        with urllib.request.urlopen(f"https://{LOOPBACK}:{server.port}{path}", context=context) as response:
+        url = f"https://{LOOPBACK}:{server.port}{path}"
+        with urllib.request.urlopen(url, context=context, timeout=60) as response:
             return json.load(response)
 
     return await asyncio.to_thread(get)

@@ -46,7 +46,8 @@ def end_connections() -> None:
     assert rows == [(True,)]
 
 
-async def test_the_next_socket_of_its_number_is_read(listening: Listener):
+async def test_the_next_socket_of_its_number_is_read(listening: Listener, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(listener, "RETRY_SECONDS", 3600)  # a new connection would take the number itself
     await asyncio.to_thread(end_connections)
     await until(lambda: not listening.listens)
 

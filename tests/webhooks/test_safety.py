@@ -31,6 +31,8 @@ from tests.services.waiting import until
 from tests.webhooks.conftest import Sending, make, write
 from tests.webhooks.receiver import HUGE, Receiver
 
+SECONDS = 60.0
+"""A limit for calls that hang, not a measure."""
 PRIVATE = (
     *("127.0.0.1", "127.8.9.1", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255"),
     *("192.168.1.1", "169.254.169.254", "100.64.0.1", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
@@ -70,7 +72,7 @@ async def test_a_url_to_a_private_address_is_refused_when_saved_and_when_called(
     assert "private address; WEBHOOKS_PRIVATE=yes" in refusal_of(url)
     # The second where HTTP itself does not have such a spelling.
     with pytest.raises((AddressRefused, Unreachable)):
-        await Client(private=False).post(url, b"{}", {}, 5)
+        await Client(private=False).post(url, b"{}", {}, SECONDS)
 
 
 @pytest.mark.once
@@ -83,9 +85,9 @@ async def test_names_of_this_machine_are_refused_whether_they_resolve_or_not(hos
     url = f"http://{host}/"
     assert "is a private address; WEBHOOKS_PRIVATE=yes" in refusal_of(url)
     with pytest.raises(AddressRefused):
-        await Client(private=False).post(url, b"{}", {}, 5)
+        await Client(private=False).post(url, b"{}", {}, SECONDS)
     with pytest.raises(Unreachable):
-        await Client(private=True).post(url, b"{}", {}, 5)
+        await Client(private=True).post(url, b"{}", {}, SECONDS)
     assert refusal_of("http://notlocalhost/") == ""
 
 
@@ -197,7 +199,7 @@ async def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeyp
     Names(monkeypatch, ["93.184.216.34", "10.0.0.1"])
     assert "10.0.0.1 is a private address" in refusal_of("http://mixed.example/")
     with pytest.raises(AddressRefused):
-        await Client(private=False).post("http://mixed.example/", b"{}", {}, 5)
+        await Client(private=False).post("http://mixed.example/", b"{}", {}, SECONDS)
 
 
 @pytest.mark.once
@@ -214,7 +216,7 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
 
     monkeypatch.setattr(names, "is_public", passes)
     client = Client(private=False)
-    answer = await client.post(receiver.url("/ok", "once.example"), b"{}", {}, 5)
+    answer = await client.post(receiver.url("/ok", "once.example"), b"{}", {}, SECONDS)
     await client.close()
 
     assert answer.status == 204
@@ -227,7 +229,7 @@ async def test_the_next_address_is_tried_where_nobody_listens(
     client: Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
     Names(monkeypatch, ["127.9.9.9", "127.0.0.1"])
-    answer = await client.post(receiver.url("/ok", "two.example"), b"{}", {}, 5)
+    answer = await client.post(receiver.url("/ok", "two.example"), b"{}", {}, SECONDS)
     assert answer.status == 204
 
 
@@ -267,34 +269,34 @@ async def test_tls_asks_for_the_name_and_checks_it(
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     Names(monkeypatch, ["127.0.0.1"])
     with Receiver(tls) as receiver:
-        answer = await client.post(receiver.url("/ok", "tls.example"), b"{}", {}, 5)
+        answer = await client.post(receiver.url("/ok", "tls.example"), b"{}", {}, SECONDS)
         assert (answer.status, asked) == (204, ["tls.example"])
         with pytest.raises(Unreachable, match="certificate"):
-            await client.post(receiver.url("/ok", "other.example"), b"{}", {}, 5)
+            await client.post(receiver.url("/ok", "other.example"), b"{}", {}, SECONDS)
         assert len(receiver.calls) == 1
 
 
 @pytest.mark.once
 async def test_an_answer_is_read_to_64_kib(client: Client, receiver: Receiver):
-    answer = await client.post(receiver.url("/huge"), b"{}", {}, 20)
+    answer = await client.post(receiver.url("/huge"), b"{}", {}, SECONDS)
     assert (answer.status, answer.is_whole) == (200, False)
     assert len(answer.body) == MAX_ANSWER_BYTES == 65536 < HUGE
-    again = await client.post(receiver.url("/ok"), b"{}", {}, 20)
+    again = await client.post(receiver.url("/ok"), b"{}", {}, SECONDS)
     assert (again.status, again.is_whole) == (204, True)
 
 
 @pytest.mark.once
 async def test_no_cookie_is_kept(client: Client, receiver: Receiver):
     for _ in range(2):
-        await client.post(receiver.url("/cookie"), b"{}", {}, 5)
+        await client.post(receiver.url("/cookie"), b"{}", {}, SECONDS)
     assert all("cookie" not in call.headers for call in receiver.of("/cookie"))
 
 
 @pytest.mark.once
 async def test_a_second_answer_to_one_call_is_not_that_of_the_next(client: Client, receiver: Receiver):
     # Two webhooks of one host share its connections: neither may speak for the other.
-    assert (await client.post(receiver.url("/twofold"), b"{}", {}, 5)).status == 200
-    assert (await client.post(receiver.url("/ok"), b"{}", {}, 5)).status == 204
+    assert (await client.post(receiver.url("/twofold"), b"{}", {}, SECONDS)).status == 200
+    assert (await client.post(receiver.url("/ok"), b"{}", {}, SECONDS)).status == 204
 
 
 @pytest.mark.once
@@ -304,7 +306,7 @@ async def test_no_proxy_of_the_environment_is_used(
     """A proxy would connect to addresses that nobody has checked."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert (await client.post(receiver.url("/ok"), b"{}", {}, 5)).status == 204
+    assert (await client.post(receiver.url("/ok"), b"{}", {}, SECONDS)).status == 204
 
 
 @pytest.mark.django_db(transaction=True)
@@ -344,10 +346,10 @@ async def test_a_name_server_that_is_silent_holds_up_nobody(
         *(client.post(url, b"{}", {}, 0.2) for _ in range(20)), return_exceptions=True
     )
     assert {type(one) for one in late} == {AnswerLate}
-    assert (await client.post(receiver.url("/ok", "other.example"), b"{}", {}, 20)).status == 204
+    assert (await client.post(receiver.url("/ok", "other.example"), b"{}", {}, SECONDS)).status == 204
     assert asked == {"silent.example": 1, "other.example": 1}
     answer.set()
-    assert (await client.post(url, b"{}", {}, 20)).status == 204
+    assert (await client.post(url, b"{}", {}, SECONDS)).status == 204
 
 
 @pytest.mark.once
@@ -366,13 +368,13 @@ async def test_an_answer_that_is_not_http_fails_without_a_word_of_it(client: Cli
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         with pytest.raises(AnswerBroken) as failure:
-            await client.post(url, b"{}", {}, 5)
+            await client.post(url, b"{}", {}, SECONDS)
     assert "CANARY" not in str(failure.value)
 
 
 @pytest.mark.once
 async def test_a_header_that_http_has_not_fails_without_a_word_of_it(client: Client, receiver: Receiver):
     with pytest.raises(Unreachable) as failure:
-        await client.post(receiver.url("/ok"), b"{}", {"x-a": "CANARY\r\nb: c"}, 5)
+        await client.post(receiver.url("/ok"), b"{}", {"x-a": "CANARY\r\nb: c"}, SECONDS)
     assert "CANARY" not in str(failure.value)
     assert receiver.calls == []
