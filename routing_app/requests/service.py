@@ -104,14 +104,18 @@ async def subscribe(client: Connection, message: Message) -> tuple[Message, Call
         )
     except AddressError as error:
         raise RequestDenied("invalid", str(error)) from None
-    if not all(map(client.grant.may_subscribe, addresses)):  # the key has changed in between
-        current_worker().hub.unsubscribe(client.inner, *addresses)
-        access.check_covered(client.grant.may_subscribe, addresses)
+    try:
+        if not all(map(client.grant.may_subscribe, addresses)):  # the key has changed in between
+            current_worker().hub.unsubscribe(client.inner, *addresses)
+            access.check_covered(client.grant.may_subscribe, addresses)
+        begin = await current_worker().notices.watch(client.inner, watched, lambda: client.grant.secrets)
+    except BaseException:  # what it had before goes on
+        attachment.start()
+        raise
     client.record()
     answer: Message = {"addresses": list(addresses)}
     if attachment.places or since or last:
         answer["positions"] = {one: _shown_place(place) for one, place in attachment.places.items()}
-    begin = await current_worker().notices.watch(client.inner, watched, lambda: client.grant.secrets)
 
     def start() -> None:
         attachment.start()

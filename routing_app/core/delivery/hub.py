@@ -111,14 +111,14 @@ class Hub:
         if connection.state is ConnectionState.CLOSED:
             return
         new = [address for address in wanted if address not in connection.addresses]
+        if self.streams is not None:
+            self.streams.order.expect(wanted)
         # Indexed before the layer subscribes: a message may come as soon as the layer has the address, and
         # before it says so here. The connection then gets it early rather than not at all.
         for address in new:
             self._add(connection, address)
             if address in held:
                 self.holds.begin(connection, address)
-        if self.streams is not None:
-            self.streams.order.expect(wanted)
         try:
             await self._relay.want(wanted)
             if self.streams is not None:

@@ -122,7 +122,7 @@ class Lane:
                     await self._step()
                 except Exception:
                     logger.exception("the store of streams failed and goes on")
-                    await self._redis.drop()
+                    await self._lose()
 
     async def _step(self) -> None:
         """Connect if need be, send what waits, and read the answers."""
@@ -149,9 +149,13 @@ class Lane:
         except (RedisError, OSError, TimeoutError) as error:
             metrics.LAYER_ERRORS.inc()
             logger.warning("the connection to the store of streams was lost: %s", type(error).__name__)
-            calls, self._sent = self._sent, []
-            _fail(calls, "no answer")
-            await self._redis.drop()
+            await self._lose()
+
+    async def _lose(self) -> None:
+        """Drop the connection; nobody knows what became of the calls that have gone out."""
+        calls, self._sent = self._sent, []
+        _fail(calls, "no answer")
+        await self._redis.drop()
 
     async def _is_open(self) -> bool:
         """False without a connection, and for one that the other end has closed while it was idle."""
@@ -166,6 +170,17 @@ class Lane:
         )
         await self._redis.send(commands)
         again: list[_Call] = []
+        try:
+            await self._read_answers(again)
+        finally:  # also of a connection that ends behind the first answers
+            self._waiting.extendleft(reversed(again))
+        self._used_at = asyncio.get_running_loop().time()
+        if again:
+            await self._redis.drop()
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _read_answers(self, again: list[_Call]) -> None:
+        """Answer the calls that have gone out; those that the server has not run go to `again`."""
         while self._sent:
             answer: Any
             try:
@@ -176,13 +191,7 @@ class Lane:
             except ResponseError as error:
                 logger.warning("the store of streams refused a step: %s", error)
                 answer = StoreUnavailable("refused")
-            call = self._sent.pop(0)
-            _answer(call, answer)
-        self._used_at = asyncio.get_running_loop().time()
-        if again:
-            self._waiting.extendleft(reversed(again))
-            await self._redis.drop()
-            await asyncio.sleep(PAUSE_SECONDS)
+            _answer(self._sent.pop(0), answer)
 
     async def _connect(self) -> None:
         """Raises RedisError, OSError, TimeoutError, ValueError."""

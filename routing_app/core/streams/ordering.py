@@ -60,6 +60,7 @@ class Ordering:
         if not rules.takes_history(before):
             return
         for sequence in [one for one in self._sequences.values() if rules.of(one.address).bounds is None]:
+            self._end_replays(sequence.address)
             if sequence.held:
                 self._gap(sequence)
             self.forget(sequence.address)
@@ -67,10 +68,15 @@ class Ordering:
     # --- subscribing ----------------------------------------------------------------------------------------
 
     def expect(self, addresses: Iterable[str]) -> None:
-        """Hold back what is published to addresses until `begin` has found the ends of their streams."""
+        """Hold back what is published to addresses until `begin` has found the ends of their streams.
+
+        Called before anybody is subscribed: those who are, came before the rule, and wait for nothing.
+        """
         for address in addresses:
             if address not in self._sequences and (bounds := self.rules.of(address).bounds) is not None:
-                self._sequences[address] = Sequence(address, bounds)
+                self._sequences[address] = sequence = Sequence(address, bounds)
+                if self._hub.has(address):
+                    sequence.begin_anywhere()
 
     async def begin(self, addresses: Iterable[str]) -> None:
         """Find the ends of the streams of addresses: what is published from now on is waited for.
@@ -131,12 +137,17 @@ class Ordering:
         finally:
             for one in sequences:
                 one.starting = None
-                if (page := pages.get(one.address)) is not None:
-                    one.begin(page.position)
-                else:
-                    one.begin_anywhere()
+                if not one.begun and not one.anywhere:  # else something was delivered meanwhile
+                    self._begin(one, pages.get(one.address))
                 for publication in one.release():
                     self.receive(publication)
+
+    @staticmethod
+    def _begin(sequence: Sequence, page: Page | None) -> None:
+        if page is not None:
+            sequence.begin(page.position)
+        else:
+            sequence.begin_anywhere()
 
     async def _ends(self, sequences: Iterable[Sequence]) -> dict[str, Page]:
         return await self._stores.positions({one.address: self._bounds(one) for one in sequences})
@@ -306,7 +317,17 @@ class Ordering:
 
         Several streams in a row are one gap to those who get nothing in between.
         """
-        concerned = self._hub.concerned_by_gap(sequence.address) - self._told
+        self._tell(self._hub.concerned_by_gap(sequence.address))
+
+    def _end_replays(self, address: str) -> None:
+        """Have the hub bring again what is published to an address; what replays have not, is missing."""
+        held = {one for one in self._hub.members(address) if self._hub.holds.has(one, address)}
+        for connection in held:
+            self._hub.holds.end(connection, address)
+        self._tell(held)
+
+    def _tell(self, connections: set[Connection]) -> None:
+        concerned = connections - self._told
         if not self._told:
             asyncio.get_running_loop().call_soon(self._told.clear)
         self._told |= concerned

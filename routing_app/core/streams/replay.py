@@ -42,6 +42,8 @@ SHARE: Final = 0.5
 LEAST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 0.25
 """Between two looks whether the client has read, or messages on their way to this process have come."""
+MAX_SENT: Final = 10_000
+"""Messages to several addresses that one replay remembers: so many may come between one and its repeat."""
 RETRY_SECONDS: Final = 0.5
 """Until the store is asked again after it did not answer."""
 
@@ -86,6 +88,10 @@ class _Reading:
     is_over: bool = False
     """The store has another epoch by now: these entries are all that can be had of this one."""
 
+    def is_before(self, position: Position) -> bool:
+        """True when something before a position is still to be sent."""
+        return self.at.epoch != position.epoch or self.at.offset < position.offset
+
 
 class Replays:
     """The replays of one process."""
@@ -106,7 +112,7 @@ class Replays:
         last: Mapping[str, int] = {},
     ) -> Attachment:
         """Subscribe a connection; after `start` it gets what follows `since` at each address, or, where none
-        is given, the `last` messages.
+        is given, the `last` messages. Of an address that it had before it gets all that it was not sent yet.
 
         Raises StoreUnavailable, LayerUnavailable and AddressError; it is then subscribed to nothing new.
         """
@@ -116,30 +122,33 @@ class Replays:
         replay = self._running.get(connection)
         if not asked and replay is None:
             await self.hub.subscribe(connection, *addresses)
-            ends = self._ends(kept)
+            ends = self.ends(kept)
             return Attachment(places | ends, _nothing, {one: end.position for one, end in ends.items()})
         if replay is None:
             replay = self._running[connection] = Replay(self, connection)
         new = [one for one in addresses if one not in connection.addresses]
         replay.pause()
         try:
-            replay.take_over()
+            replay.take_over(asked)
             await self.hub.subscribe(connection, *addresses, held=kept)
             found = await asyncio.gather(
                 *(self._find(one, kept[one], since.get(one), last.get(one, 0), len(asked)) for one in asked)
             )
         except BaseException:
             self.hub.unsubscribe(connection, *new)
+            replay.release_others()
             replay.resume()
             raise
         for reading, place in found:
-            replay.read(reading)
+            replay.read(reading, leaves_out=reading.address in since)
             places[reading.address] = place
-        for one, place in self._ends(kept.keys() - asked).items():
-            places[one] = place
-            replay.read(_Reading(one, kept[one], place.position))
+        places |= replay.follow({one: kept[one] for one in kept.keys() - asked})
         replay.release_others()
         return Attachment(places, replay.resume, replay.positions(addresses))
+
+    def begun(self, replay: Replay) -> None:
+        """A replay runs; it may have failed before."""
+        self._running.setdefault(replay.connection, replay)
 
     def ended(self, replay: Replay) -> None:
         """A replay has sent everything, or its connection is closed."""
@@ -152,7 +161,7 @@ class Replays:
         bounds = {one: rules.of(one).bounds for one in addresses}
         return {one: bound for one, bound in bounds.items() if bound is not None}
 
-    def _ends(self, addresses: Iterable[str]) -> dict[str, Place]:
+    def ends(self, addresses: Iterable[str]) -> dict[str, Place]:
         """Where addresses stand that are followed from now on; not those whose stream cannot be read."""
         ends = {one: self.order.position(one) for one in addresses}
         return {one: Place(position) for one, position in ends.items() if position is not None}
@@ -207,37 +216,54 @@ class Replay:
             self._go.set()
             if not self._running:
                 self._running = True
+                self._replays.begun(self)
                 self._replays.spawn(self._run())
 
-    def take_over(self) -> None:
-        """Bring also what the hub has brought until now: a message to several addresses must come once."""
+    def take_over(self, asked: Collection[str]) -> None:
+        """Bring also what the hub has brought until now: a message to several addresses must come once.
+
+        `asked` are addresses that will be read, be it that nothing is known of their order yet.
+        """
         for address in self.connection.addresses:
             if address in self._readings or self._hub.holds.has(self.connection, address):
                 continue
             bounds, position = self._order.rules.of(address).bounds, self._order.position(address)
             if bounds is not None and position is not None:
                 self._hub.holds.begin(self.connection, address)
-                self.read(_Reading(address, bounds, position))
+                self._readings[address] = _Reading(address, bounds, position)
+            elif address in asked:
+                self._hub.holds.begin(self.connection, address)
 
-    def read(self, reading: _Reading) -> None:
-        """Read a stream from a position on, whatever was read of it before."""
-        self._readings[reading.address] = reading
+    def read(self, reading: _Reading, leaves_out: bool) -> None:
+        """Read a stream from a position on; `leaves_out` what was still to be sent before that, as well."""
+        before = self._readings.get(reading.address)
+        if before is None or leaves_out or not before.is_before(reading.at):
+            self._readings[reading.address] = reading
 
-    def positions(self, addresses: Collection[str]) -> dict[str, Position]:
+    def follow(self, addresses: Mapping[str, Bounds]) -> dict[str, Place]:
+        """Read streams on from where they are read, or from what was delivered; where that is."""
+        for one, end in self._replays.ends(addresses.keys() - self._readings.keys()).items():
+            self._readings[one] = _Reading(one, addresses[one], end.position)
+        return {one: Place(place) for one, place in self.positions(addresses).items()}
+
+    def positions(self, addresses: Iterable[str]) -> dict[str, Position]:
         """Where the streams of addresses are read from next."""
         return {one: self._readings[one].at for one in addresses if one in self._readings}
 
     def release_others(self) -> None:
-        """Leave addresses to the hub whose streams cannot be read."""
+        """Leave addresses to the hub whose streams cannot be read, or that have none any more."""
         held = [one for one in self.connection.addresses if self._hub.holds.has(self.connection, one)]
-        self._hub.holds.end(self.connection, *(one for one in held if one not in self._readings))
+        others = [one for one in held if one not in self._readings]
+        self._hub.holds.end(self.connection, *others)
+        if any(self._order.position(one) is not None for one in others):
+            self._tell_gap()  # something has come that was left to this replay
 
     async def _run(self) -> None:
         try:
             pause = LEAST_PAUSE
             while self.connection.state is ConnectionState.OPEN:
                 await self._go.wait()
-                self._forget_unsubscribed()
+                self._forget_others()
                 has_sent = self._send_some()
                 if self._is_done():
                     return
@@ -256,11 +282,13 @@ class Replay:
             logger.exception("a replay failed")
             self._tell_gap()
         finally:
+            self._running = False
             self._hub.holds.end(self.connection, *self._readings)
             self._replays.ended(self)
 
-    def _forget_unsubscribed(self) -> None:
-        for address in [one for one in self._readings if one not in self.connection.addresses]:
+    def _forget_others(self) -> None:
+        """Read no more of addresses that the client has left, or that have no history any more."""
+        for address in [one for one in self._readings if not self._hub.holds.has(self.connection, one)]:
             del self._readings[address]
 
     def _is_done(self) -> bool:
@@ -413,6 +441,8 @@ class Replay:
             if not self._is_new(publication.id, positions):
                 return
             self._sent[publication.id] = {one: positions.get(one) for one in publication.positions or {}}
+            if len(self._sent) > MAX_SENT:
+                del self._sent[next(iter(self._sent))]
             if len(positions) < len(publication.positions or {}):
                 # At the others the client is elsewhere: further, or in another epoch.
                 elsewhere = (publication.positions or {}).keys() - positions

@@ -128,17 +128,18 @@ class Streams:
         self._knows_rows = True
         self.use(rules)
         if takes_history and self._ends_streams:
-            self._ending = self._spawn(self._end_others(rules))
+            self._ending = self._spawn(self._end_others())
 
     async def ended(self) -> None:
         """Wait for the end of streams without history, so that they begin new epochs where they have some."""
         if self._ending is not None:
             await asyncio.wait({self._ending}, timeout=PATIENCE_SECONDS)
 
-    async def _end_others(self, rules: RuleTable) -> None:
+    async def _end_others(self) -> None:
+        """By the rules of the moment: they may have changed while the store did not answer."""
         while True:
             try:
-                await self._stores.end(lambda address: rules.of(address).bounds is not None)
+                await self._stores.end(lambda address: self.rules.of(address).bounds is not None)
                 return
             except StoreUnavailable:
                 await asyncio.sleep(READ_SECONDS)
