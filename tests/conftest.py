@@ -182,9 +182,9 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
 def server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFactory]:
     """Start servers: `server(runner="serve", *arguments, start=True, NAME="value")`; all end with the test.
 
-    Each gets a fresh database and the Redis of this run; `DATABASE_URL=first.database_url` shares one. On
-    that of a server which outlives the test it ends in order: the other would take it for dead, some seconds
-    later, and tell the clients of another test of a gap.
+    Each gets a fresh database and the Redis of this run; `DATABASE_URL=first.database_url` shares one.
+    They are killed: one that outlives the test takes those of its database for dead, some seconds later, and
+    tells its clients of a gap.
     """
     started: list[Server] = []
     created: list[str] = []
@@ -202,8 +202,6 @@ def server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
 
     yield launch
     for one in started:
-        if one.database_url not in created:
-            one.stop()
         one.close()
     for url in created:
         databases.drop(url)

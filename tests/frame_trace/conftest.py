@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from typing import Final
 
 import pytest
@@ -36,8 +36,10 @@ print("PREPARED", json.dumps(sessions))
 """
 
 
-@pytest.fixture(scope="package")
-def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+@contextmanager
+def two_servers(
+    databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
     """The servers: consoles are at the first one."""
     options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url}
     here, there = (Server(tmp_path_factory.mktemp("trace"), options) for _ in range(2))
@@ -51,12 +53,22 @@ def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPath
         databases.drop(options["DATABASE_URL"])
 
 
-@pytest.fixture(scope="package")
-def sessions(pair: Pair) -> dict[str, str]:
+def log_in(server: Server) -> dict[str, str]:
     """The sessions of `bodies`, who may read bodies, of `masked`, and of `staff`, who may not trace."""
-    output = pair[0].manage("shell", "-v0", "-c", LOG_IN)
+    output = server.manage("shell", "-v0", "-c", LOG_IN)
     found: dict[str, str] = json.loads(output.rpartition("PREPARED ")[2])
     return found
+
+
+@pytest.fixture(scope="package")
+def pair(databases: Databases, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with two_servers(databases, redis_url, tmp_path_factory) as both:
+        yield both
+
+
+@pytest.fixture(scope="package")
+def sessions(pair: Pair) -> dict[str, str]:
+    return log_in(pair[0])
 
 
 @pytest.fixture
