@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -126,6 +127,16 @@ def received(connection: Connection) -> list[Any]:
     writer = connection.writer
     assert isinstance(writer, Recorder)
     return writer.messages
+
+
+def say_gaps(*connections: Connection) -> None:
+    """Have connections receive "gap" among their messages."""
+
+    def say(connection: Connection) -> None:
+        connection.send('"gap"')
+
+    for one in connections:
+        one.on_gap = partial(say, one)
 
 
 async def until_received(connection: Connection, count: int = 1) -> list[Any]:

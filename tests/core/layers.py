@@ -126,6 +126,12 @@ class LaggingLayer:
             raise ConnectionError("the layer is down")
 
 
+def layer_of(node: Node) -> LaggingLayer:
+    """The layer of a process of a `lagging` cluster, to make it fail."""
+    assert isinstance(node.layer, LaggingLayer)
+    return node.layer
+
+
 class Cluster:
     """Processes on one channel layer of a kind: `process`, `redis` (at `url`) or `lagging`."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -19,9 +18,8 @@ from routing_app.core.cluster.redis_layer import RedisLayer
 from routing_app.core.cluster.replay import Log
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import GAP
-from routing_app.core.delivery.connection import Connection
-from tests.core.harness import Counted, Node, lost, received, replaced, until_received
-from tests.core.layers import Cluster, LaggingLayer, cluster
+from tests.core.harness import Counted, Node, lost, received, replaced, say_gaps, until_received
+from tests.core.layers import Cluster, cluster, layer_of
 from tests.services.redis import Redis
 from tests.services.waiting import until
 
@@ -31,11 +29,6 @@ MANY = 128
 DEEP: list[object] = []
 for _ in range(600):
     DEEP = [DEEP]
-
-
-def layer_of(node: Node) -> LaggingLayer:
-    assert isinstance(node.layer, LaggingLayer)
-    return node.layer
 
 
 # --- what is said twice, or makes no sense ----------------------------------------------------------------
@@ -285,16 +278,6 @@ async def test_a_full_backlog_slows_the_publisher_and_then_counts_losses(lagging
     assert await until_received(far, 52) == [*range(50), "gap", "in time"]
     assert await until_received(near, 52) == [*range(50), "too much", "in time"]
     assert backlog.grown == 1
-
-
-def say_gaps(*connections: Connection) -> None:
-    """Have connections receive "gap" among their messages."""
-
-    def say(connection: Connection) -> None:
-        connection.send('"gap"')
-
-    for one in connections:
-        one.on_gap = partial(say, one)
 
 
 async def flood(node: Node, trouble: str, *lost_ones: str) -> None:

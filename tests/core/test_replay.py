@@ -18,7 +18,7 @@ from routing_app.core.cluster.replay import Log
 from routing_app.core.codes import KICKED
 from routing_app.core.delivery.connection import Connection, ConnectionState
 from tests.core.harness import Node, lost, received, replaced, until_received
-from tests.core.layers import Cluster, LaggingLayer
+from tests.core.layers import Cluster, layer_of
 from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
@@ -54,11 +54,6 @@ def hasty() -> Iterator[None]:
         ):
             stack.enter_context(replaced(relay, name, seconds))
         yield
-
-
-def layer_of(node: Node) -> LaggingLayer:
-    assert isinstance(node.layer, LaggingLayer)
-    return node.layer
 
 
 @contextmanager

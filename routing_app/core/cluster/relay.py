@@ -22,6 +22,7 @@ from routing_app.core.address import group_name
 from routing_app.core.cluster import losses
 from routing_app.core.cluster.answers import Answers
 from routing_app.core.cluster.batching import EVERYBODY, Batch, Batches, unpack
+from routing_app.core.cluster.channel import Channel
 from routing_app.core.cluster.envelope import UNENCODABLE, Envelope, armour
 from routing_app.core.cluster.heartbeats import Heartbeats
 from routing_app.core.cluster.liveness import Peers
@@ -75,7 +76,7 @@ class Relay:
         self._worker = worker
         self._server = server
         self._is_sole_member: Callable[[str, str], bool] | None = getattr(layer, "is_sole_member", None)
-        self._channel = ""
+        self._channel = Channel(layer, self._take)
         self._deliver: Deliver = lambda publication: 0
         self._on_gap: OnGap = lambda until: 0
         self._subscriptions = Subscriptions(layer, self._open_channel, self._prove, self._wake)
@@ -208,7 +209,7 @@ class Relay:
         """
         addresses = addresses or publication.addresses
         if (is_sole := self._is_sole_member) is not None:
-            addresses = tuple(a for a in addresses if not is_sole(group_name(a), self._channel))
+            addresses = tuple(a for a in addresses if not is_sole(group_name(a), self._channel.name))
         if not addresses:
             return True
         if self._batches.full:
@@ -262,7 +263,7 @@ class Relay:
     async def _open_channel(self) -> str:
         """The one channel that this process receives on; a process that only publishes has none."""
         if self._receivers:
-            return self._channel
+            return self._channel.name
         # All processes are members of EVERYBODY's group: heartbeats, questions and wide publications go
         # there. The group of the own worker id gets answers, calls, and the messages to single connections.
         is_late, self._is_late = self._is_late, True
@@ -270,24 +271,24 @@ class Relay:
             # From the first attempt on: what others publish to this process from now on is for it, also if it
             # cannot subscribe yet.
             self._receiver.opened()
-        self._channel = await self._layer.new_channel("hub.")
+        await self._channel.make()
         if self.reaches_others:
             for address in (EVERYBODY, f"worker:{self._worker}"):
-                await self._layer.group_add(group_name(address), self._channel)
+                await self._layer.group_add(group_name(address), self._channel.name)
         if (watch := getattr(self._layer, "watch", None)) is not None:
             watch(self._reconnected, self._moved)
         self._echo_at = self._answered_at = asyncio.get_running_loop().time()
         if is_late:
             self._receiver.request_replay()
-        self._receivers = [asyncio.ensure_future(self._receive())]
+        self._receivers = [asyncio.ensure_future(self._channel.read())]
         if self.reaches_others:
             self._receivers.append(asyncio.ensure_future(self._keep_watch()))
             self._notify(EVERYBODY, "hello")
-        return self._channel
+        return self._channel.name
 
     async def _prove(self) -> None:
         if self.reaches_others:
-            await self._probe.run(self._channel)
+            await self._probe.run(self._channel.name)
 
     # --- the sending task: envelopes ---------------------------------------------------------------------
 
@@ -373,21 +374,7 @@ class Relay:
     def _envelope(self, kind: str, **content: Any) -> Envelope:
         return {"type": "hub.envelope", "from": self._worker, "kind": kind, **content}
 
-    # --- the receiving task ------------------------------------------------------------------------------
-
-    async def _receive(self) -> None:
-        while True:
-            try:
-                envelope = await self._layer.receive(self._channel)
-            except Exception as error:
-                metrics.LAYER_ERRORS.inc()
-                logger.warning("channel layer: cannot receive: %s", error)
-                await asyncio.sleep(0.5)
-                continue
-            try:
-                self._take(envelope)
-            except Exception:
-                logger.exception("an envelope of another process could not be read")
+    # --- what comes --------------------------------------------------------------------------------------
 
     def _take(self, envelope: Envelope) -> None:
         sender, kind = envelope["from"], envelope["kind"]
