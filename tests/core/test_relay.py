@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,10 +19,11 @@ from routing_app.core.cluster.redis_layer import RedisLayer
 from routing_app.core.cluster.replay import Log
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import GAP
+from routing_app.core.delivery.publication import Publication
 from tests.core.harness import Counted, Node, lost, received, replaced, say_gaps, until_received
 from tests.core.layers import Cluster, cluster, layer_of
 from tests.services.redis import Redis
-from tests.services.waiting import until
+from tests.services.waiting import SECONDS, until
 
 pytestmark = pytest.mark.once
 
@@ -138,6 +140,27 @@ async def test_an_unencodable_message_is_lost_alone_and_counted(redis_url: str):
 
         assert await until_received(subscriber, 4) == ["before", "before", "after", "after"]
         await until(lambda: unencodable.grown == 3)
+
+
+def has_grown(counted: Counted, count: int) -> bool:
+    return counted.grown == count
+
+
+async def test_what_an_unencodable_message_had_taken_of_the_backlog_is_free_again(redis_url: str):
+    async with cluster("redis", redis_url) as processes:
+        here, there = processes.node(), processes.node()
+        subscriber = await there.subscriber("token:a")
+        unencodable, refused = lost("unencodable"), lost("layer_backlog")
+        with replaced(batching, "BACKLOG", 4), replaced(relay, "PATIENCE_SECONDS", 0.05):
+            for number in range(10):
+                for message in (number, {1, 2}):  # in one envelope
+                    here.hub.publish_soon(Publication(("token:a",), message))
+                await until(partial(has_grown, unencodable, number + 1))
+                await here.hub.caught_up()
+
+        assert (await until_received(subscriber, 10), refused.grown) == ([*range(10)], 0)
+        async with asyncio.timeout(SECONDS):
+            await here.relay.settled()
 
 
 # --- a layer that is down ---------------------------------------------------------------------------------

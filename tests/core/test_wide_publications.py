@@ -43,8 +43,8 @@ def test_the_cost_of_a_publication(count: int, envelopes: int):
     outgoing = Batches()
     outgoing.add(Publication(MANY[:count], "x", id="1"), MANY[:count])
     assert outgoing.backlog == envelopes
-    for batch in outgoing.take():
-        outgoing.sent(batch)
+    for _, items in outgoing.take():
+        outgoing.sent(len(items))
     assert outgoing.backlog == 0
 
 

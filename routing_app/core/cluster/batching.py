@@ -105,10 +105,10 @@ class Batches:
         self._told, self._all_told = 0, False
         return batches
 
-    def sent(self, batch: Batch) -> None:
-        """A batch has left."""
+    def sent(self, count: int) -> None:
+        """A batch has left, which was taken with so many items."""
         self.left += 1
-        self.backlog -= len(batch[1])
+        self.backlog -= count
 
     def _append(self, address: str, packed: list[Any], size: int) -> None:
         items = self._open.get(address)

@@ -312,6 +312,7 @@ class Relay:
 
     async def _send_batch(self, batch: Batch) -> None:
         address, items = batch
+        count = len(items)  # before some of them turn out to have no form for the layer
         self._number += 1
         # Logged before it is sent: a process that asks while it is under way must not be told that there is
         # nothing. It gets the envelope twice then, and drops one by its number.
@@ -330,7 +331,7 @@ class Relay:
             if not self.gave_up:
                 self.gave_up = True
                 self._wake_later(NOTICE_SECONDS)
-        self._batches.sent(batch)
+        self._batches.sent(count)
         self._room.set()
 
     async def _send(self, address: str, number: int, items: list[Any]) -> bool:
