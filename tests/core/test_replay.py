@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from routing_app.core.cluster import receiver, relay, replay
+from routing_app.core.cluster.redis_layer import RedisLayer
 from routing_app.core.cluster.replay import Log
 from routing_app.core.codes import KICKED
 from routing_app.core.delivery.connection import Connection, ConnectionState
@@ -119,6 +120,30 @@ async def test_a_process_cut_off_for_long_is_asked_by_one_that_was_deaf_when_it_
     assert await until_received(subscriber, 54) == list(range(54))
     await until(lambda: a.relay.healthy)
     assert gap.grown == 0
+
+
+async def test_a_message_without_a_form_holds_up_no_answer_and_is_counted_once(lagging: Cluster, time: Time):
+    a, b = lagging.node(time.here), lagging.node(time.there)
+    subscriber, _ = await a.subscriber("token:a"), await b.subscriber("token:b")
+    send, serialize = layer_of(b).group_send, RedisLayer().serialize
+
+    async def send_packed(group: str, message: Any) -> None:
+        serialize(message)
+        await send(group, message)
+
+    await publish(b, 0)
+    await acquainted(a, b)
+    gap, unencodable = lost("layer_gap"), lost("unencodable")
+    with replaced(layer_of(b), "group_send", send_packed):
+        layer_of(a).cut()
+        for message in (1, {1, 2}, 2**70, 3):
+            await b.publish(message, "token:a")
+            await b.relay.settled()
+        layer_of(a).mend()
+
+        assert await until_received(subscriber, 4) == [0, 1, 2**70, 3]
+    await until(lambda: a.relay.healthy)
+    assert (gap.grown, unencodable.grown) == (0, 1)
 
 
 async def test_a_process_that_lost_its_word_to_us_is_asked_when_its_next_one_comes(

@@ -46,7 +46,9 @@ class Answers:
                 await self._send_part(address, part, content, seconds)
             except UNENCODABLE:
                 for _, items in part:
-                    items[:] = armour(items) or items
+                    # One that was sent by itself was armoured then, if it had to be.
+                    if any(not isinstance(item, str) for item in items):
+                        armour(items)
                 await self._send_part(address, part, content, seconds)
 
     async def _send_part(

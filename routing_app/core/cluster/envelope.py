@@ -33,19 +33,21 @@ UNENCODABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
 """Errors of serializers for a value without a form; layers raise others for lost connections."""
 
 
-def armour(items: list[Any]) -> list[Any] | None:
-    """Items as JSON strings, for values that the layer's serializer (msgpack) has no form for.
+def armour(items: list[Any]) -> bool:
+    """Put JSON strings in the place of items, for values that the layer's serializer has no form for.
 
-    Such are numbers beyond 64 bits, lone surrogates and deep nesting: all of them legal in JSON. None when
-    they were armoured already; items that JSON cannot hold either are lost, and counted.
+    Such are numbers beyond 64 bits, lone surrogates and deep nesting: all of them legal in JSON. Items that
+    JSON cannot hold either are lost, counted and taken out; so are those that were armoured before, and are
+    refused all the same. False when nothing is left.
     """
     strings = []
     for item in items:
-        if isinstance(item, str):  # a string is an item that was armoured before, and failed as well
+        if isinstance(item, str):
             continue
         try:
             strings.append(json.dumps(item))
         except Exception:
             logger.exception("a publication cannot be encoded for other processes")
     metrics.LOST.labels(Loss.UNENCODABLE).inc(len(items) - len(strings))
-    return strings or None
+    items[:] = strings
+    return bool(strings)

@@ -346,10 +346,9 @@ class Relay:
                     envelope = self._envelope("items", number=number, hole=hole, items=items)
                     await self._group_send(address, envelope)
             except UNENCODABLE:
-                if (armoured := armour(items)) is None:  # nothing is left of it, which is counted: as if sent
-                    return True
-                items[:] = armoured  # in the log, too
-                continue
+                if armour(items):  # in the log, too
+                    continue
+                return True  # nothing is left of it, which is counted: as if sent
             except Exception as error:
                 metrics.LAYER_ERRORS.inc()
                 if asyncio.get_running_loop().time() + pause > deadline:
