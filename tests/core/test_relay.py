@@ -303,6 +303,27 @@ async def test_a_full_backlog_slows_the_publisher_and_then_counts_losses(lagging
     assert backlog.grown == 1
 
 
+async def test_a_publisher_that_is_cancelled_while_it_waits_is_a_loss_that_is_told(lagging: Cluster):
+    here, there = lagging.node(), lagging.node()
+    near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
+    say_gaps(near, far)
+    backlog, failures = lost("layer_backlog"), here.relay.failures
+    with replaced(batching, "BACKLOG", 5), replaced(relay, "PATIENCE_SECONDS", 60):
+        layer_of(here).hanging = True
+        for number in range(5):
+            await here.publish(number, "token:a")
+        waiting = asyncio.ensure_future(here.publish("cancelled", "token:a"))
+        await until(lambda: "cancelled" in received(near))
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        layer_of(here).hanging = False
+        await here.publish("after", "token:a")
+
+    assert await until_received(far, 7) == [*range(5), "gap", "after"]
+    assert (backlog.grown, here.relay.failures - failures) == (1, 1)
+
+
 async def flood(node: Node, trouble: str, *lost_ones: str) -> None:
     """Fill the backlog while the layer is in trouble, and publish to some addresses for which there is no
     room; the layer works again when this returns."""

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from routing_app.core.address import group_name
-from routing_app.core.cluster import relay, spread, subscriptions
+from routing_app.core.cluster import batching, relay, spread, subscriptions
 from routing_app.core.cluster.calls import WorkerGone
 from routing_app.core.cluster.spread import Spread, server_of
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.delivery.connection import Connection
-from tests.core.harness import Node, received, replaced, until_received
+from tests.core.harness import Node, lost, received, replaced, until_received
 from tests.core.layers import Bus, LaggingLayer
 from tests.services.waiting import until
 
@@ -186,6 +186,35 @@ async def test_one_server_that_is_down_leaves_the_others_alone_and_gives_back_mi
     assert await until_received(subscribers[1], 10) == list(range(10))
     await until(lambda: here.spread.healthy and there.spread.healthy)
     assert gaps == [[], [], []]
+
+
+@pytest.mark.parametrize("turns", [1, 2, 5])
+async def test_a_publisher_that_is_cancelled_while_it_waits_is_a_loss_at_each_server(
+    servers: Servers, turns: int
+) -> None:
+    """However soon it is cancelled: the waits for the servers may not have begun."""
+    here, there = servers.node(), servers.node()
+    subscribers = [await there.subscriber(*on_server(server)) for server in range(SERVERS)]
+    gaps, refused = [told(one) for one in subscribers], lost("layer_backlog")
+    with replaced(batching, "BACKLOG", 1), replaced(relay, "PATIENCE_SECONDS", 60):
+        for layer in here.layer:
+            layer.hanging = True
+        for server in range(SERVERS):
+            await here.publish("before", *on_server(server))
+        waiting = asyncio.ensure_future(here.publish("cancelled", *on_server(0), *on_server(1)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        for layer in here.layer:
+            layer.hanging = False
+        for server in range(SERVERS):
+            await here.publish("after", *on_server(server))
+
+    for one in subscribers:
+        assert await until_received(one, 2) == ["before", "after"]
+    assert waiting.cancelled()
+    assert (gaps, refused.grown) == ([[1], [1], []], 2)
 
 
 async def test_a_gap_is_told_to_those_of_its_server_alone(servers: Servers) -> None:

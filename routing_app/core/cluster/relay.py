@@ -219,8 +219,8 @@ class Relay:
         return True
 
     async def offer_later(self, publication: Publication, addresses: tuple[str, ...] = ()) -> None:
-        """Wait for room; after PATIENCE_SECONDS the publication is lost to other processes: it is counted,
-        and their subscribers are told.
+        """Wait for room; after PATIENCE_SECONDS the publication is lost to other processes, and also when its
+        publisher is cancelled: `lose`.
         """
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -230,10 +230,17 @@ class Relay:
                     self._room.clear()
                     await self._room.wait()
         except TimeoutError:
-            self.failures += 1
-            losses.count_backlog_full()
-            self._batches.lose(addresses or publication.addresses, self._clock())
-            self._wake()
+            self.lose(publication, addresses)
+        except asyncio.CancelledError:
+            self.lose(publication, addresses)  # it was delivered in this process
+            raise
+
+    def lose(self, publication: Publication, addresses: tuple[str, ...] = ()) -> None:
+        """Count a publication that has found no room, and have the subscribers of others told."""
+        self.failures += 1
+        losses.count_backlog_full()
+        self._batches.lose(addresses or publication.addresses, self._clock())
+        self._wake()
 
     # --- the sending task ------------------------------------------------------------------------------
 

@@ -155,9 +155,21 @@ class Spread:
 
     async def offer_later(self, publication: Publication) -> None:
         """Wait for room in each backlog that it needs, and count what is lost as its relay does."""
-        await asyncio.gather(
-            *(relay.offer_later(publication, addresses) for relay, addresses in self._parts(publication))
-        )
+        parts = self._parts(publication)
+        begun: set[Relay] = set()
+
+        async def offer_part(relay: Relay, addresses: tuple[str, ...]) -> None:
+            begun.add(relay)
+            await relay.offer_later(publication, addresses)
+
+        try:
+            await asyncio.gather(*(offer_part(*part) for part in parts))
+        except asyncio.CancelledError:
+            # A task that is cancelled before its first step does nothing at all.
+            for relay, addresses in parts:
+                if relay not in begun:
+                    relay.lose(publication, addresses)
+            raise
 
     # --- inside ------------------------------------------------------------------------------------------
 
