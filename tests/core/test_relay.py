@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import pytest
 import redis
@@ -458,26 +457,3 @@ def test_the_layer_that_settings_choose_is_the_one_tested_here():
 
     backend = import_string(CHANNEL_LAYERS["default"]["BACKEND"])
     assert backend is (RedisLayer if REDIS_URL else ProcessChannelLayer)
-
-
-# --- the end ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("heartbeat", [0.05, 60])
-async def test_a_goodbye_that_takes_its_time_is_sent_and_nothing_after_it(lagging: Cluster, heartbeat: float):
-    here, there = lagging.node(), lagging.node()
-    for node in (here, there):
-        await node.relay.want([f"worker:{node.id}"])
-    sends, kinds = layer_of(there).group_send, []
-
-    async def send_slowly(group: str, message: dict[str, Any]) -> None:
-        await asyncio.sleep(0.1)  # another heartbeat may be due before one has left
-        await sends(group, message)
-        kinds.append(message["kind"])
-
-    slow = replaced(layer_of(there), "group_send", send_slowly)
-    with replaced(relay, "HEARTBEAT_SECONDS", heartbeat), slow:
-        await there.relay.stop()
-
-    assert kinds[-1] == "goodbye"
-    await until(lambda: here.relay.peers.has_left(there.id))

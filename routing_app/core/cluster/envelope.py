@@ -8,12 +8,12 @@
 | heartbeat | number, hole, at, next | its sender lives, and `number` was its last envelope |
 | ask | after | to the process named: `[number, seconds, round]`, send again what is above and not older |
 | replay | round, entries, last, number, lost_at, at | what was asked for: `[number, items]` each |
-| goodbye | number, hole, at, next | its sender ends in order |
+| goodbye | number, hole, at, next, unsent | its sender ends in order; whether it could not send something |
 
-`hole` is the last envelope that never left live: a process that has not got it asks. It is None from a
-process that receives nothing, and cannot be asked. `at` is the clock of the sender, and times are by that
-clock; its next heartbeat follows within `next` seconds. With the last part of a replay everything up to
-`number` is answered for; lost publications are from before `lost_at`.
+`hole` is the last envelope that never left live: a process that has not got it asks. It is None, but in a
+goodbye, from a process that receives nothing, and cannot be asked. `at` is the clock of the sender, and times
+are by that clock; its next heartbeat follows within `next` seconds. With the last part of a replay everything
+up to `number` is answered for; lost publications are from before `lost_at`.
 """
 
 from __future__ import annotations

@@ -106,10 +106,15 @@ class EnvelopeReceiver:
         if not peer.round:
             peer.cursor = max(number, peer.cursor)
 
-    def goodbye(self, sender: str, number: int, hole: int | None) -> None:
-        """A process ends in order after envelope `number`: what it has not answered by now is missing."""
+    def goodbye(self, sender: str, number: int, hole: int | None, is_unsent: bool = False) -> None:
+        """A process ends in order after envelope `number`: what it has not answered by now is missing.
+
+        So is, where nothing ever came from it, what it could not send at its end (`is_unsent`).
+        """
         peer = self._peers.pop(sender, None)
         if peer is None:
+            if is_unsent:
+                self._miss(self._clock())
             return
         if (hole or 0) > peer.cursor or (peer.round and number > peer.cursor):
             self._miss(peer.since if peer.round else self._clock())

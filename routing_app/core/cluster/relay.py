@@ -21,9 +21,10 @@ from routing_app.core import metrics
 from routing_app.core.address import group_name
 from routing_app.core.cluster import losses
 from routing_app.core.cluster.answers import Answers
+from routing_app.core.cluster.attempts import send_within
 from routing_app.core.cluster.batching import EVERYBODY, Batch, Batches, unpack
 from routing_app.core.cluster.channel import Channel
-from routing_app.core.cluster.envelope import UNENCODABLE, Envelope, armour
+from routing_app.core.cluster.envelope import Envelope
 from routing_app.core.cluster.heartbeats import Heartbeats
 from routing_app.core.cluster.liveness import Peers
 from routing_app.core.cluster.notices import Notices
@@ -182,10 +183,16 @@ class Relay:
                 await self._answers.send(self._log, NOTICE_SECONDS)
         self._notices.clear()
         if self.reaches_others and (self._receivers or self._number):
-            self._notices.add(EVERYBODY, "goodbye", lambda: self._notice("goodbye"))
+            if self._batches.backlog:  # has no numbers, and never will: a hole behind all that have one
+                self._number += 1
+                self._hole = self._number
+            # With the hole also where others could not have asked for it: they tell of a gap.
+            last = {"hole": self._hole, "unsent": self._batches.backlog + self._log.unsent > 0}
+            self._notices.add(EVERYBODY, "goodbye", lambda: self._notice("goodbye") | last)
             await self._notices.send(NOTICE_SECONDS)
         self._sender, self._receivers = None, []
         losses.count_layer_down(self._batches.backlog + self._log.unsent)
+        self._hole, self.gave_up = 0, False
         self._batches = Batches(self.reaches_others)
         self._room.set()
         self._log = Log(clock=self._clock, on_lost=losses.count_layer_down)
@@ -325,46 +332,38 @@ class Relay:
         # nothing. It gets the envelope twice then, and drops one by its number.
         if self.reaches_others:
             self._log.append((self._number, items))
-        if not self.gave_up and await self._send(address, self._number, items):
-            self._log.sent(self._number)
-            metrics.ENVELOPES.labels("out").inc()
-        else:
-            # From now on every envelope and heartbeat tells of the hole, and others ask for it. Until the
-            # first heartbeat has gone out nothing else is tried: later envelopes would only wait as long
-            # each.
-            self._hole = self._number
-            self.failures += 1
-            self._heartbeats.hurry()
-            if not self.gave_up:
-                self.gave_up = True
-                self._wake_later(NOTICE_SECONDS)
-        self._batches.sent(count)
-        self._room.set()
+        is_sent = False
+        try:
+            is_sent = not self.gave_up and await self._send(address, self._number, items)
+        finally:  # also where `stop` ends it: the goodbye tells of the hole then
+            if is_sent:
+                self._log.sent(self._number)
+                metrics.ENVELOPES.labels("out").inc()
+            else:
+                self._give_up()
+            self._batches.sent(count)
+            self._room.set()
+
+    def _give_up(self) -> None:
+        """The last envelope has not left live."""
+        # From now on every envelope and heartbeat tells of the hole, and others ask for it. Until the first
+        # heartbeat has gone out nothing else is tried: later envelopes would only wait as long each.
+        self._hole = self._number
+        self.failures += 1
+        self._heartbeats.hurry()
+        if not self.gave_up:
+            self.gave_up = True
+            self._wake_later(NOTICE_SECONDS)
 
     async def _send(self, address: str, number: int, items: list[Any]) -> bool:
         """Send one envelope; False when the layer does not take it within RETRY_SECONDS."""
-        deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
-        pause = 0.05
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    # For each attempt: the one before may have found that the server has changed (`_moved`).
-                    hole = self._hole if self._receivers else None
-                    envelope = self._envelope("items", number=number, hole=hole, items=items)
-                    await self._group_send(address, envelope)
-            except UNENCODABLE:
-                if armour(items):  # in the log, too
-                    continue
-                return True  # nothing is left of it, which is counted: as if sent
-            except Exception as error:
-                metrics.LAYER_ERRORS.inc()
-                if asyncio.get_running_loop().time() + pause > deadline:
-                    logger.warning("channel layer: cannot send: %s", error)
-                    return False
-            else:
-                return True
-            await asyncio.sleep(pause)
-            pause *= 2
+
+        def make() -> Envelope:
+            # For each attempt: the one before may have found that the server has changed (`_moved`).
+            hole = self._hole if self._receivers else None
+            return self._envelope("items", number=number, hole=hole, items=items)
+
+        return await send_within(RETRY_SECONDS, items, make, partial(self._group_send, address))
 
     async def _group_send(self, address: str, envelope: Envelope) -> None:
         await self._layer.group_send(group_name(address), envelope)
@@ -416,7 +415,8 @@ class Relay:
             if kind == "hello":  # to the new one alone: when many start, each would reach all of them
                 self._notify(f"worker:{sender}", "heartbeat")
         elif kind == "goodbye":
-            self._receiver.goodbye(sender, envelope["number"], envelope["hole"])
+            is_unsent = envelope.get("unsent", False)
+            self._receiver.goodbye(sender, envelope["number"], envelope["hole"], is_unsent)
             self.peers.left(sender)
             self._settle()
         elif kind == "ask" and self._worker in envelope["after"]:
