@@ -178,6 +178,7 @@ class Relay:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._channel.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(NOTICE_SECONDS):
                 await self._answers.send(self._log, NOTICE_SECONDS)
@@ -285,20 +286,20 @@ class Relay:
             # From the first attempt on: what others publish to this process from now on is for it, also if it
             # cannot subscribe yet.
             self._receiver.opened()
-        await self._channel.make()
+        channel = await self._channel.make()
         if self.reaches_others:
             for address in (EVERYBODY, f"worker:{self._worker}"):
-                await self._layer.group_add(group_name(address), self._channel.name)
+                await self._layer.group_add(group_name(address), channel)
         if (watch := getattr(self._layer, "watch", None)) is not None:
             watch(self._reconnected, self._moved)
         self._echo_at = self._answered_at = asyncio.get_running_loop().time()
         if is_late:
             self._receiver.request_replay()
-        self._receivers = [asyncio.ensure_future(self._channel.read())]
+        self._receivers = [self._channel.open()]
         if self.reaches_others:
             self._receivers.append(asyncio.ensure_future(self._keep_watch()))
             self._notify(EVERYBODY, "hello")
-        return self._channel.name
+        return channel
 
     async def _prove(self) -> None:
         if self.reaches_others:
