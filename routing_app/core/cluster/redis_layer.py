@@ -67,6 +67,16 @@ class RedisLayer(RedisPubSubChannelLayer):  # type: ignore[misc]  # the library 
                 del channels[name]
             raise
 
+    async def group_discard(self, group: str, channel: str) -> None:
+        """End a membership; where Redis does not answer it stays, and can be ended by another attempt."""
+        layer = self._get_layer()
+        try:
+            await layer.group_discard(group, channel)
+        except BaseException:
+            # The library takes the member off before it unsubscribes, and finds nothing to do a second time.
+            layer.groups.setdefault(layer._get_group_channel_name(group), set()).add(channel)
+            raise
+
     async def flush(self) -> None:
         """Close all connections, those to the sentinels, too."""
         shards = [shard for shard in self._get_layer()._shards if "sentinels" in shard.host and shard._redis]
