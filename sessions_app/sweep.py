@@ -84,6 +84,7 @@ async def reconcile(coordinator: Coordinator) -> None:
     # Sockets first, rows second: a socket is bound after its row is committed. One that was bound before the
     # read and has no row in it has lost the row.
     bound = {id: socket for id, socket in coordinator.sockets.items() if socket.bound_to is not None}
+    stopped = frozenset(coordinator.stopped)
     stored = await query(_bound_to, coordinator.worker.id)
     for id, socket in bound.items():
         if id not in stored and socket.bound_to is not None:
@@ -92,7 +93,8 @@ async def reconcile(coordinator: Coordinator) -> None:
     if lost:
         commands = await query(_repairs, lost, frozenset(coordinator.stopped))
         await asyncio.gather(*[coordinator.submit(command) for command in commands])
-    coordinator.stopped &= stored.keys()
+    # Of those that were stopped before the read: one that was bound and stopped since may have a row.
+    coordinator.stopped -= stopped - stored.keys()
 
 
 def _bound_to(worker_id: str) -> dict[str, UUID]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,7 +19,7 @@ from routing_app.core.leases.lease import Lease
 from routing_app.core.models import LEASE_SECONDS, WorkerRecord
 from routing_app.core.revocations.names import Carried
 from routing_app.core.worker import current_worker, drop_worker
-from sessions_app import revocations, service
+from sessions_app import revocations, service, sweep
 from sessions_app.commands import Bind, Bound, Create, Granted, LimitReached
 from sessions_app.coordinator import Coordinator, current_coordinator
 from sessions_app.fencing import _renewed_late
@@ -142,6 +143,35 @@ async def test_the_slot_of_a_player_that_was_stopped_is_free_when_the_database_i
 
     assert await query(Session.objects.count) == 0
     assert (await query(kinds))[-1] == EventKind.EXPIRED
+
+
+async def test_a_player_that_is_stopped_during_a_look_at_the_rows_has_its_slot_freed_by_the_next(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was bound behind the read, so the rows of that do not have it."""
+    look = sweep._bound_to
+    bound_since: list[FakePlayer] = []
+
+    async def look_early(function: Any, *arguments: Any) -> Any:
+        rows = await query(function, *arguments)
+        if function is look:
+            bound_since.append(await bound(coordinator))
+            coordinator.stop_all()
+        return rows
+
+    with monkeypatch.context() as patches:
+        patches.setattr(sweep, "query", look_early)
+        await reconcile(coordinator)
+    [player] = bound_since
+    player.leave()
+    assert await coordinator.worker.presence.renew()
+    await reconcile(coordinator)
+
+    assert await query(Session.objects.count) == 0
+    assert (await query(kinds))[-1] == EventKind.EXPIRED
+    assert coordinator.stopped == {player.connection.id}
+    await reconcile(coordinator)
+    assert coordinator.stopped == set()
 
 
 async def test_a_machine_whose_clock_stood_still_learns_from_the_database(coordinator: Coordinator) -> None:
