@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Collection
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from switchboard_server.lifespan import ApplicationLifespan
 from switchboard_server.websocket import SocketState, WebSocket
@@ -63,6 +63,12 @@ class DrainingServer(Protocol):
         """Return from `run`."""
 
 
+def end_now() -> NoReturn:
+    """A second signal: end the process without waiting for anything."""
+    logger.warning("stopped at once by a second signal")
+    os._exit(1)
+
+
 class Drain:
     """One stop of a server, within `seconds`.
 
@@ -84,11 +90,6 @@ class Drain:
         if self._retire:
             self._server.stop_listening()
         self._task = self._loop.create_task(self._run())
-
-    def end_now(self) -> None:
-        """A second signal: end the process without waiting for anything."""
-        logger.warning("stopped at once by a second signal")
-        os._exit(1)
 
     async def _run(self) -> None:
         try:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from switchboard_server import PIPELINE, REQUEST_ID, RESPONSE, STATE, endpoints
 from switchboard_server.acceptor import Acceptor
 from switchboard_server.access_log import AccessLog
-from switchboard_server.drain import Drain
+from switchboard_server.drain import Drain, end_now
 from switchboard_server.ending import cancel_tasks
 from switchboard_server.endpoints import Listening
 from switchboard_server.handshake import STOPPING
@@ -118,6 +118,7 @@ class Server:
         self._context = contextvars.copy_context()
         """The context of every application: a request may begin while one before it is being answered."""
         self._drain: Drain | None = None
+        self._told_to_end = False
         self._stopped = self.loop.create_future()
 
     @property
@@ -176,7 +177,7 @@ class Server:
     def _start_clocks(self) -> None:
         Heartbeat(self.sockets, self.limits, self._tick).start(self.loop)
         for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.add_signal_handler(number, self.drain)
+            self.loop.add_signal_handler(number, self._end)
         self.loop.add_signal_handler(signal.SIGHUP, self.drain, True)
         if self.options.parent_fd >= 0:
             self.loop.add_reader(self.options.parent_fd, self._parent_gone)
@@ -195,17 +196,24 @@ class Server:
     # --- stopping -------------------------------------------------------------------------------------
 
     def drain(self, retire: bool = False) -> None:
-        """Stop in order; the second time at once. `retire`: others serve on, so accept nothing more."""
+        """Stop in order; nothing happens a second time. `retire`: others serve on, so accept nothing more."""
         if self._drain is None:
             self._drain = Drain(self, self.options.drain_seconds, retire)
             self._drain.start()
-        else:
-            self._drain.end_now()
+
+    def _end(self) -> None:
+        """A signal to end: stop in order; the second one: at once.
+
+        One to a server that drains for another reason is the first: who sends it need not know of that.
+        """
+        if self._told_to_end:
+            end_now()
+        self._told_to_end = True
+        self.drain()
 
     def _stop_alone(self) -> None:
-        """Stop in order while other workers serve on, if there are any; nothing happens a second time."""
-        if self._drain is None:
-            self.drain(retire=self.options.parent_fd >= 0)
+        """Stop in order while other workers serve on, if there are any."""
+        self.drain(retire=self.options.parent_fd >= 0)
 
     def begin_draining(self, refuse: bool) -> None:
         """Tell the applications; with `refuse` answer new sockets with 503."""
@@ -229,8 +237,7 @@ class Server:
 
     def _parent_gone(self) -> None:
         self.loop.remove_reader(self.options.parent_fd)
-        if self._drain is None:
-            self.drain()
+        self.drain()
 
     # --- WebSockets -----------------------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ COUNTS: dict[str, Any] = {
 }
 """`waiting`: requests and handshakes that have come, and that an application takes its time with."""
 GO = asyncio.Event()
+STOP: list[Callable[[], None]] = []
+"""What the server gives the application to stop it."""
 WRITERS: list[Any] = []
 HUGE = b"\x82\x7f" + (100_000).to_bytes(8, "big") + b"x" * 100_000
 """A whole server frame of 100 kB."""
@@ -36,6 +38,9 @@ HUGE = b"\x82\x7f" + (100_000).to_bytes(8, "big") + b"x" * 100_000
 
 async def app(scope: Scope, receive: Any, send: Any) -> None:
     """Dispatch by path; a socket's path names one of the functions below."""
+    if scope["type"] == "lifespan":
+        STOP.append(scope["extensions"]["switchboard.stop"])
+        return
     if scope["type"] == "http":
         await _http(scope, receive, send)
         return
@@ -267,6 +272,12 @@ async def _nothing(receive: Any, send: Any) -> None:
     """Return without an answer."""
 
 
+async def _stop(receive: Any, send: Any) -> None:
+    """Have the server end in order, as an operator does over REST."""
+    STOP[0]()
+    await _answer(202)(receive, send)
+
+
 async def _waits(receive: Any, send: Any) -> None:
     """Wait in a thread for a task of the loop that does not end."""
     loop = asyncio.get_running_loop()
@@ -317,6 +328,7 @@ def _answer(
 LENGTH = [(b"content-length", b"5")]
 ANSWERS = {
     "/raise": _fail,
+    "/stop": _stop,
     "/nothing": _nothing,
     "/gone": _gone,
     "/waits": _waits,

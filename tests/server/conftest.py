@@ -1,11 +1,16 @@
-"""Servers of ours with plain ASGI applications: `plain()` starts one, `shared` lives for all tests."""
+"""Servers of ours with plain ASGI applications: `plain()` starts one, `shared` lives for all tests, and
+`group` has two workers under a supervisor.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
+from tests.server.group import Group, runs
 from tests.server.plain import Plain, PlainFactory
 
 
@@ -25,6 +30,22 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainFactory]:
 def shared(plain_session: PlainFactory) -> Plain:
     """One server for tests that do not end it: frames up to 64 KiB."""
     return plain_session("--websocket-max-message-size", "65536", "--websocket-max-frame-size", "65536")
+
+
+@pytest.fixture
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    """Two workers that listen."""
+    one = Group(tmp_path_factory.mktemp("group"))
+    workers: set[int] = set()
+    try:
+        one.wait_until_ready()
+        workers = one.workers()
+        yield one
+    finally:
+        workers |= one.workers() if one.process.exit_code is None else set()
+        one.process.kill_session()
+        for pid in filter(runs, workers):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainFactory]:

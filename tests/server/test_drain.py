@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from functools import partial
 from http.client import HTTPConnection
@@ -21,6 +22,8 @@ from tests.services.waiting import until
 pytestmark = pytest.mark.once
 
 CLIENTS = 500
+Begin = Callable[[Plain], Awaitable[None]]
+"""Has a server begin to drain; returns when it does."""
 
 
 async def open_many(server: Plain, count: int) -> list[ClientConnection]:
@@ -163,6 +166,64 @@ async def test_a_second_signal_ends_at_once(plain: PlainFactory) -> None:
     server.process.send(signal.SIGTERM)
     assert await asyncio.to_thread(server.process.wait, 60) == 1
     await stuck.close()
+
+
+async def by_an_operator(server: Plain) -> None:
+    await refusal(server, "/stop")
+
+
+async def by_a_replacement(server: Plain) -> None:
+    server.process.send(signal.SIGHUP)
+    await until(lambda: not answers(server.port))
+
+
+async def by_its_supervisor(server: Plain) -> None:
+    server.process.send(signal.SIGTERM)
+    await until(partial(is_draining, server))
+
+
+@pytest.mark.parametrize(
+    ("begin", "number"),
+    [
+        (by_an_operator, signal.SIGTERM),
+        (by_an_operator, signal.SIGINT),
+        (by_an_operator, signal.SIGHUP),
+        (by_a_replacement, signal.SIGTERM),
+        (by_a_replacement, signal.SIGHUP),
+        (by_its_supervisor, signal.SIGHUP),
+    ],
+    ids=lambda case: case.name if isinstance(case, signal.Signals) else case.__name__,
+)
+async def test_a_drain_goes_on_at_a_signal_that_is_not_the_second_one_to_end(
+    plain: PlainFactory, begin: Begin, number: signal.Signals
+) -> None:
+    server = plain("--drain-seconds", "600")
+    unfinished = await begin_post(server.port, "/stats")
+    async with server.open("/cleans") as client:
+        await begin(server)
+        server.process.send(number)
+        assert await closed_with(client) == 1012
+    unfinished.writer.write(b"b")
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
+    await unfinished.close()
+
+
+@pytest.mark.parametrize("begin", [by_an_operator, by_a_replacement], ids=lambda begin: begin.__name__)
+async def test_two_signals_to_end_are_heard_whatever_began_the_drain(
+    plain: PlainFactory, begin: Begin
+) -> None:
+    server = plain("--drain-seconds", "600")
+    unfinished = await begin_post(server.port, "/stats")
+    await server.stats()
+    await begin(server)
+
+    def ended() -> bool:
+        server.process.send(signal.SIGTERM)
+        return server.process.exit_code is not None
+
+    await until(ended)
+    assert server.process.exit_code == 1
+    await unfinished.close()
 
 
 async def test_clients_that_do_not_answer_the_close_do_not_hold_up_the_end(plain: PlainFactory) -> None:

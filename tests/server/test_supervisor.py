@@ -3,70 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 from switchboard_server import supervisor
 from switchboard_server.supervisor import StartFailed, Supervisor, WorkerProcess
 from tests.conftest import ServerFactory
-from tests.server.plain import APPLICATION, closed_with
-from tests.services.databases import REPOSITORY
-from tests.services.ports import LOOPBACK, free_port
-from tests.services.process import Process, children
+from tests.server.group import Commands, Group, runs
+from tests.server.plain import closed_with
+from tests.services.process import children
 from tests.services.waiting import until
-
-
-class Group:
-    """Two workers of the tests' application."""
-
-    def __init__(self, folder: Path, application: str = APPLICATION) -> None:
-        self.port = free_port()
-        command = [sys.executable, "-m", "tests.server.supervise", str(self.port), "2", application]
-        self.process = Process(command, log=folder / "log", env=dict(os.environ), cwd=REPOSITORY)
-
-    def wait_until_ready(self) -> None:
-        self.process.wait_until(lambda: "ready\n" in self.process.log_text())
-
-    def workers(self) -> set[int]:
-        return children(self.process.pid)
-
-    def open(self, path: str = "/whoami") -> connect:
-        return connect(f"ws://{LOOPBACK}:{self.port}{path}", compression=None, ping_interval=None)
-
-    async def open_and_ask(self) -> tuple[ClientConnection, int]:
-        """A client, and the worker that serves it."""
-        client = await self.open()
-        return client, json.loads(await client.recv())["pid"]
-
-
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-@pytest.fixture
-def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
-    one = Group(tmp_path_factory.mktemp("group"))
-    workers: set[int] = set()
-    try:
-        one.wait_until_ready()
-        workers = one.workers()
-        yield one
-    finally:
-        workers |= one.workers() if one.process.exit_code is None else set()
-        one.process.kill_session()
-        for pid in filter(runs, workers):
-            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.once
@@ -163,19 +114,6 @@ async def test_the_product_replaces_its_workers(server: ServerFactory, redis_url
     await until(all_are_replaced, 300)
     assert [await closed_with(client) for client in old] == [1012] * 20
     assert await asyncio.to_thread(switchboard.stop) == 0
-
-
-class Commands:
-    """Commands of workers that serve nobody; the one of a number ends while it starts."""
-
-    def __init__(self, fails: int) -> None:
-        self.starts = 0
-        self._fails = fails
-
-    def __call__(self, ready: int, parent: int) -> list[str]:
-        self.starts += 1
-        serves = f"printf 1 >&{ready}; exec {ready}>&-; exec cat <&{parent}"
-        return ["/bin/bash", "-c", "exit 3" if self.starts == self._fails else serves]
 
 
 @pytest.mark.once
