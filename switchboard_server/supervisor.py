@@ -59,7 +59,7 @@ class WorkerProcess:
 
 
 class StartFailed(Exception):
-    """A worker ended, or stayed silent, before it listened."""
+    """A worker could not be started, ended, or stayed silent, before it listened."""
 
 
 class Supervisor:
@@ -150,19 +150,11 @@ class Supervisor:
         """Start a worker and wait until it listens. Raises StartFailed."""
         if self._stopping.is_set():
             raise StartFailed("the server is stopping")
-        loop = asyncio.get_running_loop()
-        ready_read, ready_write = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command(ready_write, self._parent_read),
-                pass_fds=(ready_write, self._parent_read, *self._descriptors),
-                env=self._env,
-                # Ctrl-C goes to the whole group of a terminal, and a worker's second signal ends it at once.
-                process_group=0,
-            )
-        finally:
-            os.close(ready_write)
-        worker = WorkerProcess(process, loop.time())
+            process, ready_read = await self._create_process()
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread to wait for its end
+            raise StartFailed(f"a worker could not be started: {error}") from error
+        worker = WorkerProcess(process, asyncio.get_running_loop().time())
         self._workers.add(worker)
         self._spawn(self._watch(worker))
         is_late = False
@@ -179,6 +171,24 @@ class Supervisor:
             worker.send(signal.SIGTERM if worker.listens else signal.SIGKILL)
             raise StartFailed("the server is stopping" if worker.listens else await _why(worker, is_late))
         return worker
+
+    async def _create_process(self) -> tuple[Process, int]:
+        """A process, and the descriptor from which a byte can be read when it listens."""
+        ready_read, ready_write = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command(ready_write, self._parent_read),
+                pass_fds=(ready_write, self._parent_read, *self._descriptors),
+                env=self._env,
+                # Ctrl-C goes to the whole group of a terminal, and a worker's second signal ends it at once.
+                process_group=0,
+            )
+        except BaseException:
+            os.close(ready_read)
+            raise
+        finally:
+            os.close(ready_write)
+        return process, ready_read
 
     async def _watch(self, worker: WorkerProcess) -> None:
         """Wait for a worker's end; one that ended by itself is started again.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from websockets.asyncio.client import connect
@@ -198,3 +200,56 @@ async def test_one_of_the_first_that_does_not_start_is_started_again_while_the_o
     assert commands.starts == 3
     group.stop()
     assert await running == 1
+
+
+def no_descriptor(*arguments: object, **options: object) -> NoReturn:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+async def no_process(*arguments: object, **options: object) -> NoReturn:
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+async def no_thread(*arguments: object, **options: object) -> NoReturn:
+    raise RuntimeError("can't start new thread")
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("where", "fails", "reason"),
+    [
+        ("os.pipe", no_descriptor, "Too many open files"),
+        ("asyncio.create_subprocess_exec", no_process, "Resource temporarily unavailable"),
+        ("asyncio.create_subprocess_exec", no_thread, "can't start new thread"),
+    ],
+    ids=["pipe", "process", "thread"],
+)
+async def test_a_worker_comes_back_though_the_machine_had_no_room_for_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str, fails: object, reason: str
+):
+    monkeypatch.setattr(supervisor, "BACKOFF_SECONDS", (0.0,))
+    group = Supervisor(Commands(), 1, [], dict(os.environ), 5)
+    running = asyncio.ensure_future(group.run(lambda: None))
+    await until(lambda: any(one.listens for one in group._workers))
+    before = descriptors()
+    [first] = group._workers
+    with monkeypatch.context() as full:
+        full.setattr(where, fails)
+        first.send(signal.SIGKILL)
+        await until(lambda: caplog.text.count(f"{reason}\n") > 3)
+    await until(lambda: any(one.listens for one in group._workers))
+    assert descriptors() == before
+    group.stop()
+    assert await running == 1
+
+
+@pytest.mark.once
+async def test_a_program_that_cannot_be_run_is_a_start_that_failed():
+    group = Supervisor(lambda ready, parent: ["/no/such/program"], 2, [], dict(os.environ), 5)
+
+    with pytest.raises(StartFailed, match="could not be started: .* No such file"):
+        await group.run(lambda: None)
