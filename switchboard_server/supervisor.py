@@ -39,6 +39,8 @@ class WorkerProcess:
     listens: bool = False
     retired: bool = False
     """True if its end is expected."""
+    replacing: bool = False
+    """True while another one is started in its place: then none has to be started when it ends."""
     decided: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it listens, or has been given up."""
 
@@ -210,7 +212,8 @@ class Supervisor:
                 logger.error("worker %d ended with code %d, starting another", worker.pid, code)
             lived = asyncio.get_running_loop().time() - worker.started
             self._crashes = 0 if lived > STEADY_SECONDS else self._crashes
-            await self._restart()
+            if not worker.replacing:
+                await self._restart()
 
     async def _restart(self) -> None:
         while not self._stopping.is_set():
@@ -227,13 +230,18 @@ class Supervisor:
 
     async def _replace_all(self) -> None:
         for old in list(self._workers):
+            await old.decided.wait()  # before it listens it would die of the signal
             if self._stopping.is_set() or old.retired or old not in self._workers:
                 continue
+            old.replacing = True
             try:
                 new = await self._start()
             except StartFailed:
+                old.replacing = False
                 if not self._stopping.is_set():
                     logger.exception("the new worker did not start, the old ones serve on")
+                    if old not in self._workers:  # it has ended meanwhile
+                        self._spawn(self._restart())
                 return
             logger.info("worker %d replaces worker %d", new.pid, old.pid)
             old.retired = True

@@ -53,16 +53,21 @@ class Group:
 
 
 class Commands:
-    """Commands of workers that serve nobody; the one of a number ends while it starts."""
+    """Commands of workers that serve nobody. One, by its number, ends while it starts; another one waits
+    until `gate` exists before it starts.
+    """
 
-    def __init__(self, fails: int = 0) -> None:
+    def __init__(self, fails: int = 0, waits: int = 0, gate: Path = Path("/")) -> None:
         self.starts = 0
         self._fails = fails
+        self._waits = waits
+        self._gate = gate
 
     def __call__(self, ready: int, parent: int) -> list[str]:
         self.starts += 1
         serves = f"printf 1 >&{ready}; exec {ready}>&-; exec cat <&{parent}"
-        return ["/bin/bash", "-c", "exit 3" if self.starts == self._fails else serves]
+        starts = f"until [ -e {self._gate} ]; do sleep 0.01; done; " if self.starts == self._waits else ""
+        return ["/bin/bash", "-c", starts + ("exit 3" if self.starts == self._fails else serves)]
 
 
 def runs(pid: int) -> bool:
