@@ -38,7 +38,7 @@ class WorkerProcess:
     started: float
     listens: bool = False
     retired: bool = False
-    """True if its end is expected."""
+    """True if its end is expected: it has been told, or given up."""
     replacing: bool = False
     """True while another one is started in its place: then none has to be started when it ends."""
     decided: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,7 +89,11 @@ class Supervisor:
         self._ended = ended
         self._workers: set[WorkerProcess] = set()
         self._crashes = 0
+        self._creating = 0
+        """Processes that are being made, and are not among the workers yet."""
         self._stopping = asyncio.Event()
+        self._at_once = False
+        """True when the stop was asked for twice."""
         self._failed = False
         self._all_ended = asyncio.Event()
         self._rolling: asyncio.Task[None] | None = None
@@ -107,26 +111,25 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.replace_all)
         failures = [error for error in await self._start_first() if error is not None]
-        if len(failures) == self._count and not self._stopping.is_set():
-            self.stop()
-            await self._all_ended.wait()
-            raise failures[0]
-        for _ in failures:
-            logger.error("a worker did not start, while others did, and is started again")
-            self._spawn(self._restart())
         if not self._stopping.is_set():
+            if len(failures) == self._count:
+                self.stop()
+                await self._all_ended.wait()
+                raise failures[0]
+            for _ in failures:
+                logger.error("a worker did not start, while others did, and is started again")
+                self._spawn(self._restart())
             ready()
         await self._all_ended.wait()
         return int(self._failed)
 
     def stop(self) -> None:
         """Drain every worker and end; the second time end them at once."""
-        number = signal.SIGKILL if self._stopping.is_set() else signal.SIGTERM
-        self._failed |= self._stopping.is_set()
+        self._at_once = self._stopping.is_set()
+        self._failed |= self._at_once
         self._stopping.set()
         for worker in self._workers:
-            worker.send(number)
-            self._spawn(self._kill_late(worker))
+            self._end(worker)
         self._end_if_done()
 
     def replace_all(self) -> None:
@@ -152,13 +155,9 @@ class Supervisor:
         """Start a worker and wait until it listens. Raises StartFailed."""
         if self._stopping.is_set():
             raise StartFailed("the server is stopping")
-        try:
-            process, ready_read = await self._create_process()
-        except (OSError, RuntimeError) as error:  # RuntimeError: no thread to wait for its end
-            raise StartFailed(f"a worker could not be started: {error}") from error
-        worker = WorkerProcess(process, asyncio.get_running_loop().time())
-        self._workers.add(worker)
-        self._spawn(self._watch(worker))
+        worker, ready_read = await self._create()
+        if self._stopping.is_set():  # which did not know of it
+            self._end(worker)
         is_late = False
         try:
             await asyncio.wait_for(_readable(ready_read), START_SECONDS)
@@ -167,15 +166,35 @@ class Supervisor:
             is_late = True
         finally:
             os.close(ready_read)
-            worker.retired = not worker.listens or self._stopping.is_set()
+            worker.retired |= not worker.listens
             worker.decided.set()
-        if worker.retired:
-            worker.send(signal.SIGTERM if worker.listens else signal.SIGKILL)
-            raise StartFailed("the server is stopping" if worker.listens else await _why(worker, is_late))
+        if not worker.listens:
+            worker.send(signal.SIGKILL)
+            raise StartFailed(await _why(worker, is_late))
+        if self._stopping.is_set():
+            raise StartFailed("the server is stopping")
         return worker
 
+    async def _create(self) -> tuple[WorkerProcess, int]:
+        """A worker, known from here on, and the descriptor from which a byte can be read when it listens.
+
+        Raises StartFailed.
+        """
+        self._creating += 1
+        try:
+            process, ready_read = await self._create_process()
+            worker = WorkerProcess(process, asyncio.get_running_loop().time())
+            self._workers.add(worker)
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread to wait for its end
+            raise StartFailed(f"a worker could not be started: {error}") from error
+        finally:
+            self._creating -= 1
+            self._end_if_done()
+        self._spawn(self._watch(worker))
+        return worker, ready_read
+
     async def _create_process(self) -> tuple[Process, int]:
-        """A process, and the descriptor from which a byte can be read when it listens."""
+        """The process of a worker, and that descriptor."""
         ready_read, ready_write = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -203,6 +222,7 @@ class Supervisor:
         if not self._stopping.is_set():
             await worker.decided.wait()
         if self._stopping.is_set():
+            # One that still starts may have no handler of the signal yet, and dies of it.
             self._failed |= worker.listens and code != 0
             self._end_if_done()
         elif not worker.retired:
@@ -244,10 +264,21 @@ class Supervisor:
                         self._spawn(self._restart())
                 return
             logger.info("worker %d replaces worker %d", new.pid, old.pid)
-            old.retired = True
-            old.send(signal.SIGHUP)
-            self._spawn(self._kill_late(old))
+            self._tell(old, signal.SIGHUP)
             await old.process.wait()
+
+    def _end(self, worker: WorkerProcess) -> None:
+        """Have a worker end with the server; once it has been told, a signal more would cut it off."""
+        if self._at_once:
+            worker.send(signal.SIGKILL)
+        elif not worker.retired:
+            self._tell(worker, signal.SIGTERM)
+
+    def _tell(self, worker: WorkerProcess, number: signal.Signals) -> None:
+        """Have a worker end in order, within its limit."""
+        worker.retired = True
+        worker.send(number)
+        self._spawn(self._kill_late(worker))
 
     async def _kill_late(self, worker: WorkerProcess) -> None:
         try:
@@ -257,7 +288,7 @@ class Supervisor:
             worker.send(signal.SIGKILL)
 
     def _end_if_done(self) -> None:
-        if not self._workers:
+        if self._stopping.is_set() and not self._workers and not self._creating:
             self._all_ended.set()
 
     def _spawn(self, coroutine: Any) -> None:
