@@ -59,8 +59,7 @@ class ConsoleConsumer(Consumer):
 
     def closed(self) -> None:
         """End all watches."""
-        if hasattr(self, "watches"):
-            self.protocol.closed(self.watches)
+        self.protocol.closed(self.watches)
 
 
 def _cookie(header: str, name: str) -> str:

@@ -121,7 +121,7 @@ class Consumer(AsyncConsumer):
         self.connection.close(UNSUPPORTED_DATA)
 
     def closed(self) -> None:
-        """The connection has ended, by either end. Called once, and must not wait."""
+        """The connection has ended, by either end. Called once where `opened` was, and must not wait."""
 
     def max_message(self) -> int:
         """Bytes of the largest frame that it takes; a larger one is answered with 1009."""
@@ -166,7 +166,7 @@ class Consumer(AsyncConsumer):
         self.scope = scope
         self.worker = current_worker()
         self.protocol = self.worker.protocols[self.protocol_name]
-        self._accepted = False
+        self._began_to_open = self._accepted = False
         self._begun = monotonic()
         if (await receive())["type"] != "websocket.connect":  # the client has gone before its handshake
             return
@@ -225,6 +225,7 @@ class Consumer(AsyncConsumer):
         """Answer the handshake; False when there is nobody to serve."""
         try:
             admission.check_draining(self.worker)  # the drain did not know this connection yet
+            self._began_to_open = True
             await self.opened()
             if self.given.addresses:
                 await self.worker.hub.subscribe(self.connection, *self.given.addresses)
@@ -358,6 +359,8 @@ class Consumer(AsyncConsumer):
         close = sent or NOT_TAKEN.get(self.left[0], (NORMAL,))[0]
         code = self.left[0] if sent is None else sent.code
         admission.departed(self.worker, self.connection, close, self._accepted, code)
+        if not self._began_to_open:
+            return
         try:
             self.closed()
         except Exception:

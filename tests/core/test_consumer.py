@@ -194,6 +194,7 @@ async def test_a_handshake_that_was_admitted_just_before_the_drain_is_refused(
     probe.act = {"admit": drain}
 
     assert await Client(probe).refused() == codes.RESTART.portable_code
+    assert probe.log == []  # `closed` knows nothing yet of what `opened` makes
     assert await ledger.is_clean()
 
 
