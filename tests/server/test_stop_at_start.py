@@ -82,7 +82,7 @@ async def test_a_worker_that_is_being_made_ends_with_the_server(
 async def test_a_second_stop_kills_a_worker_that_is_being_made(creation: CreationFactory) -> None:
     held = creation(1)
     group = Supervisor(
-        lambda ready, parent: ["/bin/bash", "-c", "trap '' TERM; exec sleep 3600"],
+        lambda ready, parent: ["/bin/bash", "-c", f"trap '' TERM; exec cat <&{parent}"],
         1,
         [],
         dict(os.environ),
