@@ -18,6 +18,7 @@ from routing_app.core.access.grants import NOBODY, Grant, GrantKind
 from routing_app.core.address import make
 from routing_app.core.codes import EXPIRED, UNAUTHENTICATED, UNAVAILABLE, Refusal
 from routing_app.core.database import query
+from routing_app.core.hooks.refusing import is_sent_away
 from routing_app.core.models import Scope
 from routing_app.core.rest.middleware import BACKING_SERVICES
 from routing_app.core.worker import Worker, current_worker
@@ -109,22 +110,34 @@ def _know(client: Connection) -> None:
 async def require(client: Connection, scope: Scope) -> None:
     """Raise RequestDenied unless the client has a right, at some addresses at least.
 
-    A browser that has logged out ends its session without a word to this process, so every request asks.
+    Raises ConnectionClosed for a client that was sent away while the database was asked.
     """
-    grant = client.inner.grant
-    if grant.session:
-        now = (await query(standing.current, {grant})).get(grant)
-        if now is None:
-            client.inner.close(EXPIRED)
-            raise RequestDenied("unauthenticated", "the staff session has ended")
-        if now != grant:
-            hold(client, now)
-            _changed(client)
-            grant = now
+    grant = await _current(client)
     if grant.kind is GrantKind.NOBODY:
         raise RequestDenied("unauthenticated", "an API key or an access token is needed")
     if grant.kind is not GrantKind.TOKEN and scope not in grant.scopes:
         raise RequestDenied("forbidden", f"the scope {scope.value} is needed")
+
+
+async def _current(client: Connection) -> Grant:
+    """The grant of a client as it is now.
+
+    A browser that has logged out ends its session without a word to this process, so every request asks.
+    """
+    while (grant := client.inner.grant).session:
+        now = (await query(standing.current, {grant})).get(grant)
+        if is_sent_away(client.inner):
+            raise client.failure()
+        if client.inner.grant is not grant:
+            continue  # it has presented something else meanwhile, or was found to have other rights
+        if now is None:
+            client.inner.close(EXPIRED)
+            raise RequestDenied("unauthenticated", "the staff session has ended")
+        if now != grant and not client.is_closed:  # nobody would let go of what one holds that has left
+            hold(client, now)
+            _changed(client)
+        return now
+    return grant
 
 
 def check_covered(may: Callable[[str], bool], addresses: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from routing_app.core.worker import current_worker
 from routing_app.requests import access
 from routing_app.requests.connection import Connection
 from routing_app.requests.context import Context
-from routing_app.requests.errors import ConnectionClosed, HookDenied, RequestDenied
+from routing_app.requests.errors import HookDenied, RequestDenied
 from routing_app.requests.handlers import Handler
 
 OWN: Final = frozenset(
@@ -62,7 +62,7 @@ async def screened(client: Connection, hooks: HookSet, addresses: Collection[str
     if not verdict.allow:
         raise HookDenied(verdict.reason, verdict.unavailable)
     if is_sent_away(client.inner):
-        raise _closed(client)
+        raise client.failure()
     # Another key, or less in the same one, while the backend was asked.
     access.check_covered(client.grant.may_publish, addresses)
     return message if verdict.message is UNCHANGED else verdict.message
@@ -76,7 +76,7 @@ async def check_read(client: Connection, hooks: HookSet, addresses: Collection[s
     if not verdict.allow:
         raise HookDenied(verdict.reason, verdict.unavailable)
     if client.is_closed:
-        raise _closed(client)
+        raise client.failure()
     access.check_covered(client.grant.may_subscribe, addresses)
 
 
@@ -87,12 +87,7 @@ def screen_of(client: Connection, hooks: HookSet) -> Screen:
     async def screen_while_open(addresses: Sequence[str], message: Any) -> Any:
         content = await screen(addresses, message)
         if is_sent_away(client.inner):
-            raise _closed(client)
+            raise client.failure()
         return content
 
     return screen_while_open
-
-
-def _closed(client: Connection) -> ConnectionClosed:
-    close = client.inner.close_sent
-    return ConnectionClosed(close.code, close.reason) if close else ConnectionClosed(1006)

@@ -62,6 +62,11 @@ class Connection:
         """True when nothing can be sent any more, also while the close is under way."""
         return self._ended is not None or self.inner.state is not ConnectionState.OPEN
 
+    def failure(self) -> ConnectionClosed:
+        """The error of whatever needs the client, once it is closed."""
+        close = self.inner.close_sent
+        return self._ended or ConnectionClosed(*((close.code, close.reason) if close else (1006, "")))
+
     async def send(
         self, message: Mapping[str, Any], *, timeout: float | None = None, volatile: bool = False
     ) -> None:
@@ -95,7 +100,7 @@ class Connection:
         while self.backlogged:
             await self._another_look()
         if not self.inner.send(text):
-            raise self._closed()
+            raise self.failure()
 
     @property
     def backlogged(self) -> bool:
@@ -177,7 +182,7 @@ class Connection:
     def _ask(self, key: Any, text: str, timeout: float | None) -> Request:
         request, name = Request(timeout), wire.name(key)
         if self._ended is not None or not self.inner.send(text):
-            request.fail(self._closed())
+            request.fail(self.failure())
             return request
         # After the send, but in the same turn: no answer can come before the request is known.
         self._pending[name] = request
@@ -201,10 +206,6 @@ class Connection:
         if not (name := wire.name(key)) or name in self._pending:
             raise ValueError("a key must be a string or a number, and not that of another request")
         return key
-
-    def _closed(self) -> ConnectionClosed:
-        close = self.inner.close_sent
-        return self._ended or ConnectionClosed(*((close.code, close.reason) if close else (1006, "")))
 
     def __repr__(self) -> str:
         return f"<Connection {self.id}>"
