@@ -98,6 +98,7 @@ async def subscribe(client: Connection, message: Message) -> tuple[Message, Call
     since, last = _positions(message, addresses), _number(message, "last", 0)
     watched = _watched(message, addresses)
     await _check_read(client, addresses)
+    had = set(client.inner.addresses)
     try:
         attachment = await current_worker().streams.replays.attach(
             client.inner, addresses, since, dict.fromkeys(addresses, last)
@@ -105,11 +106,10 @@ async def subscribe(client: Connection, message: Message) -> tuple[Message, Call
     except AddressError as error:
         raise RequestDenied("invalid", str(error)) from None
     try:
-        if not all(map(client.grant.may_subscribe, addresses)):  # the key has changed in between
-            current_worker().hub.unsubscribe(client.inner, *addresses)
-            access.check_covered(client.grant.may_subscribe, addresses)
+        access.check_covered(client.grant.may_subscribe, addresses)  # the key may have changed in between
         begin = await current_worker().notices.watch(client.inner, watched, lambda: client.grant.secrets)
-    except BaseException:  # what it had before goes on
+    except BaseException:  # what it had before goes on; what its credential lost has ended by itself
+        current_worker().hub.unsubscribe(client.inner, *(set(addresses) - had))
         attachment.start()
         raise
     client.record()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from routing_app.core.access.grants import UNBOUNDED, GrantKind
 from routing_app.core.access.patterns import Patterns
+from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.delivery.connection import Connection as Inner
 from routing_app.core.delivery.connection import new_id
 from routing_app.core.publishing import publish
@@ -69,3 +70,39 @@ async def test_what_it_had_before_goes_on(
     assert set(client.inner.addresses) == {A}
     await until(lambda: not worker.streams.replays._running)
     assert received(client.inner) == ["still here"]
+
+
+async def test_an_address_that_it_asked_for_again_goes_on_too(
+    worker: Worker, client: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    """The refused request names what the client has, beside what its credential has lost."""
+    _, start = await service.subscribe(client, {"addresses": [A]})
+    start()
+    want = worker.relay.want
+
+    async def narrowed(addresses: Iterable[str]) -> None:
+        client.grant = replace(READER, subscribe=Patterns((A,)))
+        await want(addresses)
+
+    monkeypatch.setattr(worker.relay, "want", narrowed)
+    with pytest.raises(RequestDenied, match=f"does not allow {B}"):
+        await service.subscribe(client, {"addresses": [A, B]})
+
+    assert set(client.inner.addresses) == {A}
+    await publish([A], "still here")
+    assert await until_received(client.inner) == ["still here"]
+
+
+async def test_a_request_that_fails_at_its_notices_leaves_nothing_new(
+    worker: Worker, client: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    async def out(*arguments: Any) -> None:
+        raise LayerUnavailable
+
+    _, start = await service.subscribe(client, {"addresses": [A]})
+    start()
+    monkeypatch.setattr(worker.notices, "watch", out)
+    with pytest.raises(LayerUnavailable):
+        await service.subscribe(client, {"addresses": [A, B]})
+
+    assert set(client.inner.addresses) == {A}
