@@ -145,10 +145,7 @@ class RemoteRequests:
             if client is None:
                 raise ConnectionClosed(*NOBODY)
             if kind == "request":
-                request = client.request(message, timeout=timeout)
-                async for partial in request:
-                    await call.partial(partial)
-                return await request
+                return await _answer(client.request(message, timeout=timeout), call)
             if kind in ("send", "volatile"):
                 await client.send(message, timeout=timeout, volatile=kind == "volatile")
             else:
@@ -156,6 +153,17 @@ class RemoteRequests:
         except Exception as error:
             raise CallRefused(as_refusal(error)) from None
         return {}
+
+
+async def _answer(request: Request, call: Incoming) -> Answer:
+    """Pass the partials on, and return the reply."""
+    try:
+        async for partial in request:
+            await call.partial(partial)
+        return await request
+    except BaseException:  # given up while a partial was passed on: the client's answer is for nobody
+        request.cancel()
+        raise
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
