@@ -45,7 +45,7 @@ class Request:
         self._reply.cancel()
 
     def partial(self, message: dict[str, Any]) -> None:
-        """A piece of the answer has come. Dropped when somebody awaits only the reply."""
+        """A piece of the answer has come. Dropped once somebody awaits the reply, until somebody iterates."""
         if self.done or not self._keep:
             return
         if len(self._partials) >= MAX_PARTIALS:
@@ -81,8 +81,7 @@ class Request:
         self._reply.result()
 
     async def _wait(self) -> Answer:
-        if not self._partials:
-            self._keep = False
+        self._keep = False  # also where an iteration has left some: nobody may ever read them
         await self._or_cancel(asyncio.shield(self._reply))
         return self._reply.result()
 

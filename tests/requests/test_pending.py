@@ -98,5 +98,21 @@ async def test_unread_partials_are_bounded_and_those_of_a_wait_are_dropped(pendi
     assert (await waiting)["done"] is True
 
 
+async def test_partials_that_are_left_by_an_iteration_do_not_fail_a_wait(pending: Any) -> None:
+    request = pending.Request()
+    for n in range(3):
+        request.partial({"n": n})
+    async for _ in request:
+        break
+    waiting = asyncio.ensure_future(_await(request))
+    await asyncio.sleep(0)
+    for n in range(pending.MAX_PARTIALS):
+        request.partial({"n": n})
+    request.reply({"done": True})
+
+    assert (await waiting)["done"] is True
+    assert [partial["n"] async for partial in request] == [1, 2], "those that came before the wait"
+
+
 async def _await(request: Any) -> Any:
     return await request

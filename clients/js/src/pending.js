@@ -54,7 +54,7 @@ export class Request {
   }
 
   then(fulfilled, rejected) {
-    if (!this._partials.length) this._keep = false;
+    this._keep = false; // also where an iteration has left some: nobody may ever read them
     return this._promise.then(fulfilled, rejected);
   }
 

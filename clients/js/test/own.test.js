@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { connect, ConnectionClosed, RequestError, Unanswered } from "switchboard-client";
 import { comesBackAtOnce, staysAway, waits } from "../src/dialing.js";
+import { MAX_PARTIALS, Request } from "../src/pending.js";
 
 const { URL: url, KEY: key } = process.env;
 const open = (options) => connect(url, { key, ...options });
@@ -65,6 +66,19 @@ test("a request is cancelled, and partials that nobody reads end it", async () =
   const settled = await connection.request({ type: "partials", count: 1500 }).finally(() => {});
   assert.equal(settled.message.done, true);
   await connection.close();
+});
+
+test("partials that are left by an iteration do not fail a wait", async () => {
+  const request = new Request();
+  for (const n of [0, 1, 2]) request.partial({ n });
+  for await (const { n } of request) {
+    assert.equal(n, 0);
+    break;
+  }
+  const waiting = request.then((reply) => reply);
+  for (let n = 0; n < MAX_PARTIALS; n++) request.partial({ n });
+  request.reply({ done: true });
+  assert.deepEqual(await waiting, { done: true });
 });
 
 test("a wrong key and a wrong address are told", async () => {
