@@ -31,6 +31,8 @@ CLOSE_LIMIT: Final = 10.0
 NOT_BEHIND: Final = 0.0, 0
 HIGH_WATER: Final = 64 * 1024
 """Held bytes above which `await send()` waits: as many as asyncio's own transports take."""
+MAX_PONGS: Final = 100
+"""Answers to pings that may wait for a peer that does not read: 13 kB at most."""
 PING: Final = frames.build(frames.PING)
 MAX_MESSAGE: Final = "switchboard.max_message"
 """Key of `websocket.accept`: bytes of the largest message, and frame, that this application takes."""
@@ -124,6 +126,8 @@ class WebSocket:
         "_discarding",
         "_host",
         "_paused",
+        "_ping",
+        "_pongs",
         "_queue",
         "_reader",
         "_transport",
@@ -145,6 +149,10 @@ class WebSocket:
         self._queue.put({"type": "websocket.connect"}, 0)
         self._reader = FrameReader(host.limits.max_frame, host.limits.max_message)
         self._paused = self._discarding = self._denied = False
+        self._ping: bytes | None = None
+        """Data of the last ping, where its answer waits until nothing is held."""
+        self._pongs = 0
+        """Answers to pings since nothing was held."""
         self._behind = NOT_BEHIND
         """Of a peer that has not reached our close frame: the time to drop it at the latest, and the bytes
         that it had acknowledged when it was last looked at."""
@@ -291,7 +299,7 @@ class WebSocket:
                     continue
                 self._hand_over()
                 if opcode == frames.PING:
-                    self.writer.write(frames.build(frames.PONG, data))
+                    self._answer_ping(data)
                 elif opcode == frames.CLOSE:
                     self._closed_by_peer(*data)
             else:
@@ -308,6 +316,23 @@ class WebSocket:
         queue.on_low = self._resume
         if self._transport is not None:
             self._transport.pause_reading()
+
+    def _answer_ping(self, data: bytes) -> None:
+        """Answer a ping; of the many of a peer that does not read only the last one (RFC 6455, 5.5.3)."""
+        if not self.writer.held():
+            self._pongs = 0
+        if self._pongs < MAX_PONGS:
+            self._pongs += 1
+            self.writer.write(frames.build(frames.PONG, data))
+            return
+        if self._ping is None:
+            self.writer.notify_drained(self._answer_last_ping)
+        self._ping = data
+
+    def _answer_last_ping(self) -> None:
+        data, self._ping = self._ping, None
+        if data is not None:
+            self._answer_ping(data)
 
     def _hand_over(self) -> bool:
         """Have an application that waits handle the messages that are queued; True when reading has to stop.

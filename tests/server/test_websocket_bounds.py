@@ -10,6 +10,7 @@ from switchboard_server.frames import BINARY, PING, PONG, TEXT
 from switchboard_server.receive_queue import MAX_BYTES, MAX_MESSAGES
 from switchboard_server.websocket import (
     HIGH_WATER,
+    MAX_PONGS,
     SocketLimits,
 )
 from tests.server.driven import LEFT, Driven, client_close, turn
@@ -111,6 +112,46 @@ async def test_frames_keep_their_order_however_little_the_kernel_takes(secure: b
     driven.connection.make_room(2**20)
 
     assert driven.sent() == [*((BINARY, data) for data in sent), (TEXT, b"direct again")]
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_of_the_pings_of_a_peer_that_does_not_read_no_more_than_a_few_are_answered(secure: bool):
+    driven = Driven(secure=secure).opened()
+    driven.connection.room = 0
+    driven.send(type="websocket.send", bytes=bytes(driven.connection.FULL + 1))
+    before = driven.websocket.writer.held()
+    for number in range(10 * MAX_PONGS):
+        driven.feed(client_frame(PING, b"%0125d" % number))
+    assert driven.websocket.writer.held() - before <= MAX_PONGS * 127
+    assert driven.connection.reading()
+
+    driven.connection.make_room(2**20)
+    answered = [int(data) for opcode, data in driven.sent() if opcode == PONG]
+    assert answered == [*range(MAX_PONGS), 10 * MAX_PONGS - 1], "the last one of them is"
+    driven.feed(client_frame(PING, b"reads") * 2 * MAX_PONGS)
+    assert driven.sent()[-2 * MAX_PONGS :] == [(PONG, b"reads")] * 2 * MAX_PONGS
+
+
+async def test_the_answer_to_a_ping_keeps_its_place_in_what_a_peer_reads_late():
+    driven = Driven().opened()
+    driven.connection.room = 0
+    driven.send(type="websocket.send", bytes=bytes(HIGH_WATER + 1))
+    driven.feed(client_frame(PING, b"alive?"))
+    driven.send(type="websocket.send", text="behind it")
+    driven.connection.make_room(2**20)
+
+    assert driven.sent()[1:] == [(PONG, b"alive?"), (TEXT, b"behind it")]
+
+
+async def test_a_ping_that_waits_for_its_answer_is_forgotten_with_the_connection():
+    driven = Driven().opened()
+    driven.connection.room = 0
+    driven.send(type="websocket.send", text="x")
+    driven.feed(client_frame(PING, b"alive?") * (MAX_PONGS + 1))
+    driven.websocket.connection_lost()
+    driven.connection.make_room(2**20)
+
+    assert driven.sent() == []
 
 
 async def test_a_write_to_a_lost_connection_resets_it():
