@@ -138,15 +138,20 @@ class AsyncioSocketTransport(AsyncioTransport):
         half_close(self._transport)
 
     def acknowledged(self) -> int:
-        """See Transport; 0 for a Unix socket and for a kernel other than Linux."""
-        if not hasattr(socket, "TCP_INFO"):
-            return 0
-        try:
-            own = self._transport.get_extra_info("socket")
-            info = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
-        except OSError:
-            return 0
-        return int(struct.unpack_from("Q", info, BYTES_ACKED)[0]) if len(info) == BYTES_ACKED + 8 else 0
+        """See Transport."""
+        return acknowledged(self._transport)
+
+
+def acknowledged(transport: Any) -> int:
+    """Bytes that the peer's kernel has taken; 0 for a Unix socket and for a kernel other than Linux."""
+    own = transport.get_extra_info("socket")
+    if own is None or not hasattr(socket, "TCP_INFO"):
+        return 0
+    try:
+        info = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
+    except OSError:
+        return 0
+    return int(struct.unpack_from("Q", info, BYTES_ACKED)[0]) if len(info) == BYTES_ACKED + 8 else 0
 
 
 def half_close(transport: Any) -> None:

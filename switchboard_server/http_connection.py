@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from switchboard_server import handshake, request_id
-from switchboard_server.asyncio_transport import AsyncioSocketTransport, AsyncioTransport, half_close, reset
+from switchboard_server.asyncio_transport import (
+    AsyncioSocketTransport,
+    AsyncioTransport,
+    acknowledged,
+    half_close,
+    reset,
+)
 from switchboard_server.chunks import ChunkReader
 from switchboard_server.deflate import negotiate
 from switchboard_server.handshake import HandshakeError
@@ -79,6 +85,7 @@ class HttpConnection(asyncio.Protocol):
     """See the head of this file."""
 
     __slots__ = (
+        "_acknowledged",
         "_begun",
         "_body",
         "_chunks",
@@ -130,6 +137,8 @@ class HttpConnection(asyncio.Protocol):
         """Set when the transport has room; None while it has."""
         self._unsent = 0
         """Bytes that the transport held at the last look, which the kernel had no room for."""
+        self._acknowledged = 0
+        """Bytes that the client's kernel had taken then, if there were any of these."""
         self._since = server.now
         """Time of the last sign of life; while a head is read, of its first byte."""
 
@@ -418,9 +427,8 @@ class HttpConnection(asyncio.Protocol):
         """End it when what it waits for has not come in time; called about once a second."""
         if self.transport is None:
             return
-        unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
-        if unsent and self._unsent != unsent:
-            self._since = now  # the client reads, however slowly
+        if self._has_read():
+            self._since = now
         request, waited = self._request, now - self._since
         if self._unsent or self._lingers:
             self._check_end(waited)
@@ -432,6 +440,17 @@ class HttpConnection(asyncio.Protocol):
         elif self._websocket is None and 0 < self._server.http_timeout < now - request.began:
             request.answer(503, "The application did not answer in time")
             request.disconnect()
+
+    def _has_read(self) -> bool:
+        """Whether the client has read since the last look, however slowly, of an answer that was held then.
+
+        The kernel asks for more when a third of its buffer is free: with 4 MB that takes long. Until then
+        the client is seen to read only by what its own kernel acknowledges.
+        """
+        before = self._unsent, self._acknowledged
+        self._unsent = self.transport.get_write_buffer_size()
+        self._acknowledged = acknowledged(self.transport) if self._unsent else 0
+        return before[0] > 0 and before != (self._unsent, self._acknowledged)
 
     def _check_end(self, waited: float) -> None:
         if self._unsent:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from switchboard_server.asyncio_transport import BYTES_ACKED
 from switchboard_server.http_connection import (
     HEAD_SECONDS,
     IDLE_SECONDS,
@@ -44,6 +46,8 @@ class Driven:
         self.sent = b""
         self.unsent = 0
         """Bytes that the kernel has no room for."""
+        self.acked = 0
+        """Bytes that the client's kernel has taken."""
         self.calls: list[str] = []
         self.connection = HttpConnection(self)
         self.connection.connection_made(self)
@@ -84,6 +88,9 @@ class Driven:
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
+
+    def getsockopt(self, *words: Any) -> bytes:
+        return bytes(BYTES_ACKED) + struct.pack("Q", self.acked)
 
     def setsockopt(self, *words: Any) -> None:
         self.calls.append("reset")
@@ -188,6 +195,22 @@ async def test_a_client_that_reads_slowly_has_all_the_time_it_needs():
         driven.unsent = left
         driven.pass_time(STALL_SECONDS)
     assert driven.calls == []
+
+
+async def test_a_client_that_reads_while_the_kernel_asks_for_no_more_has_all_the_time_it_needs():
+    """The kernel asks when a third of its buffer is free, and that may be 4 MB."""
+    driven = Driven()
+    driven.feed(GET)
+    driven.unsent = 1000
+    driven.acked = 7000
+    driven.pass_time(1)
+    for _ in range(10):
+        driven.acked += 1
+        driven.pass_time(STALL_SECONDS)
+    assert driven.calls == []
+    driven.pass_time(STALL_SECONDS)
+    driven.pass_time(1)
+    assert driven.calls == ["reset", "abort"]
 
 
 @pytest.mark.parametrize("behind", [b"", GET], ids=["the last request", "a request behind it"])
