@@ -184,7 +184,7 @@ class HttpRequest:
         Raises ValueError for a message that is wrong at this time; after the end messages are dropped.
         """
         self.reply(message)
-        if self._connection.is_full and not self.gone:
+        if self._connection.is_full and not (self.gone or self.finished):
             await self._connection.drained()
 
     def reply(self, message: Message) -> None:

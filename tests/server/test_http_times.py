@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import pytest
@@ -277,6 +277,28 @@ async def test_requests_behind_answers_that_nobody_reads_are_not_begun():
     driven.answer()
     driven.answer()
     assert driven.calls == ["pause", "resume"]
+
+
+async def test_an_application_that_has_sent_all_does_not_wait_for_a_client_that_reads_slowly():
+    """It would be cancelled as one that goes on too long after its answer."""
+    driven = Driven()
+    driven.feed(GET)
+    request = driven.requests[-1]
+    driven.connection.pause_writing()
+    assert not await ends(request.send({"type": "http.response.start", "status": 200}))
+    assert not await ends(request.send({"type": "http.response.body", "body": b"a", "more_body": True}))
+    assert await ends(request.send({"type": "http.response.body", "body": b"b"}))
+    assert await ends(request.send({"type": "http.response.body", "body": b"behind the end"}))
+    assert driven.sent.endswith(b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
+
+
+async def ends(sending: Coroutine[Any, Any, None]) -> bool:
+    """Whether a send ends without waiting; else it is given up."""
+    task = asyncio.ensure_future(sending)
+    await asyncio.sleep(0)
+    done = task.done()
+    task.cancel()
+    return done
 
 
 async def test_answers_of_the_server_itself_do_not_pile_up_either():
