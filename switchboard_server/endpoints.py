@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,11 +34,14 @@ class Listening:
     tls: ssl.SSLContext | None = None
     path: str = ""
     """Of a Unix socket that ends with the server."""
+    file: tuple[int, int] | None = None
+    """Device and number of the file at that path."""
 
     def unlink(self) -> None:
-        """Remove the file of a Unix socket."""
-        if self.path:
-            Path(self.path).unlink(missing_ok=True)
+        """Remove the file of a Unix socket; a successor may have put its own there, which stays."""
+        with suppress(FileNotFoundError):
+            if self.path and _identity(self.path) == self.file:
+                Path(self.path).unlink()
 
 
 def listen(description: str, silence: float = 0.0) -> Listening:
@@ -121,9 +125,16 @@ def _unix(path: str, mode: int, backlog: int) -> Listening:
     listening = socket.socket(socket.AF_UNIX)
     try:
         listening.bind(path)
+        identity = _identity(path)
         os.chmod(path, mode)  # noqa: PTH101
         listening.listen(backlog)
     except OSError:
         listening.close()
         raise
-    return Listening(_tuned(listening, 0.0), path=path)
+    return Listening(_tuned(listening, 0.0), path=path, file=identity)
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """What tells a file from another one that was put in its place."""
+    found = Path(path).stat()
+    return found.st_dev, found.st_ino

@@ -55,6 +55,16 @@ def test_the_file_of_a_unix_socket_is_made_as_told_and_ends_with_it(tmp_path: Pa
     assert not path.exists()
 
 
+def test_the_file_of_a_successor_stays_when_the_one_before_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    before, successor = listen(f"unix:{path}"), listen(f"unix:{path}")
+    for listening in (before, successor):
+        with closing(listening.socket):
+            assert path.exists()
+        listening.unlink()
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     "description",
     [
