@@ -165,8 +165,9 @@ def half_close(transport: Any) -> None:
 def reset(transport: Any) -> None:
     """Close a connection with a reset, so that the client sees that something is missing."""
     own = transport.get_extra_info("socket")
-    with suppress(OSError):  # the socket is closed already
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    if own is not None:  # TLS has none any more when it has lost its connection and not told us yet
+        with suppress(OSError):  # the socket is closed already
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     transport.abort()
 
 

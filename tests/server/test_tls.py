@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
+from switchboard_server.asyncio_transport import reset
 from switchboard_server.tls import self_signed, server_context
 from tests.conftest import ServerFactory
 from tests.server.plain import Plain, PlainFactory, closed_with
@@ -137,3 +138,38 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
         server_context(str(cert), str(key))
     with pytest.raises(ValueError, match="no certificate"):
         server_context(str(key), str(key))
+
+
+class Dropping(asyncio.Protocol):
+    """Drops its connection when TLS has lost it; `ended` then has the error of that, or None."""
+
+    def __init__(self) -> None:
+        self.transport: Any = None
+        self.ended: asyncio.Future[AttributeError | None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        transport.write(b"hello")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        try:
+            reset(self.transport)
+        except AttributeError as raised:
+            self.ended.set_result(raised)
+        else:
+            self.ended.set_result(None)
+
+
+@pytest.mark.once
+async def test_a_connection_may_be_dropped_when_tls_has_lost_it_and_has_not_told(
+    folder: Path, context: ssl.SSLContext
+) -> None:
+    own = server_context(str(folder / "self-signed.pem"), str(folder / "self-signed.key"))
+    made = Dropping()
+    server = await asyncio.get_running_loop().create_server(lambda: made, LOOPBACK, 0, ssl=own)
+    async with server:
+        hello, client = await asyncio.open_connection(*server.sockets[0].getsockname(), ssl=context)
+        assert await hello.readexactly(5) == b"hello"
+        client.transport.abort()
+        assert await made.ended is None
+    assert made.transport.get_extra_info("socket") is None
