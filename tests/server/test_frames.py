@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -126,6 +127,23 @@ def test_a_wrong_byte_is_refused_before_the_message_ends() -> None:
             FrameReader(0, 0),
             [client_frame(frames.TEXT, b"good", final=False), client_frame(0, b"\xff", final=False)],
         )
+
+
+@pytest.mark.parametrize("opcode", [frames.TEXT, frames.BINARY])
+def test_a_message_in_tiny_fragments_takes_little_more_than_its_bytes(opcode: int) -> None:
+    reader = FrameReader(0, 0)
+    fragment = client_frame(frames.CONTINUATION, "é".encode(), final=False)
+    size = 32 * 1024 * 2
+    tracemalloc.start()
+    try:
+        assert read(reader, [client_frame(opcode, final=False), *[fragment * 1024] * 32]) == []
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * size
+    [(_, message)] = read(reader, [client_frame(frames.CONTINUATION, b"!")])
+    expected = "é" * (size // 2) + "!"
+    assert message == (expected if opcode == frames.TEXT else expected.encode())
 
 
 @given(st.lists(st.tuples(st.sampled_from([frames.TEXT, frames.BINARY]), st.integers(0, 70_000)), max_size=5))
