@@ -80,6 +80,7 @@ class TokenConsumer(Consumer):
         self.connection.identity = self._wanted
         if (hooks := self.hooked.subscribe) is not None and self._wanted != wire.NO_TOKEN:
             await self._check_hooks(hooks, self._wanted)
+            self._check_covered(self._wanted)
         await self._become(self._wanted, self._last)
         # Asked again: a revocation since `admit` could not reach this connection yet.
         await access.check(self.worker, self._wanted)
@@ -163,27 +164,11 @@ class TokenConsumer(Consumer):
 
     async def _register(self, token: str) -> None:
         """Change the token if it may connect (decision 12); there is no reply either way (decision 10)."""
-        if token == self.connection.identity:
-            return
-        if not self._may_take(self.connection.grant, token):
-            self.refuse(Refusal.FORBIDDEN)
-            return
-        subscribe = self.limited.subscribe
-        if (
-            subscribe is not None
-            and await self.worker.rate_limits.over(subscribe, self.connection) is not None
-        ):
-            return
-        try:
-            await access.check(self.worker, token)
-            if (hooks := self.hooked.subscribe) is not None:
-                await self._check_hooks(hooks, token)
-                if self.connection.is_lost:
-                    return
-        except Refused as refused:
-            self.refuse(refused.reason)
+        if token == self.connection.identity or not await self._may_change(token):
             return
         await self._become(token)
+        # Its credential may have changed while it was subscribed: `_grant_changed` saw the token before.
+        self._grant_changed()
         self.worker.revocations.look_at(self.connection)
         self._record()
         try:
@@ -192,6 +177,34 @@ class TokenConsumer(Consumer):
             # A revocation since the first check could not reach this connection yet.
             if refused.reason is Refusal.GATE:
                 self.connection.close(TOKEN_UNREGISTERED)
+
+    async def _may_change(self, token: str) -> bool:
+        """True when the client may be known by another token; else that is counted."""
+        if not self._may_take(self.connection.grant, token):
+            self.refuse(Refusal.FORBIDDEN)
+            return False
+        subscribe = self.limited.subscribe
+        if (
+            subscribe is not None
+            and await self.worker.rate_limits.over(subscribe, self.connection) is not None
+        ):
+            return False
+        try:
+            await access.check(self.worker, token)
+            if (hooks := self.hooked.subscribe) is not None:
+                await self._check_hooks(hooks, token)
+                if self.connection.is_lost:
+                    return False
+            self._check_covered(token)
+        except Refused as refused:
+            self.refuse(refused.reason)
+            return False
+        return True
+
+    def _check_covered(self, token: str) -> None:
+        """Look again at a credential that may have changed while something was asked. Raises Refused."""
+        if not self._may_take(self.connection.grant, token):
+            raise Refused(NOT_YOURS)
 
     async def _check_hooks(self, hooks: HookSet, token: str) -> None:
         """Ask the backend about a token. Raises Refused."""
