@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from hmac import compare_digest
+from typing import Final
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
@@ -21,6 +22,8 @@ from routing_app.core.worker import current_worker
 from routing_app.rooms import wire
 from routing_app.rooms.members import Member, MembershipEntry, RoomKey
 from routing_app.rooms.models import Membership, Room, address
+
+NOT_COVERED: Final = "the credential does not cover this room"
 
 
 def may_join_another(member: Member) -> bool:

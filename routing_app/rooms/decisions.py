@@ -15,12 +15,11 @@ from routing_app.core.hooks.question import UNCHANGED, Verdict, asked_by
 from routing_app.core.hooks.refusing import is_sent_away, refusal_of
 from routing_app.core.hooks.table import HookSet
 from routing_app.rooms import binary, wire
-from routing_app.rooms.access import permits
+from routing_app.rooms.access import NOT_COVERED, permits
 from routing_app.rooms.members import Member
 from routing_app.rooms.membership import ignore, refuse
 from routing_app.rooms.models import address
 
-NOT_COVERED: Final = "the credential does not cover this room"
 REFUSED: Final = "the backend refuses it"
 NO_ANSWER: Final = "the backend that decides gave no valid answer; try again"
 

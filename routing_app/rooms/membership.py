@@ -20,7 +20,7 @@ from routing_app.core.delivery.connection import ConnectionState
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.streams.store import StoreUnavailable
 from routing_app.rooms import records, wire
-from routing_app.rooms.access import may_join_another
+from routing_app.rooms.access import NOT_COVERED, may_enter, may_join_another
 from routing_app.rooms.binary import paths
 from routing_app.rooms.lobbies import lobbies_of
 from routing_app.rooms.lobby_changes import ChangeKind, ChangeOutcome
@@ -85,6 +85,8 @@ async def join(
     known_to_be_open = entry.room in members_of(member.worker).open
     if not known_to_be_open and not await _granted(member, Verb.ASK, entry):
         return None
+    if not _is_covered(member, room):
+        return None
     # Before the subscription: presence notices tell of that at once, with the identity.
     identity, member.connection.identity = member.connection.identity, records.identity(nickname)
     if (start := await _subscribe(member, entry.addresses, last)) is None:
@@ -92,24 +94,39 @@ async def join(
         return None
     member.rooms[entry.room] = entry  # before the row is written: a client that goes now takes it along
     try:
-        is_in = await _granted(member, Verb.JOIN, entry)
+        # From here on a credential that changes finds the room among those of the client.
+        is_in = _is_covered(member, room) and await _granted(member, Verb.JOIN, entry)
     except BaseException:
         start()
         raise
     if not is_in:
         member.connection.identity = identity
-        if member.connection.state is ConnectionState.OPEN:
-            if before is not None:
-                member.rooms[entry.room] = before
-            else:
-                member.rooms.pop(entry.room, None)
-                member.worker.hub.unsubscribe(member.connection, *entry.addresses)
+        _take_back(member, entry, before)
         start()
         return None
     member.nickname = nickname
     if member.namespace != wire.LOBBY:  # a lobby's changes say so themselves
         members_of(member.worker).used.add(entry.room)
     return start
+
+
+def _is_covered(member: Member, room: str) -> bool:
+    """Look again at a credential that may have changed while something was waited for; the client is told."""
+    if may_enter(member, room):
+        return True
+    refuse(member, "JOIN", NOT_COVERED, Refusal.FORBIDDEN)
+    return False
+
+
+def _take_back(member: Member, entry: MembershipEntry, before: MembershipEntry | None) -> None:
+    """Have a client in its rooms as before a JOIN; one that has gone takes the entry along."""
+    if member.connection.state is not ConnectionState.OPEN:
+        return
+    if before is not None:
+        member.rooms[entry.room] = before
+    else:
+        member.rooms.pop(entry.room, None)
+        member.worker.hub.unsubscribe(member.connection, *entry.addresses)
 
 
 def _entry(member: Member, room: str, nickname: Any, *more_addresses: str) -> MembershipEntry:

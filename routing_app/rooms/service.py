@@ -13,8 +13,8 @@ from django.db import Error as DatabaseError
 from routing_app.core.codes import FORBIDDEN, Refusal
 from routing_app.core.delivery.publication import MESSAGE, Publication
 from routing_app.rooms import lobby, records, wire
-from routing_app.rooms.access import may_enter, permits
-from routing_app.rooms.decisions import NOT_COVERED, decided
+from routing_app.rooms.access import NOT_COVERED, may_enter, permits
+from routing_app.rooms.decisions import decided
 from routing_app.rooms.members import Ack, Member, RoomKey, members_of
 from routing_app.rooms.membership import ignore, is_over_limit, join, leave_room, publish, refuse, unavailable
 from routing_app.rooms.models import address
