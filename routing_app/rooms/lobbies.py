@@ -77,7 +77,10 @@ class Lobbies:
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
         future.add_done_callback(lambda done: self._made(kind, entry, done))
-        return future
+        # Who waits may be cancelled, which would cancel the future: the change is made all the same.
+        waited = asyncio.shield(future)
+        waited.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody has to wait
+        return waited
 
     def restore(self, entries: Iterable[MembershipEntry]) -> None:
         """Write rows again that may be lost."""
@@ -85,8 +88,6 @@ class Lobbies:
             self.submit(ChangeKind.RESTORE, entry)
 
     def _made(self, kind: ChangeKind, entry: MembershipEntry, done: asyncio.Future[ChangeOutcome]) -> None:
-        if done.cancelled():
-            return
         # A LEAVE that is not made leaves a member that nobody can remove: it is tried again. The other kinds
         # are answered by their callers, which wait for them.
         if done.exception() is not None:
