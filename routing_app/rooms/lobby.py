@@ -93,14 +93,17 @@ async def _join(member: Member, lobby: str, peers: bool = False) -> bool:
     local = LocalMember(member.id, member.emit, peers, lambda: _return(member, lobby))
     # Before the row is written: its own JOINED, which takes it in, may come before `join` returns.
     lobbies.expect(lobby, local)
-    if (start := await join(member, lobby, member.id, peer_address(lobby, member.id))) is not None:
-        start()
-        if await lobbies.admitted(local):
-            return True
-        if member.connection.state is ConnectionState.OPEN:
-            unavailable(member, OperationalError("the lobby cannot be read"))
-    lobbies.leave(lobby, member.id)
-    return False
+    is_in = False
+    try:
+        if (start := await join(member, lobby, member.id, peer_address(lobby, member.id))) is not None:
+            start()
+            is_in = await lobbies.admitted(local)
+            if not is_in and member.connection.state is ConnectionState.OPEN:
+                unavailable(member, OperationalError("the lobby cannot be read"))
+    finally:
+        if not is_in:  # also when it is cancelled: nobody else takes back what is expected
+            lobbies.leave(lobby, member.id)
+    return is_in
 
 
 def _return(member: Member, lobby: str) -> None:

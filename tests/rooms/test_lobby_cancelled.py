@@ -1,4 +1,4 @@
-"""A member of a lobby whose event is cancelled while it waits for the database."""
+"""Members of a lobby whose events are cancelled, or fail, while they wait for the database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError
 
 from routing_app.core.worker import Worker
-from routing_app.rooms import lobby_changes
+from routing_app.rooms import lobby_changes, records
 from routing_app.rooms.lobbies import lobbies_of
 from tests.rooms.lobbies import Peer, look, rows, settle, workers
 
@@ -97,3 +97,29 @@ async def test_a_leave_that_fails_is_made_later_although_nobody_waits_for_it(
     assert await rows() == [stays.id]
     assert stays.received[-1] == ("LEFT", leaver.id)
     leaver.go()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "fails"])
+async def test_nothing_is_kept_of_a_member_that_never_came(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    asked = asyncio.Event()
+
+    def ask(*arguments: Any) -> asyncio.Future[Any]:
+        """No answer, or none that anybody foresaw."""
+        asked.set()
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if how == "fails":
+            answer.set_exception(RuntimeError("a fault of the program"))
+        return answer
+
+    monkeypatch.setattr(records, "submit", ask)
+    late = Peer(worker)
+    if how == "cancelled":
+        await cancelled(late.enter(), asked)
+    else:
+        with pytest.raises(RuntimeError, match="a fault"):
+            await late.enter()
+    late.go()
+
+    assert lobbies_of(worker)._replicas == {}
