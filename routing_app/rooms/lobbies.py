@@ -16,6 +16,7 @@ from typing import Final
 from django.db import Error as DatabaseError
 
 from routing_app.core.database import GroupedWrites, Overloaded
+from routing_app.core.delivery.hub import Frames
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.rooms import lobby_changes
@@ -127,11 +128,11 @@ class Lobbies:
         if change.event == HERE:
             return
         news = replace(publication, message=[change.id], event=change.event)
-        for connection in self._worker.hub.members(publication.addresses[0], publication.published_at):
+        hub = self._worker.hub
+        frames: Frames = {}
+        for connection in hub.members(publication.addresses[0], publication.published_at):
             if connection.protocol != self._protocol:
-                frame = connection.encoder(news, publication.addresses[0])
-                if isinstance(frame, str):
-                    connection.send(frame)
+                hub.send_to(connection, news, frames)
 
     def _regain(self, replica: LobbyReplica) -> None:
         for local in replica.missing():
