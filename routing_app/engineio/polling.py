@@ -120,11 +120,14 @@ async def _unless_gone(ready: asyncio.Future[Any], receive: Any) -> bool:
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait((ready, gone), return_when=asyncio.FIRST_COMPLETED)
+        # Looked at before it is cancelled: a task, which a poll at another worker is, ends some time after.
+        if not ready.done():
+            return False
+        ready.result()
+        return True
     finally:
         gone.cancel()
-        if not ready.done():
-            ready.cancel()
-    return not ready.cancelled() and (ready.result() or True)
+        ready.cancel()  # nothing where it is done
 
 
 async def _disconnected(receive: Any) -> None:
