@@ -45,12 +45,15 @@ class BridgeWriter:
         self._address = (f"worker:{holder}",)
         self._number = number
         self._waiting: list[Frame] = []
+        self._last: tuple[int, bool] | None = None
+        """The end, which goes behind the frames that wait: the close code, and whether to abort."""
         self._retry: asyncio.TimerHandle | None = None
 
     def write(self, frames: list[Frame]) -> None:
         """Hand over to the relay, or keep the frames while it has no room."""
         self._waiting += frames
-        self._pass_on()
+        if self._retry is None:
+            self._pass_on()
 
     def held_bytes(self) -> int:
         """Bytes that the relay has not taken; the holder bounds what the client has not read."""
@@ -70,21 +73,37 @@ class BridgeWriter:
         self._waiting = []
         self._end(close, abort=True)
 
-    def _pass_on(self) -> None:
-        if not self._waiting or self._retry is not None:
-            return
-        packets = pack([f.data if isinstance(f, BinaryFrame) else f.text for f in self._waiting])
-        if self._relay.offer(Publication(self._address, [self._number, packets], FRAMES)):
-            self._waiting = []
-        else:
-            self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._try_again)
-
-    def _try_again(self) -> None:
-        self._retry = None
+    def _end(self, close: Close, abort: bool) -> None:
+        self._last = close.code, abort
         self._pass_on()
 
-    def _end(self, close: Close, abort: bool) -> None:
-        self._relay.offer(Publication(self._address, [self._number, close.code, abort], END))
+    def _pass_on(self) -> None:
+        """Hand over what waits, in order; that for which the relay has no room is tried again."""
+        if self._retry is not None:
+            self._retry.cancel()
+        passed = self._pass_frames() and self._pass_end()
+        loop = asyncio.get_running_loop()
+        self._retry = None if passed else loop.call_later(RETRY_SECONDS, self._pass_on)
+
+    def _pass_frames(self) -> bool:
+        """False while the relay has no room for the frames."""
+        if self._waiting:
+            packets = pack([f.data if isinstance(f, BinaryFrame) else f.text for f in self._waiting])
+            if not self._offer(FRAMES, packets):
+                return False
+            self._waiting = []
+        return True
+
+    def _pass_end(self) -> bool:
+        """False while the relay has no room for the end."""
+        if self._last is not None:
+            if not self._offer(END, *self._last):
+                return False
+            self._last = None
+        return True
+
+    def _offer(self, event: str, *rest: Any) -> bool:
+        return self._relay.offer(Publication(self._address, [self._number, *rest], event))
 
 
 class Bridges:
