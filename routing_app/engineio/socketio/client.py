@@ -312,6 +312,7 @@ class SocketClient:
         except (Refused, *BACKING_SERVICES) as error:
             self._tell_refused(name, admission.refused_by(self._protocol, error))
             socket.close()
+            self._wait_for_connect()  # until now the client was in this namespace
 
     async def _ask_to_connect(self, hooks: HookSet, id: str, packet: wire.Packet, grant: Grant) -> Given:
         """What hooks give the client. Raises Refused."""
