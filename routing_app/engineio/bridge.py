@@ -22,7 +22,7 @@ from routing_app.core.delivery.publication import Publication
 from routing_app.core.worker import Worker
 from routing_app.engineio import wire
 from routing_app.engineio.remote_sessions import RemoteSessions, pack, unpack
-from routing_app.engineio.session import EngineSession, RequestRefused
+from routing_app.engineio.session import EngineSession, Fault, RequestRefused
 from routing_app.engineio.websocket import PacketSocket, PacketTooBig, SocketGone, probe
 from routing_app.engineio.wire import Packet
 
@@ -35,6 +35,9 @@ READ_AHEAD: Final = 64
 READ_AHEAD_SIZE: Final = 256 * 1024
 """The same in characters of strings and bytes of binary packets."""
 RETRY_SECONDS: Final = 0.05
+
+Caller = Callable[..., Any]
+"""Calls the owner of one session: (verb, payload) -> answer. Raises RequestRefused."""
 
 
 class BridgeWriter:
@@ -136,14 +139,36 @@ class Bridges:
         number = next(self._numbers)
         self._channels[number] = channel
         try:
-            await channel.accept()
-            if free and await _probe(channel, call, number, seconds):
-                channel.close(await _carry(channel, call))
+            if free:
+                close = await self._carry(channel, call, number, seconds)
             else:
-                channel.close()
-            await channel.drain()
+                await channel.accept()
+                close = NORMAL
         finally:
             del self._channels[number]
+        channel.close(close)
+        await channel.drain()
+
+    async def _carry(self, channel: PacketSocket, call: Caller, number: int, seconds: float) -> Close:
+        """Accept, probe, move the session and pass its packets; returns the close for the WebSocket.
+
+        However that ends, the owner hears of it: its session would wait for a move that does not come.
+        """
+        try:
+            await channel.accept()
+            if await _probe(channel, call, seconds):
+                # Without the limit of the probe: the owner may have moved the session before it answers.
+                await call("moved", json.dumps([number, channel.text_only]))
+                return await _pass_packets(channel, call)
+        except RequestRefused:  # or no answer has come: the client does not wait for another
+            self._worker.spawn(_give_up(call))
+            return UNAVAILABLE
+        except BaseException:
+            # In a task of its own: one that is cancelled must not be held up by the layer.
+            self._worker.spawn(_give_up(call))
+            raise
+        await _give_up(call)
+        return NORMAL
 
     def _write(self, publication: Publication) -> int:
         channel, packets = self._addressed(publication)
@@ -179,37 +204,35 @@ class Bridges:
     # --- the owner ---------------------------------------------------------------------------------------
 
     async def _moved(self, session: EngineSession, caller: str, payload: str) -> str:
+        if not session.upgrading:  # the holder has given up
+            raise RequestRefused(Fault.BAD_REQUEST)
         number, text_only = json.loads(payload)
         session.upgraded(BridgeWriter(self._worker, caller, number), text_only)
         return ""
 
 
-Caller = Callable[..., Any]
-
-
-async def _probe(channel: PacketSocket, call: Caller, number: int, seconds: float) -> bool:
-    """The probe of `websocket.upgrade`, with a call to the owner for each step."""
+async def _probe(channel: PacketSocket, call: Caller, seconds: float) -> bool:
+    """The probe of `websocket.upgrade`, with a call to the owner for its answer."""
     try:
         async with asyncio.timeout(seconds):
-            if await probe(channel, lambda: call("probed")):
-                await call("moved", json.dumps([number, channel.text_only]))
-                return True
+            return await probe(channel, lambda: call("probed"))
     except (SocketGone, TimeoutError, wire.EngineWireError, PacketTooBig, RequestRefused):
-        pass
+        return False
+
+
+async def _give_up(call: Caller) -> None:
+    """Tell the owner that this WebSocket does not carry its session, or does so no longer."""
     with suppress(RequestRefused):
         await call("stay")
-    return False
 
 
-async def _carry(channel: PacketSocket, call: Caller) -> Close:
-    """Pass packets to the owner until either end closes; returns the close for the WebSocket."""
+async def _pass_packets(channel: PacketSocket, call: Caller) -> Close:
+    """Pass packets to the owner until either end closes; returns how. Raises RequestRefused."""
     ahead = ReadAhead()
     reader = asyncio.ensure_future(_read(channel, ahead))
     try:
         while batch := await ahead.take(reader):
             await call("receive", pack(batch))
-    except RequestRefused:
-        return UNAVAILABLE
     finally:
         reader.cancel()
     close = reader.result()
@@ -271,7 +294,11 @@ async def _probed(session: EngineSession, caller: str, payload: str) -> str:
 
 
 async def _stay(session: EngineSession, caller: str, payload: str) -> str:
-    session.upgrade_failed()
+    """The holder that was to carry it, or does, has given up; a client that has moved does not poll again."""
+    if session.on_websocket:
+        session.close(UNAVAILABLE)
+    else:
+        session.upgrade_failed()
     return ""
 
 
