@@ -2,13 +2,13 @@
 
 Settings (EVENTS_PUBLIC_WALKERS, EVENTS_SEND_TO_*) and rows of channels decide. Rows are kept in memory, so
 that no event waits for the database: read when the worker starts, again when a publication says that one has
-changed, and again every EVENTS_RECHECK_SECONDS, in case that message was lost.
+changed, and again every EVENTS_RECHECK_SECONDS, in case that message was lost. A socket waits until they have
+been read once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +16,8 @@ from django.conf import settings
 from django.db import transaction
 
 from routing_app.core.address import Address, make
-from routing_app.core.database import query
+from routing_app.core.eager import Spawn
+from routing_app.core.fresh_rows import FreshRows
 from routing_app.core.publishing import publish
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import current_worker
@@ -33,8 +34,6 @@ from routing_app.events.wire import (
 
 if TYPE_CHECKING:
     from routing_app.events.walkers import Walker
-
-logger = logging.getLogger(__name__)
 
 ADDRESS: Final[Address] = make("events", "rules")
 """Internal; every worker subscribes to it."""
@@ -81,13 +80,17 @@ class ChannelRule:
     """Root ids."""
 
 
-class ChannelRules:
-    """The rows of all channels that have one."""
+class ChannelRules(FreshRows[dict[str, ChannelRule]]):
+    """The rows of all channels that have one. Until they are known no socket may be served (`freshen`): a
+    channel without a row is open to all.
+    """
 
-    def __init__(self) -> None:
+    rows_name = "rules of channels"
+
+    def __init__(self, spawn: Spawn) -> None:
+        super().__init__(spawn)
+        self.keeps_fresh = True  # `tasks` reads them again: sockets have to obey what is new
         self._rows: dict[str, ChannelRule] = {}
-        self._asked = 0
-        self._known = 0
 
     def may_listen(self, visitor: Visitor, channel_id: str) -> bool:
         """May the visitor subscribe to this channel?"""
@@ -105,25 +108,13 @@ class ChannelRules:
             return subscribed if who == Who.MEMBERS else _allows(who, visitor)
         return _allows(rule.send or settings.EVENTS_SEND_TO_CHANNELS, visitor, rule.members)
 
-    def replace(self, rows: dict[str, ChannelRule]) -> None:
+    def load(self) -> dict[str, ChannelRule]:
+        """Every channel's row. Uses the ORM."""
+        return _read()
+
+    def use(self, rows: dict[str, ChannelRule]) -> None:
         """Know these rows from now on."""
         self._rows = rows
-
-    async def read(self) -> None:
-        """Read the rows again; a database that is out leaves the former ones in force.
-
-        Of two readings at once, the one that began later counts, whichever ends first.
-        """
-        self._asked += 1
-        number = self._asked
-        try:
-            rows = await query(_read)
-        except Exception as error:
-            logger.warning("events: the rules of channels could not be read: %s", error)
-            return
-        if number > self._known:  # else a later reading has ended first, and knows more
-            self._known = number
-            self.replace(rows)
 
 
 def check_channel(rules: ChannelRules, visitor: Visitor, channel_id: str, subscribed: bool) -> None:

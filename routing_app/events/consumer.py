@@ -82,7 +82,10 @@ class EventConsumer(Consumer):
     # --- arriving ----------------------------------------------------------------------------------------
 
     async def admit(self) -> str | None:
-        """Find out who it is. Raises Refused (`identities.of_handshake`)."""
+        """Find out who it is. Raises Refused (`identities.of_handshake`), and what the database raises while
+        the rules of channels are not known.
+        """
+        await self.protocol.rules.freshen()
         asked = parse_qs(self.scope["query_string"].decode("latin-1"))
         self.identity = await identities.of_handshake(self.worker, self.scope)
         self.grant = self.identity.grant

@@ -48,7 +48,7 @@ class Events(Protocol):
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
         self.sockets_here: dict[Connection, EventConsumer] = {}
-        self.rules = access.ChannelRules()
+        self.rules = access.ChannelRules(worker.spawn)
         self.reading: asyncio.Task[None] | None = None
         """The reading of the rules that began last."""
         self.walker_slots = asyncio.Semaphore(max(1, settings.DATABASE_THREADS - walker_runner.SPARE_THREADS))
@@ -71,5 +71,6 @@ class Events(Protocol):
     async def start(self) -> None:
         """Know the rules of channels, and end sockets whose login has ended."""
         self.worker.hub.on(credentials.REVOKED_EVENT, lambda publication: tasks.revoke(self, publication))
-        await tasks.follow_rules(self)
+        self.worker.hub.on(access.CHANGED, lambda publication: tasks.rules_changed(self, publication))
         self.worker.spawn(tasks.keep_rechecking(self))
+        await tasks.follow_rules(self)

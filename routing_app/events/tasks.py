@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import REVOKED
 from routing_app.core.database import query
 from routing_app.core.delivery.publication import Publication
@@ -19,15 +20,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def rules_changed(events: Events, publication: Publication) -> int:
+    """Handle the event that says so: read the rows of channels."""
+    events.reading = events.worker.spawn(read_rules(events))
+    return 0
+
+
 async def follow_rules(events: Events) -> None:
-    """Know the rows of channels from the start of a worker on, and again whenever one has changed."""
+    """Be told when a row of a channel has changed anywhere, and know all that have changed so far.
 
-    def on_change(publication: Publication) -> int:
-        events.reading = events.worker.spawn(read_rules(events))
-        return 0
-
-    events.worker.hub.on(access.CHANGED, on_change)
-    await events.worker.relay.want([access.ADDRESS])
+    Where the layer or the database is out, what they were asked for is missing until this is called again.
+    """
+    try:
+        await events.worker.relay.want([access.ADDRESS])
+    except LayerUnavailable as error:
+        logger.warning("events: changes of channels on other workers are not told at once: %s", error)
     await read_rules(events)
 
 
@@ -42,7 +49,7 @@ async def keep_rechecking(events: Events) -> None:
     """Find changes that no message has told: it was lost, or a program changed the row without a word."""
     while True:
         await asyncio.sleep(settings.EVENTS_RECHECK_SECONDS)
-        await read_rules(events)
+        await follow_rules(events)
         mine = list(events.sockets_here.values())
         try:
             jtis = [socket.visitor.jti for socket in mine if socket.visitor.jti]

@@ -151,7 +151,7 @@ def hears_itself(socket: Socket, room: str) -> bool:
 
 @pytest.mark.django_db(transaction=True)
 async def test_of_two_readings_of_the_rules_the_later_one_counts(monkeypatch: pytest.MonkeyPatch):
-    known, first_may_end = ChannelRules(), threading.Event()
+    known, first_may_end = ChannelRules(asyncio.ensure_future), threading.Event()
     rule = ChannelRule("nobody", "nobody", frozenset())
     number = itertools.count()
 
@@ -181,8 +181,8 @@ async def test_of_two_readings_of_the_rules_the_later_one_counts(monkeypatch: py
     ],
 )
 def test_every_rule_of_a_row(who: str, public: bool, user: bool, member: bool):
-    known = ChannelRules()
-    known.replace({"room": ChannelRule(who, who, frozenset({MEMBER.root_id}))})
+    known = ChannelRules(asyncio.ensure_future)
+    known.use({"room": ChannelRule(who, who, frozenset({MEMBER.root_id}))})
 
     for visitor, may in ((THE_PUBLIC, public), (USER, user), (MEMBER, member)):
         assert known.may_listen(visitor, "room") is may
@@ -190,8 +190,8 @@ def test_every_rule_of_a_row(who: str, public: bool, user: bool, member: bool):
 
 
 def test_a_row_without_a_word_on_sending_leaves_it_to_the_setting(settings):
-    known = ChannelRules()
-    known.replace({"room": ChannelRule("", "everyone", frozenset({MEMBER.root_id}))})
+    known = ChannelRules(asyncio.ensure_future)
+    known.use({"room": ChannelRule("", "everyone", frozenset({MEMBER.root_id}))})
     settings.EVENTS_SEND_TO_CHANNELS = "members"
 
     assert known.may_send(MEMBER, "room", subscribed=False)
