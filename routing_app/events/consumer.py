@@ -14,11 +14,10 @@ from urllib.parse import parse_qs
 from django.conf import settings
 from pydantic import ValidationError
 
-from routing_app.core.access.admission import Refused
+from routing_app.core.access.admission import Refused, refused_by
 from routing_app.core.access.credentials import needs_credential
 from routing_app.core.address import Address, make
-from routing_app.core.cluster.subscriptions import LayerUnavailable
-from routing_app.core.codes import EXPIRED, REVOKED, UNAVAILABLE, Close, Refusal
+from routing_app.core.codes import EXPIRED, REVOKED, Close, Refusal
 from routing_app.core.consumer import Consumer
 from routing_app.core.database import query
 from routing_app.core.delivery.connection import NOTHING_GIVEN, ConnectionState
@@ -348,18 +347,23 @@ class EventConsumer(Consumer):
                 self._say_if_not_on_channel()
 
     async def _resettle(self) -> bool:
-        """Settle an open socket; False when the layer is out and the socket closes."""
+        """Settle an open socket; False when that fails and the socket closes: it may be half moved.
+
+        Seen to here: the tasks that call this answer no client, and have other sockets to settle.
+        """
         try:
             await self._settle()
-        except LayerUnavailable:
-            self.connection.close(UNAVAILABLE)
+        except Exception as error:
+            refused = refused_by(self.protocol_name, error)
+            self.refuse(refused.reason)
+            self.connection.close(refused.close)
             return False
         self.worker.presence.change(self.connection)
         return True
 
     async def _settle(self, last: int = 0) -> None:
         """Subscribe to the visitor's addresses only, and watch the token; the `last` messages of the channel
-        come first. Raises LayerUnavailable, StoreUnavailable.
+        come first. Raises LayerUnavailable, StoreUnavailable, and what the database raises.
         """
         hub, visitor = self.worker.hub, self.visitor
         given = self.connection.given

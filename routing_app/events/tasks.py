@@ -46,20 +46,27 @@ async def read_rules(events: Events) -> None:
 
 
 async def keep_rechecking(events: Events) -> None:
-    """Find changes that no message has told: it was lost, or a program changed the row without a word."""
+    """Find changes that no message has told: it was lost, or a program changed the row without a word.
+
+    Whatever fails is tried again with the next look.
+    """
     while True:
         await asyncio.sleep(settings.EVENTS_RECHECK_SECONDS)
-        await follow_rules(events)
-        mine = list(events.sockets_here.values())
-        try:
-            jtis = [socket.visitor.jti for socket in mine if socket.visitor.jti]
-            void = await query(credentials.void_among, jtis)
-        except Exception as error:
-            logger.warning("events: login tokens could not be looked up: %s", error)
-            continue
-        for socket in mine:
-            if socket.visitor.jti in void:
-                socket.token_ended(socket.visitor.jti, REVOKED)
+        for look in (follow_rules, end_void_logins):
+            try:
+                await look(events)
+            except Exception as error:
+                logger.warning("events: %s has failed: %s", look.__name__, error)
+
+
+async def end_void_logins(events: Events) -> None:
+    """End the logins of sockets whose tokens are not valid any more. Raises what the database raises."""
+    mine = list(events.sockets_here.values())
+    jtis = [socket.visitor.jti for socket in mine if socket.visitor.jti]
+    void = await query(credentials.void_among, jtis)
+    for socket in mine:
+        if socket.visitor.jti in void:
+            socket.token_ended(socket.visitor.jti, REVOKED)
 
 
 def revoke(events: Events, publication: Publication) -> int:

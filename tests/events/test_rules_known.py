@@ -1,21 +1,24 @@
-"""Rules of channels when the database or the layer fails: nobody is served as if there were no rules."""
+"""Rules of channels when the database or the layer fails: every socket is held to them, or sent away."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable
+import secrets
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any
 
 import pytest
 from channels.testing import WebsocketCommunicator
+from django.contrib.auth import get_user_model
 from django.db import OperationalError
 
 from broker_project.asgi import application
 from routing_app.core.cluster.subscriptions import LayerUnavailable
+from routing_app.core.codes import INTERNAL, UNAVAILABLE, Close
 from routing_app.core.database import query
 from routing_app.core.publishing import publish
 from routing_app.core.worker import Worker, current_worker, drop_worker
-from routing_app.events import access
+from routing_app.events import access, credentials
 from routing_app.events.models import Channel
 from tests.services.waiting import until
 
@@ -38,9 +41,21 @@ async def close_room() -> None:
     await query(Channel.objects.bulk_create, [Channel(channel_id=ROOM, who_may_listen="members")])
 
 
-def arriving() -> WebsocketCommunicator:
-    """A socket of the public that asks for the channel."""
-    return WebsocketCommunicator(application, f"/websocket?channel_id={ROOM}")
+def arriving(token: str = "") -> WebsocketCommunicator:
+    """A socket that asks for the channel; without a token it is the public's."""
+    return WebsocketCommunicator(application, f"/websocket?channel_id={ROOM}&auth={token}")
+
+
+def log_in() -> str:
+    """A token of somebody new. Uses the ORM."""
+    issued = credentials.issue(get_user_model().objects.create_user(secrets.token_hex(6)))
+    assert issued is not None
+    return issued[0]
+
+
+async def reached() -> int | None:
+    """The number of sockets on the channel."""
+    return (await publish([f"channel:{ROOM}"], "for members")).delivered_to
 
 
 async def frame(socket: WebsocketCommunicator) -> Any:
@@ -67,7 +82,7 @@ async def test_while_the_rules_are_not_known_a_newcomer_is_sent_away_and_then_he
     assert accepted
     assert (await frame(socket))["type"] == "connection"
     assert await frame(socket) == DENIED
-    assert (await publish([f"channel:{ROOM}"], "for members")).delivered_to == 0
+    assert await reached() == 0
     await socket.disconnect(timeout=60)
 
 
@@ -112,3 +127,35 @@ async def test_a_layer_that_is_out_at_the_start_keeps_no_rule_from_being_known_a
     is_out = False
     await until(lambda: "back" in asked)
     await socket.disconnect(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("error", "close"), [(OperationalError("out"), UNAVAILABLE), (RuntimeError("a bug"), INTERNAL)]
+)
+async def test_a_socket_that_cannot_obey_is_told_and_keeps_no_other_from_it_then_or_later(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, settings: Any, error: Exception, close: Close
+):
+    settings.EVENTS_RECHECK_SECONDS = 0.01
+    user, public = arriving(await query(log_in)), arriving()
+    for socket in (user, public):
+        await socket.connect(60)
+        assert (await frame(socket))["type"] == "connection"
+    assert await reached() == 2
+    for socket in (user, public):
+        assert await frame(socket) == "for members"
+
+    def fail(jtis: Collection[str]) -> set[str]:
+        if jtis:
+            raise error
+        return set()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(credentials, "void_among", fail)
+        await close_room()
+        assert (await user.receive_output(60))["code"] == close.portable_code
+        assert await frame(public) == DENIED
+    await user.disconnect(timeout=60)
+
+    await query(Channel.objects.update, who_may_listen="everyone")
+    await until(reached)
+    await public.disconnect(timeout=60)
