@@ -119,6 +119,7 @@ class EventConsumer(Consumer):
         if self.hooked.subscribe is not None:
             self._kept_off = UNDECIDED  # a change of the channel's row does not let it in meanwhile
             self._kept_off = await self._channel_refusal(self.identity)
+        self._watch_expiry()
         async with self._moving:
             await self._settle(last)
         self._say_if_not_on_channel()
@@ -322,22 +323,36 @@ class EventConsumer(Consumer):
         if settings.EVENTS_EXPIRED_SOCKETS == "close" or needs_credential(identities.NAME):
             self.connection.close(close)
         else:
-            # At once, although `_become` does it too: that waits for a change under way, and for the layer.
+            # At once, although `_move` does it too: that waits for a change under way, and for the layer.
             self.worker.hub.unsubscribe(self.connection, make("user", self.visitor.root_id))
             self.identity = ANYBODY
-            self.worker.spawn(self._become(ANYBODY))
+            self.worker.spawn(self._become_public())
+
+    async def _become_public(self) -> None:
+        """Go on as the public, unless the client has become somebody else before its turn came."""
+        self.connection.given = NOTHING_GIVEN
+        kept_off = await self._channel_refusal(ANYBODY)
+        async with self._moving:
+            if self.identity is ANYBODY:
+                await self._move(ANYBODY, kept_off)
 
     async def _become(self, identity: Identity) -> None:
         """Belong to another visitor, and say so once subscribed to that visitor's messages."""
         self.connection.given = NOTHING_GIVEN  # to whom it was before
         kept_off = await self._channel_refusal(identity)
         async with self._moving:
-            self.identity, self._kept_off = identity, kept_off
-            self.connection.own_identity = self.own_identity()
-            self.worker.revocations.look_at(self.connection)
-            if await self._resettle():
-                self._introduce()
-                self._say_if_not_on_channel()
+            await self._move(identity, kept_off)
+
+    async def _move(self, identity: Identity, kept_off: Verdict | None) -> None:
+        self.identity, self._kept_off = identity, kept_off
+        self.connection.own_identity = self.own_identity()
+        # Before any wait: what the former visitor stood on is nothing to this one, and a revocation of what
+        # this one stands on has to find it.
+        self._watch_expiry()
+        self.worker.revocations.look_at(self.connection)
+        if await self._resettle():
+            self._introduce()
+            self._say_if_not_on_channel()
 
     async def obey_rules(self) -> None:
         """Subscribe to the channel, or unsubscribe and tell the client, as the channel's row says now."""
@@ -362,8 +377,9 @@ class EventConsumer(Consumer):
         return True
 
     async def _settle(self, last: int = 0) -> None:
-        """Subscribe to the visitor's addresses only, and watch the token; the `last` messages of the channel
-        come first. Raises LayerUnavailable, StoreUnavailable, and what the database raises.
+        """Subscribe to the visitor's addresses only; the `last` messages of the channel come first.
+
+        Raises LayerUnavailable, StoreUnavailable, and what the database raises.
         """
         hub, visitor = self.worker.hub, self.visitor
         given = self.connection.given
@@ -378,7 +394,6 @@ class EventConsumer(Consumer):
             (await self.worker.streams.replays.attach(self.connection, wanted, last=of_channel)).start()
         else:
             await hub.subscribe(self.connection, *wanted)
-        self._watch_expiry()
         if visitor.jti:
             # A revocation between the look at the token and the subscription has reached nobody.
             void = await query(credentials.void_among, [visitor.jti])

@@ -1,13 +1,16 @@
-"""Servers with walkers, for all tests that need no settings of their own, and people on them."""
+"""Servers with walkers, for all tests that need no settings of their own, and people on them; and the worker
+of this process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from django.conf import settings
 
+from routing_app.core.worker import Worker, current_worker, drop_worker
 from tests.events import client
 from tests.events.client import TOKEN_SECRET, User, people
 from tests.services.databases import Databases
@@ -127,3 +130,12 @@ def bob(_people: list[User]) -> User:
 def hasty_user(hasty: Server) -> User:
     """Somebody on `hasty`, whom no walker had to make."""
     return client.new_user(hasty)
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    """This process as a worker; it starts with its first socket."""
+    one = current_worker()
+    yield one
+    await one.stop()
+    drop_worker()

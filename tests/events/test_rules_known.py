@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
-from django.contrib.auth import get_user_model
 from django.db import OperationalError
 
-from broker_project.asgi import application
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.codes import INTERNAL, UNAVAILABLE, Close
 from routing_app.core.database import query
 from routing_app.core.publishing import publish
-from routing_app.core.worker import Worker, current_worker, drop_worker
+from routing_app.core.worker import Worker
 from routing_app.events import access, credentials
 from routing_app.events.models import Channel
+from tests.events.in_process import SECONDS, close_code, connected, frame, new_user, socket_on, token_of
 from tests.services.waiting import until
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]
@@ -28,38 +24,14 @@ ROOM = "boardroom"
 DENIED = {"type": "channel", "error": f"You don't have access on target channel {ROOM}!"}
 
 
-@pytest.fixture
-async def worker() -> AsyncIterator[Worker]:
-    one = current_worker()
-    yield one
-    await one.stop()
-    drop_worker()
-
-
 async def close_room() -> None:
     """Leave the channel to its members; no message tells of it."""
     await query(Channel.objects.bulk_create, [Channel(channel_id=ROOM, who_may_listen="members")])
 
 
-def arriving(token: str = "") -> WebsocketCommunicator:
-    """A socket that asks for the channel; without a token it is the public's."""
-    return WebsocketCommunicator(application, f"/websocket?channel_id={ROOM}&auth={token}")
-
-
-def log_in() -> str:
-    """A token of somebody new. Uses the ORM."""
-    issued = credentials.issue(get_user_model().objects.create_user(secrets.token_hex(6)))
-    assert issued is not None
-    return issued[0]
-
-
 async def reached() -> int | None:
     """The number of sockets on the channel."""
     return (await publish([f"channel:{ROOM}"], "for members")).delivered_to
-
-
-async def frame(socket: WebsocketCommunicator) -> Any:
-    return json.loads(await socket.receive_from(60))
 
 
 def out() -> None:
@@ -73,17 +45,14 @@ async def test_while_the_rules_are_not_known_a_newcomer_is_sent_away_and_then_he
     with monkeypatch.context() as patched:
         patched.setattr(access, "_read", out)
         await worker.start()
-        accepted, _ = await arriving().connect(60)
+        accepted, _ = await socket_on(ROOM).connect(SECONDS)
         assert not accepted
 
-    socket = arriving()
-    accepted, _ = await socket.connect(60)
+    socket, _ = await connected(ROOM)
 
-    assert accepted
-    assert (await frame(socket))["type"] == "connection"
     assert await frame(socket) == DENIED
     assert await reached() == 0
-    await socket.disconnect(timeout=60)
+    await socket.disconnect(timeout=SECONDS)
 
 
 async def test_rules_that_are_known_stay_while_the_database_is_out(
@@ -94,12 +63,10 @@ async def test_rules_that_are_known_stay_while_the_database_is_out(
     monkeypatch.setattr(access, "_read", out)
     await worker.protocols["events"].rules.read()
 
-    socket = arriving()
-    await socket.connect(60)
+    socket, _ = await connected(ROOM)
 
-    assert (await frame(socket))["type"] == "connection"
     assert await frame(socket) == DENIED
-    await socket.disconnect(timeout=60)
+    await socket.disconnect(timeout=SECONDS)
 
 
 async def test_a_layer_that_is_out_at_the_start_keeps_no_rule_from_being_known_and_is_asked_again(
@@ -118,15 +85,13 @@ async def test_a_layer_that_is_out_at_the_start_keeps_no_rule_from_being_known_a
         await want(addresses)
 
     monkeypatch.setattr(worker.relay, "want", failing)
-    socket = arriving()
-    await socket.connect(60)
-    assert (await frame(socket))["type"] == "connection"
+    socket, _ = await connected(ROOM)
 
     await close_room()
     assert await frame(socket) == DENIED
     is_out = False
     await until(lambda: "back" in asked)
-    await socket.disconnect(timeout=60)
+    await socket.disconnect(timeout=SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -136,10 +101,8 @@ async def test_a_socket_that_cannot_obey_is_told_and_keeps_no_other_from_it_then
     worker: Worker, monkeypatch: pytest.MonkeyPatch, settings: Any, error: Exception, close: Close
 ):
     settings.EVENTS_RECHECK_SECONDS = 0.01
-    user, public = arriving(await query(log_in)), arriving()
-    for socket in (user, public):
-        await socket.connect(60)
-        assert (await frame(socket))["type"] == "connection"
+    user, _ = await connected(ROOM, await query(lambda: token_of(new_user())))
+    public, _ = await connected(ROOM)
     assert await reached() == 2
     for socket in (user, public):
         assert await frame(socket) == "for members"
@@ -152,10 +115,10 @@ async def test_a_socket_that_cannot_obey_is_told_and_keeps_no_other_from_it_then
     with monkeypatch.context() as patched:
         patched.setattr(credentials, "void_among", fail)
         await close_room()
-        assert (await user.receive_output(60))["code"] == close.portable_code
+        assert await close_code(user) == close.portable_code
         assert await frame(public) == DENIED
-    await user.disconnect(timeout=60)
+    await user.disconnect(timeout=SECONDS)
 
     await query(Channel.objects.update, who_may_listen="everyone")
     await until(reached)
-    await public.disconnect(timeout=60)
+    await public.disconnect(timeout=SECONDS)
