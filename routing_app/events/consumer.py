@@ -118,7 +118,10 @@ class EventConsumer(Consumer):
             last = 0
         if self.hooked.subscribe is not None:
             self._kept_off = UNDECIDED  # a change of the channel's row does not let it in meanwhile
-            self._kept_off = await self._channel_refusal(self.identity)
+            asked_for = self.identity
+            verdict = await self._channel_refusal(asked_for)
+            if self.identity is asked_for:  # else its login has ended, and the public is asked for
+                self._kept_off = verdict
         self._watch_expiry()
         async with self._moving:
             await self._settle(last)

@@ -14,13 +14,16 @@ from routing_app.core.access import keys
 from routing_app.core.codes import EXPIRED, REVOKED
 from routing_app.core.database import query
 from routing_app.core.delivery.hub import Hub
+from routing_app.core.hooks.question import Verdict
+from routing_app.core.hooks.table import HookSet
 from routing_app.core.models import ApiKey
 from routing_app.core.publishing import publish
 from routing_app.core.revocations import service as revocations
 from routing_app.core.worker import Worker
 from routing_app.events.consumer import EventConsumer
-from routing_app.events.identities import Identity
+from routing_app.events.identities import ANYBODY, Identity
 from tests.events.in_process import SECONDS, close_code, connected, frame, new_user, token_of
+from tests.services.waiting import until
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]
 
@@ -108,4 +111,28 @@ async def test_a_key_that_is_revoked_while_its_holder_changes_to_it_ends_the_soc
         assert await close_code(socket) == REVOKED.portable_code
     else:
         assert message["code"] == REVOKED.portable_code
+    await socket.disconnect(timeout=SECONDS)
+
+
+async def test_a_verdict_on_a_login_that_ends_while_it_is_given_does_not_let_the_public_in(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, settings: Any
+):
+    settings.EVENTS_EXPIRED_SOCKETS = "public"
+    token = await query(lambda: token_of(new_user()))
+    await worker.start()
+    refused = Verdict(allow=False)
+
+    async def decide(self: EventConsumer, identity: Identity) -> Verdict | None:
+        """A backend lets users in, and the login ends before its answer has come."""
+        if identity is ANYBODY:
+            return refused
+        self.token_ended(self.visitor.jti, EXPIRED)
+        await until(lambda: self._kept_off is refused)
+        return None
+
+    monkeypatch.setattr(worker.hooks.of("events"), "subscribe", HookSet("subscribe", []))
+    monkeypatch.setattr(EventConsumer, "_channel_refusal", decide)
+    socket, _ = await connected("tea", token)
+
+    assert (await publish(["channel:tea"], "for users")).delivered_to == 0
     await socket.disconnect(timeout=SECONDS)
