@@ -216,15 +216,29 @@ class EventConsumer(Consumer):
         )
         for verdict in decision.refused.values():
             self.refuse(refusal_of(verdict))
-        if not is_sent_away(connection):
-            messages = {one: part.message for part in decision.parts for one in part.addresses}
-            still = set(self._targets(event).permitted)  # it may be somebody else by now
-            for address in addresses:
-                if address in messages and address in still:
-                    await self.worker.hub.publish(Publication((address,), messages[address]))
+        late = "" if is_sent_away(connection) else await self._send_parts(event, addresses, decision)
         for address, verdict in decision.refused.items():
             return decisions.sentence(verdict) or wire.no_target(event.type, address)
-        return ""
+        return late
+
+    async def _send_parts(
+        self, event: wire.TargetedEvent, addresses: list[Address], decision: publishing.Decision
+    ) -> str:
+        """Send what the backend allows, where the client still may; the words for the first target where it
+        may no longer, "" for none.
+        """
+        messages = {one: part.message for part in decision.parts for one in part.addresses}
+        now = self._targets(event)  # it may be somebody else by now
+        still, lost = set(now.permitted), 0
+        for address in addresses:
+            if address in messages and address in still:
+                await self.worker.hub.publish(Publication((address,), messages[address]))
+            elif address in messages:
+                lost += 1
+        # Those that were forbidden before have been counted, and a user's event counts once as a whole.
+        for _ in range(min(lost, now.forbidden)):
+            self.refuse(Refusal.FORBIDDEN)
+        return now.refusal if lost else ""
 
     async def _on_change_user(self, event: wire.ChangeUserEvent) -> None:
         try:
