@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models.functions import Now
 from standardwebhooks import Webhook as Verifier
 
@@ -298,6 +301,31 @@ async def test_a_worker_that_stops_leaves_what_it_sends_to_another_at_once(start
     start()
     await ended(DeliveryStatus.DONE, 3)
     assert sorted(receiver.ids("/hold")) == sorted(written * 2)
+
+
+async def test_a_worker_stops_though_the_look_that_is_under_way_fails(
+    start: Start, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    """While the database is out every look ends so, and one may be under way for long."""
+    await query(make, receiver.url("/ok"))
+    looks: list[Places] = []
+    answers = threading.Event()
+
+    def look(places: Places) -> Look:
+        looks.append(places)
+        answers.wait()
+        raise OperationalError("the database does not answer")
+
+    monkeypatch.setattr(sender, "take", look)
+    sending = start()
+    await until(lambda: looks)
+    stopping = asyncio.ensure_future(sending.stop())
+    await asyncio.sleep(0)  # from here on its tasks are cancelled
+    answers.set()
+
+    await until(lambda: stopping.done() or len(looks) > 1)
+    assert len(looks) == 1
+    await stopping
 
 
 async def test_what_a_dead_worker_had_taken_is_sent_once_its_time_is_over(start: Start, receiver: Receiver):

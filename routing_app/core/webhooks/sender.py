@@ -104,7 +104,9 @@ class WebhookSender:
         try:
             found = await asyncio.shield(taking)
         except asyncio.CancelledError:
-            self._give_back([one.id for one in (await taking).taken])
+            # A look that fails has taken nothing. Its error must not take the place of the end.
+            with suppress(Exception):
+                self._give_back([one.id for one in (await taking).taken])
             raise
         self._left = found.left
         for webhook in self._deliveries.add(found.taken, monotonic()):
