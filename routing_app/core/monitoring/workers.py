@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 from typing import Final
 
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 
 from routing_app.core.database import query
+from routing_app.core.leases.reach import read
 from routing_app.core.models import LEASE_SECONDS, WorkerRecord
 from routing_app.core.monitoring.events import Events
 
@@ -29,21 +30,30 @@ class Lease:
     pid: int
     started_at: float
     age: float
+    stood_still: bool = False
+    """True where it is so old only because nobody could renew: the database was out."""
 
-    @property
-    def holds(self) -> bool:
-        """False once the worker counts as gone."""
-        return self.age <= LEASE_SECONDS
+    def holds(self, before: Container[str]) -> bool:
+        """False once the worker counts as gone; `before` are the workers that did not.
+
+        One that did not may live, as long as only an outage speaks against it. Any other has renewed for the
+        last time before somebody looked.
+        """
+        return self.age <= LEASE_SECONDS or (self.stood_still and self.id in before)
 
 
 def leases() -> list[Lease]:
     """All workers that have a row. Uses the ORM."""
     age = ExpressionWrapper(Now() - F("renewed_at"), DurationField())
-    rows = WorkerRecord.objects.annotate(age=age).values_list("id", "host", "pid", "started_at", "age")
-    return [
+    found = WorkerRecord.objects.annotate(age=age).values_list("id", "host", "pid", "started_at", "age")
+    rows = [
         Lease(id, host, pid, started_at.timestamp(), age.total_seconds())
-        for id, host, pid, started_at, age in rows.order_by("started_at", "id")
+        for id, host, pid, started_at, age in found.order_by("started_at", "id")
     ]
+    if all(one.age <= LEASE_SECONDS for one in rows):
+        return rows
+    gone = set(WorkerRecord.objects.gone_for(LEASE_SECONDS, read().witnessed).values_list("id", flat=True))
+    return [replace(one, stood_still=one.age > LEASE_SECONDS and one.id not in gone) for one in rows]
 
 
 class Watch:
@@ -73,10 +83,11 @@ class Watch:
         if not self._is_up:
             self._events.note("database_up", "the database is back")
         self._is_up = True
-        alive = {one.id: one for one in rows if one.holds}
-        for id in alive.keys() - (alive if self._known is None else self._known).keys() - {self._worker_id}:
+        before = self._known or {}
+        alive = {one.id: one for one in rows if one.holds(before)}
+        for id in alive.keys() - (alive if self._known is None else before).keys() - {self._worker_id}:
             self._events.note("worker_joined", "it serves", about=id)
-        for id in (self._known or {}).keys() - alive.keys() - {self._worker_id}:
+        for id in before.keys() - alive.keys() - {self._worker_id}:
             self._gone(id)
         self._known = alive
 
@@ -113,9 +124,10 @@ class Members:
     def read(self, rows: list[Lease]) -> None:
         """The rows as they are now."""
         now = self._clock()
+        before = self._leases.keys() - self._gone.keys()
         for one in rows:
             self._leases[one.id] = one
-            if one.holds:
+            if one.holds(before):
                 self._gone.pop(one.id, None)
             else:
                 self._gone.setdefault(one.id, now - (one.age - LEASE_SECONDS))
