@@ -17,6 +17,7 @@ from routing_app.core.database import query
 from routing_app.core.delivery.connection import Peer
 from routing_app.core.hooks import hooks as module
 from routing_app.core.hooks.hooks import HOOKS_CHANGED, Hooks
+from routing_app.core.hooks.question import Question, Verdict
 from routing_app.core.hooks.table import HookRow, HookSet, HookTable
 from routing_app.core.models import Hook
 from routing_app.core.publishing import publish
@@ -74,6 +75,22 @@ def test_a_hook_whose_row_stays_keeps_its_breaker_and_a_changed_one_begins_again
     one, other, _ = table.backends
     assert one is first
     assert other is not second
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("fail", ["open", "closed"])
+async def test_a_hook_whose_url_cannot_be_called_fails_and_leaves_all_others_as_they_are(fail: str):
+    """Rows may be older than the rule that refuses them, or be of another program."""
+    table = HookTable()
+    table.use([row(1, "tokens", "publish")])
+    table.use([row(1, "tokens", "publish"), row(2, "rooms", "connect", url="http://b:99999/", fail=fail)])
+
+    assert ids(table.of("tokens").publish) == [1]
+    assert ids(table.of("rooms").connect) == [2]
+    _, bad = table.backends
+    verdict = Verdict()
+    await bad.ask(Question("rooms", "", "", "", None), verdict)
+    assert (verdict.unavailable, verdict.allow) == (True, fail == "open")
 
 
 @pytest.mark.django_db(transaction=True)

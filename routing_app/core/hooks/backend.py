@@ -45,10 +45,14 @@ class Failed(Exception):
     """There is no answer to go by; the message says why."""
 
 
-def _endpoint(url: str) -> Endpoint:
+def _endpoint(url: str) -> Endpoint | None:
+    """The endpoint of a hook; None for a URL that cannot be called: another program may have written it."""
     from routing_app.core.outgoing.kept import Endpoint  # noqa: PLC0415 - only where there is a hook
 
-    return Endpoint(url, MAX_ANSWER)
+    try:
+        return Endpoint(url, MAX_ANSWER)
+    except ValueError:
+        return None
 
 
 class Backend:
@@ -88,11 +92,13 @@ class Backend:
 
     def sweep(self) -> None:
         """Close connections that nobody has used for a while."""
-        self._endpoint.sweep()
+        if self._endpoint is not None:
+            self._endpoint.sweep()
 
     def close(self) -> None:
         """It is asked no more; questions under way end by themselves."""
-        self._endpoint.close()
+        if self._endpoint is not None:
+            self._endpoint.close()
         if self.breaker.is_open and not self._is_closed:
             metrics.HOOKS_LEFT_ALONE.dec()
         self._is_closed = True
@@ -130,6 +136,8 @@ class Backend:
 
     async def _post(self, body: bytes) -> Any:
         """The answer as JSON. Raises Failed, OSError."""
+        if self._endpoint is None:
+            raise Failed("its URL cannot be called")
         headers = sign([self._secret], f"hook_{secrets.token_hex(12)}", int(time()), body)
         try:
             status, answer = await self._endpoint.post(headers, body)

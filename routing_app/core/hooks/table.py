@@ -95,10 +95,11 @@ class HookTable:
         rows = tuple(rows)
         if rows == self._rows:
             return
-        before, self._rows = self._backends, rows
-        self._backends = {row: before.pop(row) if row in before else _backend(row) for row in rows}
-        for left in before.values():
-            left.close()
+        before = self._backends
+        self._backends = {row: before.get(row) or _backend(row) for row in rows}
+        for row in before.keys() - self._backends.keys():
+            before[row].close()
+        self._rows = rows
         for protocol, hooks in self._protocols.items():
             self._fill(protocol, hooks)
 
