@@ -97,8 +97,8 @@ class FreshRows(ABC, Generic[Rows]):
         await self.ready()
         # Of two readings at once the one that began later knows more, whichever ends first.
         if began >= self._read_at:
-            self._read_at = began
             self.use(rows)
+            self._read_at = began  # last: rows that cannot be used are not known
 
     async def _keep_fresh(self) -> None:
         while True:

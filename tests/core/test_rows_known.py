@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.db import OperationalError
 
 from routing_app.core.access import admission
 from routing_app.core.delivery.connection import Peer
+from routing_app.core.fresh_rows import FreshRows
 from routing_app.core.publishing import publish
 from routing_app.core.streams.store import StoreUnavailable
 from routing_app.core.webhooks.known import webhooks
@@ -63,3 +65,37 @@ async def test_a_worker_that_has_not_read_them_serves_nobody_and_publishes_nothi
     await act(worker)
     monkeypatch.setattr(READERS[part], out)  # what is known stays
     await act(worker)
+
+
+class Numbers(FreshRows[list[int]]):
+    """Rows of which some cannot be used."""
+
+    rows_name = "numbers"
+
+    def __init__(self) -> None:
+        super().__init__(asyncio.ensure_future)
+        self.there = [1]
+        self.used: list[int] = []
+
+    def load(self) -> list[int]:
+        return self.there
+
+    def use(self, rows: list[int]) -> None:
+        if 0 in rows:
+            raise ValueError("0 is none of them")
+        self.used = rows
+
+
+async def test_rows_that_cannot_be_used_are_not_known():
+    numbers = Numbers()
+    numbers.there = [0]
+    with pytest.raises(ValueError, match="none of them"):
+        await numbers.freshen()
+    assert (numbers.are_known, numbers.used) == (False, [])
+
+    numbers.there = [1]
+    await numbers.freshen()
+    assert (numbers.are_known, numbers.used) == (True, [1])
+    numbers.there = [0]
+    await numbers.read()
+    assert numbers.used == [1]

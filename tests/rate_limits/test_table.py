@@ -89,3 +89,27 @@ def test_a_limit_keeps_its_counts_until_it_is_changed():
     assert not is_taken()
     table.use([row(1, "*", "publish", burst=2)])
     assert is_taken()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        LimitRow(2, "events", "login", "network", 1.0, 1, "queue"),
+        LimitRow(2, "events", "login", "planet", 1.0, 1, "refuse"),
+        LimitRow(2, "events", "login", "network", 0.0, 1, "refuse"),
+    ],
+    ids=["treatment", "owner", "rate"],
+)
+def test_a_row_that_means_nothing_here_leaves_all_others_in_force(
+    bad: LimitRow, caplog: pytest.LogCaptureFixture
+):
+    """A newer version may have written it, or another program."""
+    table = LimitTable()
+    table.use([row(1, "tokens", "publish")])
+    table.use([row(1, "tokens", "publish"), bad, row(3, "rooms", "publish")])
+
+    assert [ids(table.of(name).publish) for name in ("tokens", "rooms")] == [[1], [3]]
+    assert ids(table.of("events").login) == [-1, -2]
+    assert "rate limit 2 is left out" in caplog.text
+    table.use([row(1, "tokens", "publish"), row(2, "events", "login")])
+    assert ids(table.of("events").login) == [2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ from routing_app.core.models.rate_limits import ANY as ANYTHING
 from routing_app.core.models.rate_limits import API, Command, Per, RateLimit, Then
 from routing_app.core.protocol import registered
 from routing_app.core.rate_limits.limit import Limit
+
+logger = logging.getLogger(__name__)
 
 
 class LimitRow(NamedTuple):
@@ -84,7 +87,7 @@ class LimitTable:
         self._limits: dict[tuple[int, Per, float, int, Then], Limit] = {}
         self._protocols: dict[str, ProtocolLimits] = {}
         usual = [(one.name, *limit) for one in registered() for limit in one.usual_limits]
-        self._usual = tuple(
+        self._usual = self._known(
             LimitRow(-number, protocol, command, per, rate, burst, Then.REFUSE)
             for number, (protocol, command, per, rate, burst) in enumerate(usual, 1)
         )
@@ -100,23 +103,35 @@ class LimitTable:
     def use(self, rows: Iterable[LimitRow]) -> None:
         """Have other rows from now on; counts of those that stay the same go on."""
         rows = tuple(rows)
-        if rows != self._rows:
-            self._rows = rows
-            known = {(row.protocol, row.command) for row in rows}
-            usual = (
-                one
-                for one in self._usual
-                if known.isdisjoint({(one.protocol, one.command), (ANYTHING, one.command)})
-            )
-            self._sort((*rows, *usual))
+        if rows == self._rows:
+            return
+        known = self._known(rows)
+        named = {(row.protocol, row.command) for row, _ in known}
+        usual = (
+            (row, limit)
+            for row, limit in self._usual
+            if named.isdisjoint({(row.protocol, row.command), (ANYTHING, row.command)})
+        )
+        self._sort([*known, *usual])
+        self._rows = rows
 
-    def _sort(self, rows: tuple[LimitRow, ...]) -> None:
-        before, self._limits, self._by_row = self._limits, {}, []
+    def _known(self, rows: Iterable[LimitRow]) -> list[tuple[LimitRow, Limit]]:
+        """Rows and their limits, without those that mean nothing here: a newer version, or another program,
+        may have written them, and all others have to hold.
+        """
+        known = []
         for row in rows:
-            limit = Limit(row.id, Per(row.per), row.rate, row.burst, Then(row.then))
-            limit = before.get(limit.settings, limit)
-            self._limits[limit.settings] = limit
-            self._by_row.append((row, limit))
+            try:
+                limit = Limit(row.id, Per(row.per), row.rate, row.burst, Then(row.then))
+            except (ValueError, TypeError, ArithmeticError) as error:
+                logger.warning("rate limit %d is left out: %s", row.id, error)
+                continue
+            known.append((row, self._limits.get(limit.settings, limit)))
+        return known
+
+    def _sort(self, known: list[tuple[LimitRow, Limit]]) -> None:
+        self._by_row = known
+        self._limits = {limit.settings: limit for _, limit in known}
         for protocol, limits in self._protocols.items():
             self._fill(protocol, limits)
 
