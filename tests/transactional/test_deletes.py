@@ -59,3 +59,27 @@ async def test_their_messages_are_published_once(monkeypatch: pytest.MonkeyPatch
 
     assert around.published == [1, 2, 3, 4]
     assert await query(OutboxMessage.objects.count) == 0
+
+
+async def test_a_message_of_the_same_id_is_published_once_their_rows_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another worker has deleted the row; whether a message is new is for the store of streams to say."""
+    around = cast("Any", Everything())
+    sender = OutboxSender(asyncio.ensure_future, around, around, around)
+
+    def refuse(rows: Any) -> None:
+        raise OperationalError("the session was ended")
+
+    await query(lambda: OutboxMessage.objects.create(id="order 17", addresses=["token:a"], message=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(QuerySet, "delete", refuse)
+        with pytest.raises(OperationalError):
+            await sender._send_all()
+    await query(lambda: OutboxMessage.objects.all().delete())
+    await sender._send_all()
+    await query(lambda: OutboxMessage.objects.create(id="order 17", addresses=["token:a"], message=2))
+    await sender._send_all()
+
+    assert around.published == [1, 2]
+    assert await query(OutboxMessage.objects.count) == 0

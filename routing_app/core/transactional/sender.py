@@ -144,9 +144,12 @@ class OutboxSender:
                 publishing.cancel()  # nothing where it has ended
             return [row.id for row in rows if row.id in self._done]
 
-        while (outcome := await query(_send_some, publish_all)) is not Outcome.EMPTY:
+        outcome = Outcome.SENT
+        while outcome is not Outcome.EMPTY:
+            outcome = await query(_send_some, publish_all)
+            # Also where there are no rows: another worker may have deleted those that this one could not.
             self._done.clear()
-            if outcome is not Outcome.SENT:
+            if outcome in (Outcome.BUSY, Outcome.OUT):
                 await asyncio.sleep(BUSY_SECONDS if outcome is Outcome.BUSY else RETRY_SECONDS)
 
     async def _publish_all(self, rows: list[Row]) -> list[str]:
