@@ -28,7 +28,7 @@ class Watched:
         self._now = self._number = 0
         self._events = Events(lambda: self._now)
         self._watch = Watch(HERE, self._events, lambda id: False)
-        self._watch.on_died.append(self._died)
+        self._watch.on_died += [self._fail, self._died]
 
     async def look(self) -> list[str]:
         """Look once; the kinds of events that are new."""
@@ -38,6 +38,9 @@ class Watched:
         new = self._events.since(self._number)
         self._number += len(new)
         return [one.kind for one in new]
+
+    def _fail(self) -> None:
+        raise RuntimeError("the first of two that are called")
 
     def _died(self) -> None:
         self.deaths += 1

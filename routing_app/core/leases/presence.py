@@ -150,8 +150,7 @@ class Presence:
             return False
         gap = self.lease.renewed(began, times.witnessed)
         if gap >= timedelta(seconds=LEASE_SECONDS):
-            for hook in self.on_lapse:
-                hook(gap)
+            self._lapsed(gap)
         # `_stale` is cleared before the copy: a write that fails while it is under way sets it again.
         if not known or self._stale:
             self._stale = False
@@ -159,6 +158,13 @@ class Presence:
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.ensure_future(_sweep_beside())
         return True
+
+    def _lapsed(self, gap: timedelta) -> None:
+        for hook in self.on_lapse:
+            try:
+                hook(gap)
+            except Exception:
+                logger.exception("presence: the lapse of the lease could not be told")
 
     async def _keep_lease(self, began: float, registered: asyncio.Future[Any]) -> None:
         try:
@@ -208,7 +214,9 @@ class Presence:
         """Submit a write without which the copy is wrong."""
         try:
             future = submit()
-        except Overloaded as error:
+        except Exception as error:
+            if not isinstance(error, Overloaded):
+                logger.exception("presence: rows could not be copied")
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
         future.add_done_callback(self._check)

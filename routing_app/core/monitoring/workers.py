@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from routing_app.core.database import query
 from routing_app.core.leases.reach import read
 from routing_app.core.models import LEASE_SECONDS, WorkerRecord
 from routing_app.core.monitoring.events import Events
+
+logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 5.0
 """Between two looks of a worker that nobody watches."""
@@ -109,7 +112,10 @@ class Watch:
             return
         self._events.note("worker_gone", "its lease has ended", about=id)
         for hook in self.on_died:
-            hook()
+            try:
+                hook()
+            except Exception:
+                logger.exception("monitoring: the end of worker %s could not be told", id)
 
 
 class Members:
