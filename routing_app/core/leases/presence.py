@@ -92,6 +92,8 @@ class Presence:
         self._task = None
         await self._witness.close()
         with suppress(Exception):
+            # A renewal that is under way would make the row again: its thread takes one after the other.
+            await query_apart(lambda: None)
             mine = WorkerRecord.objects.filter(pk=self._worker_id)
             await self._writes.submit(lambda: rows.forget_workers(mine))
 
