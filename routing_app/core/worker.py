@@ -55,6 +55,9 @@ KEYS_REVOKED: Final = "$keys_revoked"
 DRAIN_BATCH: Final = 200
 """Connections closed at once while draining, so that their reconnects do not come all at once."""
 DRAIN_PAUSE_SECONDS: Final = 0.02
+END_SECONDS: Final = (10.0, 1.0)
+"""Longest waits for the tasks of a worker, each after they are cancelled: some write what they still have.
+The server waits a few seconds longer for the whole stop."""
 
 
 class Worker:
@@ -195,9 +198,7 @@ class Worker:
         if self.serving:
             for protocol in self.protocols.values():
                 await self._run(protocol.stop)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_tasks()
         self.revocations.stop()
         # In this order: the tasks publish, the store has that, the relay sends it, and a lease is given back
         # last, since other workers take over what hangs on it at once.
@@ -214,6 +215,20 @@ class Worker:
         await self.writes.settled()
         await self.webhooks.settled()
         publish_all()
+
+    async def _end_tasks(self) -> None:
+        """Cancel the tasks, and wait until they have ended. What comes behind them in a stop has to come: so
+        one that goes on is told again, and then left.
+        """
+        left = set(self._tasks)
+        for seconds in END_SECONDS:
+            for task in left:
+                task.cancel()
+            if left:
+                ended, left = await asyncio.wait(left, timeout=seconds)
+                await asyncio.gather(*ended, return_exceptions=True)
+        for task in left:
+            logger.error("a task does not end: %r", task)
 
 
 _workers: dict[asyncio.AbstractEventLoop, Worker] = {}
