@@ -343,26 +343,34 @@ async def test_a_renewal_waits_for_nothing_but_the_batch_that_is_on_its_way(node
     await one.arrive("token:a")
     await one.writes.settled()
     written: list[int] = []
+    queued = 0
+    renewing, loop = True, asyncio.get_running_loop()
 
-    queued = threading.Event()
+    def submit() -> None:
+        nonlocal queued
+        one.writes.submit(partial(write, queued))
+        queued += 1
 
     def write(number: int) -> None:
-        if not queued.is_set():
-            time.sleep(0.01)  # a write takes its time, so that the queue is long on any machine
+        if renewing:
+            time.sleep(0.01)  # a write takes its time, and another one follows: the queue stays long
+            loop.call_soon_threadsafe(submit)
         written.append(number)
 
     with replaced(database, "MAX_BATCH", 1):
-        for number in range(WRITES):
-            one.writes.submit(partial(write, number))
+        for _ in range(WRITES):
+            submit()
         one.presence._stale = True
         for _ in range(3):
             await age(one, LEASE_SECONDS + 1)
+            before = queued
             await one.presence.renew()
+            assert len(written) < before
             assert len(await listing()) == 1
-        assert len(written) < WRITES
-        queued.set()
+        renewing = False
+        await until(lambda: len(written) >= WRITES)
         await one.writes.settled()
-    assert written == list(range(WRITES))
+    assert written == list(range(queued))
 
 
 async def test_a_clean_stop_removes_everything_at_once(node: Callable[[], PresenceNode]):
