@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from routing_app.core.models.webhooks import Delivery, Webhook
+from routing_app.core.database import query
+from routing_app.core.models.webhooks import Delivery, DeliveryStatus, Webhook
 from routing_app.core.outgoing.signature import new_secret
 from routing_app.core.webhooks import retries, sender, taking, upkeep
 from routing_app.core.webhooks.known import webhooks
 from routing_app.core.webhooks.sender import WebhookSender
+from tests.services.waiting import until
 from tests.webhooks.receiver import Receiver
 
 
@@ -49,6 +51,20 @@ def write(webhook: Webhook, count: int = 1, **fields: Any) -> list[str]:
     fields = {"type": "token.registered", "body": body, **fields}
     rows = [Delivery(webhook=webhook, **fields) for _ in range(count)]
     return [row.pk for row in Delivery.objects.bulk_create(rows)]
+
+
+def rows(**fields: Any) -> list[Delivery]:
+    return list(Delivery.objects.filter(**fields))
+
+
+async def ended(status: DeliveryStatus, count: int = 1) -> list[Delivery]:
+    """Deliveries that have ended so, when there are that many."""
+    await until(lambda: _has(status, count))
+    return await query(rows, status=status)
+
+
+async def _has(status: DeliveryStatus, count: int) -> bool:
+    return len(await query(rows, status=status)) >= count
 
 
 class NoHub:

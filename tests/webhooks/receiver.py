@@ -70,6 +70,10 @@ class Receiver:
         """Answer what `/hold` holds, now and later."""
         self._release.set()
 
+    def hold(self) -> None:
+        """Hold them again, from now on."""
+        self._release.clear()
+
     def of(self, path: str) -> list[Call]:
         return [call for call in list(self.calls) if call.path == path]
 

@@ -18,6 +18,7 @@ from routing_app.core.webhooks.places import (
     room_for,
 )
 from routing_app.core.webhooks.retries import delay_after, longest_wait
+from routing_app.core.webhooks.target import Target
 
 pytestmark = pytest.mark.once
 
@@ -86,7 +87,7 @@ def test_places_that_are_reserved_go_to_webhooks_with_nothing_on_its_way():
 
 
 def taken(webhook: int, count: int, prefix: str = "") -> list[Taken]:
-    return [Taken(f"{prefix}{webhook}-{n}", webhook, "{}", 0, "", {}, ()) for n in range(count)]
+    return [Taken(f"{prefix}{webhook}-{n}", webhook, "{}", 0, Target("", {}, ()), 0.0) for n in range(count)]
 
 
 def started(deliveries: Deliveries, webhook: int) -> list[Taken]:

@@ -23,27 +23,13 @@ from routing_app.core.webhooks.known import webhooks
 from routing_app.core.webhooks.places import MAX_OF_ONE, MAX_ON_THEIR_WAY, Deliveries, Places
 from routing_app.core.webhooks.taking import LATEST_SECONDS, TAKEN, TIMEOUT_SECONDS, Look, take
 from tests.services.waiting import until
-from tests.webhooks.conftest import Sending, make, write
+from tests.webhooks.conftest import Sending, ended, make, rows, write
 from tests.webhooks.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Start = Callable[[], Sending]
 DELAYS = retries.DELAYS
-
-
-def rows(**fields: Any) -> list[Delivery]:
-    return list(Delivery.objects.filter(**fields))
-
-
-async def ended(status: DeliveryStatus, count: int = 1) -> list[Delivery]:
-    """Deliveries that have ended so, when there are that many."""
-    await until(lambda: _has(status, count))
-    return await query(rows, status=status)
-
-
-async def _has(status: DeliveryStatus, count: int) -> bool:
-    return len(await query(rows, status=status)) >= count
 
 
 async def test_a_delivery_is_one_signed_post_of_its_body(start: Start, receiver: Receiver):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
 from routing_app.core.access.patterns import Patterns
 from routing_app.core.models.webhooks import Webhook
 from routing_app.core.webhooks.events import NEEDS_ADDRESSES
+from routing_app.core.webhooks.places import Taken
+from routing_app.core.webhooks.target import OLD_SIGNS, Target, target_of
 
 WEBHOOKS_CHANGED: Final = "$webhooks_changed"
 """Event that has every process read the webhooks again."""
@@ -19,11 +21,12 @@ FRESH_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class KnownWebhook:
-    """An enabled webhook: the types and the addresses that it wants."""
+    """An enabled webhook: the types and the addresses that it wants, which make it equal to another."""
 
     id: int
     types: Patterns
     addresses: Patterns
+    target: Target = field(compare=False)
 
     def takes(self, type: str) -> bool:
         """True when it is told of events of this type, at some address at least."""
@@ -38,8 +41,10 @@ class KnownWebhook:
 
 def enabled_webhooks() -> tuple[KnownWebhook, ...]:
     """Those of the database. Uses the ORM."""
-    rows = Webhook.objects.filter(enabled=True).order_by("pk").values_list("pk", "events", "addresses")
-    return tuple(KnownWebhook(pk, Patterns(types), Patterns(addresses)) for pk, types, addresses in rows)
+    rows = Webhook.objects.filter(enabled=True).order_by("pk").annotate(old_signs=OLD_SIGNS)
+    return tuple(
+        KnownWebhook(row.pk, Patterns(row.events), Patterns(row.addresses), target_of(row)) for row in rows
+    )
 
 
 class KnownWebhooks:
@@ -77,6 +82,12 @@ class KnownWebhooks:
     def wanting(self, type: str, address: str | None = None) -> Iterable[KnownWebhook]:
         """Those that want an event."""
         return [one for one in self.all if one.wants(type, address)]
+
+    def have_changed(self, taken: Taken) -> bool:
+        """True for a delivery that was found when its webhook was on and had another target than now."""
+        if self._read_at is None or self._read_at < taken.looked_at:
+            return False  # the look knows more
+        return all(one.id != taken.webhook or one.target != taken.target for one in self.all)
 
     def any_wants(self, type: str) -> bool:
         """True when an event of this type is wanted for some address."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from routing_app.core.webhooks.target import Target
+
 MAX_ON_THEIR_WAY: Final = 64
 """Deliveries that a worker sends at once."""
 MAX_OF_ONE: Final = 8
@@ -30,9 +32,9 @@ class Taken:
     webhook: int
     body: str
     attempts: int
-    url: str
-    headers: Mapping[str, str]
-    secrets: tuple[str, ...]
+    target: Target
+    looked_at: float
+    """Time of `monotonic` at which the look began that has found it, and its target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +117,16 @@ class Deliveries:
 
     def end(self, one: Taken, seconds: float) -> bool:
         """A call that took so long has ended; true when there is room for more than what is taken."""
+        self.leave(one)
+        (self._fast.add if seconds < FAST_SECONDS else self._fast.discard)(one.webhook)
+        return len(self._next.get(one.webhook, ())) <= MAX_NEXT // 2
+
+    def leave(self, one: Taken) -> None:
+        """One that was started is not on its way any more."""
         self._ids.discard(one.id)
         self._on_their_way[one.webhook] -= 1
         if not self._on_their_way[one.webhook]:
             del self._on_their_way[one.webhook]
-        (self._fast.add if seconds < FAST_SECONDS else self._fast.discard)(one.webhook)
-        return len(self._next.get(one.webhook, ())) <= MAX_NEXT // 2
 
     def drop_next(self) -> list[str]:
         """Take back what is not on its way; the ids."""

@@ -125,9 +125,17 @@ class WebhookSender:
     # --- sending ----------------------------------------------------------------------------------------
 
     def _start(self, webhook: int) -> None:
-        """Send what is taken of a webhook, as far as there is room."""
+        """Send what is taken of a webhook, as far as there is room; what it wants in another way by now is
+        found again.
+        """
+        changed = []
         while (first := self._deliveries.start(webhook)) is not None:
-            self._spawn(self._deliver(*first))
+            if webhooks.have_changed(first[0]):
+                self._deliveries.leave(first[0])
+                changed.append(first[0].id)
+            else:
+                self._spawn(self._deliver(*first))
+        self._give_back(changed)
 
     async def _deliver(self, one: Taken, taken_at: float) -> None:
         began = monotonic()
@@ -150,9 +158,9 @@ class WebhookSender:
     async def _attempt(self, one: Taken) -> Attempt:
         body = one.body.encode()
         try:
-            ours = {**OURS, **sign(one.secrets, one.id, int(time.time()), body)}
-            theirs = {name.lower(): value for name, value in one.headers.items()}
-            answer = await self._client.post(one.url, body, {**theirs, **ours}, TIMEOUT_SECONDS)
+            ours = {**OURS, **sign(one.target.secrets, one.id, int(time.time()), body)}
+            theirs = {name.lower(): value for name, value in one.target.headers.items()}
+            answer = await self._client.post(one.target.url, body, {**theirs, **ours}, TIMEOUT_SECONDS)
         except AddressRefused as refused:
             error = f"{refused}; WEBHOOKS_PRIVATE=yes would allow it"
         except CallFailed as failure:
@@ -187,9 +195,10 @@ class WebhookSender:
         await self._writes.settled()
 
     def _give_back(self, ids: Iterable[str]) -> None:
+        """Have deliveries taken again at once, by another worker or by this one."""
         if ids := list(ids):
             with suppress(Overloaded):
-                self._writes.submit(lambda: give_back(ids))
+                self._writes.submit(lambda: give_back(ids)).add_done_callback(lambda _: self.wake())
 
     # --- upkeep -----------------------------------------------------------------------------------------
 

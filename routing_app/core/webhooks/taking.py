@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from random import sample
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from django.db import transaction
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Now
 
-from routing_app.core.models.webhooks import ROTATION, Delivery, DeliveryStatus, Webhook
+from routing_app.core.models.webhooks import Delivery, DeliveryStatus, Webhook
 from routing_app.core.webhooks.places import Places, Taken, room_for
+from routing_app.core.webhooks.target import OLD_SIGNS, target_of
 
 TIMEOUT_SECONDS: Final = 10.0
 LATEST_SECONDS: Final = 10.0
@@ -35,6 +37,7 @@ def take(places: Places) -> Look:
 
     Workers lock the rows and skip those that another has locked; SQLite has one writer at a time anyway.
     """
+    began = monotonic()
     found = list(_with_some_due())
     # Those with the least on their way first: none is always the last.
     webhooks = sorted(sample(found, len(found)), key=lambda one: places.on_their_way.get(one.pk, 0))
@@ -46,7 +49,7 @@ def take(places: Places) -> Look:
     with transaction.atomic():
         for webhook in webhooks:
             wanted = places.wanted(webhook.pk, free, spare)
-            rows = _lock(webhook, wanted) if wanted else []
+            rows = _lock(webhook, wanted, began) if wanted else []
             if len(rows) == wanted:
                 left.add(webhook.pk)
             begin = min(len(rows), room_for(places.on_their_way.get(webhook.pk, 0), free))
@@ -70,15 +73,15 @@ def _with_some_due() -> Any:
     """
     waiting = Delivery.objects.filter(webhook=OuterRef("pk"), next_at__isnull=False).order_by("next_at")
     rows = Webhook.objects.filter(enabled=True).alias(first=Subquery(waiting.values("next_at")[:1]))
-    return rows.filter(first__lte=Now()).order_by().annotate(old_signs=Q(rotated_at__gt=Now() - ROTATION))
+    return rows.filter(first__lte=Now()).order_by().annotate(old_signs=OLD_SIGNS)
 
 
-def _lock(webhook: Any, most: int) -> list[Taken]:
+def _lock(webhook: Any, most: int, began: float) -> list[Taken]:
     # Only pending ones have a next attempt.
     due = Delivery.objects.filter(webhook=webhook, next_at__lte=Now())
     rows = due.order_by("next_at").select_for_update(skip_locked=True)
-    secrets = (webhook.secret, webhook.old_secret) if webhook.old_signs else (webhook.secret,)
+    target = target_of(webhook)
     return [
-        Taken(pk, webhook.pk, body, attempts, webhook.url, webhook.headers, tuple(filter(None, secrets)))
+        Taken(pk, webhook.pk, body, attempts, target, began)
         for pk, body, attempts in rows.values_list("pk", "body", "attempts")[:most]
     ]
