@@ -20,6 +20,7 @@ from routing_app.core.models.webhooks import Delivery, DeliveryStatus, Webhook
 from routing_app.core.outgoing.signature import new_secret
 from routing_app.core.webhooks import retries, sender, service, upkeep
 from routing_app.core.webhooks.known import webhooks
+from routing_app.core.webhooks.outcomes import Attempt
 from routing_app.core.webhooks.places import MAX_OF_ONE, MAX_ON_THEIR_WAY, Deliveries, Places
 from routing_app.core.webhooks.taking import LATEST_SECONDS, TAKEN, TIMEOUT_SECONDS, Look, take
 from tests.services.waiting import until
@@ -166,6 +167,19 @@ async def test_410_switches_the_webhook_off_until_an_operator_switches_it_on(
     sending.sender.wake()
     await ended(DeliveryStatus.DONE)
     assert receiver.ids("/ok") == [first, second]
+
+
+async def test_a_switch_off_is_told_once_however_many_attempts_it_was_written_with(start: Start):
+    webhook, other = [await query(make, "http://127.0.0.1:1/") for _ in range(2)]
+    sending = start()
+    told: list[int] = []
+    sending.sender.on_off.append(told.append)
+    ids = [(one.pk, id) for one in (webhook, webhook, webhook, other) for id in await query(write, one)]
+    attempts = [Attempt(id, pk, 410, is_gone=True) for pk, id in ids]
+    await asyncio.gather(*(sending.sender._write(one) for one in attempts))
+
+    assert sorted(told) == sorted([webhook.pk, other.pk])
+    assert len(sending.hub.events) == 2
 
 
 async def test_a_webhook_that_has_failed_for_five_days_is_switched_off(start: Start, receiver: Receiver):

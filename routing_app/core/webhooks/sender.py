@@ -186,6 +186,7 @@ class WebhookSender:
                     return
             await asyncio.sleep(RETRY_SECONDS)
         if attempt.webhook in off:
+            off.remove(attempt.webhook)  # all attempts that were written together have this list
             for hook in self.on_off:
                 hook(attempt.webhook)
             await self._hub.publish(Publication((EVERYBODY,), None, WEBHOOKS_CHANGED))
