@@ -137,6 +137,21 @@ async def test_a_message_that_was_lost_is_made_up_for_by_reading(place: Place):
     assert not await place.admits()
 
 
+async def test_a_row_that_was_over_is_found_when_it_is_extended_and_the_message_is_lost(place: Place):
+    row = await query(Revocation.objects.create, subject="alice", until=timezone.now() - timedelta(hours=1))
+    await place.revocations.read()
+    connection = place.connect()
+    assert await place.admits()
+
+    row.until = None
+    with replaced(service, "_tell_after_commit", lambda event, message: None):
+        await query(service.save_changed, row)
+    assert connection.close_sent is None
+    await place.revocations.read()
+    await ended(connection)
+    assert not await place.admits()
+
+
 async def test_a_row_that_commits_after_a_later_one_is_found(place: Place):
     connection = place.connect()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from django.utils import timezone
 
 from routing_app.core.access import keys
 from routing_app.core.models import Revocation, Scope
+from routing_app.core.revocations import lookup
 from routing_app.core.revocations.known import is_revoked
-from routing_app.core.revocations.names import Carried, Kind
+from routing_app.core.revocations.names import Carried, Kind, Name
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -176,6 +178,29 @@ def test_a_row_that_is_over_can_still_be_given_a_reason(operator: Client):
     assert operator.post(f"{ADMIN}{row.pk}/change/", same).status_code == 302
     row.refresh_from_db()
     assert row.reason == "spam"
+
+
+def test_a_row_that_was_over_and_is_extended_is_read_by_workers_that_have_read_it(operator: Client):
+    """Where they miss the message, they read what is behind the last row that they know."""
+    over = Revocation.objects.create(subject="alice", until=timezone.now() - timedelta(hours=1))
+    last = Revocation.objects.create(subject="bob")
+    over.refresh_from_db()
+
+    later = {"until_0": "", "until_1": "", "reason": "spam", "_continue": "yes"}
+    answer = operator.post(f"{ADMIN}{over.pk}/change/", later)
+    [row] = lookup.rows_after(last.pk)
+    assert (row.name, row.until) == (Name(Kind.SUBJECT, "alice"), inf)
+    assert answer.headers["location"] == f"{ADMIN}{row.id}/change/"
+    extended = Revocation.objects.exclude(pk=last.pk).get()
+    assert (extended.pk, extended.reason, extended.created_at) == (row.id, "spam", over.created_at)
+
+
+def test_a_row_that_is_not_over_keeps_its_id_when_it_is_extended(operator: Client):
+    """Who has made it may lift it by that."""
+    row = Revocation.objects.create(subject="alice", until=timezone.now() + timedelta(hours=1))
+    assert operator.post(f"{ADMIN}{row.pk}/change/", {"until_0": "", "until_1": ""}).status_code == 302
+    row.refresh_from_db()
+    assert row.until is None
 
 
 def test_a_token_is_masked_in_the_admin(client: Client):

@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 
 from routing_app.core.access import masking
 from routing_app.core.models import Revocation
@@ -72,10 +73,16 @@ class RevocationAdmin(admin.ModelAdmin[Revocation]):
 
     def save_model(self, request: HttpRequest, obj: Revocation, form: Any, change: bool) -> None:
         """Save, and tell every worker."""
-        super().save_model(request, obj, form, change)
-        service.tell_made([obj])
         if change:
-            service.tell_lifted()
+            service.save_changed(obj)
+        else:
+            super().save_model(request, obj, form, change)
+            service.tell_made([obj])
+
+    def response_change(self, request: HttpRequest, obj: Revocation) -> HttpResponse:
+        """Go on with the row by the id that it has now."""
+        request.path = reverse(f"{self.admin_site.name}:core_revocation_change", args=[obj.pk])
+        return super().response_change(request, obj)
 
     def delete_model(self, request: HttpRequest, obj: Revocation) -> None:
         """Lift one revocation."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from routing_app.core.cluster.batching import EVERYBODY
@@ -52,6 +53,23 @@ def make(**fields: Any) -> Revocation:
     row = Revocation.objects.create(**checked(fields))
     tell_made([row])
     return row
+
+
+def save_changed(row: Revocation) -> None:
+    """Save a row that has another end or reason, and tell every worker.
+
+    One that was over and no longer is gets a new id: workers have let clients in since they read it, and one
+    that the message does not reach reads only what is behind the last id that it knows.
+    """
+    with transaction.atomic():
+        over = Revocation.objects.filter(pk=row.pk, until__lte=Now())
+        if (row.until is None or row.until > timezone.now()) and over.delete()[0]:
+            row.pk = None
+            row.save(force_insert=True)
+        else:
+            row.save()
+    tell_made([row])
+    tell_lifted()
 
 
 def lift(revocations: Iterable[Revocation]) -> int:
