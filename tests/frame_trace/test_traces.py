@@ -120,6 +120,40 @@ async def test_a_close_is_noted_and_a_connection_that_has_gone_is_not_kept(worke
     assert (followed(), one.outbox.writer) == (0, one.writer)
 
 
+async def looking(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Connection], Any]:
+    """Six connections, of which a trace has looked at two; the task of its begin."""
+    monkeypatch.setattr(traces, "SLICE", 2)
+    connections = [await worker.subscriber(ONE) for _ in range(6)]
+    for connection in connections:
+        connection.identity = "alice"
+    begin = asyncio.ensure_future(worker.trace("identity", "alice"))
+    await asyncio.sleep(0)
+    assert followed() == 2
+    return connections, begin
+
+
+async def test_a_trace_that_ends_while_it_begins_follows_nothing(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+):
+    connections, begin = await looking(worker, monkeypatch)
+    await worker.traces.end("t")
+    await begin
+    assert (followed(), worker.hub.traces, worker.records) == (0, None, [])
+    assert writers(*connections) == [connection.writer for connection in connections]
+    assert all(connection.follower is None for connection in connections)
+
+
+async def test_what_goes_while_a_trace_begins_is_not_followed(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+):
+    connections, begin = await looking(worker, monkeypatch)
+    for connection in connections[1:4]:
+        connection.mark_closed()
+        worker.hub.drop(connection)
+    await begin
+    assert (followed(), (await worker.traces.read("t"))["followed"]) == (3, 3)
+
+
 async def test_so_many_connections_are_followed_and_the_others_are_counted(worker: Worker):
     connections = [await worker.subscriber(ONE) for _ in range(MAX_FOLLOWED + 5)]
     await worker.trace("address", ONE)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from routing_app.core import metrics
 from routing_app.core.cluster.calls import CallRefused, Calls, Incoming
-from routing_app.core.delivery.connection import Connection
+from routing_app.core.delivery.connection import Connection, ConnectionState
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.frame_trace.follower import Follower
 from routing_app.core.frame_trace.recording import Note, Recording
@@ -105,6 +105,8 @@ class FrameTraces:
             for connection in connections[start : start + SLICE]:
                 self._look(running, connection)
             await asyncio.sleep(0)
+            if self._running.get(id) is not running:
+                return  # it has ended meanwhile, and nobody would take back what is followed from here on
 
     async def read(self, id: str) -> Batch:
         """What was noted since the last read; waits for something. Raises CallRefused for an unknown id."""
@@ -153,6 +155,8 @@ class FrameTraces:
     def _look(self, running: Running, connection: Connection) -> None:
         if connection in running.followed or connection in running.left_out:
             return
+        if connection.state is ConnectionState.CLOSED:
+            return  # it has been forgotten, or will not be known
         if not running.target.matches(connection) or _is_of_operators(connection):
             return
         if len(running.followed) >= MAX_FOLLOWED:
