@@ -19,7 +19,7 @@ from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection, Peer, new_id
 from routing_app.core.models import Revocation
 from routing_app.core.revocations import known, lookup, service
-from routing_app.core.revocations.known import Revocations
+from routing_app.core.revocations.known import Revocations, Revoked
 from routing_app.core.revocations.names import Carried, Kind
 from routing_app.core.worker import Worker, current_worker, drop_worker
 from tests.core.harness import PLAIN, Recorder, replaced
@@ -101,6 +101,90 @@ async def test_what_carries_a_revoked_name_ends_and_is_not_let_in(
 
     await query(service.lift, [row])
     assert await place.admits(grant, host)
+
+
+@pytest.mark.parametrize("broken", ["revocable", "end_revoked"])
+async def test_a_connection_that_cannot_be_ended_keeps_no_other_one_open(
+    place: Place, monkeypatch: pytest.MonkeyPatch, broken: str
+):
+    first, second = place.connect(), place.connect()
+    protocol = place.worker.protocols["tokens"]
+    does = getattr(protocol, broken)
+
+    def breaks(connection: Connection) -> Any:
+        if connection is first:
+            raise LookupError
+        return does(connection)
+
+    monkeypatch.setattr(protocol, broken, breaks)
+    await make(subject="alice")
+    await ended(second)
+    assert first.close_sent is (REVOKED if broken == "end_revoked" else None)
+
+
+class Outage:
+    """A protocol's part of ending what is revoked, for as often as it fails; then it notes the subjects."""
+
+    def __init__(self, place: Place, monkeypatch: pytest.MonkeyPatch, fails: int) -> None:
+        self.fails = fails
+        self.calls = 0
+        self.ended: list[set[str]] = []
+        monkeypatch.setattr(place.worker.protocols["tokens"], "revoked", self.revoked)
+
+    async def revoked(self, revoked: Revoked) -> None:
+        self.calls += 1
+        if self.calls <= self.fails:
+            raise OperationalError("the database is out")
+        self.ended.append({name.value for name in revoked.rows})
+
+
+@pytest.fixture
+def nothing_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that reads, and tries again, as it is told to."""
+    monkeypatch.setattr(known, "READ_SECONDS", 3600.0)
+
+
+@pytest.mark.usefixtures("nothing_by_itself")
+async def test_what_a_protocol_could_not_end_is_tried_again(place: Place, monkeypatch: pytest.MonkeyPatch):
+    outage = Outage(place, monkeypatch, fails=3)
+    await make(subject="alice")
+    await until(lambda: outage.calls == 1)
+    await make(subject="bob")
+    await until(lambda: outage.calls == 2)
+    await place.revocations.end_left()
+    assert (outage.calls, outage.ended) == (3, [])
+    await place.revocations.end_left()
+    assert outage.ended == [{"alice", "bob"}]
+    await place.revocations.end_left()
+    assert outage.calls == 4
+
+
+async def test_a_worker_tries_again_by_itself_what_could_not_be_ended(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(known, "READ_SECONDS", 0.01)
+    worker = current_worker()
+    try:
+        await worker.start()
+        outage = Outage(Place(worker), monkeypatch, fails=2)
+        await make(subject="alice")
+        await until(lambda: outage.ended)
+        assert outage.ended == [{"alice"}]
+    finally:
+        await worker.stop()
+        drop_worker()
+
+
+@pytest.mark.usefixtures("nothing_by_itself")
+async def test_what_was_lifted_before_it_could_be_ended_is_left(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    outage = Outage(place, monkeypatch, fails=2)
+    row = await make(subject="alice")
+    await until(lambda: outage.calls == 1)
+    await make(subject="bob")
+    await until(lambda: outage.calls == 2)
+    await query(service.lift, [row])
+    await place.revocations.end_left()
+    assert outage.ended == [{"bob"}]
 
 
 async def test_a_subject_is_revoked_for_tokens_that_were_issued_before(place: Place):

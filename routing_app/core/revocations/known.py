@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final
 
-from routing_app.core.codes import UNAVAILABLE
+from routing_app.core.codes import REVOKED, UNAVAILABLE
 from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection, ConnectionState, Peer
 from routing_app.core.delivery.publication import Publication
@@ -33,7 +34,9 @@ MADE: Final = "$revocations.made"
 LIFTED: Final = "$revocations.lifted"
 """Event that has every process ask the database again; its message is None."""
 READ_SECONDS: Final = 2.0
-"""Between two readings of new rows. A message that was lost is made up for so late."""
+"""Between two readings of new rows. A message that was lost is made up for so late. Between two attempts to
+end what could not be ended, too.
+"""
 CONFIRMED_SECONDS: Final = 2.0
 """How long an answer of the database holds: clients that are not let in may try often."""
 CONFIRMED: Final = 10_000
@@ -103,6 +106,8 @@ class Revocations:
         self._confirmed: dict[Name, tuple[list[Row], float]] = {}
         self._pending = Revoked()
         self._ending = False
+        self._left: dict[str, Revoked] = {}
+        """What could not be ended, by the protocol that will try again."""
         self.on_made: list[Callable[[], None]] = []
         """Called when a revocation becomes known here."""
         hub.on(MADE, self._on_made)
@@ -232,15 +237,55 @@ class Revocations:
     async def _end_all(self, revoked: Revoked) -> None:
         protocols = self._protocols()
         for number, connection in enumerate(self._hub.connections(), 1):
-            if connection.state is ConnectionState.OPEN and revoked.concern(self.carried_by(connection)):
-                protocols[connection.protocol].end_revoked(connection)
+            if connection.state is ConnectionState.OPEN:
+                self._end_one(connection, revoked)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
         for protocol in protocols.values():
+            await self._end_others(protocol, revoked)
+
+    def _end_one(self, connection: Connection, revoked: Revoked) -> None:
+        """End a connection if it is revoked; a protocol that fails at one keeps no other one open."""
+        is_revoked = False
+        try:
+            is_revoked = revoked.concern(self.carried_by(connection))
+            if is_revoked:
+                self._protocols()[connection.protocol].end_revoked(connection)
+        except Exception:
+            logger.exception("%s: a connection could not be ended as revoked", connection.protocol)
+            if is_revoked:
+                connection.close(REVOKED)
+
+    async def _end_others(self, protocol: Protocol, revoked: Revoked) -> None:
+        """End what is revoked, and is not a connection of the hub; what cannot be ended is left for later."""
+        try:
+            await protocol.revoked(revoked)
+        except Exception:
+            logger.exception("%s: what was revoked could not all be ended, and is tried again", protocol.name)
+            self._leave(protocol.name, revoked)
+
+    def _leave(self, protocol: str, revoked: Revoked) -> None:
+        left = self._left.setdefault(protocol, Revoked())
+        for row in chain.from_iterable(revoked.rows.values()):
+            left.add(row)
+
+    async def end_left(self) -> None:
+        """Try to end what could not be ended, but for what was lifted since. Raises what the database
+        raises.
+        """
+        for name in list(self._left):
+            revoked = self._left.pop(name)
             try:
-                await protocol.revoked(revoked)
+                there = {row.id for row in await query(lookup.rows_of, set(revoked.rows))}
             except Exception:
-                logger.exception("%s: what was revoked could not all be ended", protocol.name)
+                self._leave(name, revoked)
+                raise
+            still = Revoked()
+            for row in chain.from_iterable(revoked.rows.values()):
+                if row.id in there:
+                    still.add(row)
+            if still:
+                await self._end_others(self._protocols()[name], still)
 
     # --- reading ------------------------------------------------------------------------------------------
 
@@ -253,6 +298,7 @@ class Revocations:
         self._serves = True
         _serving.add(self)
         self._spawn(self._keep_reading())
+        self._spawn(self._keep_ending())
         self._spawn(self._keep_tidy())
 
     def stop(self) -> None:
@@ -291,6 +337,14 @@ class Revocations:
         while True:
             await asyncio.sleep(READ_SECONDS)
             await self._try_to_read()
+
+    async def _keep_ending(self) -> None:
+        while True:
+            await asyncio.sleep(READ_SECONDS)
+            try:
+                await self.end_left()
+            except Exception as error:
+                logger.warning("what was revoked cannot be ended so far: %s", type(error).__name__)
 
     async def _keep_tidy(self) -> None:
         while True:
