@@ -84,6 +84,26 @@ async def test_a_change_while_the_worker_looks_holds_for_what_it_finds(
     assert {call.path for call in receiver.calls} == {"/ok"}
 
 
+async def test_deliveries_that_are_left_over_for_a_deleted_webhook_go(
+    start: Start, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    """A process that has not read the webhooks again goes on writing them."""
+    monkeypatch.setattr(sender, "UPKEEP_SECONDS", 0.02)
+    monkeypatch.setattr(sender, "PURGE_EVERY", 1)
+    off = await query(make, receiver.url("/ok"), enabled=False)
+    gone = await query(make, receiver.url("/ok"))
+    await query(Webhook.objects.filter(pk=gone.pk).delete)
+    await query(webhooks.read)
+    left_over = await query(write, gone, 2)
+    waiting = await query(write, off, 2)
+    start()
+    await until(lambda: query(lambda: not rows(pk__in=left_over)))
+
+    left_over = await query(write, gone)
+    await until(lambda: query(lambda: not rows(pk__in=left_over)))
+    assert sorted(row.pk for row in await query(rows)) == sorted(waiting)
+
+
 async def _with_many_taken(start: Start, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Sending:
     """A sender that has 30 deliveries to a fast receiver: 8 are on their way, the others are sent next."""
     monkeypatch.setattr(places, "FAST_SECONDS", 3600.0)

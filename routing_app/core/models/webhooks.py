@@ -79,7 +79,7 @@ class Delivery(models.Model):
         Webhook, models.CASCADE, related_name="deliveries", db_index=False, db_constraint=False
     )
     """No constraint: a change that is reported must not fail because a webhook is deleted just then. Rows
-    that are left over are deleted by `webhooks.watch`."""
+    that are left over are deleted by `webhooks.upkeep`."""
     type = models.CharField(max_length=40)
     body = models.TextField(help_text="JSON as it is sent, the same at each attempt.")
     status = models.CharField(max_length=8, choices=DeliveryStatus.choices, default=DeliveryStatus.PENDING)

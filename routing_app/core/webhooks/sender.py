@@ -27,7 +27,14 @@ from routing_app.core.webhooks.outcomes import Attempt, write_attempts
 from routing_app.core.webhooks.places import MAX_OF_ONE, Deliveries, Places, Taken
 from routing_app.core.webhooks.retries import delay_after
 from routing_app.core.webhooks.taking import LATEST_SECONDS, TIMEOUT_SECONDS, Look, give_back, take
-from routing_app.core.webhooks.upkeep import AT_ONCE, count_pending, mend_waits, purge_some, waits_too_long
+from routing_app.core.webhooks.upkeep import (
+    AT_ONCE,
+    count_pending,
+    forget_left_over,
+    mend_waits,
+    purge_some,
+    waits_too_long,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +44,7 @@ RETRY_SECONDS: Final = 1.0
 """After a failure of the database."""
 UPKEEP_SECONDS: Final = 30.0
 PURGE_EVERY: Final = 60
-"""Turns of the upkeep between two looks for deliveries that are too old."""
+"""Turns of the upkeep between two looks for deliveries that are too old, or left over."""
 EACH_SECONDS: Final = 0.02
 """After a look the next one waits so long for each delivery that was found, without those of webhooks that
 have more: under load one look is for many, and none waits where there are few."""
@@ -209,12 +216,17 @@ class WebhookSender:
             try:
                 too_long = await self._mend(too_long) if webhooks else False
                 await query(count_pending)
-                while turn % PURGE_EVERY == 0 and await query(purge_some) == AT_ONCE:
-                    await asyncio.sleep(0.1)
+                if turn % PURGE_EVERY == 0:
+                    await self._purge()
                 turn += 1
             except Exception as error:
                 logger.warning("upkeep of webhooks waits: %s", type(error).__name__)
             await asyncio.sleep(UPKEEP_SECONDS)
+
+    async def _purge(self) -> None:
+        await query(forget_left_over)
+        while await query(purge_some) == AT_ONCE:
+            await asyncio.sleep(0.1)
 
     async def _mend(self, before: bool) -> bool:
         """Make due what waits too long, if it did so at the turn before; true when some waits too long."""

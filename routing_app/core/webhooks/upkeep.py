@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Final
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from routing_app.core import metrics
-from routing_app.core.models.webhooks import Delivery
+from routing_app.core.models.webhooks import Delivery, Webhook
 from routing_app.core.webhooks.known import webhooks
 from routing_app.core.webhooks.retries import DELAYS, longest_wait
 from routing_app.core.webhooks.taking import TAKEN
@@ -26,6 +26,15 @@ def purge_some() -> int:
     old = Delivery.objects.filter(ended_at__lte=Now() - timedelta(days=settings.WEBHOOK_DAYS))
     ids = list(old.order_by("ended_at").values_list("pk", flat=True)[:AT_ONCE])
     return Delivery.objects.filter(pk__in=ids).delete()[0]
+
+
+def forget_left_over() -> int:
+    """Delete what is to be delivered to webhooks that were deleted; how many deliveries there were.
+
+    A process may write some until it has read the webhooks again, or where it has died before.
+    """
+    there = Webhook.objects.filter(pk=OuterRef("webhook_id"))
+    return Delivery.objects.filter(~Exists(there), next_at__isnull=False).delete()[0]
 
 
 def waits_too_long() -> bool:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
-from typing import Final
 
-from django.db.models import Exists, OuterRef
-
-from routing_app.core.database import query
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.eager import Spawn
 from routing_app.core.fresh_rows import FreshRows
-from routing_app.core.models.webhooks import Delivery, Webhook
 from routing_app.core.webhooks.events import EventType
-from routing_app.core.webhooks.known import FRESH_SECONDS, WEBHOOKS_CHANGED, webhooks
+from routing_app.core.webhooks.known import WEBHOOKS_CHANGED, webhooks
 from routing_app.core.webhooks.occupancy import Occupancy
 from routing_app.core.webhooks.published import PublishedMessages
 
-logger = logging.getLogger(__name__)
 
-FORGET_SECONDS: Final = 3 * FRESH_SECONDS
-"""A process may write deliveries to a webhook that is deleted until it has looked at the rows again."""
-
-
-class WebhookWatch(FreshRows[set[int]]):
-    """Reads the webhooks of one worker's process again and again: these are `webhooks`, which threads use.
-
-    The rows that it loads are the ids of those that have gone.
-    """
+class WebhookWatch(FreshRows[None]):
+    """Reads the webhooks of one worker's process again and again: these are `webhooks`, which threads use."""
 
     rows_name = "webhooks"
 
@@ -47,16 +32,12 @@ class WebhookWatch(FreshRows[set[int]]):
         """True when somebody in this process has read them a moment ago."""
         return webhooks.is_fresh
 
-    def load(self) -> set[int]:
-        """Read them; those that have gone. Uses the ORM."""
-        before = {one.id for one in webhooks.all}
+    def load(self) -> None:
+        """Read them. Uses the ORM."""
         webhooks.read()
-        return before - {one.id for one in webhooks.all}
 
-    def use(self, rows: set[int]) -> None:
+    def use(self, rows: None) -> None:
         """Report to those that are there now."""
-        if rows:
-            self._spawn(self._forget_left_over())
         self._report()
         for told in self.on_read:
             told()
@@ -71,17 +52,3 @@ class WebhookWatch(FreshRows[set[int]]):
         self._hub.published = self._published if wanted else None
         if self.keeps_fresh:
             self._occupancy.use()
-
-    async def _forget_left_over(self) -> None:
-        """Delete deliveries to a webhook that was deleted while another process still wrote some."""
-        await asyncio.sleep(FORGET_SECONDS)
-        try:
-            await query(forget_left_over)
-        except Exception as error:
-            logger.warning("deliveries of deleted webhooks stay: %s", type(error).__name__)
-
-
-def forget_left_over() -> int:
-    """Delete deliveries that have no webhook; their number."""
-    there = Webhook.objects.filter(pk=OuterRef("webhook_id"))
-    return Delivery.objects.filter(~Exists(there)).delete()[0]
