@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Self
 
@@ -23,15 +23,13 @@ from switchboard_client.dialing import LATER, Dialer, closed_by
 from switchboard_client.errors import ConnectionClosed, RequestError
 from switchboard_client.pending import Request
 from switchboard_client.renewal import keep_fresh
+from switchboard_client.running import Running
 from switchboard_client.subscriptions import OnGap, OnRecovered, Options, Subscriptions
 from switchboard_client.tokens import TokenSource
 from switchboard_client.waiting import Replied, Waiting
 from switchboard_client.wire import Answer
 
 logger = logging.getLogger(__name__)
-
-MAX_RUNNING: Final = 1000
-"""Handlers that run before reading pauses."""
 
 PASSING: Final = frozenset({"unavailable", "internal"})
 """Codes of errors that may be gone at the next attempt."""
@@ -54,7 +52,8 @@ class Connection:
         self._socket: ClientConnection | None = None
         self._open = asyncio.Event()
         self._ended: asyncio.Future[ConnectionClosed] = asyncio.get_running_loop().create_future()
-        self._waiting = Waiting()
+        self._running = Running()
+        self._waiting = Waiting(began=self._running.wake)
         self._ready = False
         """True while the socket has the rights and the subscriptions."""
         self._subscriptions = Subscriptions()
@@ -62,9 +61,9 @@ class Connection:
         self._token = token
         self._renewing: asyncio.Task[None] | None = None
         self._handlers: dict[tuple[str, str], Handler] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._writes: set[asyncio.Task[None]] = set()
         self._reader: asyncio.Task[None] | None = None
+        self._leaving = False
 
     # --- the four members --------------------------------------------------------------------------------
 
@@ -93,7 +92,8 @@ class Connection:
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Leave, for good. Raises ValueError for a code or reason that may not be sent."""
         wire.check_close(code, reason)
-        self._reconnect = False
+        self._reconnect, self._leaving = False, True
+        self._running.wake()
         if self._socket is not None:
             await self._socket.close(code, reason)
         if self._reader is not None:
@@ -342,7 +342,7 @@ class Connection:
             # Before any other task can send on the new socket: its request may need the rights.
             rights = self._ask_for_rights(self._api_key) if self._api_key else None
             self._open.set()
-            self._spawn(self._resume(again, rights))
+            self._running.spawn(self._resume(again, rights))
             self._renew_token()
 
     def _renew_token(self) -> None:
@@ -352,14 +352,19 @@ class Connection:
             self._renewing = asyncio.ensure_future(renewing)
 
     async def _read(self, socket: ClientConnection) -> ConnectionClosed:
+        lost = asyncio.ensure_future(socket.wait_closed())
+        lost.add_done_callback(lambda _: self._running.wake())
         try:
             async for data in socket:
                 self._take(data)
-                # A handler that waits for the server is not counted: its answer comes through this loop.
-                while len(self._tasks) - len(self._waiting) >= MAX_RUNNING:
-                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                # Any handler may wait for what another one asks, and answers come through this loop; so does
+                # the end, for which they may wait, too.
+                while self._running.is_full and not (self._waiting or self._leaving or lost.done()):
+                    await self._running.changed()
         except SocketClosed as error:
             return closed_by(error)
+        finally:
+            lost.cancel()
         return ConnectionClosed(socket.close_code or 1006, socket.close_reason or "")
 
     def _lose(self, closed: ConnectionClosed) -> None:
@@ -413,15 +418,15 @@ class Connection:
     def _handle(self, direction: str, message: dict[str, Any]) -> None:
         if direction == "MESSAGE" and self.receipts and message.get("receipt") is True and "key" in message:
             receipt = wire.encode({}, key=message["key"], direction="REPLY", receipt=True)
-            self._spawn(self.write(receipt))
+            self._running.spawn(self.write(receipt))
         context = Context(self, direction, message)
         if direction == "MESSAGE" and self._is_own(context):
             return
         handler = self._find(direction.lower(), context.type)
         if handler is not None:
-            self._spawn(self._run(handler, context))
+            self._running.spawn(self._run(handler, context))
         elif context.is_request:
-            self._spawn(self._fail(context, "unhandled", "no handler takes this type of request"))
+            self._running.spawn(self._fail(context, "unhandled", "no handler takes this type of request"))
 
     def _is_own(self, context: Context) -> bool:
         """Deliveries, notices and gaps go to handlers of their own, where there are some."""
@@ -468,19 +473,8 @@ class Connection:
             logger.exception("the handler of %s failed", event)
             return True
         if inspect.isawaitable(result):
-            self._spawn(_result(result))
+            self._running.spawn(_result(result))
         return True
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, ConnectionClosed):
-            logger.error("a handler failed", exc_info=error)
 
 
 async def _result(result: Awaitable[Any] | Any) -> None:

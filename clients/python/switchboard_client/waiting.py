@@ -22,9 +22,13 @@ Replied = Callable[[dict[str, Any]], None]
 
 
 class Waiting:
-    """By the name of their key. A kept one stays while the connection is lost, and is sent again."""
+    """By the name of their key. A kept one stays while the connection is lost, and is sent again.
 
-    def __init__(self) -> None:
+    `began` is called for each that waits from now on.
+    """
+
+    def __init__(self, began: Callable[[], None]) -> None:
+        self._began = began
         self._all: dict[str, Request] = {}
         self._replied: dict[str, Replied] = {}
         self._kept: dict[str, str] = {}
@@ -46,6 +50,7 @@ class Waiting:
         if replied is not None:
             self._replied[name] = replied
         request.on_end(lambda: self._forget(name, request))
+        self._began()
         return request
 
     def keep(self, name: str, text: str, timeout: float | None) -> Request:
