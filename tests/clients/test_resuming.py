@@ -33,7 +33,7 @@ ADDRESSES: Final = [f"channel:{n:03}/{'ä' * 200}" for n in range(600)]
 FRAME_BYTES: Final = 65_536
 HOLD: Final = 0
 ASKED: Final = 7
-"""Seconds that a 503 of the stand-in asks for; the clients' waits are cut short, and counted."""
+"""Seconds that a 429 or 503 of the stand-in asks for; the clients' waits are cut short, and counted."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class StandIn:
         if not isinstance(fault, int):
             return None
         response = connection.respond(fault, "no")
-        if fault == 503:
+        if fault in (429, 503):
             response.headers["Retry-After"] = str(ASKED)
         return response
 
@@ -194,12 +194,12 @@ async def sent_away(stand_in: StandIn) -> tuple[Connection, asyncio.Event, list[
     return connection, back, errors
 
 
-PASSES: Final[dict[int, int | str]] = {2: 403, 3: 503, 4: "unavailable", 5: "internal"}
+PASSES: Final[dict[int, int | str]] = {2: 403, 3: 503, 4: "unavailable", 5: "internal", 6: 429, 7: "rate"}
 
 
 def resumed(stand_in: StandIn) -> None:
     *_, last = stand_in.attempts
-    assert len(stand_in.attempts) == 6
+    assert len(stand_in.attempts) == len(PASSES) + 2
     assert last.authenticated == [KEY]
     assert last.addresses == set(ADDRESSES)
 
@@ -213,11 +213,11 @@ async def test_python_comes_back_with_its_rights_and_all_addresses(
     await connection.close()
 
     resumed(stand_in)
-    assert errors == ["unavailable", "internal"]
-    assert obeyed == [ASKED]
+    assert errors == ["unavailable", "internal", "rate"]
+    assert obeyed == [ASKED] * 2
     # The first handshake fails at once for a wrong key; later ones leave the answer to `authenticate`, until
     # one is refused: there are servers that let nobody in without a key.
-    assert [attempt.key for attempt in stand_in.attempts] == [KEY, None, KEY, KEY, None, None]
+    assert [attempt.key for attempt in stand_in.attempts] == [KEY, None, *[KEY] * 2, *[None] * 4]
 
 
 @pytest.mark.parametrize("stand_in", [PASSES], indirect=True, ids=["passing faults"])
@@ -227,12 +227,13 @@ async def test_javascript_comes_back_with_its_rights_and_all_addresses(stand_in:
         await connection.close();
         console.log(JSON.stringify([errors, ends, obeyed]));
     """
+    errors = ["unavailable", "internal", "rate"]
     async with node(stand_in, script) as process:
-        assert await printed(process) == [["unavailable", "internal"], [1000], [ASKED * 1000]]
+        assert await printed(process) == [errors, [1000], [ASKED * 1000] * 2]
     resumed(stand_in)
 
 
-FULL: Final[dict[int, int | str]] = {1: 503, 2: 503, 4: "unavailable"}
+FULL: Final[dict[int, int | str]] = {1: 503, 2: 429, 4: "unavailable"}
 
 
 @pytest.mark.parametrize("stand_in", [FULL], indirect=True, ids=["a full server"])
@@ -254,7 +255,7 @@ async def test_python_that_shall_not_reconnect_is_told(stand_in: StandIn) -> Non
     assert len(stand_in.attempts) == 1
 
 
-UNREADY: Final[dict[int, int | str]] = {1: 503, 2: "unavailable", 3: 503}
+UNREADY: Final[dict[int, int | str]] = {1: 503, 2: "unavailable", 3: 429, 4: "rate"}
 
 
 @pytest.mark.parametrize("stand_in", [UNREADY], indirect=True, ids=["a full server"])
@@ -266,7 +267,7 @@ async def test_javascript_comes_back_to_a_server_that_was_full_from_the_start(st
     """
     async with node(stand_in, script) as process:
         assert await printed(process) == [[], [1000], 2]
-    assert len(stand_in.attempts) == 5
+    assert len(stand_in.attempts) == len(UNREADY) + 2
 
 
 @pytest.mark.parametrize("stand_in", [{1: 503, 2: 503}], indirect=True, ids=["a full server"])

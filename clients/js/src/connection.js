@@ -2,15 +2,12 @@
 // to addresses with history while it was away is recovered, where that was asked for.
 
 import { Context, RequestContext, settle } from "./context.js";
-import { open, staysAway, waits, webSocketClass } from "./dialing.js";
+import { PASSING, open, staysAway, waits, webSocketClass } from "./dialing.js";
 import { ConnectionClosed, Request } from "./pending.js";
 import { Subscriptions, positions } from "./subscriptions.js";
 import { AccessToken, EXPIRED } from "./tokens.js";
 import { Waiting } from "./waiting.js";
 import { RECEIPTS, batches, checkClose, checkMessage, decode, encode, isKey, uuid, withId } from "./wire.js";
-
-/** Codes of errors that may be gone at the next attempt. */
-const PASSING = new Set(["unavailable", "internal"]);
 
 /** The close of this end when it cannot resume: to come back later, or not at all. */
 const LATER = 4100;

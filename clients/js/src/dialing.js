@@ -7,6 +7,10 @@ const LONGEST_WAIT = 30_000;
 const LONGEST_ASKED = 3600;
 const BY_RFC = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
 
+/** Codes of errors that may be gone at the next attempt. */
+export const PASSING = new Set(["unavailable", "internal", "rate"]);
+const PASSING_STATUSES = new Set([429, 503]);
+
 /** Has the server said no, so that another attempt would end the same way? */
 export function staysAway(code) {
   return BY_RFC.has(code) || (code >= 4000 && code < 4100) || (code >= 4300 && code < 5000);
@@ -44,8 +48,8 @@ export function asked(retryAfter) {
 }
 
 /**
- * Give an open socket to `use`, before anything is read from it. Rejects with ConnectionClosed; with its `later`,
- * in milliseconds, where the server says 503 and the platform shows it: the package `ws` does, browsers do not.
+ * Give an open socket to `use`, before anything is read from it. Rejects with ConnectionClosed; with its `later`, in
+ * milliseconds, where the server says 503 or 429 and the platform shows it: the package `ws` does, browsers do not.
  */
 export function open(WebSocket, url, { receipts = true, protocols = [] }, use) {
   return new Promise((resolve, reject) => {
@@ -53,7 +57,7 @@ export function open(WebSocket, url, { receipts = true, protocols = [] }, use) {
     socket.binaryType = "arraybuffer";
     let later;
     socket.on?.("unexpected-response", (_, { statusCode, headers }) => {
-      if (statusCode === 503) later = asked(headers["retry-after"]);
+      if (PASSING_STATUSES.has(statusCode)) later = asked(headers["retry-after"]);
       socket.terminate?.();
     });
     const failed = (code, reason) => reject(Object.assign(new ConnectionClosed(code, reason), { later }));

@@ -195,7 +195,7 @@ export class RequestError extends Error {
 export class ConnectionClosed extends Error {
   readonly code: number;
   readonly reason: string;
-  /** Milliseconds that a server asks to wait which has refused the connection with 503; undefined where it did not. */
+  /** Milliseconds that a server asks to wait which has refused with 503 or 429; undefined where it did not. */
   readonly later?: number;
 }
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from switchboard_client.connecting import connect
-from switchboard_client.connection import PASSING, Connection
+from switchboard_client.connection import Connection
 from switchboard_client.deliveries import Delivery
-from switchboard_client.dialing import LATER, waits
+from switchboard_client.dialing import LATER, PASSING, waits
 from switchboard_client.errors import ConnectionClosed, RequestError
 
 

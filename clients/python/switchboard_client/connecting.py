@@ -27,8 +27,8 @@ async def connect(
     the token expires; then a connection comes back after an expiry, too.
 
     Raises Refused, ValueError for a wrong URL or two credentials, and OSError or TimeoutError when there is
-    no answer. Only what was open once reconnects; but with `reconnect`, a server that says 503 is asked
-    again, as long as it does.
+    no answer. Only what was open once reconnects; but with `reconnect`, a server that says 503 or 429 is
+    asked again, as long as it does.
     """
     if key and token:
         raise ValueError("a key or a token, not both")

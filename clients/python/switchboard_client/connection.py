@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed as SocketClosed
 from switchboard_client import wire
 from switchboard_client.context import Context
 from switchboard_client.deliveries import Delivery, Position, Presence
-from switchboard_client.dialing import LATER, Dialer, closed_by
+from switchboard_client.dialing import LATER, PASSING, Dialer, closed_by
 from switchboard_client.errors import ConnectionClosed, RequestError
 from switchboard_client.pending import Request
 from switchboard_client.renewal import keep_fresh
@@ -31,8 +31,6 @@ from switchboard_client.wire import Answer
 
 logger = logging.getLogger(__name__)
 
-PASSING: Final = frozenset({"unavailable", "internal"})
-"""Codes of errors that may be gone at the next attempt."""
 GIVEN_UP: Final = 4000
 """The close of this end when it cannot resume and does not come back; LATER when it does."""
 

@@ -29,6 +29,9 @@ STAY_AWAY: Final = frozenset(
 """Close codes after which another attempt would end the same way: the server has said no."""
 AT_ONCE: Final = frozenset({1012, *range(4200, 4300)})
 """Close codes that ask to come back now."""
+PASSING: Final = frozenset({"unavailable", "internal", "rate"})
+"""Codes of errors that may be gone at the next attempt."""
+PASSING_STATUSES: Final = frozenset({429, 503})
 
 
 class Refused(ConnectionError):
@@ -36,13 +39,13 @@ class Refused(ConnectionError):
 
 
 class ComeBackLater(ConnectionError):
-    """The server cannot take this connection now: it is full, it stops, or a backing service is out.
+    """The server cannot take this connection now: it is full, it stops, or a service is out.
 
-    `after` is what it asks to wait, in seconds; 0.0 when it does not say.
+    Or this end is beyond a rate limit. `after` is what it asks to wait, in seconds; 0.0 when it does not say.
     """
 
-    def __init__(self, after: float) -> None:
-        super().__init__("the server cannot take the connection now: HTTP 503")
+    def __init__(self, status: int, after: float) -> None:
+        super().__init__(f"the server cannot take the connection now: HTTP {status}")
         self.after = after
 
 
@@ -130,8 +133,9 @@ class Dialer:
             return await open_websocket(self._url, **options)
         except InvalidStatus as error:
             status = error.response.status_code
-            if status == 503:
-                raise ComeBackLater(seconds(error.response.headers.get("Retry-After", ""))) from None
+            if status in PASSING_STATUSES:
+                after = seconds(error.response.headers.get("Retry-After", ""))
+                raise ComeBackLater(status, after) from None
             if status in (401, 403, 404):
                 raise Refused(f"the server has refused the connection: HTTP {status}") from None
             raise ConnectionError(f"the server answered HTTP {status}") from None
