@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import pytest
 from switchboard_client import Connection, connect
+from switchboard_client import ConnectionClosed as ConnectionLost
 from switchboard_client.cli import _parser, _run
-from switchboard_client.dialing import seconds
+from switchboard_client.dialing import Dialer, seconds
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -50,7 +51,7 @@ class StandIn:
     """A server of the line that knows the built-in requests by name, and `leave`, after which it closes.
 
     `faults` are by attempt: a status refuses the handshake, HOLD delays it until `released` is set, a code is
-    the answer to `authenticate`.
+    the answer to `authenticate`. `left` is set when a client has gone by itself.
     """
 
     def __init__(self, faults: dict[int, int | str]) -> None:
@@ -59,6 +60,7 @@ class StandIn:
         self.url = ""
         self.begun = asyncio.Condition()
         self.released = asyncio.Event()
+        self.left = asyncio.Event()
 
     async def handshake(self, connection: ServerConnection, request: Request) -> Response | None:
         self.attempts.append(Attempt(request.headers.get("X-API-Key")))
@@ -73,6 +75,8 @@ class StandIn:
         response = connection.respond(fault, "no")
         if fault in (429, 503):
             response.headers["Retry-After"] = str(ASKED)
+        if fault == 302:
+            response.headers["Location"] = "https://status.example.com/"
         return response
 
     async def serve(self, socket: ServerConnection) -> None:
@@ -85,6 +89,7 @@ class StandIn:
                     return
                 answer = self._answer(attempt, asked, fault)
                 await socket.send(json.dumps({**answer, "key": asked["key"]}))
+        self.left.set()
 
     def _answer(self, attempt: Attempt, asked: dict[str, Any], fault: Any) -> dict[str, Any]:
         attempt.asked.append(asked["type"])
@@ -231,6 +236,63 @@ async def test_javascript_comes_back_with_its_rights_and_all_addresses(stand_in:
     async with node(stand_in, script) as process:
         assert await printed(process) == [errors, [1000], [ASKED * 1000] * 2]
     resumed(stand_in)
+
+
+MOVED: Final[dict[int, int | str]] = {2: 302}
+
+
+@pytest.mark.parametrize("stand_in", [MOVED], indirect=True, ids=["a page for the meantime"])
+async def test_python_comes_back_when_it_was_sent_to_a_page_for_the_meantime(stand_in: StandIn) -> None:
+    connection, back, _ = await sent_away(stand_in)
+    await asyncio.wait_for(back.wait(), 60)
+    await connection.close()
+    assert len(stand_in.attempts) == 3
+
+
+@pytest.mark.parametrize("stand_in", [MOVED], indirect=True, ids=["a page for the meantime"])
+async def test_javascript_comes_back_when_it_was_sent_to_a_page_for_the_meantime(stand_in: StandIn) -> None:
+    script = "await back; await connection.close(); console.log(JSON.stringify(ends));"
+    async with node(stand_in, script) as process:
+        assert await printed(process) == [1000]
+    assert len(stand_in.attempts) == 3
+
+
+@pytest.mark.parametrize("stand_in", [{}], indirect=True, ids=["no fault"])
+async def test_python_tells_of_what_ends_its_reading(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: Dialer, code: int) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(Dialer, "dial_again", broken)
+    connection = await connect(stand_in.url)
+    told: list[Any] = []
+    connection.on("error", told.append)
+    connection.on("close", told.append)
+    asking = connection.request({"type": "leave"})
+    assert (await asyncio.wait_for(connection.closed(), 60)).code == 1006
+    assert [type(one) for one in told] == [LookupError, ConnectionLost]
+    with pytest.raises(ConnectionLost):
+        await asking
+    with pytest.raises(ConnectionLost):
+        await connection.opened()
+
+
+@pytest.mark.parametrize("stand_in", [{}], indirect=True, ids=["no fault"])
+async def test_python_leaves_no_socket_that_it_does_not_read(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await connect(stand_in.url)
+
+    def broken(data: str) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(connection, "_take", broken)
+    with pytest.raises(ConnectionLost):
+        await asyncio.wait_for(connection.request({"type": "whoami"}), 60)
+    await asyncio.wait_for(stand_in.left.wait(), 60)
+    assert not connection.is_open
+    assert (await connection.closed()).code == 1006
 
 
 FULL: Final[dict[int, int | str]] = {1: 503, 2: 429, 4: "unavailable"}

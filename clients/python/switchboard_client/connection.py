@@ -329,6 +329,19 @@ class Connection:
     # --- the life of a connection ------------------------------------------------------------------------
 
     async def _live(self, socket: ClientConnection) -> None:
+        try:
+            await self._come_back_from(socket)
+        except Exception as error:
+            logger.exception("reading has failed")
+            socket_left, closed = self._socket, ConnectionClosed(1006, "reading has failed")
+            self._lose(closed)
+            self._call("error", error)
+            self._end(closed)
+            if socket_left is not None:
+                await socket_left.close(GIVEN_UP, closed.reason)
+
+    async def _come_back_from(self, socket: ClientConnection) -> None:
+        """Read from a socket, and from each that comes after it, until none does."""
         while True:
             closed = await self._read(socket)
             self._lose(closed)

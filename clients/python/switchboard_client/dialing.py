@@ -104,7 +104,7 @@ class Dialer:
             except NoToken as error:
                 logger.warning("%s: %r", error, error.__cause__)
                 after = 0.0
-            except (OSError, TimeoutError):
+            except (OSError, TimeoutError, ValueError):  # the latter: sent on to what is no WebSocket
                 after = 0.0
         return None
 
