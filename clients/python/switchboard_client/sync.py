@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from typing import Any, Final, Self, TypeVar, cast
 
 from switchboard_client.connecting import connect
 from switchboard_client.connection import Connection
 from switchboard_client.errors import ConnectionClosed
 from switchboard_client.pending import Request
 from switchboard_client.wire import Answer
+
+MOMENT: Final = 1.0
+"""Seconds that what still runs has at a close, before it is cancelled, and again after that."""
 
 T = TypeVar("T")
 
@@ -30,6 +35,9 @@ class SyncConnection:
 
     def __init__(self, url: str, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._is_over = False
+        """True when the loop takes no more calls; under the lock, as they are."""
         self._thread = threading.Thread(target=self._loop.run_forever, name="switchboard", daemon=True)
         self._thread.start()
         try:
@@ -81,8 +89,9 @@ class SyncConnection:
             yield self._call(reply(request))
         finally:
             # The caller may have left the iteration early; the server is told nothing, the answer is dropped.
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(_forget, request)
+            with self._lock:
+                if not self._is_over:
+                    self._loop.call_soon_threadsafe(_forget, request)
 
     def publish(
         self, addresses: Iterable[str], message: Any, *, id: str | None = None, timeout: float | None = None
@@ -124,10 +133,10 @@ class SyncConnection:
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Leave, for good, and end the thread."""
-        if self._loop.is_closed():
-            return
+        self._refuse_own_thread()
         try:
-            self._call(self.inner.close(code, reason))
+            with suppress(ConnectionClosed):  # another thread has closed it
+                self._call(self.inner.close(code, reason))
         finally:
             self._stop()
 
@@ -138,16 +147,44 @@ class SyncConnection:
         self.close()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if threading.current_thread() is self._thread:
+        try:
+            self._refuse_own_thread()
+            with self._lock:
+                if self._is_over:
+                    raise ConnectionClosed(1006, "not connected")
+                result = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except BaseException:
             coroutine.close()
+            raise
+        try:
+            return result.result()
+        except CancelledError:
+            raise ConnectionClosed(1006, "closed meanwhile") from None
+
+    def _refuse_own_thread(self) -> None:
+        if threading.current_thread() is self._thread:
             raise RuntimeError("a handler may not block: make it a coroutine function, and await there")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _stop(self) -> None:
-        stop: Callable[[], None] = self._loop.stop
-        self._loop.call_soon_threadsafe(stop)
+        with self._lock:
+            is_first, self._is_over = not self._is_over, True
+        if is_first:
+            asyncio.run_coroutine_threadsafe(_end_others(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.close()
+        if is_first:
+            self._loop.close()
+
+
+async def _end_others() -> None:
+    """Let the other tasks of this loop end: threads wait for some of them."""
+    left = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
+    if left:
+        _, left = await asyncio.wait(left, timeout=MOMENT)
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=MOMENT)
 
 
 def _forget(request: Request) -> None:
