@@ -122,6 +122,7 @@ async def stand_in(request: pytest.FixtureRequest) -> AsyncIterator[StandIn]:
         port = next(iter(server.sockets)).getsockname()[1]
         stand_in.url = f"ws://127.0.0.1:{port}"
         yield stand_in
+        stand_in.released.set()
 
 
 @pytest.fixture(autouse=True)
@@ -142,8 +143,11 @@ def obeyed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @asynccontextmanager
-async def node(stand_in: StandIn, script: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a script that has a `connection`, which subscribes to all ADDRESSES and has been sent away."""
+async def node(stand_in: StandIn, script: str, before: str = "") -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a script that has a `connection`, which subscribes to all ADDRESSES and has been sent away.
+
+    `before` runs before it connects.
+    """
     require_packages("clients/js")
     begin = """
         import { connect } from "switchboard-client";
@@ -156,6 +160,7 @@ async def node(stand_in: StandIn, script: str) -> AsyncIterator[asyncio.subproce
           obeyed.push(ms);
           return wait(call, 0, ...rest);
         };
+        BEFORE
         const connection = await connect(process.env.URL, { key: process.env.KEY, WebSocket });
         const ends = [];
         connection.on("close", (code) => ends.push(code));
@@ -166,9 +171,10 @@ async def node(stand_in: StandIn, script: str) -> AsyncIterator[asyncio.subproce
         const back = new Promise((resolve) => connection.on("reconnect", resolve));
         await connection.request({ type: "leave" }).catch(() => {});
     """
+    begin = begin.replace("ASKED", str(ASKED)).replace("BEFORE", before)
     env = os.environ | {"URL": stand_in.url, "KEY": KEY}
     process = await asyncio.create_subprocess_exec(
-        *("node", "--input-type=module", "-e", begin.replace("ASKED", str(ASKED)) + script),
+        *("node", "--input-type=module", "-e", begin + script),
         cwd=CLIENT,
         env=env,
         stdin=asyncio.subprocess.PIPE,
@@ -382,6 +388,54 @@ async def test_python_asks_for_its_rights_before_anybody_else_asks(stand_in: Sta
     await connection.close()
 
     assert stand_in.attempts[1].asked[:2] == ["authenticate", "of somebody who waited"]
+
+
+UNANSWERED: Final = """
+    // What shall happen after 20 s does so when it is asked for.
+    const late = [];
+    const soon = globalThis.setTimeout;
+    globalThis.setTimeout = (call, ms, ...rest) => {
+      if (ms === 20_000) late.push(call);
+      return soon(call, ms, ...rest);
+    };
+    process.stdin.on("data", () => late.at(-1)());
+"""
+
+
+@pytest.mark.parametrize("stand_in", [{2: HOLD}], indirect=True, ids=["no answer"])
+async def test_javascript_gives_up_an_attempt_that_gets_no_answer(stand_in: StandIn) -> None:
+    script = """
+        await back;
+        process.stdin.destroy();
+        await connection.close();
+        console.log(JSON.stringify(ends));
+        process.on("exit", () => console.log(JSON.stringify(process.getActiveResourcesInfo())));
+    """
+    async with node(stand_in, script, before=UNANSWERED) as process:
+        await stand_in.attempted(2)
+        assert process.stdin is not None
+        process.stdin.write(b"give up")
+        assert await printed(process) == [1000]
+        assert "Timeout" not in await printed(process), "it ends without them"
+    assert len(stand_in.attempts) == 3
+
+
+@pytest.mark.parametrize("stand_in", [{1: HOLD}], indirect=True, ids=["no answer"])
+async def test_javascript_is_told_that_its_first_attempt_gets_no_answer(stand_in: StandIn) -> None:
+    before = (
+        UNANSWERED
+        + """
+        process.on("uncaughtException", ({ name, code }) => {
+          console.log(JSON.stringify([name, code]));
+          process.exit();
+        });
+    """
+    )
+    async with node(stand_in, "", before=before) as process:
+        await stand_in.attempted(1)
+        assert process.stdin is not None
+        process.stdin.write(b"give up")
+        assert await printed(process) == ["ConnectionClosed", 1006]
 
 
 @pytest.mark.parametrize("stand_in", [{2: HOLD}], indirect=True, ids=["a slow handshake"])

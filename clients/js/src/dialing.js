@@ -5,6 +5,8 @@ import { ConnectionClosed } from "./pending.js";
 
 const LONGEST_WAIT = 30_000;
 const LONGEST_ASKED = 3600;
+/** Milliseconds that an attempt may take. */
+const LONGEST_ATTEMPT = 20_000;
 const BY_RFC = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
 
 /** Codes of errors that may be gone at the next attempt. */
@@ -60,8 +62,20 @@ export function open(WebSocket, url, { receipts = true, protocols = [] }, use) {
       if (PASSING_STATUSES.has(statusCode)) later = asked(headers["retry-after"]);
       socket.terminate?.();
     });
-    const failed = (code, reason) => reject(Object.assign(new ConnectionClosed(code, reason), { later }));
-    socket.onopen = () => resolve(use(socket));
+    const failed = (code, reason) => {
+      clearTimeout(timer);
+      reject(Object.assign(new ConnectionClosed(code, reason), { later }));
+    };
+    const timer = setTimeout(() => {
+      socket.onopen = null;
+      failed(1006, "no answer");
+      if (socket.terminate) socket.terminate();
+      else socket.close();
+    }, LONGEST_ATTEMPT);
+    socket.onopen = () => {
+      clearTimeout(timer);
+      resolve(use(socket));
+    };
     // The WebSocket of Node 22 tells of an attempt that failed by an error alone; no close follows.
     socket.onerror = () => failed(1006, "");
     socket.onclose = ({ code, reason }) => failed(code || 1006, reason);
