@@ -2,7 +2,7 @@
 // to addresses with history while it was away is recovered, where that was asked for.
 
 import { Context, RequestContext, settle } from "./context.js";
-import { PASSING, open, staysAway, waits, webSocketClass } from "./dialing.js";
+import { mayPass, open, staysAway, waits, webSocketClass } from "./dialing.js";
 import { ConnectionClosed, Request } from "./pending.js";
 import { Subscriptions, positions } from "./subscriptions.js";
 import { AccessToken, EXPIRED } from "./tokens.js";
@@ -47,7 +47,7 @@ export class Connection {
     this._reconnect = options.reconnect ?? true;
     this._apiKey = options.key ?? "";
     this._socket = null;
-    this._waiting = new Waiting();
+    this._waiting = new Waiting((frame) => this._sendAgain(frame));
     this._subscriptions = new Subscriptions();
     this._ready = false; // true while the socket has the rights and the subscriptions
     this._handlers = new Map();
@@ -207,10 +207,17 @@ export class Connection {
       const frame = encode(message, { key, direction: "REQUEST" });
       const keeps = this._reconnect && !this._over && this._waiting.hasRoom;
       const request = keeps ? this._waiting.keep(key, frame, timeout) : this._waiting.add(key, timeout);
-      if (this._ready && this._socket?.readyState === 1) this._write(frame);
+      if (this._sendAgain(frame)) this._waiting.sent(key);
       else if (!keeps) request.fail(new ConnectionClosed(1006, "not connected"));
       return request;
     });
+  }
+
+  /** Send what arrives once; false where `_resume` is going to. */
+  _sendAgain(frame) {
+    if (!this._ready || this._socket?.readyState !== 1) return false;
+    this._write(frame);
+    return true;
   }
 
   _key(message) {
@@ -242,7 +249,7 @@ export class Connection {
       await this._resume();
       return true;
     } catch (error) {
-      if (!this._reconnect || !(PASSING.has(error.code) || error.later !== undefined)) {
+      if (!this._reconnect || !(mayPass(error.code) || error.later !== undefined)) {
         if (dialled) await this.close();
         throw error;
       }
@@ -298,7 +305,7 @@ export class Connection {
     } catch (error) {
       if (error instanceof ConnectionClosed) return; // on to the next attempt
       this._call("error", error);
-      this._socket?.close(PASSING.has(error.code) ? LATER : GIVEN_UP, "could not subscribe again");
+      this._socket?.close(mayPass(error.code) ? LATER : GIVEN_UP, "could not subscribe again");
       return;
     }
     this._pauses = null;
@@ -312,7 +319,7 @@ export class Connection {
     await this._subscribe(this._subscriptions.options, true);
     if (this._socket !== socket) throw new ConnectionClosed(1006, "not connected");
     this._ready = true;
-    this._waiting.kept.forEach((frame) => this._write(frame));
+    this._waiting.again().forEach((frame) => this._write(frame));
     this._token.keepFresh(
       (message) => this.request(message),
       (error) => this._call("error", error),

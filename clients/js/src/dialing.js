@@ -10,12 +10,17 @@ const LONGEST_ATTEMPT = 20_000;
 const BY_RFC = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
 
 /** Codes of errors that may be gone at the next attempt. */
-export const PASSING = new Set(["unavailable", "internal", "rate"]);
+const PASSING = new Set(["unavailable", "internal", "rate"]);
 const PASSING_STATUSES = new Set([429, 503]);
 
 /** Has the server said no, so that another attempt would end the same way? */
 export function staysAway(code) {
   return BY_RFC.has(code) || (code >= 4000 && code < 4100) || (code >= 4300 && code < 5000);
+}
+
+/** May an ERROR with this code be gone at the next attempt? */
+export function mayPass(code) {
+  return PASSING.has(code);
 }
 
 /** Does the server ask to come back now? */

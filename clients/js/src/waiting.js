@@ -1,17 +1,24 @@
 // The requests of a connection that wait for their answers, and the publishes among them that are kept.
 
 import { Context } from "./context.js";
+import { mayPass, waits } from "./dialing.js";
 import { Request, RequestError } from "./pending.js";
 
 /** Publishes that are kept, to be sent again after a reconnect. */
 const MAX_KEPT = 1000;
 
+const LATER = 4100;
+
 /** They fail after that, in milliseconds: a server knows the id of a message for 300 s (IDEMPOTENCY_SECONDS). */
 const KEPT_FOR = 240_000;
 
-/** By the name of their key. A kept one stays while the connection is lost, and is sent again. */
+/**
+ * By the name of their key. A kept one stays while the connection is lost, and is sent again. `send` sends a frame
+ * once more, or does nothing while the connection is lost.
+ */
 export class Waiting {
-  constructor() {
+  constructor(send) {
+    this._send = send;
     this._all = new Map();
     this._kept = new Map();
   }
@@ -31,6 +38,7 @@ export class Waiting {
     this._all.set(name, { request, replied });
     request.onEnd(() => {
       this._all.delete(name);
+      clearTimeout(this._kept.get(name)?.timer);
       this._kept.delete(name);
     });
     return request;
@@ -38,13 +46,25 @@ export class Waiting {
 
   /** One that is kept, with its frame. */
   keep(name, frame, timeout) {
-    this._kept.set(name, frame);
+    this._kept.set(name, { frame, isSent: false, pauses: null, timer: null });
     return this.add(name, Math.min(timeout || KEPT_FOR, KEPT_FOR));
   }
 
-  /** The frames of those that are kept, in the order in which they were asked first. */
-  get kept() {
-    return [...this._kept.values()];
+  /** A request was sent at once. */
+  sent(name) {
+    const one = this._kept.get(name);
+    if (one) one.isSent = true;
+  }
+
+  /** The frames of those that are kept, to be sent now, in the order in which they were asked first. */
+  again() {
+    return [...this._kept.values()].map((one) => {
+      clearTimeout(one.timer);
+      // Sent more than once: an answer tells nothing of the copies before.
+      if (one.isSent) one.pauses ??= waits(LATER);
+      one.isSent = true;
+      return one.frame;
+    });
   }
 
   /** Take an answer: PARTIAL, REPLY or ERROR. */
@@ -52,11 +72,21 @@ export class Waiting {
     const one = this._all.get(String(message.key));
     if (!one) return; // late, or for nobody
     if (direction === "ERROR") {
+      if (this._isSentLater(String(message.key), message.code)) return;
       one.request.fail(new RequestError(message, connection));
       return;
     }
     if (direction === "REPLY") one.replied?.(message);
     one.request[direction.toLowerCase()](new Context(connection, message));
+  }
+
+  /** Is this a failure that passes of one whose copies before may have been published? */
+  _isSentLater(name, code) {
+    const one = this._kept.get(name);
+    if (!one?.pauses || !mayPass(code)) return false;
+    clearTimeout(one.timer);
+    one.timer = setTimeout(() => this._send(one.frame), one.pauses.next().value);
+    return true;
   }
 
   /** No answers will come; to those that are kept neither, unless they may be sent again. */

@@ -13,7 +13,7 @@ from typing import Any
 from switchboard_client.connecting import connect
 from switchboard_client.connection import Connection
 from switchboard_client.deliveries import Delivery
-from switchboard_client.dialing import LATER, PASSING, waits
+from switchboard_client.dialing import LATER, may_pass, waits
 from switchboard_client.errors import ConnectionClosed, RequestError
 
 
@@ -88,7 +88,7 @@ async def _subscribe(connection: Connection, options: argparse.Namespace) -> Non
         except ConnectionClosed:
             await connection.opened()
         except RequestError as error:
-            if error.code not in PASSING:
+            if not may_pass(error.code):
                 raise
         await asyncio.sleep(pause)
 

@@ -19,11 +19,11 @@ from websockets.exceptions import ConnectionClosed as SocketClosed
 from switchboard_client import wire
 from switchboard_client.context import Context
 from switchboard_client.deliveries import Delivery, Position, Presence
-from switchboard_client.dialing import LATER, PASSING, Dialer, closed_by
+from switchboard_client.dialing import LATER, Dialer, closed_by, may_pass
 from switchboard_client.errors import ConnectionClosed, RequestError
 from switchboard_client.pending import Request
 from switchboard_client.renewal import keep_fresh
-from switchboard_client.running import Running
+from switchboard_client.running import Running, Writes
 from switchboard_client.subscriptions import OnGap, OnRecovered, Options, Subscriptions
 from switchboard_client.tokens import TokenSource
 from switchboard_client.waiting import Replied, Waiting
@@ -51,7 +51,7 @@ class Connection:
         self._open = asyncio.Event()
         self._ended: asyncio.Future[ConnectionClosed] = asyncio.get_running_loop().create_future()
         self._running = Running()
-        self._waiting = Waiting(began=self._running.wake)
+        self._waiting = Waiting(began=self._running.wake, send=self._send_again)
         self._ready = False
         """True while the socket has the rights and the subscriptions."""
         self._subscriptions = Subscriptions()
@@ -59,7 +59,7 @@ class Connection:
         self._token = token
         self._renewing: asyncio.Task[None] | None = None
         self._handlers: dict[tuple[str, str], Handler] = {}
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes = Writes()
         self._reader: asyncio.Task[None] | None = None
         self._leaving = False
 
@@ -255,21 +255,9 @@ class Connection:
         if self._socket is None:
             raise ConnectionClosed(1006, "not connected")
         try:
-            await self._post(self._socket, text, binary)
+            await self._writes.post(self._socket, text, binary)
         except SocketClosed as error:
             raise closed_by(error) from None
-
-    def _post(self, socket: ClientConnection, text: str, binary: bool) -> asyncio.Task[None]:
-        """Send a frame after those that were posted before."""
-        task = asyncio.ensure_future(socket.send(text.encode() if binary else text))
-        self._writes.add(task)
-        task.add_done_callback(self._written)
-        return task
-
-    def _written(self, task: asyncio.Task[None]) -> None:
-        self._writes.discard(task)
-        if not task.cancelled():
-            task.exception()  # the reader tells of a lost socket
 
     async def start(self) -> None:
         """Open the first socket; `connect` calls it."""
@@ -305,7 +293,7 @@ class Connection:
         if self._socket is None:
             request.fail(ConnectionClosed(1006, "not connected"))
         else:
-            self._post(self._socket, text, binary)
+            self._writes.post(self._socket, text, binary)
         return request
 
     def _ask_once(self, message: Mapping[str, Any], timeout: float | None) -> Request:
@@ -313,12 +301,20 @@ class Connection:
         key = wire.new_key()
         text = wire.encode(message, key=key, direction="REQUEST")
         keeps = self._reconnect and not self._ended.done() and self._waiting.has_room
-        request = self._waiting.keep(key, text, timeout) if keeps else self._waiting.add(key, timeout)
-        if self._socket is not None and self._ready:
-            self._post(self._socket, text, binary=False)
-        elif not keeps:
+        if keeps:
+            request = self._waiting.keep(key, timeout, text=text, is_sent=self._ready)
+        else:
+            request = self._waiting.add(key, timeout)
+        if not self._send_again(text) and not keeps:
             request.fail(ConnectionClosed(1006, "not connected"))
         return request
+
+    def _send_again(self, text: str) -> bool:
+        """Send what arrives once; False where `_resume` is going to."""
+        if self._socket is None or not self._ready:
+            return False
+        self._writes.post(self._socket, text)
+        return True
 
     def _key(self, message: Mapping[str, Any]) -> Any:
         key = message.get("key") or wire.new_key()
@@ -402,14 +398,14 @@ class Connection:
             return
         except RequestError as error:
             self._call("error", error)
-            code = LATER if error.code in PASSING else GIVEN_UP
+            code = LATER if may_pass(error.code) else GIVEN_UP
             await socket.close(code, "could not subscribe again")
             return
         if self._socket is not socket:
             return
         self._ready = True
-        for text in self._waiting.kept():
-            self._post(socket, text, binary=False)
+        for text in self._waiting.again():
+            self._writes.post(socket, text)
         self._dialer.settled()
         self._call("reconnect", self)
 

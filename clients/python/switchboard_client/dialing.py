@@ -145,6 +145,11 @@ class Dialer:
             raise ConnectionError(str(error)) from None
 
 
+def may_pass(code: object) -> bool:
+    """True when an ERROR with this code may be gone at the next attempt."""
+    return isinstance(code, str) and code in PASSING
+
+
 def seconds(retry_after: str) -> float:
     """Seconds that a `Retry-After` asks for, an hour at most; 0.0 for none, or for a date."""
     return float(min(int(retry_after), LONGEST_ASKED)) if re.fullmatch("[0-9]{1,9}", retry_after) else 0.0

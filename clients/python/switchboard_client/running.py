@@ -1,4 +1,4 @@
-"""The handlers of a connection that run, and other tasks of its own."""
+"""The tasks of a connection: its handlers, and what is being written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection
 
 from switchboard_client.errors import ConnectionClosed
 
@@ -48,3 +50,22 @@ class Running:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, ConnectionClosed):
             logger.error("a handler failed", exc_info=error)
+
+
+class Writes:
+    """Frames on their way into a socket."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def post(self, socket: ClientConnection, text: str, binary: bool = False) -> asyncio.Task[None]:
+        """Send a frame after those that were posted before."""
+        task = asyncio.ensure_future(socket.send(text.encode() if binary else text))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # the reader tells of a lost socket
