@@ -93,3 +93,37 @@ async def test_one_that_is_to_be_sent_again_fails_at_the_end(client: Puppet, ser
     await peer.fail(await peer.asked("publish"), "unavailable")
     await client.do("close")
     assert await asyncio.wait_for(publishing, SECONDS) == {"closed": 1000}
+
+
+# --- what is taken back while it is under way ---
+
+
+async def test_an_address_that_was_given_up_while_it_was_asked_for_does_not_come_back(
+    client: Puppet, server: Scripted
+) -> None:
+    peer = await connected(client, server)
+    subscribing = client.subscribe(A, B)
+    leaving = client.begin("unsubscribe", addresses=[A])
+    asked = [await peer.asked("subscribe"), await peer.asked("unsubscribe")]
+    for one in asked:
+        await peer.reply(one, addresses=one["addresses"])
+    await asyncio.wait_for(asyncio.gather(subscribing, leaving), SECONDS)
+    peer.cut()
+    peer = await server.accept()
+    assert (await peer.answer("subscribe"))["addresses"] == [B]
+
+
+async def test_one_that_was_asked_for_anew_comes_back(client: Puppet, server: Scripted) -> None:
+    peer = await connected(client, server)
+    commands = [
+        client.subscribe(A),
+        client.begin("unsubscribe", addresses=[A]),
+        client.subscribe(A),
+    ]
+    asked = [await peer.asked(type) for type in ("subscribe", "unsubscribe", "subscribe")]
+    for one in asked:
+        await peer.reply(one, addresses=[A])
+    await asyncio.wait_for(asyncio.gather(*commands), SECONDS)
+    peer.cut()
+    peer = await server.accept()
+    assert (await peer.answer("subscribe"))["addresses"] == [A]

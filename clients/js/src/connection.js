@@ -151,8 +151,11 @@ export class Connection {
 
   /** Unsubscribe from addresses. */
   async unsubscribe(...addresses) {
-    addresses.forEach((address) => this._subscriptions.remove(address));
-    await Promise.all(batches(addresses).map((some) => this.request({ type: "unsubscribe", addresses: some })));
+    const remove = (some) => this._subscriptions.remove(some);
+    remove(addresses);
+    // Once more at the reply: a `subscribe` that was under way may have been answered meanwhile.
+    const ask = (some) => this._request({ type: "unsubscribe", addresses: some }, undefined, () => remove(some));
+    await Promise.all(batches(addresses).map(ask));
   }
 
   /** Take the rights of an API key, also after a reconnect. */

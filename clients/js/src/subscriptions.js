@@ -23,9 +23,9 @@ export class Subscriptions {
     return [...this._all].filter(([, { options }]) => options.recover).map(([address]) => address);
   }
 
-  /** Forget an address, and its position. */
-  remove(address) {
-    this._all.delete(address);
+  /** Forget addresses, and their positions. */
+  remove(addresses) {
+    addresses.forEach((address) => this._all.delete(address));
   }
 
   /**

@@ -190,14 +190,19 @@ class Connection:
 
     async def unsubscribe(self, *addresses: str) -> None:
         """Unsubscribe from addresses."""
-        for address in addresses:
-            self._subscriptions.remove(address)
+        self._subscriptions.remove(addresses)
         requests = [
-            self.request({"type": "unsubscribe", "addresses": some})
+            # Once more at the reply: a `subscribe` that was under way may have been answered meanwhile.
+            self._ask_for(
+                {"type": "unsubscribe", "addresses": some}, replied=partial(self._unsubscribed, some)
+            )
             for some in wire.batches(addresses, wire.size)
         ]
         for request in requests:
             await request
+
+    def _unsubscribed(self, addresses: Iterable[str], reply: dict[str, Any]) -> None:
+        self._subscriptions.remove(addresses)
 
     async def authenticate(self, key: str) -> Answer:
         """Take the rights of an API key, also after a reconnect. Raises RequestError for a wrong one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,9 +67,10 @@ class Subscriptions:
         """Those whose messages are recovered."""
         return [(address, one.options) for address, one in self._all.items() if one.options.recover]
 
-    def remove(self, address: str) -> None:
-        """Forget an address, and its position."""
-        self._all.pop(address, None)
+    def remove(self, addresses: Iterable[str]) -> None:
+        """Forget addresses, and their positions."""
+        for address in addresses:
+            self._all.pop(address, None)
 
     def requests(self, wanted: Mapping[str, Options], again: bool) -> Iterator[dict[str, Any]]:
         """The requests that subscribe to addresses, each within the server's bounds.
