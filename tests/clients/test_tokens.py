@@ -42,6 +42,8 @@ class StandIn:
         self.url = ""
         self.first_seconds = LONG
         self.refused: set[str] = set()
+        self.failures: list[str] = []
+        """Codes of the first answers to `whoami`."""
         self.handshakes: list[str] = []
         self.told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
@@ -61,6 +63,8 @@ class StandIn:
                 await socket.send(json.dumps({**self._answer(asked), "key": asked["key"]}))
 
     def _answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["type"] == "whoami" and self.failures:
+            return {"direction": "ERROR", "code": self.failures.pop(0), "message": "no"}
         if asked["type"] == "whoami":
             return {"direction": "REPLY", "expires_in": self.first_seconds}
         if asked["type"] != "authenticate":
@@ -192,6 +196,24 @@ async def test_a_token_is_replaced_before_it_expires(server: StandIn, client: Sc
     server.first_seconds = 0.2
     assert await client(server, ["one", "two"]) == [1000]
     assert server.handshakes == ["one"]
+
+
+@CLIENTS
+async def test_a_token_is_replaced_also_where_its_time_cannot_be_had_at_once(
+    server: StandIn, client: Scene
+) -> None:
+    server.first_seconds = 0.2
+    server.failures = ["unavailable", "rate"]
+    assert await client(server, ["one", "two"]) == ["unavailable", "rate", 1000]
+    assert server.handshakes == ["one"]
+
+
+@CLIENTS
+async def test_a_server_that_knows_no_tokens_is_not_asked_again(server: StandIn, client: Scene) -> None:
+    server.failures = ["unhandled"] * 9
+    assert (await client(server, ["one", "two"], leaves=True))[-1] == 1000
+    assert server.handshakes == ["one", "two"]
+    assert len(server.failures) >= 7, "it is asked once for each socket"
 
 
 @CLIENTS

@@ -1,6 +1,6 @@
 // An access token: where it comes from, and when the next one is needed.
 
-import { waits } from "./dialing.js";
+import { mayPass, waits } from "./dialing.js";
 
 /** The close code of a connection whose token has expired. */
 export const EXPIRED = 4005;
@@ -45,13 +45,21 @@ export class AccessToken {
   async keepFresh(ask, failed) {
     this.stop();
     if (!this.renews) return;
+    await this._begin(ask, failed);
+  }
+
+  async _begin(ask, failed, pauses = waits(LATER)) {
     const round = this._rounds;
+    // Stopped meanwhile: the socket was closed, and a timer would keep its process alive.
+    const isOn = () => this._rounds === round;
     try {
       const { message } = await ask({ type: "whoami" });
-      // Stopped meanwhile: the socket was closed, and a timer would keep its process alive.
-      if (this._rounds === round) this._renewAfter(message.expires_in, ask, failed);
-    } catch {
-      // a server without tokens, or a socket that was lost: the next one begins again
+      if (isOn()) this._renewAfter(message.expires_in, ask, failed);
+    } catch (error) {
+      // Others are of a server without tokens, or of a socket that was lost: the next one begins again.
+      if (!isOn() || !mayPass(error.code)) return;
+      failed(error);
+      this._timer = setTimeout(() => this._begin(ask, failed, pauses), pauses.next().value);
     }
   }
 

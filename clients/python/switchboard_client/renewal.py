@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from switchboard_client.dialing import LATER, waits
+from switchboard_client.dialing import LATER, may_pass, waits
 from switchboard_client.errors import ConnectionClosed, RequestError
 from switchboard_client.pending import Request
 from switchboard_client.tokens import TokenSource
+from switchboard_client.wire import Answer
 
 LEAD_SECONDS: Final = 30.0
 
@@ -28,17 +29,33 @@ async def keep_fresh(source: TokenSource, ask: Ask, failed: Failed) -> None:
     `failed` is told of each failure of the source and of the server, after which it tries again.
     """
     try:
-        answer = await ask({"type": "whoami"})
-    except (ConnectionClosed, RequestError):  # the latter: a server without tokens
+        answer = await _whoami(ask, failed)
+        while "expires_in" in answer:
+            await asyncio.sleep(renews_in(answer["expires_in"]))
+            answer = await _renewed(source, ask, failed)
+    except ConnectionClosed:
         return
-    while "expires_in" in answer:
-        await asyncio.sleep(renews_in(answer["expires_in"]))
-        for pause in waits(LATER):
-            try:
-                answer = await ask({"type": "authenticate", "token": await source.get()})
-                break
-            except ConnectionClosed:
-                return
-            except Exception as error:
-                failed(error)
-                await asyncio.sleep(pause)
+
+
+async def _whoami(ask: Ask, failed: Failed) -> Answer:
+    for pause in waits(LATER):
+        try:
+            return await ask({"type": "whoami"})
+        except RequestError as error:
+            if not may_pass(error.code):
+                break  # a server without tokens
+            failed(error)
+        await asyncio.sleep(pause)
+    return Answer()
+
+
+async def _renewed(source: TokenSource, ask: Ask, failed: Failed) -> Answer:
+    for pause in waits(LATER):
+        try:
+            return await ask({"type": "authenticate", "token": await source.get()})
+        except ConnectionClosed:
+            raise
+        except Exception as error:
+            failed(error)
+        await asyncio.sleep(pause)
+    return Answer()
