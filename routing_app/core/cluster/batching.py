@@ -95,9 +95,21 @@ class Batches:
                 self._told += 1
                 self._append(address, [*Publication((address,), None, LOST).pack(), at], 0)
             else:
-                self._open.clear()  # whatever comes later has to come behind it
-                self._append_sealed([EVERYBODY], [*Publication((EVERYBODY,), ANYWHERE, LOST).pack(), at])
-                self._all_told = True
+                self._lose_anywhere(at)
+
+    def lose_batch(self, batch: Batch, at: float) -> int:
+        """The same of all that is in a batch; how many publications these are."""
+        address, items = batch
+        if address != EVERYBODY:
+            self.lose([address], at)
+        elif not self._all_told:
+            self._lose_anywhere(at)
+        return sum(isinstance(item, str) or item[2] != LOST for item in items)
+
+    def _lose_anywhere(self, at: float) -> None:
+        self._open.clear()  # whatever comes later has to come behind it
+        self._append_sealed([EVERYBODY], [*Publication((EVERYBODY,), ANYWHERE, LOST).pack(), at])
+        self._all_told = True
 
     def take(self) -> list[Batch]:
         """All batches that wait, in order; later publications start new ones."""

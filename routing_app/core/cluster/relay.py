@@ -336,6 +336,9 @@ class Relay:
         is_sent = False
         try:
             is_sent = not self.gave_up and await self._send(address, self._number, items)
+            if not is_sent and not self._receivers:  # cannot be asked for it
+                losses.count_layer_down(self._batches.lose_batch(batch, self._clock()))
+                self._log.sent(self._number)
         finally:  # also where `stop` ends it: the goodbye tells of the hole then
             if is_sent:
                 self._log.sent(self._number)
