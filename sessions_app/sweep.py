@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC
 from time import monotonic
 from typing import Final
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS: Final = 5.0
 RECONCILE_SECONDS: Final = 5.0
 PURGE_SECONDS: Final = 3600.0
+MOMENT_SECONDS: Final = 0.5
+"""A message that stops a player, and says why, comes so soon after its row has gone."""
 ACCOUNTS: Final = 1000
 """Accounts of one sweep."""
 ACCOUNTS_AT_ONCE: Final = 50
@@ -83,18 +85,30 @@ async def reconcile(coordinator: Coordinator) -> None:
     """
     # Sockets first, rows second: a socket is bound after its row is committed. One that was bound before the
     # read and has no row in it has lost the row.
-    bound = {id: socket for id, socket in coordinator.sockets.items() if socket.bound_to is not None}
+    bound = {id: one.bound_to for id, one in coordinator.sockets.items() if one.bound_to is not None}
     stopped = frozenset(coordinator.stopped)
     stored = await query(_bound_to, coordinator.worker.id)
-    for id, socket in bound.items():
-        if id not in stored and socket.bound_to is not None:
-            socket.end(TERMINATE, TERMINATED)
     lost = [session for id, session in stored.items() if id not in coordinator.sockets]
     if lost:
         commands = await query(_repairs, lost, frozenset(coordinator.stopped))
         await asyncio.gather(*[coordinator.submit(command) for command in commands])
     # Of those that were stopped before the read: one that was bound and stopped since may have a row.
     coordinator.stopped -= stopped - stored.keys()
+    if without_row := {id: session for id, session in bound.items() if id not in stored}:
+        await _stop_players(coordinator, without_row)
+
+
+async def _stop_players(coordinator: Coordinator, bound: Mapping[str, UUID]) -> None:
+    """Tell connections to stop that are still bound to sessions without having their rows.
+
+    Mostly a TAKE_OVER, which names who has taken over, is on its way to them.
+    """
+    await asyncio.sleep(MOMENT_SECONDS)
+    stored = await query(_bound_to, coordinator.worker.id)
+    for id, session in bound.items():
+        socket = coordinator.sockets.get(id)
+        if socket is not None and socket.bound_to == session and id not in stored:
+            socket.end(TERMINATE, TERMINATED)
 
 
 def _bound_to(worker_id: str) -> dict[str, UUID]:

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from django.conf import settings
 
-from routing_app.core.codes import REVOKED, UNAVAILABLE, Close
+from routing_app.core.codes import REVOKED, TAKEN_OVER, TERMINATED, UNAVAILABLE, Close
 from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection, Limits, new_id
 from routing_app.core.leases import reach
@@ -172,6 +172,30 @@ async def test_a_player_that_is_stopped_during_a_look_at_the_rows_has_its_slot_f
     assert coordinator.stopped == {player.connection.id}
     await reconcile(coordinator)
     assert coordinator.stopped == set()
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_player_without_a_row_hears_why_where_a_message_says_so_and_else_stops(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """The message comes behind the look that has found the row gone."""
+    player, spared = await bound(coordinator), await bound(coordinator)
+    session = player.bound_to
+    assert session is not None
+    await query(lambda: Session.objects.filter(pk=session).delete())
+    pause, why = asyncio.sleep, '{"action":"TAKE_OVER","sessionName":"TV"}'
+
+    async def comes_meanwhile(seconds: float) -> None:
+        if seconds == sweep.MOMENT_SECONDS and told:
+            player.end(why, TAKEN_OVER)
+        await pause(0)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(asyncio, "sleep", comes_meanwhile)
+        await reconcile(coordinator)
+
+    assert player.ended == [(why, TAKEN_OVER) if told else (TERMINATE, TERMINATED)]
+    assert spared.ended == []
 
 
 async def test_a_machine_whose_clock_stood_still_learns_from_the_database(coordinator: Coordinator) -> None:
