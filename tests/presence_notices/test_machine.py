@@ -38,8 +38,10 @@ CLIENTS = 3
 class Watched:
     """A subscriber with notices, and those who were there when it began."""
 
-    def __init__(self, connection: Connection, address: str, there: set[Connection]) -> None:
+    def __init__(self, connection: Connection, address: str, there: set[Connection], before: int) -> None:
         self.connection, self.address, self.there = connection, address, there
+        self.before = before
+        """Notices that the connection had got until then: it may have watched before."""
 
 
 class Notices(RuleBasedStateMachine):
@@ -117,8 +119,9 @@ class Notices(RuleBasedStateMachine):
         # On a busy machine a question may be lost with its connection to Redis: the clock ends the wait.
         while not (await asyncio.wait([watching], timeout=5))[0]:
             self.time.move(1)
+        before = len(await told(connection))
         watching.result()()
-        self.watching.append(Watched(connection, address, self.there(address)))
+        self.watching.append(Watched(connection, address, self.there(address), before))
 
     @rule(seconds=st.sampled_from([0.05, 0.1, 0.2, 0.5]), count=st.integers(0, 30))
     def time_passes(self, seconds, count):
@@ -164,7 +167,8 @@ class Notices(RuleBasedStateMachine):
     async def _is_told(self, watched: Watched) -> bool:
         self.time.move(0.3)
         listing = Listing(watched.there)
-        notices = [one for one in await told(watched.connection) if one["address"] == watched.address]
+        since = (await told(watched.connection))[watched.before :]
+        notices = [one for one in since if one["address"] == watched.address]
         listing.take(notices)
         truth = {one.id for one in self.there(watched.address)}
         return listing.count == len(truth) and listing.members in (truth, None)
