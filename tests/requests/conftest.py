@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from routing_app.core.worker import Worker, current_worker, drop_worker
 from tests.requests.peer import Peer
 from tests.requests.serving import serving
 from tests.services.databases import Databases
@@ -47,6 +48,15 @@ def two(
         serving(databases, tmp_path_factory, REDIS_URL=redis_url, DATABASE_URL=one.database_url) as other,
     ):
         yield one, other
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    """This process as a worker."""
+    one = current_worker()
+    yield one
+    await one.stop()
+    drop_worker()
 
 
 @pytest.fixture

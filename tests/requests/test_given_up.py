@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from routing_app.core.cluster.calls import CallRefused, Incoming
 from routing_app.core.delivery.connection import Connection as Inner
 from routing_app.core.delivery.connection import new_id
-from routing_app.core.worker import Worker, current_worker, drop_worker
+from routing_app.core.worker import Worker
 from routing_app.requests.connection import Connection
 from routing_app.requests.remote import RemoteRequests
 from routing_app.requests.wire import Codec
@@ -20,14 +19,6 @@ from tests.core.harness import Encoder, Recorder
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.once]
 
 ASKED: Final = {"type": "q", "key": "k"}
-
-
-@pytest.fixture
-async def worker() -> AsyncIterator[Worker]:
-    one = current_worker()
-    yield one
-    await one.stop()
-    drop_worker()
 
 
 @pytest.fixture

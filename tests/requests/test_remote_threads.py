@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 
 from routing_app.core.database import query
 from routing_app.core.delivery.connection import new_id
-from routing_app.core.worker import Worker, current_worker, drop_worker
+from routing_app.core.worker import Worker, current_worker
 from routing_app.requests.errors import ConnectionClosed
 from routing_app.requests.pending import Request
 from routing_app.requests.remote import connection
@@ -19,14 +19,6 @@ from routing_app.requests.remote import connection
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOBODY = "0123456789abcdef000000000000"
-
-
-@pytest.fixture
-async def worker() -> AsyncIterator[Worker]:
-    one = current_worker()
-    yield one
-    await one.stop()
-    drop_worker()
 
 
 def echo(worker: Worker) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from routing_app.core.database import query
 from routing_app.core.delivery.connection import Connection as Inner
 from routing_app.core.delivery.connection import ConnectionState, new_id
 from routing_app.core.models import Scope
-from routing_app.core.worker import Worker, current_worker, drop_worker
+from routing_app.core.worker import Worker
 from routing_app.requests import access, service
 from routing_app.requests.connection import Connection
 from routing_app.requests.errors import ConnectionClosed, RequestDenied
@@ -33,14 +33,6 @@ MORE: Final = replace(STAFF, scopes=frozenset({Scope.READ, Scope.MANAGE}))
 """The same session, once its user has got another permission."""
 
 Answer = dict[Grant, Grant]
-
-
-@pytest.fixture
-async def worker() -> AsyncIterator[Worker]:
-    one = current_worker()
-    yield one
-    await one.stop()
-    drop_worker()
 
 
 @pytest.fixture
