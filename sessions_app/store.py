@@ -133,7 +133,6 @@ class LockedAccount:
         self.events: list[SessionEvent] = []
         self.reports: list[Event] = []
         """The events that webhooks are told of."""
-        self._created = 0
 
     @property
     def removed(self) -> set[UUID]:
@@ -191,10 +190,12 @@ class LockedAccount:
             self.reports.append(reports.event_of(event, self.key))
 
     def next_created_at(self) -> datetime:
-        """The time of a new session. Those of one transaction are a microsecond apart, so that one of any two
-        is the older."""
-        self._created += 1
-        return self.now + timedelta(microseconds=self._created)
+        """The time of a new session. Those that begin while the database's clock, of which SQLite has
+        milliseconds, stands still are a microsecond apart, so that one of any two is the older."""
+        newest = max((one.created_at for one in self.sessions.values()), default=self.now)
+        # One that is further ahead of the clock is of a time before somebody put that back.
+        stands_still = self.now <= newest < self.now + timedelta(seconds=1)
+        return (newest if stands_still else self.now) + timedelta(microseconds=1)
 
     def after(self, seconds: float) -> datetime:
         """The deadline so many seconds from now, as it is stored."""

@@ -348,6 +348,23 @@ def test_a_customer_with_many_sessions_costs_as_much_for_each_as_one_with_few() 
 
 
 @pytest.mark.django_db(transaction=True)
+def test_of_sessions_that_begin_while_the_clock_stands_still_the_first_is_the_oldest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SQLite's clock has milliseconds, in which there is room for more than one transaction."""
+    Publisher.objects.create(name="pub")
+    times = reach.read()
+    monkeypatch.setattr(reach, "read", lambda: times)
+
+    granted = [one for _ in range(6) for one in apply(*[Create(ALICE, Wanted(offer_id="film"))] * 2)]
+
+    ids = [one.session.id for one in granted if isinstance(one, Granted)]
+    rows = Session.objects.order_by("created_at", "id").values_list("id", "created_at")
+    assert [id for id, _ in rows] == ids
+    assert len({created_at for _, created_at in rows}) == 12
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_session_is_not_ended_for_another_customer() -> None:
     [id] = held(1)
 
