@@ -110,6 +110,7 @@ async def test_a_service_that_hangs_is_asked_once_and_waited_for_briefly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(health, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(health, "FRESH_SECONDS", 3600.0)
     asked = 0
     answer = asyncio.Event()
 
@@ -136,6 +137,7 @@ async def test_a_result_is_asked_for_again_when_it_is_old(monkeypatch: pytest.Mo
         if (outcome := outcomes.pop(0)) is not None:
             raise outcome
 
+    monkeypatch.setattr(health, "FRESH_SECONDS", 3600.0)
     probe = Probe("service", once)
     assert await probe.result() == "ConnectionError"
     assert await probe.result() == "ConnectionError"
