@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.services.databases import PostgresDatabases
 from tests.services.postgres import Postgres, find_postgres
 from tests.services.redis import Redis, find_redis
 from tests.services.server import Server
+from tests.services.waiting import wait_until
 
 HERE = Path(__file__).parent
 
@@ -63,10 +63,7 @@ def shared_pair(cluster: Cluster, fresh: PostgresDatabases) -> Pair:
 @pytest.fixture
 def pair(shared_pair: Pair, redis: Redis, postgres: Postgres) -> Iterator[Pair]:
     """Two servers that are ready, whatever the test before has done to them."""
-    deadline = time.monotonic() + 30
-    while not shared_pair.is_ready():
-        assert time.monotonic() < deadline, "the servers did not recover from an earlier test"
-        time.sleep(0.05)
+    wait_until(shared_pair.is_ready)
     yield shared_pair
     shared_pair.heal()
     if redis.process.exit_code is not None:
