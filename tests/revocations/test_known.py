@@ -211,6 +211,7 @@ async def test_a_revocation_is_over_by_itself(place: Place):
     assert await place.admits()
 
 
+@pytest.mark.usefixtures("nothing_by_itself")
 async def test_a_message_that_was_lost_is_made_up_for_by_reading(place: Place):
     connection = place.connect()
     await query(Revocation.objects.create, subject="alice")
@@ -221,6 +222,7 @@ async def test_a_message_that_was_lost_is_made_up_for_by_reading(place: Place):
     assert not await place.admits()
 
 
+@pytest.mark.usefixtures("nothing_by_itself")
 async def test_a_row_that_was_over_is_found_when_it_is_extended_and_the_message_is_lost(place: Place):
     row = await query(Revocation.objects.create, subject="alice", until=timezone.now() - timedelta(hours=1))
     await place.revocations.read()
@@ -331,6 +333,7 @@ async def test_a_row_that_comes_while_the_database_is_asked_stays_known(
     assert not await place.admits()
 
 
+@pytest.mark.usefixtures("nothing_by_itself")
 async def test_while_the_rows_are_not_read_the_database_is_asked(monkeypatch: pytest.MonkeyPatch):
     await query(Revocation.objects.create, subject="alice")
     await query(Revocation.objects.create, network="192.0.2.0/24")
