@@ -32,7 +32,7 @@ SOCKETS = {
 def test_a_handshake_is_refused_with_429_for_its_network_alone(
     broker: Server, host: str, other_host: str, name: str, path: str
 ):
-    with limited(broker, name.partition(" ")[0], "connect", "network", rate=0.1):
+    with limited(broker, name.partition(" ")[0], "connect", "network", rate=0.01):
         first = Socket(broker, path, host)
         with pytest.raises(InvalidStatus) as refused:
             Socket(broker, path, host)
@@ -40,7 +40,7 @@ def test_a_handshake_is_refused_with_429_for_its_network_alone(
 
     answer = refused.value.response
     assert answer.status_code == 429
-    assert 1 <= int(answer.headers["Retry-After"]) <= 10
+    assert 1 <= int(answer.headers["Retry-After"]) <= 100
     first.close()
     elsewhere.close()
 
@@ -85,12 +85,12 @@ def test_polling_begins_are_refused_with_429_and_polls_are_not(broker: Server, h
 @again_if_redis_was_out()
 def test_event_streams_are_refused_with_429(broker: Server, host: str, command: str, per: str, then: str):
     path = "/api/stream?address=token:nobody"
-    with limited(broker, "stream", command, per, then=then, rate=0.1):
+    with limited(broker, "stream", command, per, then=then, rate=0.01):
         assert get(broker, path, host, broker.api_key)[0] == 200
         status, retry, body = get(broker, path, host, broker.api_key)
 
     assert (status, json.loads(body)) == (429, {"detail": "Beyond a rate limit."})
-    assert 1 <= int(retry) <= 10
+    assert 1 <= int(retry) <= 100
 
 
 @again_if_redis_was_out()
@@ -98,7 +98,7 @@ def test_an_event_source_that_comes_back_is_told_when_to_try_again(broker: Serve
     path = "/api/stream?address=token:nobody"
     returning = {"Last_Event_ID": "x", "Accept": "text/event-stream"}
     headers = {name.replace("_", "-"): value for name, value in returning.items()}
-    with limited(broker, "stream", "connect", "network", rate=0.1):
+    with limited(broker, "stream", "connect", "network", rate=0.01):
         get(broker, path, host, broker.api_key)
         status, _, line = get(broker, path, host, broker.api_key, **headers)
 
@@ -131,7 +131,7 @@ def test_calls_beyond_a_limit_are_answered_with_429(
     broker: Server, host: str, other_host: str, protocol: str, path: str
 ):
     key = broker.api_key
-    with limited(broker, protocol, "api", "network", rate=0.1, burst=2):
+    with limited(broker, protocol, "api", "network", rate=0.01, burst=2):
         before = refusals(broker, "api")
         statuses = [get(broker, path, host, key)[0] for _ in range(3)]
         status, retry, body = get(broker, path, host, "a wrong key")
@@ -139,7 +139,7 @@ def test_calls_beyond_a_limit_are_answered_with_429(
 
     assert statuses == [statuses[0], statuses[0], 429]
     assert status == 429
-    assert 1 <= int(retry) <= 10
+    assert 1 <= int(retry) <= 100
     assert "throttled" in json.loads(body)["detail"]
     assert refusals(broker, "api") - before == 2
 
