@@ -47,6 +47,7 @@ async def test_rooms(page: Page, site: Site) -> None:
         await page.act("rooms", "JOIN", "A", room="r", name="ann")
         await page.act("rooms", "JOIN", "B", room="r", name="ben")
         await client.send(json.dumps(["JOIN", {"room": "r", "name": "eve"}]))
+        await all_are_in(client)
         await page.act("rooms", "CLIENTS", "A", room="r")
         await page.frames("rooms", 4)
         await page.act("rooms", "NOTIFY", "A", room="r", message='{"playing": true}')
@@ -58,6 +59,16 @@ async def test_rooms(page: Page, site: Site) -> None:
         assert not [
             text for direction, who, text in shown if (direction, who) == ("in", "A") and text == event
         ]
+
+
+async def all_are_in(client: ClientConnection) -> None:
+    """Wait until everybody's JOIN has been handled."""
+
+    async def are_in() -> bool:
+        await client.send(json.dumps(["CLIENTS", {"room": "r"}]))
+        return {"ann", "ben", "eve"} <= set(json.loads(await read(client))[1]["clients"])
+
+    await until(are_in)
 
 
 async def test_events(page: Page, site: Site) -> None:
