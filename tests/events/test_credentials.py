@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import jwt
@@ -98,10 +99,11 @@ def open_until_expiry(server: Server) -> tuple[Socket, str]:
     seconds = 1
     while True:
         token = ending_in(seconds, user.token)
-        socket = Socket(server, token=token)
-        if socket.root_id == user.root_id:
-            return socket, token
-        socket.close()
+        with suppress(InvalidStatus, ConnectionClosedError):  # it ended within the handshake
+            socket = Socket(server, token=token)
+            if socket.root_id == user.root_id:
+                return socket, token
+            socket.close()
         seconds *= 2
 
 
