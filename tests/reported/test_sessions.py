@@ -12,6 +12,7 @@ from sessions_app.commands import Create, Granted, LimitReached
 from sessions_app.models import Limit, Publisher
 from sessions_app.store import AccountKey, StoreEntry, apply_all
 from sessions_app.wire import Wanted
+from tests.sessions.operators import let_a_millisecond_begin
 
 KEY = AccountKey("pub", "alice")
 
@@ -105,6 +106,7 @@ def outcome(command: Create) -> object:
     entry = StoreEntry(command)
     with transaction.atomic():
         apply_all([entry])
+    let_a_millisecond_begin()
     return entry.outcome
 
 

@@ -21,6 +21,7 @@ from sessions_app.store import AccountKey, StoreEntry, apply_all
 from sessions_app.wire import Wanted
 from tests.sessions.conftest import OK, Customer, Play
 from tests.sessions.http import Reply
+from tests.sessions.operators import let_a_millisecond_begin
 
 LIST = "/api/sessions/"
 
@@ -106,6 +107,7 @@ def sessions(transactional_db: None) -> dict[str, str]:
             apply_all([entry])
         assert isinstance(entry.outcome, Granted)
         ids[name] = str(entry.outcome.session.id)
+        let_a_millisecond_begin()
     Session.objects.filter(pk=ids["over"]).update(expires_at="2020-01-01T00:00:00Z")
     return ids
 

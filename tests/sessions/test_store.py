@@ -37,6 +37,7 @@ from sessions_app.commands import (
 from sessions_app.models import ENDINGS, EventKind, Limit, Publisher, Session, SessionEvent
 from sessions_app.store import SESSIONS, AccountKey, StoreCommand, StoreEntry, apply_all
 from sessions_app.wire import Wanted
+from tests.sessions.operators import let_a_millisecond_begin
 
 ALICE, BOB = AccountKey("pub", "alice"), AccountKey("pub", "bob")
 OFFERS = st.sampled_from(["film", "series"])
@@ -44,10 +45,11 @@ POLICIES = st.sampled_from(["block", "ask", "evict_oldest"])
 
 
 def apply(*commands: StoreCommand) -> list[object]:
-    """One batch, as the writing thread would run it."""
+    """One batch, as the writing thread would run it; what it makes is older than what the next one makes."""
     entries = [StoreEntry(command) for command in commands]
     with transaction.atomic():
         apply_all(entries)
+    let_a_millisecond_begin()
     return [entry.outcome for entry in entries]
 
 
