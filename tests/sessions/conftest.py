@@ -163,8 +163,9 @@ def start_broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="package")
 def broker(start_broker: BrokerFactory) -> Broker:
-    """One broker with the times of the protocol's page."""
-    return start_broker()
+    """One broker with the times of the protocol's page, but for the time in which a player proves that it
+    lives: a machine may be slow."""
+    return start_broker(SESSIONS_PROBE_SECONDS="30")
 
 
 @pytest.fixture(scope="package")

@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from tests.services.browser import Browser, Tab
 from tests.services.waiting import until
@@ -55,8 +56,14 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def house(start_broker: BrokerFactory) -> Broker:
-    """A broker with a grace that a reload fits into and frequent PINGs, and the page's time for a probe."""
-    return start_broker(SESSIONS_GRACE_SECONDS="15", SESSIONS_PING_SECONDS="3", SESSIONS_PONG_SECONDS="2.5")
+    """A broker with a grace that a reload fits into, frequent PINGs, and more time for a probe than the page
+    has: a machine may be slow."""
+    return start_broker(
+        SESSIONS_GRACE_SECONDS="15",
+        SESSIONS_PING_SECONDS="3",
+        SESSIONS_PONG_SECONDS="2.5",
+        SESSIONS_PROBE_SECONDS="30",
+    )
 
 
 class Page:
@@ -141,6 +148,11 @@ async def test_second_player_is_shown_the_first_and_takes_over(open_page: Open, 
     ended = await first.becomes("taken over by Phone")
     assert ended["log"][-1] in ("TAKE_OVER", "closed 4002")
     assert customer.most_at_once() == 1
+
+
+def test_the_page_s_time_for_a_probe_is_that_of_a_late_answer_and_more() -> None:
+    """It is sent a second after the PING has come."""
+    assert settings.SESSIONS_PROBE_SECONDS >= 3
 
 
 async def test_reload_uses_the_stored_endpoint_and_keeps_the_slot(
