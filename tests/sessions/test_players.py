@@ -359,7 +359,7 @@ async def test_heartbeat_of_an_unknown_session_is_404(customer: Customer) -> Non
 
 async def test_endpoint_rate_and_proxy_are_as_the_settings_say(server: ServerFactory, visit: Visit) -> None:
     broker = Broker(server(TRUSTED_PROXIES="127.0.0.1"))
-    add_limit(broker.server, "sessions", "create", "identity", rate=1, burst=2)
+    add_limit(broker.server, "sessions", "create", "identity", rate=0.01, burst=2)
     customer = visit(broker)
     body = {"tag": "live"}
 
@@ -372,7 +372,7 @@ async def test_endpoint_rate_and_proxy_are_as_the_settings_say(server: ServerFac
     assert plain.json["endpoint"].startswith(f"ws://127.0.0.1:{broker.server.port}/?token=")
     assert behind.json["endpoint"].startswith(f"wss://127.0.0.1:{broker.server.port}/?token=")
     assert (refused.status, refused.json["code"]) == (429, "RateLimited")
-    assert refused.headers["retry-after"] == "1"
+    assert 1 < int(refused.headers["retry-after"]) <= 100, "the next one in a hundred seconds"
     assert (await visit(broker).create(**body)).status == 200, "the rate is of one customer"
 
 
