@@ -31,7 +31,8 @@ def test_a_question_has_its_fields_and_a_signature(broker: Server, backend: Back
     route = backend.route()
     hooks = Hooks(broker, backend)
     row = {"protocol": "requests", "on": "publish", "pattern": f"token:{name}*", "url": route.url}
-    made = hooks.call("POST", "/api/hooks/", {**row, "headers": ["User-Agent", "X-None"]})
+    more = {"headers": ["User-Agent", "X-None"], "timeout": 20_000}
+    made = hooks.call("POST", "/api/hooks/", {**row, **more})
     try:
         assert "code" not in peer.ask("publish", addresses=[f"token:{name}"], message={"a": [1]})
         peer.ask("publish", addresses=[f"token:{name}"], message="é")
