@@ -18,7 +18,7 @@ from routing_app.events.walker_context import PUBLIC as THE_PUBLIC
 from routing_app.events.walker_context import Visitor
 from tests.events.client import PUBLIC, Socket, User, call, people
 from tests.services.server import Server
-from tests.services.waiting import wait_until
+from tests.services.waiting import until, wait_until
 
 USER = Visitor("n::" + "a" * 24, 1, "jti", 9e9)
 MEMBER = Visitor("n::" + "b" * 24, 2, "jti", 9e9)
@@ -151,19 +151,21 @@ def hears_itself(socket: Socket, room: str) -> bool:
 
 @pytest.mark.django_db(transaction=True)
 async def test_of_two_readings_of_the_rules_the_later_one_counts(monkeypatch: pytest.MonkeyPatch):
-    known, first_may_end = ChannelRules(asyncio.ensure_future), threading.Event()
+    known = ChannelRules(asyncio.ensure_future)
+    first_has_begun, first_may_end = threading.Event(), threading.Event()
     rule = ChannelRule("nobody", "nobody", frozenset())
     number = itertools.count()
 
     def read() -> dict[str, ChannelRule]:
         if next(number):
             return {"room": rule}
+        first_has_begun.set()
         first_may_end.wait(60)
         return {}
 
     monkeypatch.setattr(access, "_read", read)
     first = asyncio.ensure_future(known.read())
-    await asyncio.sleep(0)
+    await until(first_has_begun.is_set)  # the threads of the two begin in any order
     await known.read()
     first_may_end.set()
     await first
