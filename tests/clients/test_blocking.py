@@ -35,9 +35,9 @@ async def away(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> SyncConnect
 
 def begin(connection: SyncConnection, *calls: Any) -> list[Future[Any]]:
     """Begin calls in threads of their own; returns when all of them wait."""
-    running = len(asyncio.all_tasks(connection._loop))
+    before = asyncio.all_tasks(connection._loop)  # some of these may be about to end
     begun = in_threads(*calls)
-    wait_until(lambda: len(asyncio.all_tasks(connection._loop)) == running + len(calls))
+    wait_until(lambda: len(asyncio.all_tasks(connection._loop) - before) == len(calls))
     return begun
 
 
