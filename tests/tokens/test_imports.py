@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -147,7 +148,11 @@ def test_location_for_a_log_holds_no_credentials() -> None:
 
 @pytest.mark.parametrize("part", ["status line", "body"])
 def test_decision_24_slow_site_is_given_up(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
-    """It sends a byte now and then, so that no timeout of the socket ever ends."""
+    """It sends a byte now and then, so that no timeout of the socket ever ends: here it is too long for that,
+    however seldom a byte comes."""
+    opener = imports._opener()
+    socket_waits = SimpleNamespace(open=lambda asked, timeout: opener.open(asked, timeout=60))
+    monkeypatch.setattr(imports, "_opener", lambda: socket_waits)
     monkeypatch.setattr(imports, "TIMEOUT_SECONDS", 0.5)
     ended = threading.Event()
 
