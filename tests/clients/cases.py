@@ -44,7 +44,7 @@ CASES = [
     request("no handler", {"type": "nobody"}, {"error": {"code": "unhandled", "message": "nobody takes this"}}),
     request("a handler that fails", {"type": "boom"}, {"error": {"code": "internal", "message": "Internal error"}}),
     request("a timeout", {"type": "late", "seconds": 30}, {"timeout": True}, timeout=0.2),
-    request("a closed connection", {"type": "close me", "code": 4055, "reason": "später"}, {"closed": [4055, "später"]}, also={"type": "late", "seconds": 5}),
+    request("a closed connection", {"type": "close me", "code": 4055, "reason": "später"}, {"closed": [4055, "später"]}, also={"type": "late", "seconds": 30}),
     request("a key that is an object", {"type": "echo", "key": {"a": 1}}, {"refused": True}),
     ask_me("a request of the server", {"type": "double", "x": 21}, {"pieces": [1], "got": {"twice": 42}}),
     ask_me("an error of the client", {"type": "refuse"}, {"error": {"code": "mine"}}),
