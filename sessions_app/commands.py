@@ -181,7 +181,7 @@ class Bind(SessionCommand):
         session.connection_id = self.connection
         session.worker_id = self.worker
         session.expires_at = None
-        session.bound_at = session.seen_at = account.now
+        session.bound_at = session.seen_at = account.moment_of(session)
         account.put(session)
         account.record(EventKind.REBOUND if before else EventKind.BOUND, session, "player")
         return Bound(replaced)
@@ -233,9 +233,9 @@ class HttpHeartbeat(SessionCommand):
         if session.connection_id:
             return deadline
         if session.bound_at is None:
-            session.bound_at = account.now
+            session.bound_at = account.moment_of(session)
             account.record(EventKind.BOUND, session, "customer", "by heartbeat")
-        session.seen_at = account.now
+        session.seen_at = account.moment_of(session)
         session.expires_at = account.after(seconds)
         account.put(session)
         return deadline

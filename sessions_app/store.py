@@ -161,7 +161,7 @@ class LockedAccount:
         """The connection is gone; the slot is kept for the grace."""
         session.connection_id = ""
         session.worker = None
-        session.seen_at = self.now
+        session.seen_at = self.moment_of(session)
         session.expires_at = self.after(settings.SESSIONS_GRACE_SECONDS)
         self.put(session)
 
@@ -175,8 +175,7 @@ class LockedAccount:
         """Write an event of the history; `stream` is a session, or the one that was wanted."""
         session = stream if isinstance(stream, Session) else None
         event = SessionEvent(
-            # A session begins some microseconds after `now`, and does not end before.
-            at=self.now if session is None else max(self.now, session.created_at),
+            at=self.now if session is None else self.moment_of(session),
             kind=kind,
             account=self.row,
             by=by[:255],
@@ -192,10 +191,15 @@ class LockedAccount:
     def next_created_at(self) -> datetime:
         """The time of a new session. Those that begin while the database's clock, of which SQLite has
         milliseconds, stands still are a microsecond apart, so that one of any two is the older."""
-        newest = max((one.created_at for one in self.sessions.values()), default=self.now)
+        newest = max((one.created_at for one in self.sessions.values()), default=None)
         # One that is further ahead of the clock is of a time before somebody put that back.
-        stands_still = self.now <= newest < self.now + timedelta(seconds=1)
-        return (newest if stands_still else self.now) + timedelta(microseconds=1)
+        if newest is None or not self.now <= newest < self.now + timedelta(seconds=1):
+            return self.now
+        return newest + timedelta(microseconds=1)
+
+    def moment_of(self, session: Session) -> datetime:
+        """The time of what happens to a session now: nothing does before it has begun."""
+        return max(self.now, session.created_at)
 
     def after(self, seconds: float) -> datetime:
         """The deadline so many seconds from now, as it is stored."""

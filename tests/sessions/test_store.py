@@ -367,6 +367,26 @@ def test_of_sessions_that_begin_while_the_clock_stands_still_the_first_is_the_ol
 
 
 @pytest.mark.django_db(transaction=True)
+def test_nothing_happens_to_a_session_before_it_has_begun_while_the_clock_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Publisher.objects.create(name="pub")
+    times = reach.read()
+    monkeypatch.setattr(reach, "read", lambda: times)
+    granted = [one for one in apply(*[Create(ALICE, Wanted())] * 3) if isinstance(one, Granted)]
+    first, second, last = (one.session.id for one in granted)
+    WorkerRecord.objects.create(id="w" * 16, host="host", pid=1, leased_at=times.witnessed)
+
+    apply(HttpHeartbeat(ALICE, second), Bind(ALICE, last, "c" * 28, "w" * 16))
+    for row in Session.objects.filter(pk__in=[second, last]):
+        assert times.now < row.created_at == row.bound_at == row.seen_at
+    apply(Unbind(ALICE, last, "c" * 28))
+    assert Session.objects.get(pk=last).seen_at == Session.objects.get(pk=last).created_at
+    apply(*(End(ALICE, id, EventKind.KILLED, "root") for id in (first, second, last)))
+    assert all(event.at == event.created_at for event in SessionEvent.objects.all())
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_session_is_not_ended_for_another_customer() -> None:
     [id] = held(1)
 
