@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.utils import timezone
 
 from routing_app.core.models import ScheduledMessage
 from routing_app.core.scheduled.mover import move_due
@@ -47,7 +50,7 @@ def test_one_that_shall_not_be_sent_is_withdrawn():
 
 
 def test_one_whose_time_has_come_is_there_no_more():
-    publish_later(["token:a"], "x", delay=0.001, id="n")
+    publish_later(["token:a"], "x", at=timezone.now() - timedelta(seconds=10), id="n")
     publish_later(["token:a"], "y", delay=60)
     sent, waiting = ScheduledMessage.objects.order_by("at")
     assert move_due() == 1

@@ -23,11 +23,12 @@ from tests.conftest import SCALED_OUT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SOON = timedelta(milliseconds=1)
+DUE = timedelta(seconds=-10)
+"""Its time has come however soon it is looked at; the clock of SQLite has milliseconds."""
 HOUR = timedelta(hours=1)
 
 
-def later(message: Any, delay: timedelta = SOON, **fields: Any) -> Later:
+def later(message: Any, delay: timedelta = DUE, **fields: Any) -> Later:
     return Later(("token:a",), message, When(None, delay), **fields)
 
 
@@ -47,7 +48,7 @@ def test_messages_of_one_time_keep_the_order_in_which_they_were_written(monkeypa
 def test_an_earlier_one_goes_first_and_one_of_tomorrow_stays():
     now = timezone.now()
     ahead = [(3, 3), (1, 1), (2, 2)]
-    write([Later(("token:a",), n, When(now - timedelta(seconds=10 - s), SOON)) for n, s in ahead])
+    write([Later(("token:a",), n, When(now - timedelta(seconds=10 - s), DUE)) for n, s in ahead])
     write([later("tomorrow", timedelta(days=1))])
 
     assert move_due() == 3
