@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from routing_app.core import codes, fresh_rows
+from routing_app.core import codes, consumer, fresh_rows
 from routing_app.core.codes import Refusal
 from routing_app.core.database import query
 from routing_app.core.models import RateLimit
+from routing_app.core.models.rate_limits import Then
+from routing_app.core.rate_limits.limit import Excess
 from routing_app.core.rate_limits.table import LimitRow
 from routing_app.core.worker import Worker
 from tests.core.sockets import LINE, Client, Ledger, Probe, refusals
@@ -46,17 +48,25 @@ async def test_a_rate_slows_down_and_loses_nothing(probe: type[Probe], worker: W
 
 
 async def test_a_frame_that_waits_for_its_turn_is_not_handled_after_a_close(
-    probe: type[Probe], worker: Worker
+    probe: type[Probe], worker: Worker, monkeypatch: pytest.MonkeyPatch
 ):
-    await limit(worker, per="connection", rate=10, burst=1, then="wait")
+    turn, waiting = asyncio.Event(), []
+
+    async def wait(excess: Excess, connection: Any) -> None:
+        waiting.append(excess.then)
+        await turn.wait()
+
+    monkeypatch.setattr(consumer, "settled", wait)
+    await limit(worker, per="connection", rate=0.02, burst=1, then="wait")
     client = Client(probe)
     await client.opens()
     await client.send_to("first")
     await client.send_to("second")
-    await until(lambda: probe.log == ["first"])
+    await until(lambda: waiting == [Then.WAIT])
+    assert probe.log == ["first"]
     probe.seen[0].connection.close(codes.KICKED)
     assert await client.close_code() == codes.KICKED.code
-    await asyncio.sleep(0.15)
+    turn.set()
     await client.disconnect()
 
     assert probe.log == ["first", "closed"]
@@ -120,7 +130,7 @@ async def test_limits_come_change_and_go_while_a_connection_is_open(probe: type[
 async def test_a_handshake_beyond_a_limit_is_answered_with_429(
     probe: type[Probe], worker: Worker, ledger: Ledger
 ):
-    await limit(worker, command="connect", per="network", rate=0.1, burst=1)
+    await limit(worker, command="connect", per="network", rate=0.01, burst=1)
     first = Client(probe)
     await first.opens()
 
@@ -128,7 +138,7 @@ async def test_a_handshake_beyond_a_limit_is_answered_with_429(
     await second.send_input({"type": "websocket.connect"})
     start = await second.receive_output(60)
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 429)
-    assert dict(start["headers"])[b"retry-after"] in {b"%d" % seconds for seconds in range(1, 11)}
+    assert dict(start["headers"])[b"retry-after"] in {b"%d" % seconds for seconds in range(1, 101)}
     await second.receive_output(60)
     await second.ends()
     assert await Client(probe).refused()  # a server without the extension says 403
