@@ -128,6 +128,7 @@ async def test_a_middleware_that_bounds_its_send_is_in_a_task_of_its_own():
     server.open.clear()
     seconds = 0.01
     writer.write(frames("late"))
+    seconds = 60.0  # of the close, which waits until this test comes to open
     await until(lambda: failed.grown)
     server.open.set()
     await until(lambda: server.taken[-1].startswith("close"))
