@@ -187,6 +187,7 @@ async def test_a_dead_workers_connections_are_in_no_listing_and_swept_later(node
     await dead.writes.settled()
     assert await listing("token:a") == {kept.id, gone.id}
 
+    await alone(dead)
     await age(dead, LEASE_SECONDS - 8)
     assert await listing("token:a") == {kept.id, gone.id}
     await age(dead, LEASE_SECONDS + 1)
@@ -207,6 +208,7 @@ async def test_a_worker_that_was_only_slow_counts_again_with_its_next_renewal(
     one = node()
     connection = await one.arrive("token:a")
     await one.writes.settled()
+    await alone(one)
     await age(one, LEASE_SECONDS + 1)
     assert await listing() == set()
     await one.presence.renew()
@@ -218,6 +220,8 @@ async def test_a_worker_that_was_swept_registers_and_copies_again(node: Callable
     one, other = node(), node()
     stays, leaves = await one.arrive("token:a", identity="i"), await one.arrive("token:a")
     await one.writes.settled()
+    await alone(one)
+    await alone(other)
     await age(one, kept_seconds() + 1)
     assert await query(sweep) == 1
     late = await one.arrive("token:late")  # its row has no worker to belong to
@@ -260,7 +264,7 @@ async def test_the_lease_of_a_worker_that_is_cut_off_outlasts_an_outage_for_all_
     one.presence.lease.clock = lambda: monotonic() + hurry
     assert await one.presence.renew()
     assert await other.presence.renew()
-    alone(one)
+    await alone(one)
     outage.set()
     for _ in range(1800):
         hurry += 1
@@ -284,7 +288,7 @@ async def test_a_renewal_is_five_statements_however_many_connections(node: Calla
     for number in range(100):
         await one.arrive(f"token:{number}")
     await one.writes.settled()
-    alone(one)
+    await alone(one)
     with noted_statements() as statements:
         await renewed(one)
         # The clock is read and set forward, the lease renewed, and looked whom to sweep; nobody is.
@@ -298,7 +302,7 @@ async def test_a_copy_that_is_right_is_only_read(node: Callable[[], PresenceNode
     for number in range(50):
         await one.arrive(f"token:{number}", identity=str(number))
     await one.writes.settled()
-    alone(one)
+    await alone(one)
     one.presence._stale = True
     with noted_statements() as statements:
         await renewed(one)
@@ -307,10 +311,14 @@ async def test_a_copy_that_is_right_is_only_read(node: Callable[[], PresenceNode
     assert [sql for sql in statements if sql.split()[0] in ("INSERT", "UPDATE", "DELETE")][2:] == []
 
 
-def alone(one: PresenceNode) -> None:
-    """From here on it renews when it is told to, and not by itself."""
+async def alone(one: PresenceNode) -> None:
+    """From here on it renews when it is told to, and not by itself, nor goes on with what it has begun."""
     assert one.presence._task is not None
     one.presence._task.cancel()
+    await asyncio.wait([one.presence._task])
+    for begun in (one.presence._renewing, one.presence._sweeping):
+        if begun is not None:
+            await begun
 
 
 @contextmanager
@@ -398,11 +406,7 @@ async def test_the_lease_is_kept_without_being_asked(node: Callable[[], Presence
 
 
 async def alive_again(node: PresenceNode) -> None:
-    for _ in range(500):
-        if await query(WorkerRecord.objects.alive().filter(id=node.id).exists):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("not renewed")
+    await until(lambda: query(WorkerRecord.objects.alive().filter(id=node.id).exists))
 
 
 # --- a database that is out -------------------------------------------------------------------------------
@@ -432,7 +436,7 @@ async def test_connections_live_on_while_the_database_is_out_and_are_listed_when
         await one.arrive("token:early")
     await one.writes.settled()
     await one.presence.renew()
-    alone(one)
+    await alone(one)
     outage.clear()
     await renewed(one)
     assert len(await listing("token:early")) == 3
@@ -455,6 +459,7 @@ async def test_connections_live_on_while_the_database_is_out_and_are_listed_when
 async def test_too_many_writes_at_once_are_made_good_with_the_next_renewal(node: Callable[[], PresenceNode]):
     one = node()
     await one.writes.settled()
+    await alone(one)
     with replaced(database, "MAX_PENDING", 5):
         crowd = [await one.arrive("token:a") for _ in range(20)]
         await one.writes.settled()
