@@ -6,12 +6,20 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from routing_app.core.cluster import relay, subscriptions
 from routing_app.core.protocol import register, unregister
 from routing_app.core.worker import Worker, current_worker, drop_worker
 from tests.core.layers import Cluster, cluster
 from tests.core.sockets import LINE, Ledger, Probe, ProbeProtocol
 
 KINDS = ["process", "redis", "lagging"]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take longer than subscribers and publishers wait; tests of that set their times."""
+    monkeypatch.setattr(relay, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(subscriptions, "CONFIRM_SECONDS", 30.0)
 
 
 @pytest.fixture(params=KINDS)

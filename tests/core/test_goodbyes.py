@@ -30,7 +30,7 @@ async def test_a_goodbye_that_takes_its_time_is_sent_and_nothing_after_it(laggin
         kinds.append(message["kind"])
 
     slow = replaced(layer_of(there), "group_send", send_slowly)
-    with replaced(relay, "HEARTBEAT_SECONDS", heartbeat), slow:
+    with replaced(relay, "HEARTBEAT_SECONDS", heartbeat), replaced(relay, "NOTICE_SECONDS", 60), slow:
         await there.relay.stop()
 
     assert kinds[-1] == "goodbye"

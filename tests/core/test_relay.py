@@ -281,7 +281,11 @@ async def test_a_full_backlog_slows_the_publisher_and_then_counts_losses(lagging
     near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     say_gaps(near, far)
     backlog = lost("layer_backlog")
-    with replaced(batching, "BACKLOG", 50), replaced(relay, "PATIENCE_SECONDS", 0.1):
+    with (
+        replaced(batching, "BACKLOG", 50),
+        replaced(relay, "PATIENCE_SECONDS", 0.1),
+        replaced(relay, "RETRY_SECONDS", 60),
+    ):
         layer_of(here).hanging = True
         for number in range(50):
             await here.publish(number, "token:a")
@@ -307,7 +311,11 @@ async def test_a_publisher_that_is_cancelled_while_it_waits_is_a_loss_that_is_to
     near, far = await here.subscriber("token:a"), await there.subscriber("token:a")
     say_gaps(near, far)
     backlog, failures = lost("layer_backlog"), here.relay.failures
-    with replaced(batching, "BACKLOG", 5), replaced(relay, "PATIENCE_SECONDS", 60):
+    with (
+        replaced(batching, "BACKLOG", 5),
+        replaced(relay, "PATIENCE_SECONDS", 60),
+        replaced(relay, "RETRY_SECONDS", 60),
+    ):
         layer_of(here).hanging = True
         for number in range(5):
             await here.publish(number, "token:a")

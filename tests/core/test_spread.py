@@ -194,7 +194,11 @@ async def test_a_publisher_that_is_cancelled_while_it_waits_is_a_loss_at_each_se
     here, there = servers.node(), servers.node()
     subscribers = [await there.subscriber(*on_server(server)) for server in range(SERVERS)]
     gaps, refused = [told(one) for one in subscribers], lost("layer_backlog")
-    with replaced(batching, "BACKLOG", 1), replaced(relay, "PATIENCE_SECONDS", 60):
+    with (
+        replaced(batching, "BACKLOG", 1),
+        replaced(relay, "PATIENCE_SECONDS", 60),
+        replaced(relay, "RETRY_SECONDS", 60),
+    ):
         for layer in here.layer:
             layer.hanging = True
         for server in range(SERVERS):

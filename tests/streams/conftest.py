@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from routing_app.core.cluster import relay, subscriptions
 from routing_app.core.streams import lane, streams
 from routing_app.core.streams.redis import RedisStore
 from tests.core.layers import cluster
@@ -17,10 +18,12 @@ from tests.streams.processes import Processes, SharedStore
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may take longer than a publisher waits."""
+    """A busy machine may take longer than publishers and subscribers wait."""
     for name in ("PATIENCE_SECONDS", "ANSWER_SECONDS", "CONNECT_SECONDS"):
         monkeypatch.setattr(lane, name, 30.0)
-    monkeypatch.setattr(streams, "PATIENCE_SECONDS", 30.0)
+    for module in (streams, relay):
+        monkeypatch.setattr(module, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(subscriptions, "CONFIRM_SECONDS", 30.0)
 
 
 @pytest.fixture(params=["memory", "redis"])
