@@ -79,12 +79,13 @@ class Streams(RuleBasedStateMachine):
         publication = Publication(tuple(addresses), self.number, id=str(self.number))
         streams = {address: self.bounds[address] for address in addresses}
         append = Append(record.encode(publication, streams), streams)
+        began = self.clock()
         positions = self.run(appended(self.store, append)).positions
         for address, position in positions.items():
             self._in_epoch(address, position.epoch)
             assert (address, position) not in self.contents
             self.contents[address, position] = self.number
-            self.times[address, position] = self.clock()
+            self.times[address, position] = began
             self.ends[address].append(position)
 
     @rule(address=st.sampled_from(ADDRESSES), size=sizes, seconds=lives)
@@ -130,6 +131,7 @@ class Streams(RuleBasedStateMachine):
 
     @rule(address=st.sampled_from(ADDRESSES), limit=st.sampled_from([0, 1, 3, 100]))
     def newest(self, address: str, limit: int) -> None:
+        began = self.clock()
         page = self.run(self.store.read(address, self.bounds[address], None, limit))
         self._in_epoch(address, page.epoch)
         self.ends[address].append(page.position)
@@ -137,7 +139,7 @@ class Streams(RuleBasedStateMachine):
         assert len(page.entries) <= min(size, limit)
         offsets = [entry.offset for entry in page.entries]
         assert offsets == list(range(page.offset - len(offsets) + 1, page.offset + 1))
-        assert all(entry.at >= self.clock() - seconds - 1 for entry in page.entries)
+        assert all(entry.at >= began - seconds - 1 for entry in page.entries)
 
 
 def test_any_life_of_streams_in_memory(tmp_path: Path) -> None:

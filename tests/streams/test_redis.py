@@ -138,15 +138,15 @@ async def test_while_the_server_is_out_nothing_waits_longer_than_the_patience(
     server: Redis, kind: RedisKind, monkeypatch: pytest.MonkeyPatch
 ):
     await kind.append(1, A)
-    monkeypatch.setattr(lane, "PATIENCE_SECONDS", 0.2)
-    server.kill()
+    with monkeypatch.context() as hasty:
+        hasty.setattr(lane, "PATIENCE_SECONDS", 0.2)
+        server.kill()
 
-    for _ in range(2):
-        with pytest.raises(StoreUnavailable):
-            await kind.append(2, A)
-        with pytest.raises(StoreUnavailable):
-            await kind.read(A)
-    monkeypatch.undo()
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await kind.append(2, A)
+            with pytest.raises(StoreUnavailable):
+                await kind.read(A)
     server.start()
 
     await epoch_after(kind, A)
@@ -158,10 +158,10 @@ async def test_a_server_that_hangs_is_given_up_and_its_answer_is_not_taken_for_a
 ):
     await kind.append(1, A)
     command(server, "CLIENT", "PAUSE", "60000", "WRITE")
-    monkeypatch.setattr(lane, "ANSWER_SECONDS", 0.1)
-    with pytest.raises(StoreUnavailable):
-        await kind.append(2, A)
-    monkeypatch.undo()
+    with monkeypatch.context() as hasty:
+        hasty.setattr(lane, "ANSWER_SECONDS", 0.1)
+        with pytest.raises(StoreUnavailable):
+            await kind.append(2, A)
     command(server, "CLIENT", "UNPAUSE")
 
     await until(lambda: _appends(kind, B))
