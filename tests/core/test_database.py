@@ -87,12 +87,14 @@ async def test_queries_run_side_by_side_as_many_as_there_are_threads():
 
 async def test_work_apart_waits_behind_no_query():
     release = threading.Event()
-    busy = [asyncio.ensure_future(query(release.wait, 10)) for _ in range(2 * settings.DATABASE_THREADS)]
+    busy = [asyncio.ensure_future(query(release.wait, 60)) for _ in range(2 * settings.DATABASE_THREADS)]
     await asyncio.sleep(0)
 
-    assert await asyncio.wait_for(query_apart(WorkerRecord.objects.count), 60) == 0
-    assert not any(task.done() for task in busy)
-    release.set()
+    try:
+        assert await asyncio.wait_for(query_apart(WorkerRecord.objects.count), 60) == 0
+        assert not any(task.done() for task in busy)
+    finally:
+        release.set()
     await asyncio.gather(*busy)
 
 
@@ -125,20 +127,30 @@ async def test_postgresql_never_sees_more_connections_than_the_pool_has(writes: 
         host=config["HOST"], port=config["PORT"], user=config["USER"], dbname="postgres"
     ) as second:
         second.autocommit = True
+        together = threading.Barrier(settings.DATABASE_THREADS)
 
         def nap(_: Any = None) -> None:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_sleep(0.01)")
 
-        work = [asyncio.ensure_future(query(nap)) for _ in range(200)]
-        work += [asyncio.ensure_future(waiter(writes.submit(nap))) for _ in range(5)]
-        while not all(task.done() for task in work):
+        def nap_together() -> None:
+            nap()
+            together.wait(60)  # a pool that is slow to connect would have a few do the work of all
+
+        def look() -> None:
             [count] = second.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [config["NAME"]]
             ).fetchone() or [0]
             counts.append(count)
+
+        work = [asyncio.ensure_future(query(nap_together)) for _ in range(settings.DATABASE_THREADS)]
+        work += [asyncio.ensure_future(query(nap)) for _ in range(200)]
+        work += [asyncio.ensure_future(waiter(writes.submit(nap))) for _ in range(5)]
+        while not all(task.done() for task in work):
+            look()
             await asyncio.sleep(0.005)
         await asyncio.gather(*work)
+        look()  # the pool keeps its connections
     pool = config["OPTIONS"]["pool"]["max_size"]
 
     assert settings.DATABASE_THREADS <= max(counts) <= pool
