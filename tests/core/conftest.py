@@ -17,8 +17,9 @@ KINDS = ["process", "redis", "lagging"]
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may take longer than subscribers and publishers wait; tests of that set their times."""
+    """A busy machine may need longer for all that waits for the layer; tests of that set their own times."""
     monkeypatch.setattr(relay, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(relay, "RETRY_SECONDS", 30.0)
     monkeypatch.setattr(subscriptions, "CONFIRM_SECONDS", 30.0)
 
 

@@ -17,7 +17,7 @@ from routing_app.core.codes import SLOW
 from routing_app.core.delivery.connection import Connection, Peer, new_id
 from routing_app.core.monitoring import addresses as addresses_module
 from routing_app.core.monitoring import cluster as cluster_module
-from routing_app.core.monitoring import lists, monitor
+from routing_app.core.monitoring import lists, monitor, overview
 from routing_app.core.monitoring.addresses import AddressQuery
 from routing_app.core.monitoring.connections import Query
 from routing_app.core.monitoring.paging import Page
@@ -34,7 +34,9 @@ ROOT = SecretAccess(everything=True)
 
 @pytest.fixture
 async def pair(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Worker, Worker]]:
-    """Two workers that know of each other, without a database."""
+    """Two workers that know of each other, without a database, and wait as long as a busy machine needs."""
+    monkeypatch.setattr(cluster_module, "ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr(overview, "PATIENCE_SECONDS", 60.0)
     bus, loop = Bus(), asyncio.get_running_loop()
     layers = [LaggingLayer(bus), LaggingLayer(bus)]
     workers = [Worker(layer, loop) for layer in layers]

@@ -23,6 +23,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(lane, name, 30.0)
     for module in (streams, relay):
         monkeypatch.setattr(module, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(relay, "RETRY_SECONDS", 30.0)
     monkeypatch.setattr(subscriptions, "CONFIRM_SECONDS", 30.0)
 
 
