@@ -50,6 +50,8 @@ def pair(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iter
         server.start()
     rule = {"pattern": "token:kept*", "history_size": 5000, "history_seconds": 300}
     assert call(servers[0], "POST", "/api/rules/", rule)[0] == 201
+    # Whichever of them sends a message has to know that it is kept.
+    wait_until(lambda: call(servers[-1], "GET", "/api/history?address=token:kept")[0] == 200)
     yield Pair(servers[0], servers[-1])
     for server in servers:
         server.close()
