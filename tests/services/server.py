@@ -47,6 +47,8 @@ class Server:
         self._tree = tree
         self._command = [*within, *_command(runner, self.port), *arguments]
         self._process: Process | None = None
+        self._old = 0
+        """Characters of the log that are of starts before the last one."""
 
     @property
     def database_url(self) -> str:
@@ -66,7 +68,9 @@ class Server:
 
     def launch(self) -> None:
         """Start the process without waiting, for tests of a start that fails."""
-        self._process = self.command(self._command, self.folder / "log")
+        log = self.folder / "log"
+        self._old = len(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else 0
+        self._process = self.command(self._command, log)
 
     def start(self) -> None:
         """Start and wait until every worker serves; `StartError` with the log otherwise."""
@@ -92,7 +96,7 @@ class Server:
 
     def serves(self) -> bool:
         """`serve` binds its port early, to refuse one in use, and says when all workers have started."""
-        said_so = self._runner != "serve" or "Switchboard listens on" in self.log_text()
+        said_so = self._runner != "serve" or "Switchboard listens on" in self.log_text()[self._old :]
         return said_so and answers(self.port)
 
     def command(self, command: Sequence[str], log: Path) -> Process:

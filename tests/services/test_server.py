@@ -14,6 +14,17 @@ from tests.services.process import StartError
 
 
 @pytest.mark.once
+def test_a_server_that_is_started_again_has_started_when_it_is_said_to_have(server: ServerFactory) -> None:
+    """Its log still tells of the first start."""
+    broker = server()
+    broker.stop()
+
+    broker.start()
+
+    assert broker.log_text().count("Switchboard listens on") == 2
+
+
+@pytest.mark.once
 @pytest.mark.parametrize(("runner", "code"), [("serve", 0), ("daphne", None), ("uvicorn", None)])
 def test_runner_answers_until_it_is_stopped(server: ServerFactory, runner: str, code: int | None) -> None:
     """`serve` ends with code 0; the others say by it which signal it was, or not."""
