@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.server.group import Group, runs
+from tests.server.group import Group
 from tests.server.plain import Plain, PlainFactory
+from tests.services.process import runs
 
 
 @pytest.fixture(scope="package")

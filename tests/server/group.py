@@ -68,11 +68,3 @@ class Commands:
         serves = f"printf 1 >&{ready}; exec {ready}>&-; exec cat <&{parent}"
         starts = f"until [ -e {self._gate} ]; do sleep 0.01; done; " if self.starts == self._waits else ""
         return ["/bin/bash", "-c", starts + ("exit 3" if self.starts == self._fails else serves)]
-
-
-def runs(pid: int) -> bool:
-    """True while a process has not ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

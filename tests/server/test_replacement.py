@@ -12,8 +12,9 @@ import pytest
 from switchboard_server import supervisor
 from switchboard_server.supervisor import Supervisor, WorkerProcess
 from tests.server.driven import turn
-from tests.server.group import Commands, Group, runs
+from tests.server.group import Commands, Group
 from tests.server.plain import Raw, closed_with
+from tests.services.process import runs
 from tests.services.waiting import until
 
 pytestmark = pytest.mark.once

@@ -16,9 +16,9 @@ from websockets.asyncio.client import connect
 from switchboard_server import supervisor
 from switchboard_server.supervisor import StartFailed, Supervisor, WorkerProcess
 from tests.conftest import ServerFactory
-from tests.server.group import Commands, Group, runs
+from tests.server.group import Commands, Group
 from tests.server.plain import closed_with
-from tests.services.process import children
+from tests.services.process import children, runs
 from tests.services.waiting import until
 
 

@@ -110,6 +110,15 @@ def children(pid: int) -> set[int]:
     return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
+def runs(pid: int) -> bool:
+    """True while a process has not ended; False, too, for one that has and was not collected."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):  # the second where it goes between open and read
+        return False
+    return state != "Z"
+
+
 def _session_of(leader: int) -> Iterator[int]:
     """The processes of a session. Workers lead process groups of their own, so the group is not enough."""
     for entry in Path("/proc").glob("[0-9]*"):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -14,8 +13,9 @@ import redis
 
 from tests.services.ports import answers, free_port
 from tests.services.postgres import Postgres
-from tests.services.process import Process, StartError
+from tests.services.process import Process, StartError, runs
 from tests.services.redis import Redis
+from tests.services.waiting import wait_until
 
 pytestmark = pytest.mark.once
 
@@ -56,26 +56,26 @@ def test_children_of_a_crashed_process_end_with_its_session(tmp_path: Path) -> N
     process.wait_until(lambda: process.log_text().endswith("\n"))
     child = int(process.log_text())
     process.kill()
-    assert _runs(child)
+    assert runs(child)
 
     process.kill_session()
 
-    assert _within_seconds(5, lambda: not _runs(child))
+    wait_until(lambda: not runs(child))
 
 
-def _runs(pid: int) -> bool:
-    """True when the process exists and is not a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def test_a_process_that_goes_while_it_is_looked_at_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is open then, and the kernel knows nothing to read in it."""
 
+    def read(path: Path) -> str:
+        with path.open() as file:
+            process.kill()
+            process.wait()
+            return file.read()
 
-def _within_seconds(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
+    process = subprocess.Popen(["sleep", "600"])
+    monkeypatch.setattr(Path, "read_text", read)
+
+    assert not runs(process.pid)
 
 
 def test_redis_forgets_everything_between_stop_and_start(tmp_path: Path) -> None:
