@@ -80,6 +80,8 @@ async def test_a_websocket_and_the_address_of_its_client(
         [listed] = await until(lambda: connected(client, broker, "tokens"))
         assert listed["peer"].startswith(CLIENT)
 
+    await until_equal([], partial(connected, client, broker, "tokens"))
+
 
 async def test_polling_waits_and_gets_what_comes(client: httpx.AsyncClient) -> None:
     opened = await client.get("/socket.io/?EIO=4&transport=polling")
