@@ -20,11 +20,11 @@ PAUSE: Final = 0.02
 CODE: Final = 1012
 REASON: Final = "service restart"
 LAST_REQUESTS_SECONDS: Final = 0.5
-"""Seconds after which a retiring worker closes its sockets: requests may be on their way over connections
-that it had accepted."""
+"""Seconds after which a retiring worker closes its sockets at the earliest: requests may be on their way over
+connections that it had accepted."""
 FIRST_REQUEST_SECONDS: Final = 5.0
-"""Longest wait of a retiring worker for the first request of a connection that it had accepted: its client
-could not know, and would see a failed connect."""
+"""Longest wait of a retiring worker for the first request of a connection that it had accepted, and for the
+answer to a handshake: the client could not know, and would see a failed connect."""
 CANCEL_SECONDS: Final = 1.0
 """Seconds that applications get to end after they are cancelled at the limit."""
 STOP_SECONDS: Final = 15.0
@@ -94,7 +94,7 @@ class Drain:
     async def _run(self) -> None:
         try:
             if self._retire:
-                await asyncio.sleep(LAST_REQUESTS_SECONDS)
+                await self._serve_the_last_clients()
             await self._close_connections()
             await self._wait_for_applications()
             await self._cancel_applications()
@@ -103,6 +103,12 @@ class Drain:
             logger.exception("the drain was cut short")
         self._server.stop_listening()
         self._server.stop()
+
+    async def _serve_the_last_clients(self) -> None:
+        """Let clients in that had connected: once it is told of the drain, an application refuses them."""
+        await asyncio.sleep(LAST_REQUESTS_SECONDS)
+        while self._left() > 0 and (self._waits_for_first_requests() or self._waits_for_handshakes()):
+            await asyncio.sleep(PAUSE)
 
     async def _close_connections(self) -> None:
         """First the application closes its connections with its own codes, then we close what is left."""
@@ -126,8 +132,15 @@ class Drain:
             await asyncio.sleep(PAUSE)
 
     def _waits_for_first_requests(self) -> bool:
-        waited = self._loop.time() - self._began
-        return self._retire and waited < FIRST_REQUEST_SECONDS and self._server.awaiting
+        return self._retire and self._has_patience() and self._server.awaiting
+
+    def _waits_for_handshakes(self) -> bool:
+        return self._has_patience() and any(
+            websocket.state is SocketState.HANDSHAKE for websocket in self._server.sockets
+        )
+
+    def _has_patience(self) -> bool:
+        return self._loop.time() - self._began < FIRST_REQUEST_SECONDS
 
     @staticmethod
     def _close(websocket: WebSocket) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
+from switchboard_server import drain
+from switchboard_server.drain import LAST_REQUESTS_SECONDS, Drain
+from switchboard_server.websocket import SocketState
 from tests.server.plain import Plain, PlainFactory, Raw, begin_post, closed_with, handshake
 from tests.services.ports import LOOPBACK, answers
 from tests.services.waiting import until
@@ -259,12 +264,85 @@ async def test_a_connection_that_was_accepted_before_the_drain_is_still_served(p
     reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
     old = await server.raw("/cleans")
     server.process.send(signal.SIGHUP)
-    assert await old.read_close() == 1012
-    await old.close()
-    await asyncio.sleep(0.3)  # now nothing else has held the server up for some time
+    await until(lambda: not answers(server.port))
+    await asyncio.sleep(LAST_REQUESTS_SECONDS + 0.1)  # now nothing else holds the server up
     raw = Raw(reader, writer)
     await raw.request(handshake("/cleans"))
     assert raw.status == 101
-    assert await raw.read_close() == 1012
+    for one in (old, raw):
+        assert await one.read_close() == 1012
+        await one.close()
     assert await asyncio.to_thread(server.process.wait, 60) == 0
-    await raw.close()
+
+
+class Retiring:
+    """As much of a server as its drain looks at: it has sockets, or a client that has not asked yet."""
+
+    def __init__(self, states: Sequence[SocketState], awaiting: bool) -> None:
+        self.sockets = [SimpleNamespace(state=state) for state in states]
+        self.is_awaiting = awaiting
+        self.looks = 0
+        self.lifespan = SimpleNamespace(drain=self._drain, shutdown=self._drain)
+        self.drained = asyncio.Event()
+        self.answering = False
+        self.stopped = asyncio.Event()
+
+    @property
+    def awaiting(self) -> bool:
+        self.looks += 1
+        return self.is_awaiting
+
+    async def _drain(self) -> None:
+        self.drained.set()
+
+    def applications(self) -> list[Any]:
+        return []
+
+    def begin_draining(self, refuse: bool) -> None:
+        assert not refuse
+
+    def stop_listening(self) -> None:
+        """It never did listen."""
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a drain wait for clients alone."""
+    monkeypatch.setattr(drain, "LAST_REQUESTS_SECONDS", 0)
+    monkeypatch.setattr(drain, "PAUSE", 0)
+    monkeypatch.setattr(drain, "FIRST_REQUEST_SECONDS", 3600)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("states", "awaiting"),
+    [([], True), ([SocketState.HANDSHAKE], False)],
+    ids=["that has not asked", "that waits for an answer"],
+)
+async def test_the_application_serves_on_while_a_client_is_on_its_way_to_a_worker_that_is_replaced(
+    states: Sequence[SocketState], awaiting: bool
+) -> None:
+    """Once it is told of the drain it takes nobody in any more."""
+    retiring: Any = Retiring(states, awaiting)
+    Drain(retiring, 3600, retire=True).start()
+    await until(lambda: retiring.looks > 2)
+    assert not retiring.drained.is_set()
+    retiring.is_awaiting = False
+    retiring.sockets.clear()
+    await until(retiring.stopped.is_set)
+    assert retiring.drained.is_set()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_client_that_never_asks_holds_up_no_replacement_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drain, "FIRST_REQUEST_SECONDS", 0)
+    retiring: Any = Retiring([SocketState.HANDSHAKE], awaiting=True)
+    Drain(retiring, 3600, retire=True).start()
+    await until(retiring.drained.is_set)
+    retiring.sockets.clear()
+    await until(retiring.stopped.is_set)
