@@ -189,6 +189,20 @@ def test_deliveries_are_listed_by_status_and_page(api: Client):
     assert api.get(f"/api/deliveries/{failed}").json() == shown
 
 
+def test_deliveries_of_one_moment_are_listed_the_newest_first(api: Client):
+    row = make("https://shop.example/")
+    ids = write(row, 20)
+    Delivery.objects.update(created_at=timezone.now())
+    Delivery.objects.filter(pk__in=ids[3:8]).update(attempts=1, last_status=500)
+    Delivery.objects.filter(pk=ids[7]).update(last_status=503)
+
+    listed = api.get(f"/api/webhooks/{row.pk}/deliveries").json()["results"]
+    (state,) = api.get("/api/webhooks/states").json()["webhooks"]
+
+    assert [one["id"] for one in listed] == ids[::-1]
+    assert state["last_status"] == 503
+
+
 def test_a_replay_is_pending_again(api: Client):
     row = make("https://shop.example/")
     (failed,) = write(row, status=DeliveryStatus.FAILED, next_at=None, attempts=8, ended_at=timezone.now())

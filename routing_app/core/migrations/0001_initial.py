@@ -310,9 +310,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'deliveries',
-                'ordering': ['-created_at', 'id'],
+                'ordering': ['-created_at', '-id'],
                 'default_permissions': ('view', 'delete'),
-                'indexes': [models.Index(condition=models.Q(('next_at__isnull', False)), fields=['webhook', 'next_at'], name='delivery_pending'), models.Index(condition=models.Q(('ended_at__isnull', False)), fields=['ended_at'], name='delivery_ended'), models.Index(fields=['webhook', '-created_at', 'id'], name='delivery_listed')],
+                'indexes': [models.Index(condition=models.Q(('next_at__isnull', False)), fields=['webhook', 'next_at'], name='delivery_pending'), models.Index(condition=models.Q(('ended_at__isnull', False)), fields=['ended_at'], name='delivery_ended'), models.Index(fields=['webhook', '-created_at', '-id'], name='delivery_listed')],
             },
         ),
         migrations.CreateModel(

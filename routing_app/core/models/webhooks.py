@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import threading
+import time
 from datetime import timedelta
 from typing import ClassVar, Final
 
@@ -18,9 +20,29 @@ ROTATION: Final = timedelta(hours=24)
 """A secret signs so long beside the one that took its place."""
 
 
+class _Moments:
+    """Times in nanoseconds, each later than the one before it."""
+
+    def __init__(self) -> None:
+        self._latest = 0
+        self._lock = threading.Lock()
+
+    def next(self) -> int:
+        with self._lock:
+            self._latest = max(self._latest + 1, time.time_ns())
+            return self._latest
+
+
+_moments = _Moments()
+
+
 def new_delivery_id() -> str:
-    """An id that no other delivery has: the `webhook-id` of each of its attempts."""
-    return f"msg_{secrets.token_hex(16)}"
+    """An id that no other delivery has: the `webhook-id` of each of its attempts.
+
+    It begins with the time, so that deliveries of one `created_at`, which are written by one statement, or on
+    SQLite within one millisecond, have an order: that in which they were made.
+    """
+    return f"msg_{_moments.next():016x}{secrets.token_hex(8)}"
 
 
 class Webhook(models.Model):
@@ -96,7 +118,7 @@ class Delivery(models.Model):
 
     class Meta:
         verbose_name_plural = "deliveries"
-        ordering: ClassVar = ["-created_at", "id"]
+        ordering: ClassVar = ["-created_at", "-id"]
         default_permissions: ClassVar = ("view", "delete")
         indexes: ClassVar = [
             models.Index(
@@ -107,7 +129,7 @@ class Delivery(models.Model):
             models.Index(
                 fields=["ended_at"], name="delivery_ended", condition=models.Q(ended_at__isnull=False)
             ),
-            models.Index(fields=["webhook", "-created_at", "id"], name="delivery_listed"),
+            models.Index(fields=["webhook", "-created_at", "-id"], name="delivery_listed"),
         ]
 
     def __str__(self) -> str:

@@ -35,7 +35,7 @@ def states(webhooks: Iterable[Webhook]) -> list[WebhookState]:
 
 
 def _state(webhook: Webhook) -> WebhookState:
-    newest: QuerySet[Delivery, Any] = webhook.deliveries.order_by("-created_at", "id")
+    newest: QuerySet[Delivery, Any] = webhook.deliveries.order_by("-created_at", "-id")
     pending = webhook.deliveries.filter(next_at__isnull=False).count()
     ended = newest[:RECENT].aggregate(
         done=Count("pk", filter=Q(status=DeliveryStatus.DONE)),
