@@ -12,6 +12,8 @@ class Heartbeat:
     """Looks at every socket a few times per ping interval, at least once a second (0.2 µs a socket).
 
     `on_tick(now)` is called before each sweep with the time of the loop.
+
+    The process, or its whole machine, may have stood still: that time counts for nobody.
     """
 
     def __init__(
@@ -25,8 +27,15 @@ class Heartbeat:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin, and go on until the loop ends."""
-        loop.call_later(self._period, self.start, loop)
-        self.sweep(loop.time())
+        self._beat(loop, loop.time())
+
+    def _beat(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        now = loop.time()
+        loop.call_later(self._period, self._beat, loop, now + self._period)
+        if (late := now - due) > self._period:
+            for websocket in self._sockets:
+                websocket.excuse(late)
+        self.sweep(now)
 
     def sweep(self, now: float) -> None:
         """Do what is due at this time."""

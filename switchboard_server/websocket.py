@@ -419,6 +419,13 @@ class WebSocket:
 
     # --- the heartbeat --------------------------------------------------------------------------------
 
+    def excuse(self, seconds: float) -> None:
+        """Give more time to whatever is waited for: the server itself has stood still for so long."""
+        if self.deadline:
+            self.deadline += seconds
+        if self.pinged_at > self.received_at:
+            self.pinged_at += seconds
+
     def check_alive(self, now: float, timeout: float) -> None:
         """Ping a peer from which nothing has come for the ping interval; drop it when no answer comes.
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -212,6 +215,66 @@ async def test_while_reading_is_paused_a_missing_pong_means_nothing():
 
     assert driven.connection.calls == []
     assert driven.sent() == [(PING, b"")] * 10
+
+
+class Clock:
+    """A loop that calls what is due, late or not."""
+
+    def __init__(self, driven: Driven) -> None:
+        self._driven = driven
+        self._due: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self._driven.now
+
+    def call_later(self, delay: float, call: Callable[..., None], *arguments: Any) -> None:
+        self._due.append((self.time() + delay, partial(call, *arguments)))
+
+    def beat(self, late: float = 0.0) -> None:
+        """Call what is due next, so many seconds late."""
+        due, call = self._due.pop()
+        self._driven.now = due + late
+        call()
+
+
+async def test_who_waited_while_the_server_stood_still_is_not_late():
+    driven = Driven(SocketLimits(connect_timeout=5))
+    clock: Any = Clock(driven)
+    driven.heartbeat.start(clock)
+    clock.beat()
+    clock.beat(late=60)
+    for _ in range(2):
+        clock.beat()
+    assert driven.http == []
+    clock.beat()
+    assert [answer[0] for answer in driven.http] == [503]
+
+
+async def test_a_server_that_is_always_late_finds_those_that_are_late():
+    driven = Driven(SocketLimits(connect_timeout=5))
+    clock: Any = Clock(driven)
+    driven.heartbeat.start(clock)
+    for _ in range(4):
+        clock.beat(late=60)
+    assert driven.http == []
+    clock.beat(late=60)
+
+    assert [answer[0] for answer in driven.http] == [503]
+
+
+async def test_a_ping_is_not_missed_whose_answer_the_server_had_no_time_to_read():
+    driven = Driven(PINGED).opened()
+    clock: Any = Clock(driven)
+    driven.heartbeat.start(clock)
+    while not driven.sent():
+        clock.beat()
+    clock.beat(late=60)
+    assert driven.connection.calls == []
+    driven.feed(client_frame(PONG))
+    for _ in range(19):
+        clock.beat()
+
+    assert driven.connection.calls == []
 
 
 async def test_without_an_interval_nobody_is_pinged():
