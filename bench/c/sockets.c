@@ -40,7 +40,14 @@ uint64_t now_us(void) {
     return t.tv_sec * 1000000ull + t.tv_nsec / 1000;
 }
 
-int stalled(void) { return now_us() - phase.last_progress > STALL_US; }
+/* It is asked ten times a second: where it was not, this process, or its whole machine, has stood still. */
+int stalled(void) {
+    static uint64_t asked, resumed;
+    uint64_t now = now_us();
+    if (now - asked > STANDSTILL_US) resumed = now;
+    asked = now;
+    return now - (resumed > phase.last_progress ? resumed : phase.last_progress) > STALL_US;
+}
 
 /* --- writing ------------------------------------------------------------------------------------------- */
 
