@@ -27,6 +27,7 @@ from routing_app.core.delivery.outbox import Flusher
 from routing_app.core.delivery.traced import hub_of
 from routing_app.core.durations import publish_all
 from routing_app.core.eager import EagerTasks
+from routing_app.core.ending import end_tasks
 from routing_app.core.frame_trace.traces import FrameTraces
 from routing_app.core.hooks import states as hook_states
 from routing_app.core.hooks.hooks import Hooks
@@ -198,7 +199,7 @@ class Worker:
         if self.serving:
             for protocol in self.protocols.values():
                 await self._run(protocol.stop)
-        await self._end_tasks()
+        await end_tasks(self._tasks, END_SECONDS)
         self.revocations.stop()
         # In this order: the tasks publish, the store has that, the relay sends it, and a lease is given back
         # last, since other workers take over what hangs on it at once.
@@ -215,20 +216,6 @@ class Worker:
         await self.writes.settled()
         await self.webhooks.settled()
         publish_all()
-
-    async def _end_tasks(self) -> None:
-        """Cancel the tasks, and wait until they have ended. What comes behind them in a stop has to come: so
-        one that goes on is told again, and then left.
-        """
-        left = set(self._tasks)
-        for seconds in END_SECONDS:
-            for task in left:
-                task.cancel()
-            if left:
-                ended, left = await asyncio.wait(left, timeout=seconds)
-                await asyncio.gather(*ended, return_exceptions=True)
-        for task in left:
-            logger.error("a task does not end: %r", task)
 
 
 _workers: dict[asyncio.AbstractEventLoop, Worker] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from routing_app.core import metrics
 from routing_app.core.cluster.envelope import Envelope
+from routing_app.core.ending import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,7 @@ class Channel:
         """Take nothing any more; `make` makes another."""
         reader, self._reader, self._is_open = self._reader, None, False
         if reader is not None:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            await end_tasks([reader])
 
     async def _read(self) -> None:
         while True:

@@ -33,6 +33,7 @@ from routing_app.core.cluster.receiver import EnvelopeReceiver
 from routing_app.core.cluster.replay import Log
 from routing_app.core.cluster.subscriptions import Subscriptions
 from routing_app.core.delivery.publication import Publication
+from routing_app.core.ending import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -174,10 +175,7 @@ class Relay:
         with suppress(TimeoutError):
             async with asyncio.timeout(RETRY_SECONDS + 0.5):
                 await self.settled()
-        tasks = [*self._receivers, *([self._sender] if self._sender is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks([*self._receivers, *([self._sender] if self._sender is not None else [])])
         await self._channel.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(NOTICE_SECONDS):

@@ -23,6 +23,7 @@ from routing_app.core.cluster.liveness import Peers
 from routing_app.core.cluster.relay import Deliver, Relay
 from routing_app.core.cluster.subscriptions import LayerUnavailable
 from routing_app.core.delivery.publication import Publication
+from routing_app.core.ending import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +106,7 @@ class Spread:
     async def stop(self) -> None:
         """Stop all relays, at the same time."""
         opening, self._opening = [*self._opening.values()], {}
-        for task in opening:
-            task.cancel()
-        await asyncio.gather(*opening, return_exceptions=True)
+        await end_tasks(opening)
         await asyncio.gather(*(relay.stop() for relay in self.relays))
 
     def pick(self, worker_id: str) -> int:

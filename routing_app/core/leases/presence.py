@@ -24,6 +24,7 @@ from django.utils import timezone
 from routing_app.core.address import MAX_LENGTH
 from routing_app.core.database import GroupedWrites, Overloaded, query, query_apart
 from routing_app.core.delivery.connection import Connection
+from routing_app.core.ending import end_tasks
 from routing_app.core.leases import rows
 from routing_app.core.leases.lease import Lease
 from routing_app.core.leases.reach import Times, advance, read
@@ -85,10 +86,8 @@ class Presence:
         """End the lease at once: everything of this worker is gone from every listing."""
         if self._task is None:
             return
-        tasks = [task for task in (self._task, self._looking, self._renewing) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, *filter(None, [self._sweeping]), return_exceptions=True)
+        await end_tasks(task for task in (self._task, self._looking, self._renewing) if task is not None)
+        await asyncio.gather(*filter(None, [self._sweeping]), return_exceptions=True)
         self._task = None
         await self._witness.close()
         with suppress(Exception):

@@ -22,6 +22,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 
 from routing_app.core import metrics
 from routing_app.core.cluster.redis_pipeline import RedisPipeline, packed
+from routing_app.core.ending import end_tasks
 from routing_app.core.models.rate_limits import Then
 from routing_app.core.rate_limits.limit import LONGEST_WAIT, Excess, Limit, worse
 
@@ -111,8 +112,7 @@ class RedisCounts:
         """Answer what waits, and close the connection."""
         self._stopped = True
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks([self._task])
         self._give_up()
         await self._redis.close()
 

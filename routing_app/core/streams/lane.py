@@ -19,6 +19,7 @@ from redis.exceptions import BusyLoadingError, NoScriptError, ReadOnlyError, Red
 
 from routing_app.core import metrics
 from routing_app.core.cluster.redis_pipeline import RedisPipeline, packed
+from routing_app.core.ending import end_tasks
 from routing_app.core.streams.scripts import ALL, digest
 from routing_app.core.streams.store import StoreUnavailable
 
@@ -105,8 +106,7 @@ class Lane:
         """Answer what waits with StoreUnavailable, and close the connection."""
         self._stopped = True
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks([self._task])
         calls, self._sent, self._waiting = [*self._sent, *self._waiting], [], deque()
         _fail(calls, "stopped")
         await self._redis.close()
