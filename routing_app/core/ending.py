@@ -17,7 +17,8 @@ async def end_tasks(tasks: Iterable[asyncio.Task[Any]], waits: Sequence[float] =
     """Cancel tasks, and wait until they have ended; one that goes on after the last of `waits` is left.
 
     Once is not enough: before Python 3.12 `asyncio.wait_for`, through which redis-py sends, returns a result
-    that comes in the same turn of the loop, and the cancellation is lost (python/cpython#86296).
+    that comes in the same turn of the loop, and the cancellation is lost (python/cpython#86296); and an error
+    on the way out may take its place.
     """
     left = set(tasks)
     for seconds in waits:

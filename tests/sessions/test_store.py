@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from routing_app.core.changes import changes
 from routing_app.core.leases import reach
+from routing_app.core.leases.reach import Times
 from routing_app.core.models import WorkerRecord
 from sessions_app.commands import (
     Bind,
@@ -349,15 +350,19 @@ def test_a_customer_with_many_sessions_costs_as_much_for_each_as_one_with_few() 
     assert not Session.objects.exists()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_sessions_that_begin_while_the_clock_stands_still_the_first_is_the_oldest(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """SQLite's clock has milliseconds, in which there is room for more than one transaction."""
-    Publisher.objects.create(name="pub")
+@pytest.fixture
+def standing(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Times:
+    """The times of a clock that stands still: SQLite has milliseconds, with room for several changes."""
     times = reach.read()
     monkeypatch.setattr(reach, "read", lambda: times)
+    return times
 
+
+@pytest.mark.django_db(transaction=True)
+def test_of_sessions_that_begin_while_the_clock_stands_still_the_first_is_the_oldest(
+    standing: Times,
+) -> None:
+    Publisher.objects.create(name="pub")
     granted = [one for _ in range(6) for one in apply(*[Create(ALICE, Wanted(offer_id="film"))] * 2)]
 
     ids = [one.session.id for one in granted if isinstance(one, Granted)]
@@ -368,18 +373,16 @@ def test_of_sessions_that_begin_while_the_clock_stands_still_the_first_is_the_ol
 
 @pytest.mark.django_db(transaction=True)
 def test_nothing_happens_to_a_session_before_it_has_begun_while_the_clock_stands_still(
-    monkeypatch: pytest.MonkeyPatch,
+    standing: Times,
 ) -> None:
     Publisher.objects.create(name="pub")
-    times = reach.read()
-    monkeypatch.setattr(reach, "read", lambda: times)
     granted = [one for one in apply(*[Create(ALICE, Wanted())] * 3) if isinstance(one, Granted)]
     first, second, last = (one.session.id for one in granted)
-    WorkerRecord.objects.create(id="w" * 16, host="host", pid=1, leased_at=times.witnessed)
+    WorkerRecord.objects.create(id="w" * 16, host="host", pid=1, leased_at=standing.witnessed)
 
     apply(HttpHeartbeat(ALICE, second), Bind(ALICE, last, "c" * 28, "w" * 16))
     for row in Session.objects.filter(pk__in=[second, last]):
-        assert times.now < row.created_at == row.bound_at == row.seen_at
+        assert standing.now < row.created_at == row.bound_at == row.seen_at
     apply(Unbind(ALICE, last, "c" * 28))
     assert Session.objects.get(pk=last).seen_at == Session.objects.get(pk=last).created_at
     apply(*(End(ALICE, id, EventKind.KILLED, "root") for id in (first, second, last)))
