@@ -27,7 +27,8 @@ FLAGS: Final = (
     "--disable-dev-shm-usage",
     "--remote-debugging-port=0",
 )
-PATIENCE_SECONDS: Final = 60
+PATIENCE_SECONDS: Final = 150
+"""Longest wait: for what hangs. A page of the console asks for some things once a minute only."""
 KEY_CODES: Final = {"Tab": 9, "Enter": 13, "ArrowRight": 39}
 
 
@@ -194,9 +195,12 @@ class Browser:
         number = next(self._numbers)
         future = self._answers[number] = asyncio.get_running_loop().create_future()
         message = {"id": number, "method": method, "params": parameters}
-        await self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            answer = await future
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
+                answer = await future
+        finally:
+            self._answers.pop(number, None)  # an answer that nobody waits for any more may still come
         if "error" in answer:
             raise BrowserError(f"{method}: {answer['error']['message']}")
         return answer["result"]
@@ -205,7 +209,8 @@ class Browser:
         try:
             async for text in self._socket:
                 message = json.loads(text)
-                if future := self._answers.pop(message.get("id"), None):
+                future = self._answers.get(message.get("id"))
+                if future and not future.done():
                     future.set_result(message)
         except ConnectionClosed:
             pass
