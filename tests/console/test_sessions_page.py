@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import uuid
@@ -18,6 +17,7 @@ from tests.hooks.backend import call
 from tests.monitoring.console import sessions_of
 from tests.services.browser import Browser
 from tests.services.server import Server
+from tests.services.waiting import until
 from tests.sessions.conftest import OK, Broker, Customer, Play, play
 from tests.sessions.http import Http
 
@@ -26,10 +26,8 @@ pytestmark = pytest.mark.once
 
 MARKUP = '<img src=x onerror="problems.push(1)"><b>TV</b>'
 
-POLLED = "new Promise((done) => document.addEventListener('polled', () => done(true)))"
-"""True once the page has asked for something again."""
-SECONDS = 120
-"""How long a page may take to show what is so: a limit for hanging, not a measure."""
+LOOK_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
+"""Has the page ask for everything again, as one does that is seen again."""
 
 __all__ = ["play"]
 
@@ -93,9 +91,8 @@ async def test_sessions_are_shown_as_text_and_counted(page: Any, customer: Custo
     assert rows[1][6].startswith("has not come yet, ends in ")
     assert await shown.texts("#live-pages [role=status]") == ["2 sessions, page 1 of 1"]
     assert await shown.tab.run("document.querySelectorAll('main img, main td b').length") == 0
-    async with asyncio.timeout(SECONDS):
-        while await shown.texts('[data-sessions="demo"]') != [_total(customer.broker.server)]:
-            await shown.until(POLLED)  # sessions of other tests may have expired in between
+    # Sessions of other tests may expire in between, and the page sees that by itself.
+    await until(lambda: _shows_total(shown, customer.broker.server))
 
     await customer.create(sessionName="Tablet", tag="live")
     assert (await shown.until_rows("live", 3))[2][2:4] == ["Tablet", "tag live"]
@@ -183,10 +180,16 @@ async def test_what_was_denied_is_shown_with_its_reason_and_counted(page: Any, c
     ] * 3
     await shown.until("document.querySelectorAll('#reached tbody tr').length > 0")
     assert [customer.id, "1 for the customer", "1 of 1", "3"] in await shown.rows("reached")
-    async with asyncio.timeout(SECONDS):
-        while await _legends(shown) != _this_hour(customer.broker.server):
-            # Another poll: the hour may have turned in between.
-            await shown.until(POLLED)
+    # The hour may turn in between, and the page sees that by itself.
+    await until(lambda: _shows_this_hour(shown, customer.broker.server))
+
+
+async def _shows_total(shown: Opened, server: Server) -> bool:
+    return await shown.texts('[data-sessions="demo"]') == [_total(server)]
+
+
+async def _shows_this_hour(shown: Opened, server: Server) -> bool:
+    return await _legends(shown) == _this_hour(server)
 
 
 async def _legends(shown: Opened) -> list[str]:
@@ -380,13 +383,16 @@ HOUR = 3_600_000
 async def test_usage_is_read_again_of_the_last_two_hours_alone(page: Any, customer: Customer) -> None:
     await customer.create()
     shown = await page(customer)
-    before = await _legends(shown)
-    await shown.tab.run("document.dispatchEvent(new Event('visibilitychange'))")
+    assert len(await _legends(shown)) == 4
+    await shown.tab.run(LOOK_AGAIN)
     await shown.until(f"{USAGE_CALLS}.length > 1")
 
     first, *_, last = await shown.tab.run(USAGE_CALLS)
     assert 22 * HOUR < first < 24 * HOUR
     assert HOUR < last < 2 * HOUR + 120_000
-    await shown.until(POLLED)
-    assert len(before) == 4
+
+    # What was read again takes the place of what was shown for the hour.
+    await customer.create()
+    await shown.tab.run(LOOK_AGAIN)
+    await until(lambda: _shows_this_hour(shown, customer.broker.server))
     assert await shown.tab.run("document.querySelectorAll('#chart-peak canvas').length") == 1
