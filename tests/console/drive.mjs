@@ -16,7 +16,7 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const { source } = createRequire(import.meta.url)("axe-core");
-const PATIENCE = 40_000; // milliseconds
+const PATIENCE = 150_000; // milliseconds: some things are asked once a minute only
 const PAUSE = 50;
 const browser = await chromium.connectOverCDP(process.argv[2]);
 const pages = [];
