@@ -13,7 +13,10 @@ from routing_app.core.cluster.calls import CallRefused
 from routing_app.core.codes import KICKED
 from routing_app.core.delivery.connection import Connection
 from routing_app.core.frame_trace import traces
-from routing_app.core.frame_trace.traces import MAX_FOLLOWED, MAX_TRACES, FrameTraces
+from routing_app.core.frame_trace.recording import Recording
+from routing_app.core.frame_trace.target import Target
+from routing_app.core.frame_trace.traces import MAX_FOLLOWED, MAX_TRACES, FrameTraces, Running
+from routing_app.core.frame_trace.watch import READ_SECONDS
 from tests.core.harness import Node, metric, received
 from tests.core.layers import cluster
 from tests.services.waiting import until
@@ -49,6 +52,7 @@ class Worker(Node):
 async def worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
     monkeypatch.setattr(traces, "WAIT_SECONDS", 0.05)
     monkeypatch.setattr(traces, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(traces, "LEASE_SECONDS", 3600.0)  # a busy machine may not come to read for long
     async with cluster("process") as processes:
         one = Worker(processes.node().layer)
         processes.nodes.append(one)
@@ -173,6 +177,33 @@ async def test_a_trace_that_nobody_reads_ends_by_itself(worker: Worker, monkeypa
     with pytest.raises(CallRefused):
         await worker.traces.read("t")
     assert await worker.traces.end("t") is None
+
+
+def test_a_trace_outlives_a_reader_that_stands_still_for_some_seconds():
+    running = Running(Target.of("address", ONE), Recording(bodies=False), until=600.0)
+    running.read_at = 100.0
+    assert not running.is_over(100.0 + READ_SECONDS)
+    assert running.is_over(120.0)
+    assert READ_SECONDS >= 10
+
+
+async def test_a_batch_that_gets_lost_on_its_way_is_given_again(worker: Worker):
+    """To a reader that says so; and where a read that nobody waits for any more has taken it."""
+    one = await worker.subscriber(ONE)
+    await worker.trace("address", ONE)
+    await worker.publish("first", ONE)
+    await until(lambda: received(one) == ["first"])
+
+    lost = await worker.traces.read("t", 0)
+    again = await worker.traces.read("t", 0)
+    assert [frame["body"] for frame in again["frames"]] == ['"first"']
+    assert (lost["number"], again["number"]) == (1, 1)
+    forgotten, waiting = (asyncio.ensure_future(worker.traces.read("t", 1)) for _ in range(2))
+    await asyncio.sleep(0)
+    await worker.publish("second", ONE)
+    both = await asyncio.gather(forgotten, waiting)
+    assert [(batch["number"], len(batch["frames"])) for batch in both] == [(2, 1)] * 2
+    assert (await worker.traces.read("t", 2))["frames"] == []
 
 
 async def test_a_trace_ends_when_its_time_is_over_although_it_is_read(

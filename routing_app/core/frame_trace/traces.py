@@ -31,7 +31,8 @@ MAX_TRACES: Final = 16
 MAX_FOLLOWED: Final = 100
 """Connections that one trace follows in one worker; the others are counted. Each costs its worker a call of a
 function for every frame."""
-LEASE_SECONDS: Final = 4.0
+LEASE_SECONDS: Final = 15.0
+"""Longer than a worker of a console may stand still: what is noted goes with its trace."""
 LOOK_SECONDS: Final = 0.5
 """Between two looks at what has not been read, or is over."""
 WAIT_SECONDS: Final = 1.0
@@ -42,7 +43,8 @@ SLICE: Final = 1000
 """Connections that are looked at before others get a turn of the loop."""
 
 Batch = dict[str, Any]
-"""`frames` (`recording.Note`), `dropped` (frames not shown), `followed` and `left_out` (connections now)."""
+"""`frames` (`recording.Note`), `dropped` (frames not shown), `followed` and `left_out` (connections now), and
+the `number` of one that was read."""
 
 
 class Running:
@@ -57,6 +59,14 @@ class Running:
         self.left_out: set[Connection] = set()
         self.readers = 0
         self.read_at = 0.0
+        self.last: Batch = {}
+        """The batch that was read last, until its reader has said that it came."""
+        self.number = 0
+        """Of that batch; they count from 1."""
+
+    def misses(self, come: int | None) -> bool:
+        """True for a reader to whom the last batch has not come."""
+        return come is not None and come < self.number
 
     def is_over(self, now: float) -> bool:
         """True when its time is over, or nobody reads it."""
@@ -85,10 +95,12 @@ class FrameTraces:
 
     # --- called by the worker of the console --------------------------------------------------------------
 
-    async def begin(self, id: str, kind: str, value: str, bodies: bool, seconds: float) -> None:
-        """Follow what matches, for at most so long. Raises CallRefused beyond MAX_TRACES."""
+    async def begin(self, id: str, kind: str, value: str, bodies: bool, seconds: float) -> bool:
+        """Follow what matches, for at most so long; True: reads may say what has come. Raises CallRefused
+        beyond MAX_TRACES.
+        """
         if id in self._running:
-            return
+            return True
         if len(self._running) >= MAX_TRACES:
             raise CallRefused(f"at most {MAX_TRACES} traces at once")
         now = asyncio.get_running_loop().time()
@@ -106,23 +118,30 @@ class FrameTraces:
                 self._look(running, connection)
             await asyncio.sleep(0)
             if self._running.get(id) is not running:
-                return  # it has ended meanwhile, and nobody would take back what is followed from here on
+                break  # it has ended meanwhile, and nobody would take back what is followed from here on
+        return True
 
-    async def read(self, id: str) -> Batch:
-        """What was noted since the last read; waits for something. Raises CallRefused for an unknown id."""
+    async def read(self, id: str, come: int | None = None) -> Batch:
+        """What was noted since the last read; waits for something. Raises CallRefused for an unknown id.
+
+        `come` is the number of the last batch that has come: one that got lost on its way is given again.
+        """
         running = self._running.get(id)
         if running is None:
             raise CallRefused(None)
         running.readers += 1
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(WAIT_SECONDS):
+                async with asyncio.timeout(WAIT_SECONDS if not running.misses(come) else 0):
                     await running.recording.some.wait()
                     await asyncio.sleep(BATCH_SECONDS)
         finally:
             running.readers -= 1
             running.read_at = asyncio.get_running_loop().time()
-        return _batch(running)
+        if not running.misses(come):  # nor has a read that nobody waits for any more taken one meanwhile
+            running.number += 1
+            running.last = _batch(running) | {"number": running.number}
+        return running.last
 
     async def end(self, id: str) -> Batch | None:
         """Follow no more; the rest of what was noted, None where it has ended before."""

@@ -16,7 +16,7 @@ from routing_app.core.audit.entries import record
 from routing_app.core.cluster.calls import CallError, CallRefused, WorkerGone
 from routing_app.core.frame_trace.recording import RATE, Note, Rate
 from routing_app.core.frame_trace.target import Target
-from routing_app.core.frame_trace.traces import BEGIN, END, LEASE_SECONDS, READ, WAIT_SECONDS, Batch
+from routing_app.core.frame_trace.traces import BEGIN, END, LEASE_SECONDS, READ, Batch
 from routing_app.core.worker import LayerUnavailable, Worker
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,10 @@ LOOK_SECONDS: Final = 0.5
 """Between two looks for workers that have come."""
 BEGIN_SECONDS: Final = 2.0
 """Longest wait until every worker follows."""
+READ_SECONDS: Final = 12.0
+"""Longest wait for a batch. It is less than a trace goes on without a reader."""
 CALL_SECONDS: Final = 3.0
-"""Longest wait for a worker, beside the time that it takes for a batch."""
+"""Longest wait for a worker that is asked something else."""
 RETRY_SECONDS: Final = 0.5
 WAITING: Final = 5 * RATE
 """Most frames that wait for the page; the others are counted."""
@@ -86,6 +88,8 @@ class Trace:
         self._has_ended = False
         self._some = asyncio.Event()
         self._readers: dict[str, asyncio.Task[None]] = {}
+        self._come: dict[str, int] = {}
+        """The number of the last batch of each worker."""
         self._begun: dict[str, asyncio.Event] = {}
         """Set once a worker follows, or cannot."""
 
@@ -128,10 +132,12 @@ class Trace:
         try:
             while (left := self._until - self._loop.time()) > 0:
                 try:
-                    await self._ask(worker_id, BEGIN, *self._wanted(left))
+                    # A worker of an older version does not take what has come.
+                    confirms = await self._ask(worker_id, BEGIN, *self._wanted(left))
                     self._begun[worker_id].set()
                     while True:
-                        self._add(worker_id, await self._ask(worker_id, READ))
+                        come = [self._come.get(worker_id, 0)] if confirms else []
+                        self._add(worker_id, await self._ask(worker_id, READ, *come))
                 except CallRefused as refused:
                     if refused.payload is not None:
                         self._refused = str(refused.payload)
@@ -154,12 +160,13 @@ class Trace:
     async def _ask(self, worker_id: str, verb: str, *payload: Any) -> Any:
         if worker_id == self._worker.id:
             return await self._here[verb](self._id, *payload)
-        timeout = CALL_SECONDS + WAIT_SECONDS
+        timeout = READ_SECONDS if verb == READ else CALL_SECONDS
         return await self._worker.calls.call(worker_id, verb, [self._id, *payload], timeout)
 
     def _add(self, worker_id: str, batch: Batch | None) -> None:
         if batch is None:
             return
+        self._come[worker_id] = batch.get("number", 0)
         self._counts[worker_id] = batch["followed"], batch["left_out"]
         self._dropped += batch["dropped"]
         for frame in batch["frames"]:
