@@ -53,7 +53,8 @@ def quiet(pair: Pair, sessions: dict[str, str]) -> None:
 
     def is_quiet() -> bool:
         serving = [one for one in page.ask("workers")["workers"] if one["state"] == "serving"]
-        return page.ask("connections")["count"] == 0 and all((one["age"] or 9) < 5 for one in serving)
+        found = page.ask("connections")
+        return found["count"] == len(found["missing"]) == 0 and all((one["age"] or 9) < 5 for one in serving)
 
     wait_until(is_quiet)
     page.close()

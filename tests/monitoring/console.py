@@ -50,6 +50,21 @@ class Refused(Exception):
         self.detail = detail
 
 
+UNAVAILABLE: Final = 503
+
+
+def _is_late(frame: dict[str, Any]) -> bool:
+    """True for the answer that a worker was not in time."""
+    return "error" in frame and frame["error"]["status"] == UNAVAILABLE
+
+
+def _data(frame: dict[str, Any]) -> Any:
+    """What an answer has. Raises Refused."""
+    if "error" in frame:
+        raise Refused(frame["error"]["status"], frame["error"]["detail"])
+    return frame["data"]
+
+
 class Console:
     """One open console."""
 
@@ -70,20 +85,27 @@ class Console:
         )
 
     def ask(self, topic: str, **params: Any) -> Any:
-        """The one answer of a topic. Raises Refused."""
-        return self.next(self._send(topic, params, watch=False))
+        """The one answer of a topic; it is asked for again where a worker was not in time. Raises Refused."""
+        while _is_late(frame := self._frame(self._send(topic, params, watch=False))):
+            pass
+        return _data(frame)
 
     def watch(self, topic: str, **params: Any) -> int:
         """Watch a topic; returns the id for `next`."""
         return self._send(topic, params, watch=True)
 
     def next(self, id: int) -> Any:
-        """The next data of a topic; what comes for others meanwhile is dropped. Raises Refused."""
+        """The next data of a watch, which goes on where a worker was not in time; what comes for others
+        meanwhile is dropped. Raises Refused.
+        """
+        while _is_late(frame := self._frame(id)):
+            pass
+        return _data(frame)
+
+    def _frame(self, id: int) -> Any:
         while (frame := json.loads(self.socket.recv(timeout=60)))["id"] != id:
             pass
-        if "error" in frame:
-            raise Refused(frame["error"]["status"], frame["error"]["detail"])
-        return frame["data"]
+        return frame
 
     def stop(self, id: int) -> None:
         """End a watch."""

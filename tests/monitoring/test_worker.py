@@ -6,10 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from routing_app.console.topics import connections as connections_topic
+from routing_app.console.topics.topic import TopicError
 from routing_app.core import metrics
 from routing_app.core.access.masking import SecretAccess
 from routing_app.core.cluster.calls import Incoming
@@ -121,6 +124,29 @@ async def test_a_worker_that_does_not_answer_is_asked_once_and_shown_as_it_was(
     assert len(asked) == 1
     assert found[there.id]["started_at"] == before["started_at"]
     assert found[there.id]["age"] > found[here.id]["age"]
+    hangs.set()
+
+
+async def test_a_connection_whose_worker_does_not_answer_has_not_ended(
+    pair: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = pair
+    monkeypatch.setattr(connections_topic, "current_worker", lambda: here)
+    viewer: Any = SimpleNamespace(member=SimpleNamespace(secrets=ROOT))
+    params, hangs = {"id": connect(there).id}, asyncio.Event()
+
+    async def read() -> Any:
+        return await connections_topic.ConnectionTopic().read(viewer, params)
+
+    async def hang(call: Incoming) -> None:
+        await hangs.wait()
+
+    assert (await read())["id"] == params["id"]
+    there.calls.serve("monitoring.connection", hang)
+    monkeypatch.setattr(cluster_module, "ANSWER_SECONDS", 0.05)
+    with pytest.raises(TopicError) as refused:
+        await read()
+    assert refused.value.status == 503  # with which a watch goes on
     hangs.set()
 
 

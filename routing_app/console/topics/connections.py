@@ -10,7 +10,7 @@ from routing_app.console.topics.clients import ClientTopic, ListTopic
 from routing_app.console.topics.topic import TopicError
 from routing_app.core.access.masking import SecretAccess
 from routing_app.core.monitoring import lists
-from routing_app.core.monitoring.cluster import Cluster
+from routing_app.core.monitoring.cluster import Cluster, NoAnswer
 from routing_app.core.monitoring.connections import VALUES, Query, check_network
 from routing_app.core.monitoring.paging import Page
 from routing_app.core.worker import current_worker
@@ -53,9 +53,12 @@ class ConnectionTopic(ClientTopic):
         return {"id": checks.string(params, "id")}
 
     async def read(self, viewer: Viewer, params: dict[str, Any]) -> Any:
-        """All that is shown of it. Raises TopicError (404) once it has ended."""
+        """All that is shown of it. Raises TopicError: 404 once it has ended, 503 while nobody can say."""
         cluster = current_worker().monitor.cluster
-        found = await lists.connection(cluster, viewer.member.secrets, params["id"])
+        try:
+            found = await lists.connection(cluster, viewer.member.secrets, params["id"])
+        except NoAnswer:
+            raise TopicError(503, "Its worker does not answer; this page goes on when it does.") from None
         if found is None:
             raise TopicError(404, "This connection has ended.")
         return found

@@ -26,6 +26,10 @@ READ_SECONDS: Final = 0.9
 NO_ANSWER: Final = (CallError, LayerUnavailable, TimeoutError)
 
 
+class NoAnswer(Exception):
+    """A worker has gone, or does not answer in time."""
+
+
 class Cluster:
     """The workers that one worker knows of; it asks for nothing by itself."""
 
@@ -62,12 +66,19 @@ class Cluster:
     async def ask(self, worker_id: str, verb: str, payload: Any = None) -> Any:
         """The answer of one worker; None without one."""
         try:
+            return await self.answer(worker_id, verb, payload)
+        except NoAnswer:
+            return None
+
+    async def answer(self, worker_id: str, verb: str, payload: Any = None) -> Any:
+        """The answer of one worker. Raises NoAnswer."""
+        try:
             if worker_id == self._worker.id:
                 return await self._worker.monitor.here(verb, payload)
             return await self._worker.calls.call(worker_id, verb, payload, timeout=ANSWER_SECONDS)
         except NO_ANSWER as error:
             logger.info("monitoring: worker %s does not answer: %s", worker_id, type(error).__name__)
-            return None
+            raise NoAnswer from error
 
     async def ask_all(
         self, verb: str, payload: Any = None, of: Iterable[str] | None = None

@@ -57,11 +57,14 @@ async def connections(
 
 
 async def connection(cluster: Cluster, access: SecretAccess, id: str) -> dict[str, Any] | None:
-    """One connection with all that is shown of it; None when it has ended, or its worker does not answer."""
+    """One connection with all that is shown of it; None when it has ended, or its worker is not known.
+
+    Raises NoAnswer where its worker does not answer in time: the connection may still be there.
+    """
     worker = worker_of(id)
     if not worker or worker not in await cluster.workers():
         return None
-    found: dict[str, Any] | None = await cluster.ask(worker, "monitoring.connection", {"id": id})
+    found: dict[str, Any] | None = await cluster.answer(worker, "monitoring.connection", {"id": id})
     if found is None:
         return None
     ends = await cluster.ask_all("monitoring.closes", {"host": found.pop("host")})
