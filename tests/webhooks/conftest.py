@@ -12,6 +12,7 @@ import pytest
 
 from routing_app.core.database import query
 from routing_app.core.models.webhooks import Delivery, DeliveryStatus, Webhook
+from routing_app.core.outgoing import http
 from routing_app.core.outgoing.signature import new_secret
 from routing_app.core.webhooks import retries, sender, taking, upkeep
 from routing_app.core.webhooks.known import webhooks
@@ -28,6 +29,13 @@ def forgotten() -> Iterator[None]:
     yield
     webhooks.all = ()
     webhooks.forget()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection is given up, or not used again, because this process stood still for some seconds."""
+    monkeypatch.setattr(http, "CONNECT_SECONDS", 60.0)
+    monkeypatch.setattr(http, "KEPT_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -112,6 +120,7 @@ async def start(monkeypatch: pytest.MonkeyPatch, settings: Any) -> AsyncIterator
     monkeypatch.setattr(retries, "DELAYS", (0.01,) * 7)
     # What is held is on its way until the test lets it go, on the busiest machine.
     monkeypatch.setattr(sender, "TIMEOUT_SECONDS", 200.0)
+    monkeypatch.setattr(sender, "LATEST_SECONDS", 200.0)
     for module in (taking, upkeep):
         monkeypatch.setattr(module, "TAKEN", timedelta(seconds=300))
     started: list[Sending] = []

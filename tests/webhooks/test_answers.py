@@ -14,6 +14,8 @@ from tests.services.waiting import until
 
 pytestmark = pytest.mark.once
 
+SECONDS = 60.0
+"""A limit for calls that hang, not a measure."""
 OK = b"HTTP/1.1 200 OK\r\n"
 WHOLE = {
     "a length": OK + b"content-length: 4\r\n\r\nbody",
@@ -74,7 +76,7 @@ async def calls(script: Script, count: int) -> list[Answer]:
     """The answers to so many calls, one after the other."""
     client = Client(private=True)
     try:
-        return [await client.post(script.url, b"{}", {}, 20) for _ in range(count)]
+        return [await client.post(script.url, b"{}", {}, SECONDS) for _ in range(count)]
     finally:
         await client.close()
 
@@ -135,7 +137,7 @@ async def test_a_call_that_is_given_up_leaves_its_connection_to_nobody():
     async with scripted(OK + b"content-length: 4\r\n\r\nbo") as script:
         client = Client(private=True)
         for number in (1, 2):
-            call = asyncio.ensure_future(client.post(script.url, b"{}", {}, 20))
+            call = asyncio.ensure_future(client.post(script.url, b"{}", {}, SECONDS))
             await until(lambda number=number: script.connections == number)  # type: ignore[misc]
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)

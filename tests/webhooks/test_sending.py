@@ -361,9 +361,10 @@ async def test_a_clock_that_was_set_back_keeps_no_delivery_waiting(
 
 
 async def test_what_is_on_its_way_as_a_clock_is_set_back_is_not_sent_by_another_worker(
-    start: Start, receiver: Receiver
+    start: Start, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    """Each of them looks once now, and again in half a minute."""
+    """Each of them looks once now, and again in half a minute, which is after this test."""
+    monkeypatch.setattr(sender, "UPKEEP_SECONDS", 3600.0)
     webhook = await query(make, receiver.url("/hold"))
     (id,) = await query(write, webhook)
     start()
