@@ -15,6 +15,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -40,11 +41,16 @@ OCCUPIED, VACATED = "address.occupied", "address.vacated"
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Coroutines of this module end without a loop: queries in this thread, pauses of no time."""
+    """Coroutines of this module end without a loop: queries in this thread, pauses of no time.
+
+    The time since which an address is empty stands still as well: `Time` moves it.
+    """
 
     async def query(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
+    stopped = timezone.now()
+    monkeypatch.setattr(occupied, "Now", lambda: stopped)
     monkeypatch.setattr(occupancy_module, "query", query)
     monkeypatch.setattr(occupancy_module, "APART_SECONDS", 0)
 
