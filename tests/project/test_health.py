@@ -90,9 +90,11 @@ async def test_a_layer_that_is_down_is_not_ready_until_it_is_back(
     with Redis(tmp_path) as redis:
         switchboard = server(REDIS_URL=redis.url)
 
-        async def is_ready() -> bool:
-            """False when the layer, and nothing else, is said to be out."""
+        async def is_ready() -> bool | None:
+            """False when the layer, and nothing else, is said to be out; None where the database was slow."""
             status, body = await ask(switchboard, "/health/ready")
+            if body["database"] == "no answer":  # a busy machine takes its time
+                return None
             one_is_out = (status, body["status"], body["database"]) == (503, "not ready", "ok")
             if one_is_out and body["layer"] != "ok":
                 return False
