@@ -101,7 +101,9 @@ def _elsewhere(example: str, server: Server) -> str:
 @pytest.fixture(scope="module")
 def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     url = databases.create()
-    server = Server(tmp_path_factory.mktemp("readme"), {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL})
+    # A session of a terminal, which nobody plays, has to last until a page has asked for another one.
+    options = {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL, "SESSIONS_BIND_SECONDS": "600"}
+    server = Server(tmp_path_factory.mktemp("readme"), options)
     try:
         server.start()
         yield server
