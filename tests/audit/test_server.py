@@ -89,7 +89,7 @@ def test_every_answer_has_the_id(broker: Server) -> None:
     ],
 )
 def test_the_servers_own_refusals_have_one(broker: Server, sent: bytes, status: bytes) -> None:
-    with socket.create_connection((LOOPBACK, broker.port), 20) as connection:
+    with socket.create_connection((LOOPBACK, broker.port), 60) as connection:
         connection.sendall(sent)
         received = b""
         while part := connection.recv(65536):

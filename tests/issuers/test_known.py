@@ -129,7 +129,7 @@ async def test_row_that_was_read_before_it_changed_is_not_remembered() -> None:
 
     known = KnownSigners(load)
     first = asyncio.create_task(known.find("shop"))
-    await asyncio.to_thread(entered.wait, 20)
+    await asyncio.to_thread(entered.wait, 60)
     known.forget()
     released.set()
 
@@ -149,7 +149,7 @@ async def test_all_who_ask_at_once_wait_for_one_query() -> None:
 
     known = KnownSigners(load)
     asking = [asyncio.create_task(known.find("shop")) for _ in range(1000)]
-    await asyncio.to_thread(entered.wait, 20)
+    await asyncio.to_thread(entered.wait, 60)
     asking[0].cancel()
     released.set()
 
