@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 enum { MAX_CONNECTIONS = 1 << 17, MAX_STEPS = 8, ROOM = 1 << 20, READ_SIZE = 64 * 1024 };
-enum { BUCKET_US = 10, BUCKETS = 1 << 20, MARKER_SIZE = 4, DIGITS = 16, STALL_US = 4000000, STANDSTILL_US = 1000000 };
+enum { BUCKET_US = 10, BUCKETS = 1 << 20, MARKER_SIZE = 4, DIGITS = 16, STALL_US = 10000000, STANDSTILL_US = 1000000 };
 
 enum state { CONNECTING, UPGRADING, STEPPING, OPEN, DEAD };
 enum kind { SOCKET, CLIENT }; /* a WebSocket, or an HTTP client that publishes */
