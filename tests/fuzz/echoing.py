@@ -47,7 +47,7 @@ async def main(port: int) -> None:
     loop = asyncio.get_running_loop()
     ended = loop.run_in_executor(None, sys.stdin.read)
     times: list[float] = []
-    async with connect(f"ws://{LOOPBACK}:{port}/ws", compression=None) as client:
+    async with connect(f"ws://{LOOPBACK}:{port}/ws", compression=None, open_timeout=60) as client:
         while not ended.done() or len(times) < FEWEST:
             began = loop.time()
             await client.send(f"Echo:{len(times)}")

@@ -59,7 +59,9 @@ def pair(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def subscriber(server: Server, token: str, query: str = "") -> ClientConnection:
-    return connect(f"{server.ws_url}/ws?RegisterToken={token}{query}", max_size=None, proxy=None)
+    return connect(
+        f"{server.ws_url}/ws?RegisterToken={token}{query}", max_size=None, proxy=None, open_timeout=60
+    )
 
 
 def received(socket: ClientConnection, count: int) -> list[str]:
