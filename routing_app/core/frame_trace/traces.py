@@ -95,12 +95,10 @@ class FrameTraces:
 
     # --- called by the worker of the console --------------------------------------------------------------
 
-    async def begin(self, id: str, kind: str, value: str, bodies: bool, seconds: float) -> bool:
-        """Follow what matches, for at most so long; True: reads may say what has come. Raises CallRefused
-        beyond MAX_TRACES.
-        """
+    async def begin(self, id: str, kind: str, value: str, bodies: bool, seconds: float) -> None:
+        """Follow what matches, for at most so long. Raises CallRefused beyond MAX_TRACES."""
         if id in self._running:
-            return True
+            return
         if len(self._running) >= MAX_TRACES:
             raise CallRefused(f"at most {MAX_TRACES} traces at once")
         now = asyncio.get_running_loop().time()
@@ -118,8 +116,7 @@ class FrameTraces:
                 self._look(running, connection)
             await asyncio.sleep(0)
             if self._running.get(id) is not running:
-                break  # it has ended meanwhile, and nobody would take back what is followed from here on
-        return True
+                return  # it has ended meanwhile, and nobody would take back what is followed from here on
 
     async def read(self, id: str, come: int | None = None) -> Batch:
         """What was noted since the last read; waits for something. Raises CallRefused for an unknown id.

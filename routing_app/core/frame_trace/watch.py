@@ -132,12 +132,11 @@ class Trace:
         try:
             while (left := self._until - self._loop.time()) > 0:
                 try:
-                    # A worker of an older version does not take what has come.
-                    confirms = await self._ask(worker_id, BEGIN, *self._wanted(left))
+                    await self._ask(worker_id, BEGIN, *self._wanted(left))
                     self._begun[worker_id].set()
                     while True:
-                        come = [self._come.get(worker_id, 0)] if confirms else []
-                        self._add(worker_id, await self._ask(worker_id, READ, *come))
+                        come = self._come.get(worker_id, 0)
+                        self._add(worker_id, await self._ask(worker_id, READ, come))
                 except CallRefused as refused:
                     if refused.payload is not None:
                         self._refused = str(refused.payload)
