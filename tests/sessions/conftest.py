@@ -19,6 +19,7 @@ from psycopg import sql
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from sessions_app import coordinator, service
 from tests.services.databases import Databases
 from tests.services.server import Server
 from tests.sessions.http import Http, Reply
@@ -26,6 +27,13 @@ from tests.sessions.http import Http, Reply
 OK, EXPIRED, PING, TERMINATE = ({"action": name} for name in ("OK", "EXPIRED", "PING", "TERMINATE"))
 
 ENDINGS = ("taken_over", "evicted", "expired", "finished", "killed")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in this process wait for the database as long as it may stand still."""
+    for module in (coordinator, service):
+        monkeypatch.setattr(module, "DATABASE_TIMEOUT_SECONDS", 120.0)
 
 
 class Customer:
@@ -143,13 +151,15 @@ def _repeatable_read(url: str) -> str:
 
 @pytest.fixture(scope="package")
 def start_broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerFactory]:
-    """Start brokers for the rest of the run: two workers where the stack allows, one on SQLite."""
+    """Start brokers for the rest of the run: two workers where the stack allows, one on SQLite. They wait for
+    the database and for each other as long as a machine that stands still may need."""
     started: list[Server] = []
 
     def start(*arguments: str, **options: str) -> Broker:
         options.setdefault("DATABASE_URL", _repeatable_read(databases.create()))
         options.setdefault("REDIS_URL", settings.REDIS_URL)
         options.setdefault("WORKERS", "2" if settings.REDIS_URL else "1")
+        options.setdefault("EXTRA_APPS", "tests.sessions.patient")
         server = Server(tmp_path_factory.mktemp("sessions"), options, "serve", *arguments)
         started.append(server)
         server.start()
@@ -163,20 +173,22 @@ def start_broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="package")
 def broker(start_broker: BrokerFactory) -> Broker:
-    """One broker with the times of the protocol's page, but for the time in which a player proves that it
-    lives: a machine may be slow."""
-    return start_broker(SESSIONS_PROBE_SECONDS="30")
+    """One broker with the times of the protocol's page, but for those in which a player has to act, because a
+    machine may be slow; and no PING comes but those of probes and new sessions."""
+    return start_broker(
+        SESSIONS_BIND_SECONDS="900", SESSIONS_PROBE_SECONDS="30", SESSIONS_PING_SECONDS="3600"
+    )
 
 
 @pytest.fixture(scope="package")
 def hasty_broker(start_broker: BrokerFactory) -> Broker:
-    """One broker whose times are short, but for those in which a player has to act: a machine may be slow."""
+    """One broker whose times are short, but for those in which a player has to act: a machine may be slow.
+    Two PINGs take longer than a probe, which so is the first to find a silent player."""
     return start_broker(
-        SESSIONS_GRACE_SECONDS="2",
-        SESSIONS_PROBE_SECONDS="5",
+        SESSIONS_GRACE_SECONDS="4",
+        SESSIONS_PROBE_SECONDS="8",
         SESSIONS_PING_SECONDS="1",
-        SESSIONS_PONG_SECONDS="4",
-        SESSIONS_IDLE_SECONDS="6",
+        SESSIONS_PONG_SECONDS="5",
         SESSIONS_HEARTBEAT_SECONDS="1",
     )
 

@@ -20,7 +20,7 @@ LIMIT = 3
 def patient(start_broker: BrokerFactory) -> Broker:
     """A broker whose creates may wait longer for their turn at an account than a customer would, and whose
     sessions wait so long for a player, who never comes."""
-    return start_broker(EXTRA_APPS="tests.sessions.patient", SESSIONS_BIND_SECONDS="900")
+    return start_broker(SESSIONS_BIND_SECONDS="900")
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""An app for a server whose creates may wait long for their turn at an account."""
+"""An app for a server that waits longer for what a slow machine is late with than customers would."""
