@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from routing_app.core.leases.reach import STEP_SECONDS
 from routing_app.core.models import LEASE_SECONDS
 from tests.conftest import ServerFactory
 from tests.services.postgres import Postgres, find_postgres
@@ -37,16 +38,22 @@ def worker_of(customer: Customer) -> str:
 
 def age_leases(broker: Broker, seconds: float) -> None:
     """Have the last renewal of every lease lie so far back, in time that counts (`core/leases/reach.py`): the
-    clock loses what nobody was there to renew in. The new worker's lease is of no matter.
+    clock loses what nobody was there to renew in, and runs on for STEP_SECONDS after the last renewal. The
+    new worker's lease is of no matter.
     """
     if broker.server.database_url.startswith("sqlite"):
+        form = "'%Y-%m-%d %H:%M:%f'"
         now = (
-            "strftime('%Y-%m-%d %H:%M:%f', (SELECT witnessed_at FROM core_reach),"
-            " '-' || (SELECT witnessed_lost FROM core_reach) || ' seconds', %s)"
+            f"(SELECT strftime({form}, min(strftime({form}, 'now'),"
+            f" strftime({form}, witnessed_at, '+{STEP_SECONDS} seconds')),"
+            " '-' || witnessed_lost || ' seconds', %s) FROM core_reach)"
         )
         back = f"-{seconds} seconds"
     else:
-        now = "(SELECT witnessed_at - witnessed_lost * interval '1 second' FROM core_reach) - %s::interval"
+        now = (
+            f"(SELECT least(statement_timestamp(), witnessed_at + interval '{STEP_SECONDS} seconds')"
+            " - witnessed_lost * interval '1 second' - %s::interval FROM core_reach)"
+        )
         back = f"{seconds} seconds"
     broker.sql(f"UPDATE core_workerrecord SET leased_at = {now}", back)
 
@@ -54,7 +61,8 @@ def age_leases(broker: Broker, seconds: float) -> None:
 async def test_slots_of_a_crashed_worker_free_after_lease_and_grace_and_not_before(
     server: ServerFactory, play: Play, visit: Visit
 ) -> None:
-    broker = Broker(server(SESSIONS_GRACE_SECONDS=str(GRACE_SECONDS)))
+    # Players of a worker that is gone are probed in vain, while the lease goes on.
+    broker = Broker(server(SESSIONS_GRACE_SECONDS=str(GRACE_SECONDS), SESSIONS_PROBE_SECONDS="0.1"))
     customer = visit(broker)
     customer.limit("offer", 1)
     await play(await customer.create())
@@ -64,7 +72,8 @@ async def test_slots_of_a_crashed_worker_free_after_lease_and_grace_and_not_befo
     broker.server.start()
     await customer.http.close()
 
-    age_leases(broker, LEASE_SECONDS + GRACE_SECONDS - 10)
+    # Longer than either of them, with as much time as can be until the customer is answered.
+    age_leases(broker, max(LEASE_SECONDS, GRACE_SECONDS) + 1)
     assert (await customer.create()).status == 409, "lease and grace of the dead worker still vouch"
     age_leases(broker, LEASE_SECONDS + GRACE_SECONDS)
     assert (await customer.create()).status == 200
