@@ -158,7 +158,7 @@ def test_every_list_opens(operator: Operator, page: str) -> None:
 async def test_commands_make_a_publisher_and_a_token_that_plays(broker: Broker, http: Http) -> None:
     printed = broker.server.manage("createpublisher", "films")
     secret = printed.split()[-1]
-    token = broker.server.manage("gentoken", "--publisher", "films", "--customer", "carol", "--ttl", "60")
+    token = broker.server.manage("gentoken", "--publisher", "films", "--customer", "carol", "--ttl", "900")
 
     reply = await http.request("POST", "/sessions", {"tag": "live"}, token.strip())
     checked = broker.server.manage("checktoken", token.strip())

@@ -95,11 +95,13 @@ async def test_many_connections_of_one_session_leave_exactly_one(customer: Custo
     players = [await play(reply, bind=False) for _ in range(12)]
     for player in players:
         await player.send("REQUESTED")
-    for player in players:
-        assert await player.receives() == OK
+    # One that has lost the session again, by a player of another worker, need not be told that it had it.
+    answers = [await player.receives() for player in players]
+    assert [answer for answer in answers if answer not in (OK, TERMINATE)] == []
 
     await until(lambda: sum(player.socket.close_code == 4001 for player in players) == 11)
     [left] = [player for player in players if player.socket.close_code is None]
+    assert answers[players.index(left)] == OK
     assert await left.requested() == OK
 
 
@@ -134,7 +136,7 @@ async def test_token_of_nobody_is_refused(broker: Broker) -> None:
         "?token=" + "a" * 12000,
     ):
         with pytest.raises(InvalidStatus) as refused:
-            await connect(f"{broker.server.ws_url}/{query}")
+            await connect(f"{broker.server.ws_url}/{query}", open_timeout=60)
         assert refused.value.response.status_code == 403
 
 
