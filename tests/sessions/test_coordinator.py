@@ -234,13 +234,18 @@ async def test_a_worker_that_cannot_renew_binds_nothing(
 ) -> None:
     granted = await coordinator.submit(Create(ALICE, WANTED))
     assert isinstance(granted, Granted)
-    past = (await query(reach.read)).witnessed - timedelta(seconds=LIFE)
-    await query(WorkerRecord.objects.update, leased_at=past)
+    presence = coordinator.worker.presence
 
     async def fail() -> bool:
         return False
 
-    monkeypatch.setattr(coordinator.worker.presence, "renew", fail)
+    # First, so that none which is due meanwhile brings the lease back; one that is on its way is waited for.
+    monkeypatch.setattr(presence, "renew", fail)
+    if presence._renewing is not None:
+        await presence._renewing
+    past = (await query(reach.read)).witnessed - timedelta(seconds=LIFE)
+    await query(WorkerRecord.objects.update, leased_at=past)
+
     with pytest.raises(service.LeaseLapsed):
         await service.bind(ALICE, granted.session.id, "c", coordinator.worker.id)
 

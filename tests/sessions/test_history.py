@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from django.conf import settings
+from django.db.models import DateTimeField, Value
 from django.utils import timezone
 
 from routing_app.core.leases import reach
@@ -143,14 +144,23 @@ def test_a_key_sees_the_history_of_its_own_addresses(ids: dict[UUID, str]) -> No
     assert seen(f"session:{str(first)[:8]}*") == []
 
 
-def test_the_purge_keeps_the_whole_day_in_which_the_history_begins() -> None:
+def test_the_purge_keeps_the_whole_day_in_which_the_history_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     create(ALICE, offer_id="film")
     [event] = SessionEvent.objects.all()
     oldest = timezone.now() - timedelta(days=settings.SESSIONS_HISTORY_DAYS)
+    asked: list[float] = []
+
+    def seconds_ago(seconds: float) -> Value:
+        """That of the line above, whose day may have ended since."""
+        asked.append(seconds)
+        return Value(oldest, DateTimeField())
+
+    monkeypatch.setattr(sweep, "seconds_ago", seconds_ago)
     midnight = oldest.replace(hour=0, minute=0, second=0, microsecond=0)
     for at in (midnight - timedelta(microseconds=1), midnight):
         SessionEvent.objects.create(at=at, kind="finished", account=event.account, by="player")
 
     sweep._purge_some()
 
+    assert asked == [settings.SESSIONS_HISTORY_DAYS * 86400]
     assert set(SessionEvent.objects.values_list("at", flat=True)) == {event.at, midnight}
