@@ -56,12 +56,12 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def house(start_broker: BrokerFactory) -> Broker:
-    """A broker with a grace that a reload fits into, frequent PINGs, and more time for a probe than the page
-    has: a machine may be slow."""
+    """A broker with a grace that a reload fits into, frequent PINGs, and more time for a PONG and a probe
+    than the page needs: a machine may be slow."""
     return start_broker(
-        SESSIONS_GRACE_SECONDS="15",
-        SESSIONS_PING_SECONDS="3",
-        SESSIONS_PONG_SECONDS="2.5",
+        SESSIONS_GRACE_SECONDS="25",
+        SESSIONS_PING_SECONDS="6",
+        SESSIONS_PONG_SECONDS="6",
         SESSIONS_PROBE_SECONDS="30",
     )
 
