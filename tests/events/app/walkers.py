@@ -99,7 +99,9 @@ async def await_cancelled() -> None:
 
 @walker(methods=SOCKET)
 def hang() -> None:
-    time.sleep(2)
+    """Until it has run longer than it may: one that slept for so long might wake up first."""
+    while not current().late:
+        time.sleep(0.05)
 
 
 @walker(methods=SOCKET)
