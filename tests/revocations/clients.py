@@ -242,10 +242,12 @@ class Polling(Http):
         return json.loads(body[1:])["sid"]
 
     async def ended(self, opened: Any) -> int:
-        """A poll gets the packet that ends the session, or the session is not there."""
-        status, body = await self.get(f"/socket.io/?EIO=4&transport=polling&sid={opened}")
-        assert status in (400, 403) or "1" in body.split("\x1e"), (status, body)
-        return REVOKED
+        """A poll gets the packet that ends the session, or the session is not there. A PING may be first."""
+        while True:
+            status, body = await self.get(f"/socket.io/?EIO=4&transport=polling&sid={opened}")
+            if status in (400, 403) or "1" in body.split("\x1e"):
+                return REVOKED
+            assert (status, body) == (200, "2")
 
 
 Kinds = type[Client]

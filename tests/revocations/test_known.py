@@ -238,6 +238,7 @@ async def test_a_row_that_was_over_is_found_when_it_is_extended_and_the_message_
     assert not await place.admits()
 
 
+@pytest.mark.usefixtures("nothing_by_itself")
 async def test_a_row_that_commits_after_a_later_one_is_found(place: Place):
     connection = place.connect()
 
@@ -265,6 +266,7 @@ async def test_rows_are_read_in_parts(place: Place, monkeypatch: pytest.MonkeyPa
     assert [await place.admits(Grant(subject=f"user-{n}")) for n in (0, 9, 10)] == [False, False, True]
 
 
+@pytest.mark.usefixtures("nothing_by_itself")
 async def test_a_network_that_another_program_wrote_wrongly_hurts_no_other_row(place: Place, caplog):
     wrong = [Revocation(network=text) for text in ("somewhere", "fe80::1%eth0", "192.0.2.1", "10.0.0.0/99")]
     await query(Revocation.objects.bulk_create, [*wrong, Revocation(subject="alice")])
@@ -325,7 +327,7 @@ async def test_a_row_that_comes_while_the_database_is_asked_stays_known(
 
     def rows_of(names: Any, ask=lookup.rows_of) -> Any:
         rows = ask(names)
-        asyncio.run_coroutine_threadsafe(make(subject="alice"), loop).result(20)
+        asyncio.run_coroutine_threadsafe(make(subject="alice"), loop).result(60)
         return rows
 
     with replaced(lookup, "rows_of", rows_of):
