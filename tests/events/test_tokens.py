@@ -6,12 +6,12 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.events.client import PUBLIC, SECONDS, Socket, User, call, ending_in, people
@@ -210,7 +210,7 @@ def test_history_of_the_channel_needs_subscribe(launch: Launch, join: Join, chan
         )
         url = f"{server.ws_url}/websocket?channel_id={channel}&last=5&access_token="
         for subscribe, received in ((["*"], {"n": 1}), ([], "channel")):
-            with connect(url + token(subscribe), proxy=None) as socket:
+            with connect(url + token(subscribe), proxy=None, open_timeout=SECONDS) as socket:
                 socket.recv(SECONDS)
                 frame: Any = json.loads(socket.recv(SECONDS))
                 assert received in (frame, frame.get("type"))
@@ -253,9 +253,22 @@ def server(request: pytest.FixtureRequest) -> Server:
 def test_a_token_that_expires_ends_its_socket_unless_it_is_replaced(
     server: Server, join: Join, channel: str
 ) -> None:
-    soon = token(["*"], exp=int(time.time()) + 10)
-    replaced, ending = (join(server, channel, token=soon) for _ in range(2))
-    replaced.change_user(token(["*"]))
+    seconds = 2
+
+    def in_time() -> tuple[Socket, Socket] | None:
+        """A socket whose token was replaced, and one whose token ends: longer the next time where it was over
+        before that."""
+        nonlocal seconds
+        seconds *= 2
+        soon = token(["*"], exp=int(time.time()) + seconds)
+        with suppress(InvalidStatus, ConnectionClosed):
+            replaced, ending = (join(server, channel, token=soon) for _ in range(2))
+            replaced.change_user(token(["*"]))
+            assert replaced.pending() == ending.pending() == []
+            return replaced, ending
+        return None
+
+    replaced, ending = wait_until(in_time)
     assert ending.close_code() == 4005
     assert replaced.pending() == []
 
@@ -265,4 +278,16 @@ def test_a_login_that_expires_ends_its_socket_where_a_credential_is_needed(
 ) -> None:
     with launch(EVENTS_ACCESS="token", EVENTS_EXPIRED_SOCKETS="public") as server:
         user = people(server, 1)[0]
-        assert join(server, token=ending_in(10, user.token)).close_code() == 4005
+        seconds = 2
+
+        def in_time() -> Socket | None:
+            """A socket of a login that ends soon: later the next time where it was over before that."""
+            nonlocal seconds
+            seconds *= 2
+            with suppress(InvalidStatus, ConnectionClosed):
+                return join(server, token=ending_in(seconds, user.token))
+            return None
+
+        socket: Socket = wait_until(in_time)
+        assert socket.root_id == user.root_id
+        assert socket.close_code() == 4005

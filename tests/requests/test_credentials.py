@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.requests.conftest import Connect
 from tests.requests.peer import Peer
@@ -245,15 +246,26 @@ def server(request: pytest.FixtureRequest) -> Server:
 def test_a_token_that_expires_ends_its_connection_unless_it_is_refreshed(
     server: Server, connect: Connect, address: str
 ) -> None:
-    soon = token([address], exp=int(time.time()) + 8)
-    refreshed: list[Peer] = [connect(server, **bearer(soon)) for _ in range(2)]
-    for peer in refreshed:
-        peer.ask("subscribe", addresses=[address])
-        assert peer.ask("authenticate", token=token([address]))["direction"] == "REPLY"
-    expiring = connect(server, **bearer(soon))
-    by_request = connect(server, **bearer(token()))
-    assert by_request.ask("authenticate", token=soon)["direction"] == "REPLY"
+    seconds = 2
 
+    def in_time() -> tuple[list[Peer], Peer, Peer] | None:
+        """Peers that refresh their token, and two whose token ends: later the next time where it was over
+        before all were there."""
+        nonlocal seconds
+        seconds *= 2
+        soon = token([address], exp=int(time.time()) + seconds)
+        with suppress(InvalidStatus, ConnectionClosed):
+            refreshed: list[Peer] = [connect(server, **bearer(soon)) for _ in range(2)]
+            for peer in refreshed:
+                peer.ask("subscribe", addresses=[address])
+                assert peer.ask("authenticate", token=token([address]))["direction"] == "REPLY"
+            expiring = connect(server, **bearer(soon))
+            by_request = connect(server, **bearer(token()))
+            if by_request.ask("authenticate", token=soon)["direction"] == "REPLY":
+                return refreshed, expiring, by_request
+        return None
+
+    refreshed, expiring, by_request = wait_until(in_time)
     assert expiring.close_code() == (4005, "credentials expired")
     assert by_request.close_code() == (4005, "credentials expired")
     assert [peer.ask("whoami")["addresses"] for peer in refreshed] == [[address]] * 2

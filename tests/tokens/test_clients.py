@@ -49,7 +49,7 @@ def test_decision_20_clients_that_share_an_address_or_have_none_are_known_by_the
 
 
 def test_decision_21_clients_of_a_worker_whose_lease_has_ended_are_gone() -> None:
-    connected(worker("alive", LEASE_SECONDS - 5), "c1", "10.0.0.1:1")
+    connected(worker("alive", LEASE_SECONDS / 5), "c1", "10.0.0.1:1")
     connected(worker("dead", LEASE_SECONDS + 5), "c2", "10.0.0.1:2")
 
     assert service.clients(EVERYTHING) == {"10.0.0.1:1": "abc1"}

@@ -59,11 +59,11 @@ def test_database_out_and_back(server: ServerFactory, connect: Connect, postgres
 
     postgres.serve()
 
-    wait_until(lambda: refusal(closed, "abc2") == 101, 60)
+    wait_until(lambda: refusal(closed, "abc2") == 101)
     client.send("RegisterToken:abc2")
     client.send("abc2|moved")
     assert client.received() == ["moved"]
-    wait_until(lambda: form(opened, "get_clients").json().get(newcomer.peer) == "abc8", 60)
+    wait_until(lambda: form(opened, "get_clients").json().get(newcomer.peer) == "abc8")
 
 
 def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redis) -> None:
@@ -88,6 +88,6 @@ def test_redis_out_and_back(server: ServerFactory, connect: Connect, redis: Redi
         here.send("abc1|far")
         return "far" in there.received()
 
-    wait_until(arrives, 60)
+    wait_until(arrives)
     wait_until(lambda: refusal(one, "token that needs a subscription") == 101)
     assert call(one, "GET", "/health/live").status == 200
