@@ -229,6 +229,43 @@ async def test_a_long_log_comes_in_parts(lagging: Cluster, time: Time):
         assert await until_received(subscriber, 50) == list(range(50))
 
 
+async def test_answers_that_wait_while_this_process_stands_still_are_not_late(
+    lagging: Cluster, time: Time, monkeypatch: pytest.MonkeyPatch
+):
+    """The first of several is read before anything tells that this process stood still."""
+    loop = asyncio.get_running_loop()
+    a, others = lagging.node(time.here), [lagging.node(time.there) for _ in range(2)]
+    subscriber = await a.subscriber("token:a")
+    for node in others:
+        await node.subscriber("token:b")
+        await publish(node, 0)
+    await acquainted(a, *others)
+    gap, told = lost("layer_gap"), counting(subscriber)
+    [queue] = layer_of(a)._queues.values()
+    answers: list[Any] = []
+    put = queue.put_nowait
+
+    def hold_answers(envelope: Any) -> None:
+        (answers.append if envelope["kind"] == "replay" else put)(envelope)
+
+    layer_of(a).cut()
+    for node in others:
+        await publish(node, 1)
+    queue.put_nowait = hold_answers  # type: ignore[method-assign,assignment]
+    layer_of(a).mend()
+    await until(lambda: len({envelope["from"] for envelope in answers}) == 2)
+    queue.put_nowait = put  # type: ignore[method-assign]
+    for envelope in answers:
+        put(envelope)
+    stood, clock = 2 * receiver.RECOVERY_SECONDS, loop.time
+    time.now += stood
+    monkeypatch.setattr(loop, "time", lambda: clock() + stood)
+
+    assert await until_received(subscriber, 4) == [0, 0, 1, 1]
+    await until(lambda: a.relay.healthy)
+    assert (gap.grown, told) == (0, [])
+
+
 # --- the past is for nobody -------------------------------------------------------------------------------
 
 

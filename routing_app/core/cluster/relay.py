@@ -31,6 +31,7 @@ from routing_app.core.cluster.notices import Notices
 from routing_app.core.cluster.probe import Probe
 from routing_app.core.cluster.receiver import EnvelopeReceiver
 from routing_app.core.cluster.replay import Log
+from routing_app.core.cluster.standstill import Standstill
 from routing_app.core.cluster.subscriptions import Subscriptions
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.ending import end_tasks
@@ -46,8 +47,6 @@ HEARTBEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 3.0
 """Our own heartbeats missing for so long: the connection is half-open, and is made again."""
 RECOVERY_TICK_SECONDS: Final = 0.25
-STALL_SECONDS: Final = 0.5
-"""A pause of this process from which on others are not taken for silent in it."""
 NOTICE_SECONDS: Final = 1.0
 """Longest time of a notice."""
 
@@ -103,6 +102,7 @@ class Relay:
         self._echo_at = 0.0
         """When the layer answered, or was made to connect again for want of an answer."""
         self._answered_at = 0.0
+        self._standstill = Standstill()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
@@ -439,13 +439,8 @@ class Relay:
         loop = asyncio.get_running_loop()
         while True:
             pause = RECOVERY_TICK_SECONDS if self._receiver.recovering else HEARTBEAT_SECONDS
-            due = loop.time() + pause
-            await asyncio.sleep(pause)
-            # After a pause of the whole process, envelopes of that time wait to be read: nobody was silent.
-            if (late := loop.time() - due) > STALL_SECONDS:
-                self._echo_at += late
-                self._answered_at += late
-                self._receiver.postpone(late)
+            await self._standstill.sleep(pause)
+            self._excuse()
             if not self._notices:  # else the layer is slow, and another heartbeat would say no more
                 is_for_all = self._heartbeats.is_for_all()
                 self._notify(EVERYBODY if is_for_all else f"worker:{self._worker}", "heartbeat")
@@ -486,7 +481,15 @@ class Relay:
         wanted = self._receiver.wanted([sender])
         return self._envelope("ask", after=wanted) if wanted else None
 
+    def _excuse(self) -> None:
+        """After a pause of the whole process, envelopes of that time wait to be read: nobody was silent."""
+        late = self._standstill.seconds()
+        self._echo_at += late
+        self._answered_at += late
+        self._receiver.postpone(late)
+
     def _settle(self) -> None:
+        self._excuse()
         if (until := self._receiver.settle()) is not None:
             self._tell_gap(until)
 
