@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from routing_app.core import database
 from routing_app.core.cluster import relay, subscriptions
+from routing_app.core.leases import witness
 from routing_app.core.protocol import register, unregister
+from routing_app.core.rate_limits import redis as redis_counts
 from routing_app.core.worker import Worker, current_worker, drop_worker
 from tests.core.layers import Cluster, cluster
 from tests.core.sockets import LINE, Ledger, Probe, ProbeProtocol
@@ -17,10 +20,16 @@ KINDS = ["process", "redis", "lagging"]
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may need longer for all that waits for the layer; tests of that set their own times."""
+    """A busy machine may need longer for all that waits for the layer, Redis or the database; tests of that
+    set their own times.
+    """
     monkeypatch.setattr(relay, "PATIENCE_SECONDS", 30.0)
     monkeypatch.setattr(relay, "RETRY_SECONDS", 30.0)
     monkeypatch.setattr(subscriptions, "CONFIRM_SECONDS", 30.0)
+    for module in (redis_counts, witness):
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 30.0)
+    monkeypatch.setattr(redis_counts, "CONNECT_SECONDS", 30.0)
+    monkeypatch.setattr(database, "APART_SECONDS", 30.0)
 
 
 @pytest.fixture(params=KINDS)
