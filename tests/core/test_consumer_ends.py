@@ -132,6 +132,7 @@ async def test_a_client_that_does_not_answer_our_close_is_not_waited_for(
         client = Client(probe)
         await client.opens()
         await ledger.has(1)
+        caplog.clear()
         probe.seen[0].connection.close(codes.KICKED)
         assert await client.close_code() == codes.KICKED.code
         await client.ends()

@@ -8,7 +8,6 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from routing_app.core.codes import Close
 from tests.services.databases import Databases
 from tests.services.ports import LOOPBACK
 from tests.services.server import Server
+from tests.services.waiting import until_equal
 
 pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
 
@@ -121,10 +121,7 @@ async def watcher(enter: Open) -> Client:
 
 async def alone(watcher: Client) -> None:
     """Wait until nothing is left of any other connection."""
-    deadline = monotonic() + 60
-    while (stats := await watcher.stats()) != {"connections": 1, "addresses": 2, "seats": 1}:
-        assert monotonic() < deadline, stats
-        await asyncio.sleep(0.02)
+    await until_equal({"connections": 1, "addresses": 2, "seats": 1}, watcher.stats)
 
 
 async def test_frames_come_back_in_order(watcher: Client):
@@ -225,7 +222,7 @@ async def test_no_query_string_is_in_the_log(probe: ProbeServer, watcher: Client
     with pytest.raises(InvalidStatus):
         await enter(f"key={secret}", origin="http://evil.example")
     with pytest.raises(InvalidStatus):
-        await connect(f"{probe.ws_url}/nothing?key={secret}", proxy=None)
+        await connect(f"{probe.ws_url}/nothing?key={secret}", proxy=None, open_timeout=60)
     await watcher.send("fail")
     await watcher.close_code()
 
@@ -235,7 +232,7 @@ async def test_no_query_string_is_in_the_log(probe: ProbeServer, watcher: Client
 
 async def test_a_path_that_nobody_serves(probe: ProbeServer):
     with pytest.raises(InvalidStatus) as refused:
-        await connect(f"{probe.ws_url}/nothing", proxy=None)
+        await connect(f"{probe.ws_url}/nothing", proxy=None, open_timeout=60)
 
     assert refused.value.response.status_code == 403
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -17,6 +17,9 @@ from tests.rooms.client import SOCKET_IO, polled
 from tests.services.databases import Databases
 from tests.services.running import running
 from tests.services.server import Server
+
+PATIENT: Final[dict[str, Any]] = {"proxy": None, "open_timeout": 60}
+"""Options of a client on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def some(socket: ClientConnection, count: int) -> list[Any]:
 def test_a_token_gets_its_last_messages_before_new_ones(broker: Server, name: str):
     publish(broker, f"token:g/{name}", "1", "2", "3")
     publish(broker, "token:g/", "to the group")
-    with connect(f"{broker.ws_url}/ws?RegisterToken=g/{name}&last=2", proxy=None) as socket:
+    with connect(f"{broker.ws_url}/ws?RegisterToken=g/{name}&last=2", **PATIENT) as socket:
         publish(broker, f"token:g/{name}", "4")
         assert some(socket, 3) == ["2", "3", "4"]
 
@@ -52,7 +55,7 @@ def test_a_token_gets_its_last_messages_before_new_ones(broker: Server, name: st
 def test_a_token_that_does_not_ask_gets_none(broker: Server, name: str):
     publish(broker, f"token:{name}", "1")
     for query in ("", "&last=", "&last=0"):
-        with connect(f"{broker.ws_url}/ws?RegisterToken={name}{query}", proxy=None) as socket:
+        with connect(f"{broker.ws_url}/ws?RegisterToken={name}{query}", **PATIENT) as socket:
             publish(broker, f"token:{name}", "new")
             assert some(socket, 1) == ["new"]
 
@@ -61,7 +64,7 @@ def test_a_token_that_does_not_ask_gets_none(broker: Server, name: str):
 def test_a_number_of_messages_that_is_none_refuses_the_handshake(broker: Server, name: str, last: str):
     with (
         pytest.raises(InvalidStatus) as refused,
-        connect(f"{broker.ws_url}/ws?RegisterToken={name}&last={last}", proxy=None),
+        connect(f"{broker.ws_url}/ws?RegisterToken={name}&last={last}", **PATIENT),
     ):
         pass
     assert refused.value.response.status_code == 403
@@ -69,7 +72,7 @@ def test_a_number_of_messages_that_is_none_refuses_the_handshake(broker: Server,
 
 def test_a_channel_gives_its_last_messages_after_the_connection_frame(broker: Server, name: str):
     publish(broker, f"channel:{name}", {"n": 1}, {"n": 2}, {"n": 3})
-    with connect(f"{broker.ws_url}/websocket?channel_id={name}&last=2", proxy=None) as socket:
+    with connect(f"{broker.ws_url}/websocket?channel_id={name}&last=2", **PATIENT) as socket:
         publish(broker, f"channel:{name}", {"n": 4})
         first, *rest = map(json.loads, some(socket, 4))
         assert first["type"] == "connection"
@@ -78,7 +81,7 @@ def test_a_channel_gives_its_last_messages_after_the_connection_frame(broker: Se
 
 def test_a_channel_says_when_the_number_is_none(broker: Server, name: str):
     publish(broker, f"channel:{name}", {"n": 1})
-    with connect(f"{broker.ws_url}/websocket?channel_id={name}&last=many", proxy=None) as socket:
+    with connect(f"{broker.ws_url}/websocket?channel_id={name}&last=many", **PATIENT) as socket:
         publish(broker, f"channel:{name}", {"n": 2})
         first, error, rest = map(json.loads, some(socket, 3))
         assert first["type"] == "connection"
@@ -89,7 +92,7 @@ def test_a_channel_says_when_the_number_is_none(broker: Server, name: str):
 @pytest.mark.parametrize("namespace", ["layout", "bus"])
 def test_a_room_gives_its_last_events_after_the_ack(broker: Server, name: str, namespace: str):
     publish(broker, f"room:{namespace}/{name}", "1", "2", "3")
-    with connect(f"{broker.ws_url}/{namespace}", proxy=None) as socket:
+    with connect(f"{broker.ws_url}/{namespace}", **PATIENT) as socket:
         socket.send(json.dumps(["JOIN", {"room": name, "name": "n", "last": 2}]))
         publish(broker, f"room:{namespace}/other", "not here")
         socket.send(json.dumps(["NOTIFY", {"room": "other", "message": "nobody"}]))
@@ -100,7 +103,7 @@ def test_a_room_gives_its_last_events_after_the_ack(broker: Server, name: str, n
 
 @pytest.mark.parametrize("last", [-1, 1001, "2", True, None, 1.5])
 def test_a_room_refuses_a_number_that_is_none(broker: Server, name: str, last: Any):
-    with connect(f"{broker.ws_url}/layout", proxy=None) as socket:
+    with connect(f"{broker.ws_url}/layout", **PATIENT) as socket:
         socket.send(json.dumps(["JOIN", {"room": name, "name": "n", "last": last}]))
         event, told = json.loads(socket.recv(timeout=60))
     assert (event, told["event"]) == ("ERROR", "JOIN")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import Any
+from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -16,6 +16,8 @@ from tests.services.server import Server
 from tests.services.waiting import wait_until
 
 A = "token:kept/a"
+PATIENT: Final[dict[str, Any]] = {"proxy": None, "open_timeout": 60}
+"""Options of a client on a busy machine."""
 
 
 def call(server: Server, method: str, path: str, body: Any = None) -> Any:
@@ -40,18 +42,18 @@ def test_every_publisher_is_kept_and_a_stop_goes_on_where_a_crash_does_not(serve
     assert rule["history_seconds"] == 300
     wait_until(lambda: call(broker, "GET", f"/api/history?address={A}&limit=0") != 404)
 
-    with connect(f"{broker.ws_url}/ws?RegisterToken=kept/a") as subscriber:
+    with connect(f"{broker.ws_url}/ws?RegisterToken=kept/a", **PATIENT) as subscriber:
         call(broker, "POST", "/api/publish", {"addresses": [A], "message": "by REST"})
-        with connect(f"{broker.ws_url}/ws?RegisterToken=sender") as sender:
+        with connect(f"{broker.ws_url}/ws?RegisterToken=sender", **PATIENT) as sender:
             sender.send("kept/a|by a client")
-            assert [subscriber.recv(30), subscriber.recv(30)] == ["by REST", "by a client"]
-        with connect(f"{broker.ws_url}/connection?key={broker.api_key}") as peer:
+            assert [subscriber.recv(60), subscriber.recv(60)] == ["by REST", "by a client"]
+        with connect(f"{broker.ws_url}/connection?key={broker.api_key}", **PATIENT) as peer:
             id = secrets.token_hex(4)  # servers of the tests share a Redis
             publish = {"type": "publish", "addresses": [A], "message": "by a request", "id": id}
             for key in (1, 2):
                 peer.send(json.dumps({**publish, "key": key, "direction": "REQUEST"}))
-            first, again = json.loads(peer.recv(30)), json.loads(peer.recv(30))
-        assert subscriber.recv(30) == "by a request"
+            first, again = json.loads(peer.recv(60)), json.loads(peer.recv(60))
+        assert subscriber.recv(60) == "by a request"
     assert first["positions"][A]["offset"] == 3
     assert (again["positions"], again["repeated"]) == (first["positions"], True)
     assert messages(broker) == ["by REST", "by a client", "by a request"]
