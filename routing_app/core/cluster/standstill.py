@@ -1,10 +1,10 @@
-"""Time in which this process stood still, so that nobody else is taken for silent in it."""
+"""Time in which this process stood still: what came in it waits to be read, so nobody was silent."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import Final
+from typing import Any, Final
 
 STALL_SECONDS: Final = 0.5
 """A pause of this process from which on others are not taken for silent in it."""
@@ -41,3 +41,16 @@ class Standstill:
             return 0.0
         self._due += late
         return late
+
+
+async def comes_within(future: asyncio.Future[Any], seconds: float) -> bool:
+    """Wait for a future so long, and as long again after a standstill; False where it has not come.
+
+    It is not cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + seconds
+        await asyncio.wait([future], timeout=seconds)
+        if future.done() or loop.time() - due <= STALL_SECONDS:
+            return future.done()

@@ -11,7 +11,6 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
@@ -22,6 +21,7 @@ from django.conf import settings
 from routing_app.core import metrics, tracing
 from routing_app.core.cluster import losses
 from routing_app.core.cluster.spread import AnyRelay
+from routing_app.core.cluster.standstill import comes_within
 from routing_app.core.codes import Loss
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.publication import INTERNAL, Position, Publication
@@ -290,11 +290,8 @@ class Streams:
         # Any store does, but always the same.
         pending = secrets.token_hex(8) if self._relay.reaches_others else ""
         self._stores.each[0].append(Append(b"", {}, once, self._once_seconds, pending), answered)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                outcome = await answer
-                if isinstance(outcome, Appended):
-                    return outcome
+        if await comes_within(answer, PATIENCE_SECONDS) and isinstance(outcome := answer.result(), Appended):
+            return outcome
         return None
 
     def _settle_soon(self, once: str, failures: int) -> None:
@@ -325,13 +322,9 @@ class Streams:
         """The same for a publication whose `kept` addresses are known. Raises StoreUnavailable."""
         published: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
         self._submit(publication, kept, partial(_resolve, published), id, caller)
-        if not published.done():
-            # Shielded: an answer that comes later still delivers the message.
-            try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await asyncio.shield(published)
-            except TimeoutError:
-                raise StoreUnavailable("no answer in time") from None
+        # An answer that comes later still delivers the message.
+        if not (published.done() or await comes_within(published, PATIENCE_SECONDS)):
+            raise StoreUnavailable("no answer in time")
         outcome = published.result()
         await self._hub.caught_up()
         return outcome
