@@ -19,7 +19,7 @@ from routing_app.core import codes
 from routing_app.core.codes import Close
 from tests.services.databases import Databases
 from tests.services.ports import LOOPBACK
-from tests.services.server import Server
+from tests.services.server import DAPHNE, Server
 from tests.services.waiting import until_equal
 
 pytestmark = pytest.mark.once  # nothing of it reaches a store or another process
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.once  # nothing of it reaches a store or another proces
 APPLICATION = "tests.core.probe_app:application"
 RUNNERS = {
     "ours": ["switchboard_server", "-b", LOOPBACK, "-p"],
-    "daphne": ["daphne", "-b", LOOPBACK, "-p"],
+    "daphne": ["daphne", *DAPHNE, "-b", LOOPBACK, "-p"],
     "uvicorn": ["uvicorn", "--host", LOOPBACK, "--port"],
 }
 

@@ -16,6 +16,8 @@ from tests.services.ports import LOOPBACK, answers, free_port
 from tests.services.process import Process
 
 API_KEY: Final = "swk_test_6cO1mBqXy3nVdT7fHk9wZr2sLp8eJg4a"
+DAPHNE: Final = ("--websocket_connect_timeout", "60")
+"""Options of Daphne: after five seconds it would end a handshake that waits for a slow Redis or database."""
 _APPLICATION: Final = "broker_project.asgi:application"
 
 
@@ -119,7 +121,7 @@ def _command(runner: str, port: int) -> list[str]:
     python = sys.executable
     commands = {
         "serve": [python, "manage.py", "serve"],
-        "daphne": [python, "-m", "daphne", "-b", LOOPBACK, "-p", str(port), _APPLICATION],
+        "daphne": [python, "-m", "daphne", *DAPHNE, "-b", LOOPBACK, "-p", str(port), _APPLICATION],
         "uvicorn": [python, "-m", "uvicorn", "--host", LOOPBACK, "--port", str(port), _APPLICATION],
     }
     return commands[runner]
