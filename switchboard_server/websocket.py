@@ -423,6 +423,9 @@ class WebSocket:
         """Give more time to whatever is waited for: the server itself has stood still for so long."""
         if self.deadline:
             self.deadline += seconds
+            if self._behind is not NOT_BEHIND:
+                latest, before = self._behind
+                self._behind = latest + seconds, before
         if self.pinged_at > self.received_at:
             self.pinged_at += seconds
 

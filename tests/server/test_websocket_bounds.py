@@ -277,6 +277,25 @@ async def test_a_ping_is_not_missed_whose_answer_the_server_had_no_time_to_read(
     assert driven.connection.calls == []
 
 
+async def test_a_peer_that_reads_on_gets_the_close_frame_though_the_server_stood_still():
+    """Longer than such a peer is waited for at the most."""
+    driven = Driven().opened()
+    driven.connection.room = 0
+    driven.send(type="websocket.send", bytes=bytes(1000))
+    driven.send(type="websocket.close", code=4000)
+    clock: Any = Clock(driven)
+    driven.heartbeat.start(clock)
+    clock.beat()
+    clock.beat(late=60)
+    for _ in range(5):
+        driven.connection.acked += 1
+        clock.beat()
+    assert driven.connection.calls == []
+    driven.connection.make_room(2000)
+
+    assert driven.close_codes() == [4000]
+
+
 async def test_without_an_interval_nobody_is_pinged():
     driven = Driven(SocketLimits(ping_interval=0, lifetime=-1)).opened()
     driven.pass_time(10**6)
