@@ -1,4 +1,8 @@
-"""Plain ASGI applications that the tests put behind our server: `tests.server.apps:app`, by path."""
+"""Plain ASGI applications that the tests put behind our server: `tests.server.apps:app`, by path.
+
+With PATIENCE in its environment a server waits for its clients as long as that says: for what they send or
+answer at the end of a connection, and for their first request where it is replaced.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,21 @@ from concurrent.futures import CancelledError
 from typing import Any
 from urllib.parse import parse_qs
 
+from switchboard_server import drain, http_connection, websocket
+
 logger = logging.getLogger(__name__)
 
 Scope = dict[str, Any]
+
+if seconds := os.environ.get("PATIENCE"):
+    names = {
+        drain: ["FIRST_REQUEST_SECONDS"],
+        http_connection: ["LINGER_SECONDS"],
+        websocket: ["CLOSE_TIMEOUT", "CLOSE_LIMIT"],
+    }
+    for module, constants in names.items():
+        for name in constants:
+            setattr(module, name, float(seconds))
 
 COUNTS: dict[str, Any] = {
     "open": 0,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.server.group import Group
-from tests.server.plain import Plain, PlainFactory
+from tests.server.plain import PATIENT, Plain, PlainFactory
 from tests.services.process import runs
 
 
@@ -29,8 +29,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainFactory]:
 
 @pytest.fixture(scope="package")
 def shared(plain_session: PlainFactory) -> Plain:
-    """One server for tests that do not end it: frames up to 64 KiB."""
-    return plain_session("--websocket-max-message-size", "65536", "--websocket-max-frame-size", "65536")
+    """One server for tests that do not end it: frames up to 64 KiB. It is patient with its clients."""
+    sizes = ("--websocket-max-message-size", "65536", "--websocket-max-frame-size", "65536")
+    return plain_session(*sizes, environ=PATIENT)
 
 
 @pytest.fixture

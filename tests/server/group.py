@@ -10,7 +10,7 @@ from pathlib import Path
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.server.plain import APPLICATION, Raw
+from tests.server.plain import APPLICATION, PATIENT, Raw
 from tests.services.databases import REPOSITORY
 from tests.services.ports import LOOPBACK, free_port
 from tests.services.process import Process, children
@@ -19,12 +19,12 @@ UNFINISHED = b"POST /stats HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\na"
 
 
 class Group:
-    """Two workers of the tests' application."""
+    """Two workers of the tests' application, which are patient with their clients."""
 
     def __init__(self, folder: Path, application: str = APPLICATION) -> None:
         self.port = free_port()
         command = [sys.executable, "-m", "tests.server.supervise", str(self.port), "2", application]
-        self.process = Process(command, log=folder / "log", env=dict(os.environ), cwd=REPOSITORY)
+        self.process = Process(command, log=folder / "log", env={**os.environ, **PATIENT}, cwd=REPOSITORY)
 
     def wait_until_ready(self) -> None:
         """Return when both workers listen."""
@@ -36,7 +36,8 @@ class Group:
 
     def open(self, path: str = "/whoami") -> connect:
         """Connect a client."""
-        return connect(f"ws://{LOOPBACK}:{self.port}{path}", compression=None, ping_interval=None)
+        url = f"ws://{LOOPBACK}:{self.port}{path}"
+        return connect(url, compression=None, ping_interval=None, open_timeout=60)
 
     async def open_and_ask(self) -> tuple[ClientConnection, int]:
         """A client, and the worker that serves it."""

@@ -21,10 +21,15 @@ from tests.services.ports import LOOPBACK, answers, free_port
 from tests.services.process import Process
 
 APPLICATION = "tests.server.apps:app"
+PATIENT = {"PATIENCE": "600"}
+"""Environment of a server whose clients may stand still for longer than it waits by itself (`apps.py`)."""
 
 
 class Plain:
-    """A running `python -m switchboard_server` with the tests' application."""
+    """A running `python -m switchboard_server` with the tests' application.
+
+    It pings nobody unless it is told to: on a slow machine a ping would come between what a test waits for.
+    """
 
     def __init__(self, folder: Path, *arguments: str, environ: dict[str, str] | None = None) -> None:
         self.port = free_port()
@@ -34,9 +39,7 @@ class Plain:
                 sys.executable,
                 "-m",
                 "switchboard_server",
-                "-v0",
-                "-p",
-                str(self.port),
+                *("-v0", "-p", str(self.port), "--ping-interval", "0"),
                 *arguments,
                 APPLICATION,
             ],

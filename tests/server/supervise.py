@@ -11,16 +11,20 @@ from broker_project.serving.preflight import listen
 from switchboard_server.supervisor import StartFailed, Supervisor
 from tests.services.ports import LOOPBACK
 
+DRAIN_SECONDS = 60.0
+"""Of each worker."""
+
 
 def main(port: int, count: int, application: str) -> int:
     logging.basicConfig(level=logging.INFO)
     listening = listen(LOOPBACK, port)
 
     def command(ready: int, parent: int) -> list[str]:
-        server = [sys.executable, "-m", "switchboard_server", "-v0", "--fd", str(listening.fileno())]
-        return [*server, "--ready-fd", str(ready), "--parent-fd", str(parent), application]
+        server = [sys.executable, "-m", "switchboard_server", "-v0", "--drain-seconds", str(DRAIN_SECONDS)]
+        sockets = ["--fd", str(listening.fileno()), "--ready-fd", str(ready), "--parent-fd", str(parent)]
+        return [*server, *sockets, application]
 
-    supervisor = Supervisor(command, count, [listening.fileno()], os.environ, drain_seconds=5)
+    supervisor = Supervisor(command, count, [listening.fileno()], os.environ, DRAIN_SECONDS)
     try:
         return asyncio.run(supervisor.run(lambda: sys.stdout.write("ready\n") and sys.stdout.flush()))
     except StartFailed:

@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from tests.server.plain import Plain, PlainFactory, client_frame
-from tests.services.waiting import until
+from tests.server.plain import PATIENT, Plain, PlainFactory, client_frame
+from tests.services.waiting import undisturbed, until
 
 pytestmark = pytest.mark.once
 
@@ -44,22 +44,27 @@ async def test_a_slow_reader_that_wakes_up_is_told_the_code(shared: Plain) -> No
     await raw.close()
 
 
-async def test_a_slow_reader_that_reads_on_is_told_the_code_however_late(shared: Plain) -> None:
-    raw = await shared.raw("/offer?frames=200")
-    received = 0
-    for _ in range(25):  # longer than one that does not read is given
-        received += len(data := await raw.reader.read(20_000))
-        await asyncio.sleep(0.1)
-    while more := await raw.reader.read(MEGABYTE):
-        received += len(more)
-        data = (data + more)[-100:]
-    assert data.endswith(b"\x88\x11" + (4100).to_bytes(2, "big") + b"reader too slow")
-    assert received < 200 * 100_000
-    await raw.close()
+async def test_a_slow_reader_that_reads_on_is_told_the_code_however_late(plain: PlainFactory) -> None:
+    server = plain()
+
+    async def reads_on() -> None:
+        raw = await server.raw("/offer?frames=200")
+        received = 0
+        for _ in range(35):  # longer than one that does not read is given
+            received += len(data := await raw.reader.read(20_000))
+            await asyncio.sleep(0.1)
+        while more := await raw.reader.read(MEGABYTE):
+            received += len(more)
+            data = (data + more)[-100:]
+        assert data.endswith(b"\x88\x11" + (4100).to_bytes(2, "big") + b"reader too slow")
+        assert received < 200 * 100_000
+        await raw.close()
+
+    await undisturbed(reads_on, 1)
 
 
 async def test_plain_asgi_sends_wait_for_the_reader(plain: PlainFactory) -> None:
-    server = plain()
+    server = plain(environ=PATIENT)
     before = server.memory()
     raw = await server.raw("/push?frames=1000")  # 100 MB
     received = len((await raw.read_frame())[1])
@@ -120,7 +125,7 @@ async def test_others_are_served_while_one_floods_and_one_does_not_read(plain: P
 async def test_the_close_of_a_client_that_was_not_read_is_seen_when_the_handler_is_done(
     plain: PlainFactory,
 ) -> None:
-    server = plain()
+    server = plain(environ=PATIENT)
     raw = await server.raw("/wait_to_read")
     raw.writer.write(b"".join(client_frame(1, b"%d" % number) for number in range(5000)))
     raw.frame(8, (1000).to_bytes(2, "big"))

@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 from switchboard_server import drain
 from switchboard_server.drain import LAST_REQUESTS_SECONDS, Drain
 from switchboard_server.websocket import SocketState
-from tests.server.plain import Plain, PlainFactory, Raw, begin_post, closed_with, handshake
+from tests.server.plain import PATIENT, Plain, PlainFactory, Raw, begin_post, closed_with, handshake
 from tests.services.ports import LOOPBACK, answers
 from tests.services.waiting import until
 
@@ -65,7 +65,7 @@ async def test_500_clients_get_1012_and_every_clean_up_runs(
     plain: PlainFactory, tmp_path: Path, number: signal.Signals
 ) -> None:
     cleaned = tmp_path / "cleaned"
-    server = plain(environ={"CLEANED_FILE": str(cleaned)})
+    server = plain("--drain-seconds", "60", environ={"CLEANED_FILE": str(cleaned)})
     clients = await open_many(server, CLIENTS)
     server.process.send(number)
     assert [await closed_with(client) for client in clients] == [1012] * CLIENTS
@@ -260,7 +260,7 @@ async def test_a_handshake_under_way_is_finished_before_its_socket_is_closed(pla
 
 async def test_a_connection_that_was_accepted_before_the_drain_is_still_served(plain: PlainFactory) -> None:
     """Its client has connected, and cannot know that this worker goes: it has not asked for anything yet."""
-    server = plain("--drain-seconds", "20")
+    server = plain("--drain-seconds", "60", environ=PATIENT)
     reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
     old = await server.raw("/cleans")
     server.process.send(signal.SIGHUP)
