@@ -89,8 +89,10 @@ class Client:
         assert await self.receive_packet() == f"43/{self.namespace},7[]"
 
     async def receive_packet(self) -> Any:
-        """The next packet that is not a heartbeat."""
-        return await self.frames.receive_but("2", "3")
+        """The next packet that is not a heartbeat; a ping is answered."""
+        while (packet := await self.frames.receive_but("3")) == "2":
+            await self.send("3")
+        return packet
 
     async def receive(self) -> Any:
         """The next event."""

@@ -61,11 +61,13 @@ class Client:
         await self.send(f"45{len(attachments)}-/{self.namespace},{event}", *attachments)
 
     async def receive(self) -> Packet:
-        """The next packet that is not a heartbeat."""
+        """The next packet that is not a heartbeat; a ping is answered."""
         while True:
             while self._packets:
                 if (packet := self._packets.popleft()) not in HEARTBEAT:
                     return packet
+                if packet == "2":
+                    await self.send("3")
             self._packets += await self.more()
 
 
