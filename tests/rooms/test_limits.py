@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
@@ -113,16 +114,25 @@ async def test_a_client_is_in_so_many_rooms_at_once(tight: Server, stack: AsyncE
     await client.ask("JOIN", {"room": f"{room}-3", "name": "n"})
 
 
-async def test_sessions_take_seats_and_give_them_back(server: ServerFactory, stack: AsyncExitStack) -> None:
-    # A machine that stops for some seconds must not end the sessions before they are in anybody's way.
-    broker = server(MAX_CONNECTIONS="3", ROOMS_PING_INTERVAL="5", ROOMS_PING_TIMEOUT="5")
-    site = Site(broker.port, 4, SOCKET_IO)
-    for _ in range(2):
-        assert (await site.get()).status == 200
-    await plain(stack, broker, "layout")
+FULL = ([200, 200, 503, 403], [200, 200, 503, 503])
 
-    assert (await site.get()).status == 503
-    assert await site.refusal() in (403, 503)
+
+async def test_sessions_take_seats_and_give_them_back(server: ServerFactory, stack: AsyncExitStack) -> None:
+    async def filled() -> tuple[list[int], float, Site]:
+        """The statuses of five clients, the seconds that they took, and where they came."""
+        broker = server(MAX_CONNECTIONS="3", ROOMS_PING_INTERVAL="5", ROOMS_PING_TIMEOUT="5")
+        site = Site(broker.port, 4, SOCKET_IO)
+        begun = time.monotonic()
+        seats = [(await site.get()).status for _ in range(2)]
+        await plain(stack, broker, "layout")
+        statuses = [*seats, (await site.get()).status, await site.refusal()]
+        return statuses, time.monotonic() - begun, site
+
+    found, seconds, site = await filled()
+    while found not in FULL and seconds > 10:
+        # A machine that stopped for so long has ended the sessions before they were in anybody's way.
+        found, seconds, site = await filled()
+    assert found in FULL
 
     async def again() -> int:
         return (await site.get()).status
