@@ -138,7 +138,7 @@ class Hooks:
     ) -> Iterator[Route]:
         """A hook for the time of a context. It holds in the process that answers."""
         route = self._backend.route(answer)
-        row = {"protocol": protocol, "on": on, "pattern": pattern, "url": route.url, "timeout": 20_000}
+        row = {"protocol": protocol, "on": on, "pattern": pattern, "url": route.url, "timeout": 60_000}
         made = self.call("POST", "/api/hooks/", {**row, **fields})
         try:
             yield route

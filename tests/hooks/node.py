@@ -69,7 +69,7 @@ class NodeBackend:
     ) -> Iterator[int]:
         """A hook of a server for the time of a context; its id."""
         url = f"{self.url}/{at}"
-        row = {"protocol": protocol, "on": on, "pattern": pattern, "url": url, "timeout": 20_000, **fields}
+        row = {"protocol": protocol, "on": on, "pattern": pattern, "url": url, "timeout": 60_000, **fields}
         made = operate(server, "POST", "/api/hooks/", row)
         self.trust(made["secret"])
         try:

@@ -73,7 +73,7 @@ def running(language: str, port: int, secret: str) -> Iterator[None]:
 def test_the_backend_of_the_document_decides(broker: Server, name: str, language: str):
     port = free_port()
     url = f"http://127.0.0.1:{port}/hooks"
-    row = {**row_of_the_document(), "url": url, "timeout": 20_000}
+    row = {**row_of_the_document(), "url": url, "timeout": 60_000}
     made = call(broker, "POST", "/api/hooks/", row)[1]
     peer = Peer(broker, f"?key={broker.api_key}")
     try:

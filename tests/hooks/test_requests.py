@@ -31,7 +31,7 @@ def test_a_question_has_its_fields_and_a_signature(broker: Server, backend: Back
     route = backend.route()
     hooks = Hooks(broker, backend)
     row = {"protocol": "requests", "on": "publish", "pattern": f"token:{name}*", "url": route.url}
-    more = {"headers": ["User-Agent", "X-None"], "timeout": 20_000}
+    more = {"headers": ["User-Agent", "X-None"], "timeout": 60_000}
     made = hooks.call("POST", "/api/hooks/", {**row, **more})
     try:
         assert "code" not in peer.ask("publish", addresses=[f"token:{name}"], message={"a": [1]})
