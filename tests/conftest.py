@@ -13,6 +13,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import websockets.asyncio.client
+import websockets.sync.client
 from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.db import connections, transaction
@@ -53,8 +55,14 @@ LONGEST = (
 
 
 def pytest_configure() -> None:
-    """Hash passwords in no time: Django's usual hash takes half a second of a processor for each log-in."""
+    """Hash passwords in no time: Django's usual hash takes half a second of a processor for each log-in.
+
+    And give the handshakes of all clients time.
+    """
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
+    # A handshake takes as long as a busy machine needs, and not the ten seconds that the library gives it.
+    for opens in (websockets.asyncio.client.connect.__init__, websockets.sync.client.connect):
+        opens.__kwdefaults__ = {**(opens.__kwdefaults__ or {}), "open_timeout": 150}
 
 
 def pytest_collection_finish() -> None:
