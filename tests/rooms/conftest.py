@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from tests.rooms.client import Api
+from tests.rooms.patient import PATIENT
 from tests.services.databases import Databases
 from tests.services.running import running
 from tests.services.server import Server
@@ -30,8 +31,12 @@ def broker(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> It
 def two_servers(
     databases: Databases, redis_url: str, paths: pytest.TempPathFactory, **more: str
 ) -> Iterator[Pair]:
-    """Two processes that share a database and a Redis; a client that does not read is slow soon."""
+    """Two processes that share a database and a Redis; a client that does not read is slow soon.
+
+    They wait for each other (`patient.py`): tests whose worker dies have others.
+    """
     bounds = {"MAX_OUTBOX_BYTES": "65536", "ROOMS_MAX_PAYLOAD": str(LARGEST)}
+    more.setdefault("EXTRA_APPS", PATIENT)
     options = {"DATABASE_URL": databases.create(), "REDIS_URL": redis_url, **bounds, **more}
     owner, other = (Server(paths.mktemp("pair"), options) for _ in range(2))
     try:

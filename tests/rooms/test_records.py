@@ -43,13 +43,13 @@ async def test_join_is_acked_after_its_row_is_committed(pair: Pair, stack: Async
 
 
 async def test_nothing_remains_of_a_killed_worker(
-    server: ServerFactory, pair: Pair, redis_url: str, stack: AsyncExitStack, room: str
+    server: ServerFactory, redis_url: str, stack: AsyncExitStack, room: str
 ) -> None:
     """Its rows do not show once its lease of 15 s has run out; the database is told here that it has.
 
     A worker that asks another one for a session of its own learns that there is none.
     """
-    second = pair[0]
+    second = server(REDIS_URL=redis_url)
     first = server(REDIS_URL=redis_url, DATABASE_URL=second.database_url)
     killed = await socketio(stack, first, "layout")
     await killed.ask("JOIN", {"room": room, "name": "killed"})

@@ -138,14 +138,6 @@ async def test_a_thousand_missed_events_come_through_a_connection_that_reads_slo
     assert await client.messages(1000) == messages
 
 
-@pytest.mark.parametrize("pid", ["0123456789abcdef" + "x" * 24, "f" * 16 + "/" * 24])
-async def test_the_pid_of_no_worker_is_a_new_session(keepers: Pair, stack: AsyncExitStack, pid: str) -> None:
-    client = Returning(keepers[0], "layout")
-    client.pid = pid
-    assert not await client.connect(stack)
-    await client.ask("JOIN", {"room": "r", "name": "n"})
-
-
 async def test_wherever_and_whenever_it_is_cut_each_event_comes_once_and_in_order(
     keepers: Pair, stack: AsyncExitStack, room: str
 ) -> None:
@@ -185,6 +177,16 @@ def two(server: ServerFactory, redis_url: str) -> tuple[Server, Server]:
 
 def kill(server: Server) -> None:
     os.kill(server.pid, signal.SIGKILL)
+
+
+async def test_the_pid_of_no_worker_is_a_new_session(
+    two: tuple[Server, Server], stack: AsyncExitStack
+) -> None:
+    for pid in ("0123456789abcdef" + "x" * 24, "f" * 16 + "/" * 24):
+        client = Returning(two[0], "layout")
+        client.pid = pid
+        assert not await client.connect(stack)
+        await client.ask("JOIN", {"room": "r", "name": "n"})
 
 
 async def test_after_its_worker_is_killed_a_session_is_new(

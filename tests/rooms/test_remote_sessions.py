@@ -13,6 +13,7 @@ from tests.compliance.engineio.client import Socket as Frames
 from tests.conftest import ServerFactory
 from tests.rooms.client import SOCKET_IO, Api, plain, polled, socketio
 from tests.rooms.conftest import LARGEST, Pair
+from tests.rooms.patient import PATIENT
 from tests.services.waiting import until_equal
 
 pytestmark = pytest.mark.once  # its processes share a Redis on both stacks
@@ -151,7 +152,7 @@ async def test_a_worker_that_stops_sends_clients_of_others_on(
 ) -> None:
     """Polls are answered and lose nothing, sockets end as each client understands, lobbies get LEFT."""
     owner = pair[0]
-    holder = server(REDIS_URL=redis_url, DATABASE_URL=owner.database_url)
+    holder = server(REDIS_URL=redis_url, DATABASE_URL=owner.database_url, EXTRA_APPS=PATIENT)
     stays = await socketio(stack, owner, "lobby", lobbyId=room)
     goes = await socketio(stack, holder, "lobby", lobbyId=room)
     await until_equal(2, lambda: member_count(Api(owner), room))
