@@ -53,7 +53,10 @@ def find_haproxy() -> str | None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A program, its file in `deploy/`, what a test changes in it, and the arguments that start it."""
+    """A program, its file in `deploy/`, what a test changes in it, and the arguments that start it.
+
+    A server that stands still for some seconds is no reason to send nobody to it: there is no other one here.
+    """
 
     find: Callable[[], str | None]
     file: str
@@ -85,6 +88,7 @@ KINDS: Final = {
                 f"\ttls {{folder}}/{CERTIFICATE} {{folder}}/{KEY}"
             ),
             r"reverse_proxy 127\.0\.0\.1:8000": f"reverse_proxy {LOOPBACK}:{{upstream}}",
+            r"health_interval 2s": "health_interval 2s\n\t\thealth_timeout 60s",
         },
         ("run", "--config", "{config}", "--adapter", "caddyfile"),
         ALONE.replace("{", "{{").replace("}", "}}") + "{site}",
@@ -96,7 +100,7 @@ KINDS: Final = {
             r"maxconn 50000": "maxconn 500",
             r"bind :443": f"bind {LOOPBACK}:{{port}}",
             r"/etc/ssl/switchboard\.pem": "{folder}/both.pem",
-            r"server one 127\.0\.0\.1:8000": f"server one {LOOPBACK}:{{upstream}}",
+            r"server one 127\.0\.0\.1:8000 check": f"server one {LOOPBACK}:{{upstream}} check fall 30",
         },
         ("-db", "-f", "{config}"),
     ),
@@ -106,6 +110,7 @@ KINDS: Final = {
         {
             r"switchboard\.example\.com": "localhost",
             r"http://127\.0\.0\.1:8000": f"http://{LOOPBACK}:{{upstream}}",
+            r"timeout: 1s": "timeout: 60s",
             r"/etc/ssl/switchboard\.pem": f"{{folder}}/{CERTIFICATE}",
             r"/etc/ssl/switchboard\.key": f"{{folder}}/{KEY}",
         },
