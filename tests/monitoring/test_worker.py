@@ -7,11 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from routing_app.console.topics import connections as connections_topic
+from routing_app.console.topics.overview import OverviewTopic
 from routing_app.console.topics.topic import TopicError
 from routing_app.core import metrics
 from routing_app.core.access.masking import SecretAccess
@@ -23,6 +24,7 @@ from routing_app.core.monitoring import cluster as cluster_module
 from routing_app.core.monitoring import lists, monitor, overview
 from routing_app.core.monitoring.addresses import AddressQuery
 from routing_app.core.monitoring.connections import Query
+from routing_app.core.monitoring.events import Event
 from routing_app.core.monitoring.paging import Page
 from routing_app.core.monitoring.workers import Lease
 from routing_app.core.worker import Worker
@@ -230,6 +232,27 @@ async def test_a_layer_that_is_down_and_back_is_two_events(pair: tuple[Worker, W
 
     kinds = [event.kind for event in worker.monitor.events._kept]
     assert kinds == ["redis_down", "redis_up"]
+
+
+async def test_a_page_is_told_of_what_happens_while_its_past_is_read(
+    pair: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages that have begun are told of it meanwhile, so it is not new to them later."""
+    here, _ = pair
+    monkeypatch.setattr("routing_app.console.topics.overview.current_worker", lambda: here)
+    topic, viewer = OverviewTopic(), cast(Any, SimpleNamespace(has_perm=lambda _: False))
+    shown = here.monitor.overview
+    happened = Event(number=1, second=1, kind="worker_gone", text="it has ended")
+
+    async def past() -> dict[str, Any]:
+        shown._take_events("w", [happened.shown("w")])
+        await topic.read(viewer, {})
+        return {}
+
+    monkeypatch.setattr(shown, "past", past)
+    begun = await topic.begin(viewer, {})
+
+    assert [event["kind"] for event in begun["events"]] == ["worker_gone"]
 
 
 async def test_a_slow_loop_is_measured(pair: tuple[Worker, Worker]) -> None:

@@ -39,8 +39,10 @@ class OverviewTopic(Topic):
         overview = current_worker().monitor.overview
         found = await self._read(viewer, overview)
         del found["now"]
+        past = await overview.past()
+        # Last, with no wait behind it: what is noted later is told to a watch that has begun.
         _, events = overview.events_after(0)
-        return found | {"past": await overview.past(), "events": events}
+        return found | {"past": past, "events": events}
 
     async def read(self, viewer: Viewer, params: dict[str, Any]) -> Any:
         """With `now`, the newest value of each series, and new events.
