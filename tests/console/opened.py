@@ -57,11 +57,13 @@ class Opened:
 
     async def click(self, selector: str) -> None:
         """Click once it is there, can be seen and is on."""
-        name = json.dumps(selector)
-        await self.tab.until(
-            f"document.querySelector({name})?.checkVisibility() && !{self._of(name)}.disabled"
-        )
-        await self.tab.run(f"{self._of(name)}.click()")
+        # In one look: between two of them the page may make the element anew, or switch it off.
+        await self.tab.until(f"""(() => {{
+            const one = document.querySelector({json.dumps(selector)});
+            if (!one?.checkVisibility() || one.disabled) return false;
+            one.click();
+            return true;
+        }})()""")
 
     async def confirm(self, words: str) -> str:
         """Say yes in the dialog whose button has these words; what it asked."""
@@ -89,9 +91,6 @@ class Opened:
     async def check(self) -> None:
         """No script has failed, and the policy of the page was held to."""
         assert await self.tab.run("window.problems") == []
-
-    def _of(self, name: str) -> str:
-        return f"document.querySelector({name})"
 
 
 async def statuses(opened: Opened, calls: list[tuple[str, str]]) -> dict[tuple[str, str], int]:

@@ -14,6 +14,8 @@ from tests.services.server import Server
 
 SMALL: Final = 360
 LARGE: Final = 1280
+PAINTED: Final = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))"
+"""Charts are as wide as their places from the next frame on."""
 
 
 class PlaywrightError(AssertionError):
@@ -116,9 +118,10 @@ class PlaywrightPage:
         self.steps(["getByLabel", label, {"exact": True}], ["fill", value])
 
     def look(self, width: int, scheme: str) -> None:
-        """Change the width of the window, and whether the system is light or dark."""
+        """Change the width of the window, and whether the system is light or dark; charts follow."""
         self.steps(["setViewportSize", {"width": width, "height": 900}])
         self.steps(["emulateMedia", {"colorScheme": scheme}])
+        self.run(PAINTED)
 
     def violations(self) -> list[dict[str, Any]]:
         """What axe-core finds."""

@@ -24,7 +24,13 @@ def shake(broker: Server, origin: str | None, cookie: str) -> int:
     headers = {"Cookie": cookie} if cookie else {}
     page = None if origin is None else Origin(origin)
     try:
-        with connect(f"{broker.ws_url}/console/socket", origin=page, additional_headers=headers, proxy=None):
+        with connect(
+            f"{broker.ws_url}/console/socket",
+            origin=page,
+            additional_headers=headers,
+            proxy=None,
+            open_timeout=60,
+        ):
             return 101
     except InvalidStatus as refused:
         return refused.response.status_code
@@ -132,8 +138,9 @@ def test_a_question_is_answered_once(console: Open) -> None:
     send(open_one, id=1, topic="overview")
     send(open_one, id=2, topic="overview", watch=True)
 
-    ids = [one["id"] for one in frames(open_one, 4)]
-    assert ids.count(1) == 1
+    while frames(open_one, 1)[0]["id"] != 1:  # the other one may be read several times before it
+        pass
+    assert [one["id"] for one in frames(open_one, 3)] == [2, 2, 2]
 
 
 def test_no_more_than_some_topics_are_watched_at_once(console: Open) -> None:
@@ -150,7 +157,9 @@ def test_a_permission_that_is_taken_away_ends_its_topics_alone(broker: Server, c
     open_one = console("loses")
     send(open_one, id=1, topic="connections", watch=True)
     send(open_one, id=2, topic="overview", watch=True)
-    assert {one["id"] for one in frames(open_one, 2)} == {1, 2}
+    shown: set[int] = set()
+    while shown != {1, 2}:  # of one that is read every second there may be two before the first of the other
+        shown |= {one["id"] for one in frames(open_one, 1)}
 
     of_user = "user_id = (SELECT id FROM auth_user WHERE username = %s)"
     sql(broker.database_url, f"DELETE FROM auth_user_user_permissions WHERE {of_user}", "loses")

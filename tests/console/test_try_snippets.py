@@ -32,7 +32,7 @@ NASTY: Final = """it's "50 %" of $HOME, `id` and \\n é </script> 🙂"""
 
 @dataclass
 class Act:
-    """A message of a panel that others receive; `last` is how their frame ends."""
+    """A message of a panel that others receive; the last of `frames`, if there are any, is answered."""
 
     panel: str
     label: str
@@ -48,7 +48,7 @@ ACTS: Final = (
         "NOTIFY",
         {"room": "s", "message": NASTY},
         "/layout",
-        [json.dumps(["JOIN", {"room": "s", "name": "eve"}])],
+        [json.dumps(["JOIN", {"room": "s", "name": "eve"}]), json.dumps(["CLIENTS", {"room": "s"}])],
     ),
     Act(
         "events",
@@ -131,9 +131,11 @@ async def test_an_act_in_each_language(act: Act, page: Page, browser: Browser, s
     snippets = {name: await page.snippet(act.panel, name) for name in ("javascript", "python", "curl")}
     assert not [text for text in snippets.values() if server.api_key in text]
     tab = await browser.tab(f"{server.url}/health/live")
-    async with connect(f"{server.ws_url}{act.path}") as client:
+    async with connect(f"{server.ws_url}{act.path}", open_timeout=60) as client:
         for frame in act.frames:
             await client.send(frame)
+        if act.frames:  # the others may be quicker than what is not answered yet
+            await read(client)
         await run_javascript(tab, snippets["javascript"].replace("<KEY>", server.api_key))
         await received(client)
         async with run_python(snippets["python"], environment(server)):
@@ -159,7 +161,7 @@ async def test_a_subscription_in_python_and_curl(page: Page, site: Site) -> None
         # Each says something as soon as it is subscribed.
         assert await line(first) == b"subscribed\n"
         await line(second)
-        async with connect(f"{server.ws_url}/ws") as client:
+        async with connect(f"{server.ws_url}/ws", open_timeout=60) as client:
             await client.send("token:none|x")
             await client.send("kept|Hello")
             assert await line(first) == b"token:kept Hello\n"
