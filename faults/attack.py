@@ -81,6 +81,7 @@ class Attack:
     async def _run(self, seconds: float, kinds: Sequence[type[Nemesis]], least: Set[str]) -> None:
         for workload in self._workloads:
             await workload.begin()
+        self._world.is_disturbed = True
         playing = tasks_of(workload.play() for workload in self._workloads)
         dice = [self._world.dice(f"chain {number}") for number in range(CHAINS if kinds else 0)]
         possible = [one for one in kinds if one.is_possible(self._world)]

@@ -52,10 +52,10 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 async def neighbours(broker: Server, stack: AsyncExitStack) -> Neighbours:
     require_packages("tests/interop")
     name = secrets.token_hex(4)
-    token = await stack.enter_async_context(websocket(f"{broker.ws_url}/ws?RegisterToken={name}"))
+    token = await opened(stack, f"{broker.ws_url}/ws?RegisterToken={name}")
     await token.send("Echo:ready")
     assert await receive(token) == "ready"
-    events = await stack.enter_async_context(websocket(f"{broker.ws_url}/websocket?channel_id={name}"))
+    events = await opened(stack, f"{broker.ws_url}/websocket?channel_id={name}")
     hello = json.loads(await receive(events))["data"]
     room = await plain(stack, broker, "bus")
     await room.join(name, "plain")
@@ -72,6 +72,11 @@ async def neighbours(broker: Server, stack: AsyncExitStack) -> Neighbours:
 @pytest.fixture
 async def ours(broker: Server, stack: AsyncExitStack) -> Connection:
     return await stack.enter_async_context(await connect(url_of(broker), key=broker.api_key))
+
+
+async def opened(stack: AsyncExitStack, url: str) -> ClientConnection:
+    """A socket that is closed with the test."""
+    return await stack.enter_async_context(websocket(url, open_timeout=SECONDS))
 
 
 async def receive(socket: ClientConnection) -> str:

@@ -241,7 +241,7 @@ class Proxy:
         link.end()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -70,6 +70,6 @@ async def test_coming_and_going_while_postgres_fails_leaves_no_ghost(
             ids = {one.id for one in stay if not one.ended}
             return all(one.there == ids for one in stay if not one.ended)
 
-        await seconds_until(true_for_all, 60)
+        await seconds_until(true_for_all)
         assert [one.wrong for one in stay if one.wrong] == []
         assert all(not one.ended for one in stay[:2])

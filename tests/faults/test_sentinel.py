@@ -35,7 +35,7 @@ async def sentinels(tmp_path: Path) -> AsyncIterator[SentinelSet]:
     if find_redis() is None:
         pytest.skip("redis-server is not installed (make test installs it)")
     with SentinelSet(tmp_path) as sentinels:
-        await until(lambda: asyncio.to_thread(sentinels.has_all), 60)
+        await until(lambda: asyncio.to_thread(sentinels.has_all))
         yield sentinels
 
 

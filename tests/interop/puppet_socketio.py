@@ -28,6 +28,9 @@ NAMES = (
 )
 
 
+SECONDS = 60
+"""Longest wait for the server; by itself it gives up after one second, and tells nobody."""
+
 stdout = threading.Lock()
 
 
@@ -49,7 +52,9 @@ class Puppet:
     """One client in one namespace."""
 
     def __init__(self) -> None:
-        self._client = socketio.Client(reconnection_delay=0.1, reconnection_delay_max=0.3)
+        self._client = socketio.Client(
+            reconnection_delay=0.1, reconnection_delay_max=0.3, request_timeout=SECONDS
+        )
         self._namespace = "/"
 
     def open(self, command: dict[str, Any]) -> None:
@@ -70,6 +75,7 @@ class Puppet:
                 auth=options.get("auth"),
                 transports=options.get("transports"),
                 namespaces=[self._namespace],
+                wait_timeout=SECONDS,
             )
 
     def emit(self, command: dict[str, Any]) -> None:

@@ -34,7 +34,8 @@ async def test_clients_of_all_generations_share_a_room_over_tls(server: ServerFa
         for kind, client in zip(JS_KINDS, clients, strict=True):
             await client.ends_on(kind.transport)
 
-        async with connect(f"{broker.ws_url}/layout", ssl=trusting(), proxy=None) as other:
+        url = f"{broker.ws_url}/layout"
+        async with connect(url, ssl=trusting(), proxy=None, open_timeout=60) as other:
             await other.send(json.dumps(["NOTIFY", {"room": ROOM, "message": TEXT}]))
             for client in clients:
                 assert await client.received("EVENT") == [

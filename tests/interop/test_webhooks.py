@@ -85,6 +85,6 @@ def caller(client: Client, url: str) -> Callable:
             {"type": "token.registered", "timestamp": "2026-11-29T00:00:00Z", "data": DATA}
         )
         headers = sign(keys, id, at, body.encode())
-        return (await client.post(url, (body + later).encode(), headers, 10)).status
+        return (await client.post(url, (body + later).encode(), headers, 60)).status
 
     return call

@@ -29,6 +29,8 @@ FLAGS: Final = (
 )
 PATIENCE_SECONDS: Final = 150
 """Longest wait: for what hangs. A page of the console asks for some things once a minute only."""
+GOES_AWAY: Final = ("navigated", "context was destroyed", "Cannot find default execution context")
+"""What the browser says of a page that goes away, or is not there yet."""
 KEY_CODES: Final = {"Tab": 9, "Enter": 13, "ArrowRight": 39}
 
 
@@ -123,6 +125,7 @@ class Tab:
         """Make the window of the page so wide, as a telephone's."""
         size = {"width": pixels, "height": 800, "deviceScaleFactor": 1, "mobile": True}
         await self._browser.command("Emulation.setDeviceMetricsOverride", self._session, **size)
+        await self.until(f"screen.width === {pixels}")  # the page learns of it a moment later
 
     async def until(self, expression: str) -> Any:
         """Wait until an expression is true in the page; its value."""
@@ -148,7 +151,7 @@ class Tab:
         try:
             return bool(await self.run(expression))
         except BrowserError as error:
-            if "navigated" in str(error) or "context was destroyed" in str(error):
+            if any(words in str(error) for words in GOES_AWAY):
                 return False
             raise
 
@@ -160,7 +163,8 @@ class Browser:
     """
 
     def __init__(self, chromium: Chromium) -> None:
-        self._connecting = connect(chromium.url, max_size=None, proxy=None)
+        patience: dict[str, Any] = {"open_timeout": PATIENCE_SECONDS, "ping_interval": None}
+        self._connecting = connect(chromium.url, max_size=None, proxy=None, **patience)
         self._numbers = count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
 
