@@ -23,6 +23,8 @@ pytestmark = pytest.mark.once
 __all__ = ["site"]
 
 A = "channel:a"
+LIVES = (20, 60, 120)
+"""Seconds for which a token is good: longer ones where a machine stood still for as long as that."""
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +70,19 @@ async def test_a_page_opens_a_socket_with_a_token(browser: Browser, broker: Serv
 
 async def test_an_event_source_ends_for_good_with_its_token(browser: Browser, broker: Server) -> None:
     page = await browser.tab(f"{broker.url}/health/live")
-    good = token([A], exp=int(time.time()) + 20)
-    await page.run(f"""
-        window.events = [];
-        window.source = new EventSource("/api/stream?address={A}&access_token={good}");
-        source.onmessage = (event) => events.push(JSON.parse(event.data).message);
-        0
-    """)
-    await page.until("source.readyState === EventSource.OPEN")
-    await asyncio.to_thread(publish, broker, "hello", A)
-    await page.until("events.length === 1")
+    for seconds in LIVES:
+        good = token([A], exp=int(time.time()) + seconds)
+        await page.run(f"""
+            window.events = [];
+            window.source = new EventSource("/api/stream?address={A}&access_token={good}");
+            source.onmessage = (event) => events.push(JSON.parse(event.data).message);
+            0
+        """)
+        if await page.until("source.readyState !== EventSource.CONNECTING && 1 + source.readyState") == 2:
+            await asyncio.to_thread(publish, broker, "hello", A)
+            await page.until("events.length === 1 || source.readyState === EventSource.CLOSED")
+        if await page.run("events.length"):
+            break
     # The stream ends in order, the browser comes back, and is told that its token is no good any more.
     await page.until("source.readyState === EventSource.CLOSED")
     assert await page.run("events") == ["hello"]
@@ -89,7 +94,6 @@ async def test_the_client_replaces_its_token_in_time(
     site: str,
 ) -> None:
     page = await browser.tab(f"{site}/example/index.html")
-    tokens = [token([A], exp=int(time.time()) + 20, sub="soon"), token([A], sub="late")]
     script = """(async () => {
         const tokens = TOKENS, events = [];
         const connection = await switchboard.connect(URL, { token: async () => tokens.shift() });
@@ -102,5 +106,10 @@ async def test_the_client_replaces_its_token_in_time(
         return [[...names], message.addresses, message.expires_in > 100, events];
     })()"""
     url = f"{broker.ws_url}/connection"
-    filled = script.replace("TOKENS", json.dumps(tokens)).replace("URL", repr(url))
-    assert await page.run(filled) == [["soon", "late"], [A], True, [1000]]
+    for seconds in LIVES:
+        tokens = [token([A], exp=int(time.time()) + seconds, sub="soon"), token([A], sub="late")]
+        filled = script.replace("TOKENS", json.dumps(tokens)).replace("URL", repr(url))
+        names, *others = await page.run(filled)
+        if "soon" in names:
+            break
+    assert [names, *others] == [["soon", "late"], [A], True, [1000]]
