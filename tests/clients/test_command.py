@@ -101,7 +101,7 @@ def test_failures_have_an_exit_code_and_a_line(one_worker: Server, run: Run) -> 
     for arguments, key, text in (
         (["request", '{"type": "fail"}'], None, "nope"),
         (["request", "not json"], None, "JSON object"),
-        (["--timeout", "0.1", "request", '{"type": "late", "seconds": 5}'], None, "in time"),
+        (["--timeout", "0.1", "request", '{"type": "late", "seconds": 30}'], None, "in time"),
         (["listen", "nonsense"], None, "kind:name"),
         (["send", "token:x", "m"], "", "API key"),
         (["send", "token:x", "m"], "swk_wrong_key_that_nobody_has", "403"),

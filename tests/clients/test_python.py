@@ -265,7 +265,7 @@ def test_the_facade_for_synchronous_code(one_worker: Server) -> None:
         with pytest.raises(RequestError):
             connection.request({"type": "fail"})
         with pytest.raises(TimeoutError):
-            connection.request({"type": "late", "seconds": 5}, timeout=0.1)
+            connection.request({"type": "late", "seconds": 30}, timeout=0.1)
         connection.subscribe("channel:sync")
         connection.publish(["channel:sync"], "received")
         assert connection.request({"type": "whoami"})["addresses"] == ["channel:sync"]
