@@ -2,7 +2,7 @@
 //
 //   {"do": "open", "url": "http://…", "session": "…", "width": 1280, "scheme": "light"}   -> a number of a page
 //   {"do": "steps", "page": 1, "steps": [["locator", "#x"], ["click"]]}   calls, each on what the one before gave
-//   {"do": "until", "page": 1, "expression": "…"}   waits until it is true in the page; its value
+//   {"do": "until", "page": 1, "expression": "…"}   waits until it is true in the page, or in the one that it goes to
 //   {"do": "axe", "page": 1}          -> violations of axe-core: [{"id", "impact", "targets"}]
 //   {"do": "problems", "page": 1}     -> what went wrong in it so far: errors, console errors, reports of the policy
 //   {"do": "called", "page": 1}       -> calls of REST so far: ["GET sessions/", …], without what is searched for
@@ -26,6 +26,16 @@ function watch() {
   addEventListener("securitypolicyviolation", (event) => {
     console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
   });
+}
+
+// False, too, while the page that was asked goes away: a link that was clicked leads elsewhere a moment later.
+async function seen(page, expression) {
+  try {
+    return Boolean(await page.evaluate(expression));
+  } catch (error) {
+    if (/context was destroyed|because of a navigation/.test(String(error))) return false;
+    throw error;
+  }
 }
 
 const actions = {
@@ -72,8 +82,7 @@ const actions = {
   async until({ page, expression }) {
     const end = Date.now() + PATIENCE;
     for (;;) {
-      const value = await pages[page].page.evaluate(expression);
-      if (value) return value;
+      if (await seen(pages[page].page, expression)) return true;
       if (Date.now() > end) throw new Error(`not true in ${PATIENCE} ms: ${expression}`);
       await new Promise((done) => setTimeout(done, PAUSE));
     }

@@ -149,6 +149,13 @@ def follow(page: PlaywrightPage, population: Population) -> None:
     population.sockets["tokens"].send(f"Echo:{MARKUP.format('echo again')}")
 
 
+def test_a_wait_goes_on_in_the_page_that_the_one_before_leads_to(page: PlaywrightPage) -> None:
+    page.go("hooks/")
+    page.until(
+        "location.pathname.endsWith('/audit/') || (location.href = '../audit/', new Promise(() => {}))"
+    )
+
+
 def test_a_page_that_waits_for_its_server_can_be_read(page: PlaywrightPage) -> None:
     page.look(LARGE, "light")
     page.go("")

@@ -128,9 +128,9 @@ class Tab:
         await self.until(f"screen.width === {pixels}")  # the page learns of it a moment later
 
     async def until(self, expression: str) -> Any:
-        """Wait until an expression is true in the page; its value."""
+        """Wait until an expression is true in the page, or in the one that it goes to; its value."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (value := await self.run(expression)):
+            while not (value := await self._seen(expression)):
                 await asyncio.sleep(0.02)
         return value
 
@@ -143,16 +143,16 @@ class Tab:
     async def _arrives(self, expression: str) -> None:
         """Wait until an expression is true in a page that has loaded, in whatever page that is."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await self._holds(f"{expression} && document.readyState === 'complete'"):
+            while not await self._seen(f"{expression} && document.readyState === 'complete'"):
                 await asyncio.sleep(0.02)
 
-    async def _holds(self, expression: str) -> bool:
-        """False, too, while the page that was asked goes away."""
+    async def _seen(self, expression: str) -> Any:
+        """The value of an expression; None, too, while the page that was asked goes away."""
         try:
-            return bool(await self.run(expression))
+            return await self.run(expression)
         except BrowserError as error:
             if any(words in str(error) for words in GOES_AWAY):
-                return False
+                return None
             raise
 
 

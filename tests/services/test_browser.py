@@ -1,8 +1,9 @@
-"""A command that is given up takes nothing else of the browser with it."""
+"""Commands that are given up, and pages that go away, take nothing else of the browser with them."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +22,12 @@ async def test_what_is_answered_after_nobody_waits_for_it_disturbs_nobody(browse
 
     await tab.go("data:text/html,other")  # now the browser answers: the promise has gone
     assert await tab.run("7") == 7
+
+
+async def test_a_wait_goes_on_in_the_page_that_the_one_before_leads_to(
+    browser: Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "two.html").write_text("<title>two</title>")
+    (tmp_path / "one.html").write_text("<title>one</title>")
+    tab = await browser.tab((tmp_path / "one.html").as_uri())
+    await tab.until("document.title === 'two' || (location.href = 'two.html', new Promise(() => {}))")
