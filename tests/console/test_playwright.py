@@ -12,10 +12,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
+from routing_app.core.monitoring.cluster import ANSWER_SECONDS
 from tests.conftest import ServerFactory
 from tests.console.playwright import Playwright, PlaywrightPage
 from tests.console.population import Population
-from tests.monitoring.console import sessions_of
+from tests.monitoring.console import Console, sessions_of
 from tests.services.databases import Databases
 from tests.services.running import running
 from tests.services.server import Server
@@ -64,10 +65,20 @@ def there(pair: Pair) -> Iterator[Population]:
         yield made
 
 
-def number(page: PlaywrightPage, total: str) -> int:
-    """A number of the overview."""
-    [shown] = page.texts(f'[data-total="{total}"]')
-    return int("".join(filter(str.isdigit, shown)))
+def totals_of_before(page: PlaywrightPage, pair: Pair, root: str) -> dict[str, int]:
+    """The totals, by what every worker has answered since now: one that stands still is shown as it was."""
+    console, begun = Console(pair[0], root), time.monotonic()
+
+    def all_have_answered() -> bool:
+        since = time.monotonic() - begun - ANSWER_SECONDS
+        workers = [one for one in console.ask("overview")["workers"] if one["state"] == "serving"]
+        return all(one["age"] is not None and one["age"] < since for one in workers)
+
+    wait_until(all_have_answered)
+    console.close()
+    now = time.time()
+    told = wait_until(lambda: [one["totals"] for one in page.pushed() if one["at"] > now])[0]
+    return {name: int(told.get(name, 0)) for name in TOTALS}
 
 
 def closing(socket: ClientConnection) -> int:
@@ -90,8 +101,10 @@ TOTALS = {
 }
 
 
-def test_the_overview_shows_what_clients_did(page: PlaywrightPage, there: Population) -> None:
-    before = {name: number(page, name) for name in TOTALS}
+def test_the_overview_shows_what_clients_did(
+    page: PlaywrightPage, there: Population, pair: Pair, root: str
+) -> None:
+    before = totals_of_before(page, pair, root)
     there.clients()
     for count in range(3):
         there.rest("POST", "publish", {"addresses": ["token:token"], "message": count})
@@ -100,7 +113,7 @@ def test_the_overview_shows_what_clients_did(page: PlaywrightPage, there: Popula
             there.sockets[name].recv(timeout=60)
 
     for name, value in TOTALS.items():
-        page.until_text(f'[data-total="{name}"]', str(before[name] + value))
+        page.until_text(f'[data-total="{name}"]', f"{before[name] + value:,}")
     # All of it has been told, however long a process stood still; and no more is told later.
     told = time.time()
     shown = wait_until(lambda: [one["totals"] for one in page.pushed() if one["at"] > told + 1])[0]
