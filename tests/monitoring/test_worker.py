@@ -26,7 +26,7 @@ from routing_app.core.monitoring.addresses import AddressQuery
 from routing_app.core.monitoring.connections import Query
 from routing_app.core.monitoring.events import Event
 from routing_app.core.monitoring.paging import Page
-from routing_app.core.monitoring.workers import Lease
+from routing_app.core.monitoring.workers import Lease, Members
 from routing_app.core.worker import Worker
 from tests.core.harness import PLAIN, Recorder
 from tests.core.layers import Bus, LaggingLayer
@@ -232,6 +232,21 @@ async def test_a_layer_that_is_down_and_back_is_two_events(pair: tuple[Worker, W
 
     kinds = [event.kind for event in worker.monitor.events._kept]
     assert kinds == ["redis_down", "redis_up"]
+
+
+async def test_a_connection_whose_worker_no_database_names_has_not_ended(
+    pair: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = pair
+
+    def out() -> None:
+        raise OSError
+
+    monkeypatch.setattr(cluster_module, "leases", out)
+    monkeypatch.setattr(cluster_module, "READ_SECONDS", 0.0)
+    monkeypatch.setattr(here.monitor.cluster, "members", Members())
+    with pytest.raises(cluster_module.NoAnswer):
+        await lists.connection(here.monitor.cluster, ROOT, connect(there).id)
 
 
 async def test_a_page_is_told_of_what_happens_while_its_past_is_read(

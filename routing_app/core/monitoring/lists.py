@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from routing_app.core.access.masking import SecretAccess, hides_identities, mask, shown_address
 from routing_app.core.address import kinds, worker_of
 from routing_app.core.monitoring.addresses import AddressQuery
-from routing_app.core.monitoring.cluster import Cluster
+from routing_app.core.monitoring.cluster import Cluster, NoAnswer
 from routing_app.core.monitoring.connections import FIELDS, Query
 from routing_app.core.monitoring.paging import Page, merged, pages
 from routing_app.core.protocol import registered
@@ -59,10 +59,15 @@ async def connections(
 async def connection(cluster: Cluster, access: SecretAccess, id: str) -> dict[str, Any] | None:
     """One connection with all that is shown of it; None when it has ended, or its worker is not known.
 
-    Raises NoAnswer where its worker does not answer in time: the connection may still be there.
+    Raises NoAnswer where its worker does not answer in time, or the database does not say which workers there
+    are: the connection may still be there.
     """
     worker = worker_of(id)
-    if not worker or worker not in await cluster.workers():
+    if not worker:
+        return None
+    if worker not in await cluster.workers():
+        if not cluster.database_answers:
+            raise NoAnswer
         return None
     found: dict[str, Any] | None = await cluster.answer(worker, "monitoring.connection", {"id": id})
     if found is None:

@@ -92,6 +92,7 @@ function ended() {
 
 function show(data) {
   last = data;
+  byId("problem").replaceChildren();
   if (revoking !== null) revoking.hidden = data.revocable.length === 0;
   byId("state").className = "badge good";
   setText(byId("state"), "connected");
