@@ -112,10 +112,10 @@ def make_user(server: Server, named_by_address: bool = True) -> User:
     return User(*answer.body["reports"][0])
 
 
-def ending_in(seconds: int, token: str) -> str:
+def ending_in(seconds: float, token: str) -> str:
     """The same token, but for its end: so many seconds from now."""
     claims = jwt.decode(token, options={"verify_signature": False})
-    return jwt.encode(claims | {"exp": int(time.time()) + seconds}, TOKEN_SECRET, "HS256")
+    return jwt.encode(claims | {"exp": int(time.time() + seconds)}, TOKEN_SECRET, "HS256")
 
 
 class Socket:

@@ -6,18 +6,19 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.events.client import PUBLIC, SECONDS, Socket, User, call, ending_in, people
 from tests.events.conftest import Launch
 from tests.services.issuing import add_issuer, add_key, bad_tokens, token
 from tests.services.server import Server
+from tests.services.short_lived import let_in
 from tests.services.waiting import wait_until
 
 BAD = ("expired", "unknown issuer", "other secret", "not a JWT")
@@ -253,22 +254,13 @@ def server(request: pytest.FixtureRequest) -> Server:
 def test_a_token_that_expires_ends_its_socket_unless_it_is_replaced(
     server: Server, join: Join, channel: str
 ) -> None:
-    seconds = 2
+    def enter(end: float) -> tuple[Socket, Socket]:
+        replaced, ending = (join(server, channel, token=token(["*"], exp=int(end))) for _ in range(2))
+        replaced.change_user(token(["*"]))
+        assert replaced.pending() == ending.pending() == []
+        return replaced, ending
 
-    def in_time() -> tuple[Socket, Socket] | None:
-        """A socket whose token was replaced, and one whose token ends: longer the next time where it was over
-        before that."""
-        nonlocal seconds
-        seconds *= 2
-        soon = token(["*"], exp=int(time.time()) + seconds)
-        with suppress(InvalidStatus, ConnectionClosed):
-            replaced, ending = (join(server, channel, token=soon) for _ in range(2))
-            replaced.change_user(token(["*"]))
-            assert replaced.pending() == ending.pending() == []
-            return replaced, ending
-        return None
-
-    replaced, ending = wait_until(in_time)
+    replaced, ending = let_in(enter)
     assert ending.close_code() == 4005
     assert replaced.pending() == []
 
@@ -278,16 +270,6 @@ def test_a_login_that_expires_ends_its_socket_where_a_credential_is_needed(
 ) -> None:
     with launch(EVENTS_ACCESS="token", EVENTS_EXPIRED_SOCKETS="public") as server:
         user = people(server, 1)[0]
-        seconds = 2
-
-        def in_time() -> Socket | None:
-            """A socket of a login that ends soon: later the next time where it was over before that."""
-            nonlocal seconds
-            seconds *= 2
-            with suppress(InvalidStatus, ConnectionClosed):
-                return join(server, token=ending_in(seconds, user.token))
-            return None
-
-        socket: Socket = wait_until(in_time)
+        socket = let_in(lambda end: join(server, token=ending_in(end - time.time(), user.token)))
         assert socket.root_id == user.root_id
         assert socket.close_code() == 4005

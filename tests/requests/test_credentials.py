@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from tests.requests.conftest import Connect
 from tests.requests.peer import Peer
@@ -17,6 +15,7 @@ from tests.services.databases import Databases
 from tests.services.issuing import add_issuer, add_key, bad_tokens, token
 from tests.services.running import running
 from tests.services.server import Server
+from tests.services.short_lived import let_in
 from tests.services.waiting import wait_until
 
 BAD = ("expired", "unknown issuer", "other secret", "not a JWT")
@@ -246,26 +245,19 @@ def server(request: pytest.FixtureRequest) -> Server:
 def test_a_token_that_expires_ends_its_connection_unless_it_is_refreshed(
     server: Server, connect: Connect, address: str
 ) -> None:
-    seconds = 2
+    def enter(end: float) -> tuple[list[Peer], Peer, Peer]:
+        """Peers that refresh their token, and two whose token ends."""
+        soon = token([address], exp=int(end))
+        refreshed: list[Peer] = [connect(server, **bearer(soon)) for _ in range(2)]
+        for peer in refreshed:
+            peer.ask("subscribe", addresses=[address])
+            assert peer.ask("authenticate", token=token([address]))["direction"] == "REPLY"
+        expiring = connect(server, **bearer(soon))
+        by_request = connect(server, **bearer(token()))
+        assert by_request.ask("authenticate", token=soon)["direction"] == "REPLY"
+        return refreshed, expiring, by_request
 
-    def in_time() -> tuple[list[Peer], Peer, Peer] | None:
-        """Peers that refresh their token, and two whose token ends: later the next time where it was over
-        before all were there."""
-        nonlocal seconds
-        seconds *= 2
-        soon = token([address], exp=int(time.time()) + seconds)
-        with suppress(InvalidStatus, ConnectionClosed):
-            refreshed: list[Peer] = [connect(server, **bearer(soon)) for _ in range(2)]
-            for peer in refreshed:
-                peer.ask("subscribe", addresses=[address])
-                assert peer.ask("authenticate", token=token([address]))["direction"] == "REPLY"
-            expiring = connect(server, **bearer(soon))
-            by_request = connect(server, **bearer(token()))
-            if by_request.ask("authenticate", token=soon)["direction"] == "REPLY":
-                return refreshed, expiring, by_request
-        return None
-
-    refreshed, expiring, by_request = wait_until(in_time)
+    refreshed, expiring, by_request = let_in(enter)
     assert expiring.close_code() == (4005, "credentials expired")
     assert by_request.close_code() == (4005, "credentials expired")
     assert [peer.ask("whoami")["addresses"] for peer in refreshed] == [[address]] * 2

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, suppress
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from tests.compliance.engineio.client import Site
 from tests.rooms.client import SOCKET_IO, Api, Client, Plain, plain, polled, socketio
@@ -21,15 +20,13 @@ from tests.services.databases import Databases
 from tests.services.issuing import add_issuer, add_key, bad_tokens, change_key, token
 from tests.services.running import running
 from tests.services.server import Server
+from tests.services.short_lived import let_in_async
 
 BAD: Final = ("expired", "unknown issuer", "other secret", "not a JWT")
 WRONG: Final = "credentials missing or wrong"
 KEEPER: Final = {"ROOMS_ACCESS": "token", "ROOMS_RECOVERY_SECONDS": "60"}
 HERE: Final = "room:layout/nobody is here"
 """The room that `Plain.settled` asks about."""
-LIVES: Final = (6, 30, 90)
-"""Seconds of a token that is to end. A busy machine may need more before its client is in."""
-T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -418,21 +415,13 @@ async def test_a_session_comes_back_to_its_holder_alone_at_another_worker(
 # --- the end ----------------------------------------------------------------------------------------------
 
 
-async def in_time(enter: Callable[[float], Awaitable[T]]) -> T:
-    """What somebody gets who enters with a token that ends then; one that ended too early is given longer."""
-    for seconds in LIVES:
-        with suppress(AssertionError, InvalidStatus, ConnectionClosed):
-            return await enter(time.time() + seconds)
-    raise AssertionError(f"with no token that lived for one of {LIVES} s anybody was let in")
-
-
 async def test_a_plain_socket_ends_with_its_token(bounded: Server, stack: AsyncExitStack) -> None:
     async def enter(end: float) -> Plain:
         client = await plain(stack, bounded, f"layout?access_token={token([HERE], exp=end)}")
         assert await client.settled() == []
         return client
 
-    assert await (await in_time(enter)).closed() == 4005
+    assert await (await let_in_async(enter)).closed() == 4005
 
 
 @pytest.mark.parametrize("version", [3, 4])
@@ -445,7 +434,7 @@ async def test_a_namespace_ends_with_its_token(
     async def enter(end: float) -> Client:
         return await socketio(stack, server, "layout", version, token=token(["*"], exp=end))
 
-    client = await in_time(enter)
+    client = await let_in_async(enter)
     assert await client.receive_packet() == "41/layout,"
 
 
@@ -459,7 +448,7 @@ async def test_a_namespace_over_polling_ends_with_its_token(bounded: Server) -> 
         assert received.startswith("40/layout,")
         return sid, received
 
-    sid, received = await in_time(enter)
+    sid, received = await let_in_async(enter)
     if "41/layout," not in received:
         await polled(site, sid, "41/layout,")
 
@@ -485,7 +474,7 @@ async def test_a_session_that_waits_ends_with_its_token(
     async def enter(end: float) -> Returning:
         return await cut_in_room(stack, keeper, room, token(["*"], exp=end))
 
-    client = await in_time(enter)
+    client = await let_in_async(enter)
     clients: Any = None
     while clients != []:
         await watcher.emit("CLIENTS", {"room": room})

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as connect_plain
 
 from tests.services.databases import Databases
 from tests.services.issuing import add_issuer, add_key, bad_tokens, change_key, token
 from tests.services.running import running
 from tests.services.server import Server
+from tests.services.short_lived import let_in
 from tests.services.waiting import wait_until
 from tests.tokens.client import Client, call
 from tests.tokens.conftest import Connect
@@ -247,21 +247,13 @@ def test_an_open_server_bounds_nobody(open_to_all: Server, connect: Connect, nam
 @pytest.mark.parametrize("mode", ["bounded", "open_to_all"])
 def test_a_connection_ends_with_its_token(request: Any, connect: Connect, name: str, mode: str) -> None:
     server = request.getfixturevalue(mode)
-    seconds = 2
 
-    def goes_on() -> Client | None:
-        """A client whose token ends soon: later the next time where it was over before that."""
-        nonlocal seconds
-        seconds *= 2
-        try:
-            client = connect(server, name, **bearer(token(["*"], exp=time.time() + seconds)))
-            assert client.received() == []
-        except (InvalidStatus, ConnectionClosed):
-            return None
+    def enter(end: float) -> Client:
+        client = connect(server, name, **bearer(token(["*"], exp=end)))
+        assert client.received() == []
         return client
 
-    client: Client = wait_until(goes_on)
-    assert client.close_code() == 4005
+    assert let_in(enter).close_code() == 4005
 
 
 @pytest.mark.parametrize(("now", "code"), [(["token:elsewhere"], 4006), (None, 4005)])
