@@ -1,4 +1,4 @@
-"""Clients whose credential is to end soon, but not before they are in: a busy machine needs a while for that."""
+"""Clients whose credential is to end soon, but not before they are in, which takes a busy machine a while."""
 
 from __future__ import annotations
 
