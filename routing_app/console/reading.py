@@ -39,7 +39,7 @@ class Watch:
         self.viewer = viewer
         self.once = once
         self.begun = False
-        """True once its first data is with the page."""
+        """True once its first data is with the page; False again where it has to be read anew."""
         self._told = ""
         """The last data that the page was told, where it is not to be told again."""
         self.on_end: Callable[[], None] = lambda: None
@@ -54,12 +54,16 @@ class Watch:
         return self.topic.name, dumps(sorted(self.params.items())), self.topic.variant(self.viewer)
 
     def show(self, encoded: str) -> None:
-        """Send data, unless the page has not read what came before: then the next is enough."""
+        """Send data, unless the page has not read what came before: then the next is enough, or the first
+        again where the next does not hold all.
+        """
         if encoded == self._told:
             return
-        if not self.begun or self.viewer.connection.idle:
-            self.viewer.connection.send(wire.data(self.id, encoded))
-            self._told = "" if self.topic.is_told_again else encoded
+        if self.begun and not self.viewer.connection.idle:
+            self.begun = not self.topic.begins_otherwise
+            return
+        self.viewer.connection.send(wire.data(self.id, encoded))
+        self._told = "" if self.topic.is_told_again else encoded
         self.begun = True
 
     def fail(self, error: TopicError) -> None:
@@ -146,7 +150,7 @@ class Reading:
         watch.reading = self
         self._watches.add(watch)
         if self._topic.begins_otherwise:
-            watch.task = self._readings.worker.spawn(self._begin(watch))
+            self._begin_soon(watch)
         elif self._latest is not None:
             watch.show(self._latest)
 
@@ -157,6 +161,10 @@ class Reading:
         if not self._watches:
             self._task.cancel()
             self._readings.forget(self)
+
+    def _begin_soon(self, watch: Watch) -> None:
+        if watch.task is None or watch.task.done():
+            watch.task = self._readings.worker.spawn(self._begin(watch))
 
     async def _begin(self, watch: Watch) -> None:
         outcome = await attempt(watch.topic.begin, watch)
@@ -182,12 +190,14 @@ class Reading:
                 self._fail(watch, outcome)
             elif watch.begun or not self._topic.begins_otherwise:
                 watch.show(outcome)
+            elif watch.viewer.connection.idle:
+                self._begin_soon(watch)
         self._latest = outcome if isinstance(outcome, str) else None
 
     def _fail(self, watch: Watch, error: TopicError) -> None:
         if error.status == UNAVAILABLE:
             watch.fail(error)
-            watch.begun = True
+            watch.begun = watch.begun or not self._topic.begins_otherwise
             return
         watch.reading = None
         self._watches.discard(watch)

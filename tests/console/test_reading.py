@@ -74,6 +74,8 @@ class Begun(Numbers):
     begins_otherwise = True
 
     async def begin(self, viewer: Viewer, params: dict[str, Any]) -> Any:
+        if self.error is not None:
+            raise self.error
         return "the past"
 
 
@@ -204,6 +206,39 @@ async def test_a_watch_begins_as_its_topic_says(readings: Readings) -> None:
         assert "the past" not in values(page.sent)[1:]
     for one in watches:
         readings.drop(one)
+
+
+async def test_a_page_that_was_behind_begins_again_where_the_next_data_is_not_all(readings: Readings) -> None:
+    """Events of a second are in the data of that second alone."""
+    topic, page, other = Begun(), Page(), Page()
+    watches = [watch(topic, page), watch(topic, other)]
+    for one in watches:
+        readings.add(one)
+    await page.has(2)
+    page.idle = False
+    seen = len(page.sent)
+    await other.has(len(other.sent) + 3)
+    assert len(page.sent) == seen
+
+    page.idle = True
+    assert values(await page.has(seen + 2))[seen] == "the past"
+    assert values(page.sent).count("the past") == 2
+    assert values(other.sent).count("the past") == 1
+    for one in watches:
+        readings.drop(one)
+
+
+async def test_what_could_not_be_read_at_first_is_read_once_it_can_be(readings: Readings) -> None:
+    topic, page = Begun(), Page()
+    topic.error = TopicError(503, "down")
+    one = watch(topic, page)
+    readings.add(one)
+    assert (await page.has(1))[0]["error"] == {"status": 503, "detail": "down"}
+
+    topic.error = None
+    known = len(page.sent)
+    assert "the past" in values((await page.has(known + 1))[known:])
+    readings.drop(one)
 
 
 async def test_a_question_has_one_answer(readings: Readings) -> None:

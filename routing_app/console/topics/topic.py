@@ -28,7 +28,8 @@ class Topic(ABC):
     is_told_again: ClassVar[bool] = True
     """False: a page is not told what it was told last."""
     begins_otherwise: ClassVar[bool] = False
-    """True when the first data of a watch is another than those after it: `begin`."""
+    """True when the first data of a watch is another than those after it: `begin`. It comes again where one
+    of those was left out."""
 
     def may(self, viewer: Viewer) -> bool:
         """True while a viewer may see this."""
