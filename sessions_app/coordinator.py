@@ -23,6 +23,7 @@ from routing_app.core.database import GroupedWrites, Overloaded
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.publishing import publish
 from routing_app.core.revocations.names import Carried
+from routing_app.core.standstill import Within
 from routing_app.core.worker import Worker, current_worker
 from sessions_app.store import StoreCommand, StoreEntry, apply_all
 from sessions_app.timers import TICK_SECONDS, Timers
@@ -93,7 +94,7 @@ class Coordinator:
         """
         entry = StoreEntry(command)
         try:
-            async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
+            async with Within(DATABASE_TIMEOUT_SECONDS):
                 await self.writes.submit_item(apply_all, entry)
         except BaseException:
             entry.abandoned = True

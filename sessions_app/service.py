@@ -17,6 +17,7 @@ from routing_app.core.codes import KICKED, SILENT, TAKEN_OVER, TERMINATED, Close
 from routing_app.core.database import Overloaded, query
 from routing_app.core.leases import reach
 from routing_app.core.publishing import publish
+from routing_app.core.standstill import Within
 from routing_app.core.synchronous import from_sync
 from routing_app.core.worker import LayerUnavailable
 from sessions_app import wire
@@ -184,7 +185,7 @@ async def heartbeat(key: AccountKey, session: UUID) -> datetime | None:
 
 async def live_sessions(key: AccountKey) -> list[Listing]:
     """A customer's sessions, oldest first. Raises OUTAGE."""
-    async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
+    async with Within(DATABASE_TIMEOUT_SECONDS):
         return await query(_live_sessions, key)
 
 

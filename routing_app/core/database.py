@@ -23,6 +23,7 @@ from django.db.models import Field, Model
 
 from routing_app.core import metrics
 from routing_app.core.patience import patience
+from routing_app.core.standstill import comes_within
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ class WritingThread:
                 running = executor.submit(_commit, batch)
             except RuntimeError as error:  # the interpreter is about to end and takes no more work
                 return [error] * len(batch)
-            await asyncio.wait([asyncio.wrap_future(running)], timeout=HUNG_SECONDS)
+            await comes_within(asyncio.wrap_future(running), HUNG_SECONDS)
             # One thread serves all loops of the process, so a batch may wait behind another one's. Cancelling
             # succeeds only before it has begun: then another try with the new thread is safe. One that has
             # begun may still commit, so it is not tried again.

@@ -19,6 +19,7 @@ from routing_app.core.access.admission import Refused
 from routing_app.core.codes import FORBIDDEN, REVOKED, TOKEN_UNREGISTERED, UNAVAILABLE, Refusal
 from routing_app.core.database import query
 from routing_app.core.revocations.names import Carried, Kind
+from routing_app.core.standstill import Within
 from routing_app.core.worker import Worker
 from routing_app.tokens.models import RegisteredToken
 from routing_app.tokens.service import chunks
@@ -53,7 +54,7 @@ class TokenLookup:
     async def enabled(self, token: str) -> bool:
         """Is the token registered and enabled? Read after the call began. Raises TokenUnknown."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with Within(PATIENCE_SECONDS):
                 if self._first is not None:  # it ends also when the import fails
                     await asyncio.wait([self._first])
                 # Shielded: others ask about the same token.

@@ -13,6 +13,7 @@ from routing_app.core.cluster import calls, heartbeats, liveness, relay
 from routing_app.core.cluster.calls import CallFailed, CallRefused, Incoming, WorkerGone
 from tests.core.harness import Node, replaced
 from tests.core.layers import cluster
+from tests.services.standstill import stand_still
 from tests.services.waiting import until
 
 KINDS = ["redis", "lagging"]
@@ -99,6 +100,26 @@ async def test_a_failure_in_the_other_process_is_an_error_here(
     with pytest.raises(CallFailed) as failed:
         await asker.calls.call(server.id, verb)
     assert "secret" not in str(failed.value)
+
+
+async def test_a_caller_that_has_stood_still_takes_the_answer(
+    pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+):
+    asker, server = pair
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(call: Incoming) -> Any:
+        began.set()
+        await go_on.wait()
+        return "done"
+
+    server.calls.serve("wait", wait)
+    waiting = asyncio.ensure_future(asker.calls.call(server.id, "wait", timeout=60))
+    await began.wait()
+    await stand_still(monkeypatch)
+    go_on.set()
+
+    assert await waiting == "done"
 
 
 @pytest.mark.parametrize("stops", [True, False])

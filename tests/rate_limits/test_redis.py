@@ -17,6 +17,7 @@ from routing_app.core.rate_limits.limit import Excess, Limit
 from routing_app.core.rate_limits.redis import RedisCounts, Unreachable
 from tests.rate_limits.test_counts import limit
 from tests.services.redis import Redis
+from tests.services.standstill import stand_still
 from tests.services.waiting import until
 
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("patient")]
@@ -47,6 +48,22 @@ async def test_two_workers_count_once_together(workers: list[RedisCounts]):
     found = await asyncio.gather(*(take(workers[number % 2], one) for number in range(200)))
 
     assert sum(excess is None for excess in found) == 50
+
+
+async def test_after_a_standstill_of_this_process_redis_still_counts(
+    server: Redis, workers: list[RedisCounts], monkeypatch: pytest.MonkeyPatch
+):
+    one, counts = limit(burst=2), workers[0]
+    await take(counts, one)
+    with client.Redis.from_url(server.url) as other:
+        other.execute_command("CLIENT", "PAUSE", "60000", "WRITE")
+        asking = asyncio.ensure_future(take(counts, one))
+        await until(lambda: other.info("clients")["blocked_clients"])
+        await stand_still(monkeypatch)
+        other.execute_command("CLIENT", "UNPAUSE")
+
+    assert await asking is None
+    assert await take(counts, one) is not None
 
 
 async def test_the_checks_of_one_turn_go_out_together(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,7 @@ from sessions_app.store import AccountKey
 from sessions_app.sweep import reconcile
 from sessions_app.wire import TERMINATE, Wanted
 from tests.core.harness import PLAIN, Recorder
+from tests.services.standstill import stand_still
 from tests.services.waiting import until
 
 ALICE = AccountKey("pub", "alice")
@@ -115,6 +117,19 @@ def let_pass(coordinator: Coordinator, seconds: float) -> None:
     lease = coordinator.worker.presence.lease
     now = lease._renewal + seconds
     lease.clock = lambda: now
+
+
+async def test_a_command_is_not_given_up_after_a_standstill(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = threading.Event()
+    before = coordinator.writes.submit(written.wait)
+    creating = asyncio.ensure_future(coordinator.submit(Create(ALICE, WANTED)))
+    await stand_still(monkeypatch)
+    written.set()
+
+    assert isinstance(await creating, Granted)
+    assert await before
 
 
 LIFE = LEASE_SECONDS + settings.SESSIONS_GRACE_SECONDS

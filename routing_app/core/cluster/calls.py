@@ -18,6 +18,7 @@ from routing_app.core.address import make
 from routing_app.core.cluster.spread import AnyRelay
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.publication import Publication
+from routing_app.core.standstill import Within
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class Calls:
         if self._looking is None or self._looking.done():
             self._looking = self._spawn(self._look_for_the_gone())
         try:
-            async with asyncio.timeout(timeout):
+            async with Within(timeout):
                 await self._tell(worker_id, ASK, [self._worker_id, number, verb, payload], server)
                 return await answer
         except (asyncio.CancelledError, TimeoutError):

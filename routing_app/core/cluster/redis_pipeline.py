@@ -6,7 +6,6 @@ it was made for. Here a connection is used until it breaks, and its user says wh
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from routing_app.core.cluster.redis_urls import async_client_of
+from routing_app.core.standstill import Within
 
 Argument = bytes | str | int
 
@@ -33,7 +33,7 @@ class RedisPipeline:
 
         Raises RedisError, OSError, TimeoutError, and ValueError for a URL that names no server.
         """
-        async with asyncio.timeout(self._connect_seconds):
+        async with Within(self._connect_seconds):
             if self._client is None:
                 options = {"socket_connect_timeout": self._connect_seconds, "retry": Retry(NoBackoff(), 0)}
                 self._client = async_client_of(self._url, **options)

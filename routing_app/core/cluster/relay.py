@@ -31,10 +31,10 @@ from routing_app.core.cluster.notices import Notices
 from routing_app.core.cluster.probe import Probe
 from routing_app.core.cluster.receiver import EnvelopeReceiver
 from routing_app.core.cluster.replay import Log
-from routing_app.core.cluster.standstill import Standstill
 from routing_app.core.cluster.subscriptions import Subscriptions
 from routing_app.core.delivery.publication import Publication
 from routing_app.core.ending import end_tasks
+from routing_app.core.standstill import Standstill, Within
 
 logger = logging.getLogger(__name__)
 
@@ -229,7 +229,7 @@ class Relay:
         publisher is cancelled: `lose`.
         """
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with Within(PATIENCE_SECONDS):
                 # All callers wake up when a batch has left, and those that find no room wait on. No batch can
                 # leave between `offer` and `clear`: nothing is awaited there.
                 while not self.offer(publication, addresses):

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from routing_app.core import metrics
 from routing_app.core.address import group_name
+from routing_app.core.standstill import Within
 
 CONFIRM_SECONDS: Final = 3.0
 """Longest time of a round of subscriptions until its echo has come."""
@@ -94,7 +95,7 @@ class Subscriptions:
         if not asked:
             return
         try:
-            async with asyncio.timeout(CONFIRM_SECONDS):
+            async with Within(CONFIRM_SECONDS):
                 self._channel = await self._open_channel()
                 for address in asked:
                     await self._layer.group_add(group_name(address), self._channel)

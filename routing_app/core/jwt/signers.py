@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 from routing_app.core.database import query
 from routing_app.core.jwt.algorithms import KeyKind
 from routing_app.core.jwt.signature import KnownKey
+from routing_app.core.standstill import Within
 
 if TYPE_CHECKING:
     from routing_app.core.models.issuers import SigningKey
@@ -63,7 +64,7 @@ class KnownSigners(Generic[S]):
             # One for all who ask while it is on its way: after a restart thousands do.
             loading = self._loading[key] = asyncio.create_task(self._load(name))
             loading.add_done_callback(partial(self._loaded, key))
-        async with asyncio.timeout(LOAD_SECONDS):
+        async with Within(LOAD_SECONDS):
             return await asyncio.shield(loading)
 
     async def _load(self, name: str) -> S | None:

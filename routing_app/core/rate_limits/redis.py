@@ -25,6 +25,7 @@ from routing_app.core.cluster.redis_pipeline import RedisPipeline, packed
 from routing_app.core.ending import end_tasks
 from routing_app.core.models.rate_limits import Then
 from routing_app.core.rate_limits.limit import LONGEST_WAIT, Excess, Limit, worse
+from routing_app.core.standstill import Within
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ class RedisCounts:
             await self._work.wait()
             self._work.clear()
             while self._waiting:
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with Within(ANSWER_SECONDS):
                     await self._exchange()
 
     async def _exchange(self) -> None:

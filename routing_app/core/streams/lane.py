@@ -20,6 +20,7 @@ from redis.exceptions import BusyLoadingError, NoScriptError, ReadOnlyError, Red
 from routing_app.core import metrics
 from routing_app.core.cluster.redis_pipeline import RedisPipeline, packed
 from routing_app.core.ending import end_tasks
+from routing_app.core.standstill import Within
 from routing_app.core.streams.scripts import ALL, digest
 from routing_app.core.streams.store import StoreUnavailable
 
@@ -144,7 +145,7 @@ class Lane:
         if not self._sent:
             return
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with Within(ANSWER_SECONDS):
                 await self._exchange()
         except (RedisError, OSError, TimeoutError) as error:
             metrics.LAYER_ERRORS.inc()

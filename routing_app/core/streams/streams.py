@@ -21,7 +21,6 @@ from django.conf import settings
 from routing_app.core import metrics, tracing
 from routing_app.core.cluster import losses
 from routing_app.core.cluster.spread import AnyRelay
-from routing_app.core.cluster.standstill import comes_within
 from routing_app.core.codes import Loss
 from routing_app.core.delivery.hub import Hub
 from routing_app.core.delivery.publication import INTERNAL, Position, Publication
@@ -29,6 +28,7 @@ from routing_app.core.delivery.repeats import without_history
 from routing_app.core.delivery.traced import until_done
 from routing_app.core.eager import Spawn
 from routing_app.core.fresh_rows import READ_SECONDS, FreshRows
+from routing_app.core.standstill import comes_within
 from routing_app.core.streams import record
 from routing_app.core.streams.ordering import Ordering
 from routing_app.core.streams.replay import Replays
