@@ -11,6 +11,8 @@ STALL_SECONDS: Final = 0.5
 """A pause of this process from which on others are not taken for silent in it."""
 LEAST_SECONDS: Final = 0.1
 """The same for limits that are shorter than that, of which half is enough: a loop is always a little late."""
+AGAIN: Final = 2
+"""How often a limit begins anew: a loop that is always late must not wait for ever."""
 
 
 class Standstill:
@@ -53,12 +55,13 @@ class Within:
     None is no limit. An asynchronous context manager.
     """
 
-    __slots__ = ("_due", "_handle", "_limit", "_seconds", "_stall")
+    __slots__ = ("_due", "_handle", "_left", "_limit", "_seconds", "_stall")
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = math.inf if seconds is None else seconds
         self._stall = max(min(STALL_SECONDS, self._seconds / 2), LEAST_SECONDS)
         self._limit = asyncio.timeout(None)
+        self._left = AGAIN
         self._handle: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -80,7 +83,8 @@ class Within:
         self._handle = loop.call_at(self._due, self._look)
 
     def _look(self) -> None:
-        if asyncio.get_running_loop().time() - self._due > self._stall:
+        if self._left and asyncio.get_running_loop().time() - self._due > self._stall:
+            self._left -= 1
             self._begin()
         else:
             self._limit.reschedule(self._due)

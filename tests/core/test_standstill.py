@@ -24,6 +24,20 @@ async def test_a_limit_begins_anew_after_a_standstill(monkeypatch: pytest.Monkey
         assert await answer == 7
 
 
+async def test_a_loop_that_is_always_late_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch):
+    stalls: list[int] = []
+
+    async def wait() -> None:
+        async with Within(30):
+            for number in range(10):
+                stalls.append(number)
+                await stand_still(monkeypatch)
+
+    with pytest.raises(TimeoutError):
+        await wait()
+    assert stalls == [0, 1, 2]
+
+
 @pytest.mark.parametrize("seconds", [0, 0.01])
 async def test_a_limit_ends_what_takes_longer(seconds: float):
     with pytest.raises(TimeoutError):
