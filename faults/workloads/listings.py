@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -100,14 +101,20 @@ class Listings(Workload):
         return rows
 
     async def _answer(self, dice: random.Random, path: str) -> Any:
-        answer = await until(lambda: self._try(dice, path))
+        """What is answered in the end. Raises AssertionError with the last refusal."""
+        refusals: deque[str] = deque(maxlen=1)
+        try:
+            answer = await until(lambda: self._try(dice, path, refusals))
+        except AssertionError:
+            raise AssertionError(f"{path}: {' '.join(refusals) or 'no answer'}") from None
         return answer.json()
 
-    async def _try(self, dice: random.Random, path: str) -> Any:
+    async def _try(self, dice: random.Random, path: str, refusals: deque[str]) -> Any:
         with suppress(*UNREACHABLE):
             answer = await self.world.call(dice, "GET", path)
             if answer.status_code == 200:
                 return answer
+            refusals.append(f"{answer.status_code} {answer.text}")
             await asyncio.sleep(PAUSE_SECONDS)
         return None
 
