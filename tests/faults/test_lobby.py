@@ -12,8 +12,9 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from tests.faults.cluster import Pair, seconds_until
-from tests.rooms.watcher import watcher
+from tests.rooms.watcher import Watcher, watcher
 from tests.services.postgres import Postgres
+from tests.services.server import Server
 
 pytestmark = pytest.mark.once
 
@@ -37,6 +38,14 @@ def restart(pair: Pair, postgres: Postgres) -> None:
     postgres.serve()
 
 
+async def comes_in(server: Server, lobby: str) -> Watcher:
+    """Somebody who is in. A client that is refused, or sent away, comes back until it is."""
+    while True:
+        with contextlib.suppress(OSError, TimeoutError, WebSocketException):
+            return await watcher(server, lobby)
+        await asyncio.sleep(0.2)
+
+
 @pytest.mark.parametrize("trouble", [cut, unreachable, slow, restart], ids=lambda trouble: trouble.__name__)
 async def test_coming_and_going_while_postgres_fails_leaves_no_ghost(
     pair: Pair, postgres: Postgres, trouble: Trouble
@@ -44,16 +53,11 @@ async def test_coming_and_going_while_postgres_fails_leaves_no_ghost(
     lobby = secrets.token_hex(4)
     servers = [member.server for member in pair]
     async with AsyncExitStack() as stack:
-        stay = [await watcher(server, lobby) for server in servers]
-        leavers = [await watcher(servers[number % 2], lobby) for number in range(20)]
+        stay = [await comes_in(server, lobby) for server in servers]
+        leavers = [await comes_in(servers[number % 2], lobby) for number in range(20)]
 
         async def come_in() -> None:
-            # A client that is refused, or sent away, comes back until it is in.
-            while True:
-                with contextlib.suppress(OSError, TimeoutError, WebSocketException):
-                    stay.append(await watcher(servers[len(stay) % 2], lobby))
-                    return
-                await asyncio.sleep(0.2)
+            stay.append(await comes_in(servers[len(stay) % 2], lobby))
 
         coming = [asyncio.ensure_future(come_in()) for _ in range(10)]
         leaving = [asyncio.ensure_future(one.leave()) for one in leavers[:10]]

@@ -319,9 +319,10 @@ def test_workers_say_where_their_settings_differ(console: Consoles) -> None:
     page = console()
 
     def both() -> Any:
-        """The worker that is asked, and the other one, when it was in time."""
+        """The worker that is asked, and the other one, when it was in time and has measured its memory."""
         found = page.ask("workers")
-        serving = [one for one in found["workers"] if one["state"] == "serving" and (one["age"] or 9) < 5]
+        in_time = [one for one in found["workers"] if one["memory"] and (one["age"] or 9) < 5]
+        serving = [one for one in in_time if one["state"] == "serving"]
         return len(serving) == 2 and sorted(serving, key=lambda one: one["id"] != found["here"])
 
     here, other = wait_until(both)
