@@ -102,13 +102,11 @@ def test_the_servers_own_refusals_have_one(broker: Server, sent: bytes, status: 
 
 async def test_a_handshake_has_it(broker: Server) -> None:
     given = {"X-Request-ID": "socket-1"}
-    async with connect(
-        f"{broker.ws_url}/ws?RegisterToken=a", proxy=None, open_timeout=60, additional_headers=given
-    ) as client:
+    async with connect(f"{broker.ws_url}/ws?RegisterToken=a", proxy=None, additional_headers=given) as client:
         assert client.response is not None
         assert client.response.headers["X-Request-ID"] == "socket-1"
     with pytest.raises(InvalidStatus) as refused:
-        async with connect(f"{broker.ws_url}/nowhere", proxy=None, open_timeout=60, additional_headers=given):
+        async with connect(f"{broker.ws_url}/nowhere", proxy=None, additional_headers=given):
             pass
     assert refused.value.response.headers["X-Request-ID"] == "socket-1"
 

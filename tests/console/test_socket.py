@@ -29,7 +29,6 @@ def shake(broker: Server, origin: str | None, cookie: str) -> int:
             origin=page,
             additional_headers=headers,
             proxy=None,
-            open_timeout=60,
         ):
             return 101
     except InvalidStatus as refused:

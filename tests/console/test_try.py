@@ -21,7 +21,7 @@ MARKUP = '<img src=x onerror="document.title = 1"><b>bold</b>'
 
 
 async def test_tokens(page: Page, site: Site) -> None:
-    async with connect(f"{site.server.ws_url}/ws?RegisterToken=demo", open_timeout=60) as client:
+    async with connect(f"{site.server.ws_url}/ws?RegisterToken=demo") as client:
         await page.connect("tokens", token="demo")
         await page.act("tokens", "Broadcast", receivers="demo", text="from the page")
         assert await read(client) == "from the page"
@@ -41,7 +41,7 @@ async def test_tokens(page: Page, site: Site) -> None:
 
 
 async def test_rooms(page: Page, site: Site) -> None:
-    async with connect(f"{site.server.ws_url}/layout", open_timeout=60) as client:
+    async with connect(f"{site.server.ws_url}/layout") as client:
         await page.connect("rooms", 0)
         await page.connect("rooms", 1)
         await page.act("rooms", "JOIN", "A", room="r", name="ann")
@@ -72,7 +72,7 @@ async def all_are_in(client: ClientConnection) -> None:
 
 
 async def test_events(page: Page, site: Site) -> None:
-    async with connect(f"{site.server.ws_url}/websocket?channel_id=tea", open_timeout=60) as client:
+    async with connect(f"{site.server.ws_url}/websocket?channel_id=tea") as client:
         await read(client)
         await page.connect("events", channel_id="tea")
         [[_, _, greeting]] = await page.frames("events", 1)
@@ -174,7 +174,7 @@ async def test_a_panel_of_an_app_of_ones_own(page: Page, site: Site) -> None:
 
 @pytest.fixture
 async def crowd(site: Site) -> AsyncIterator[ClientConnection]:
-    async with connect(f"{site.server.ws_url}/ws?RegisterToken=crowd", open_timeout=60) as socket:
+    async with connect(f"{site.server.ws_url}/ws?RegisterToken=crowd") as socket:
         yield socket
 
 
@@ -204,7 +204,7 @@ async def test_the_first_minute_by_keyboard_alone(page: Page, site: Site) -> Non
         await page.tab.press("Tab")
         if str(await page.tab.run(focused)).startswith("Step 1"):
             break
-    async with connect(f"{site.server.ws_url}/ws?RegisterToken=demo", open_timeout=60) as client:
+    async with connect(f"{site.server.ws_url}/ws?RegisterToken=demo") as client:
         for step in range(1, 6):
             assert str(await page.tab.run(focused)).startswith(f"Step {step}")
             assert await page.tab.run(done) == step - 1

@@ -131,7 +131,7 @@ async def test_an_act_in_each_language(act: Act, page: Page, browser: Browser, s
     snippets = {name: await page.snippet(act.panel, name) for name in ("javascript", "python", "curl")}
     assert not [text for text in snippets.values() if server.api_key in text]
     tab = await browser.tab(f"{server.url}/health/live")
-    async with connect(f"{server.ws_url}{act.path}", open_timeout=60) as client:
+    async with connect(f"{server.ws_url}{act.path}") as client:
         for frame in act.frames:
             await client.send(frame)
         if act.frames:  # the others may be quicker than what is not answered yet
@@ -161,7 +161,7 @@ async def test_a_subscription_in_python_and_curl(page: Page, site: Site) -> None
         # Each says something as soon as it is subscribed.
         assert await line(first) == b"subscribed\n"
         await line(second)
-        async with connect(f"{server.ws_url}/ws", open_timeout=60) as client:
+        async with connect(f"{server.ws_url}/ws") as client:
             await client.send("token:none|x")
             await client.send("kept|Hello")
             assert await line(first) == b"token:kept Hello\n"

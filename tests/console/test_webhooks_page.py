@@ -154,7 +154,7 @@ async def test_hooks_count_what_their_questions_came_to(page: Any, broker: Serve
     with Hooks(broker, backend).hook("tokens", "connect", "*", lambda asked: answers.pop(0)) as route:
         url = f"{broker.ws_url}/ws"
         for _ in range(3):
-            with suppress(InvalidStatus), connect(url, proxy=None, open_timeout=60):
+            with suppress(InvalidStatus), connect(url, proxy=None):
                 pass
         shown = await page("hooks/")
         [row] = await shown.until_rows("hooks", 1)

@@ -222,7 +222,7 @@ async def test_no_query_string_is_in_the_log(probe: ProbeServer, watcher: Client
     with pytest.raises(InvalidStatus):
         await enter(f"key={secret}", origin="http://evil.example")
     with pytest.raises(InvalidStatus):
-        await connect(f"{probe.ws_url}/nothing?key={secret}", proxy=None, open_timeout=60)
+        await connect(f"{probe.ws_url}/nothing?key={secret}", proxy=None)
     await watcher.send("fail")
     await watcher.close_code()
 
@@ -232,7 +232,7 @@ async def test_no_query_string_is_in_the_log(probe: ProbeServer, watcher: Client
 
 async def test_a_path_that_nobody_serves(probe: ProbeServer):
     with pytest.raises(InvalidStatus) as refused:
-        await connect(f"{probe.ws_url}/nothing", proxy=None, open_timeout=60)
+        await connect(f"{probe.ws_url}/nothing", proxy=None)
 
     assert refused.value.response.status_code == 403
 

@@ -34,10 +34,8 @@ def nginx(configured: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def test_sockets_come_through(nginx: Nginx) -> None:
     url = f"ws://{HOST}/ws"
     with (
-        connect(
-            f"{url}?RegisterToken=tried", proxy=None, open_timeout=60, address=(LOOPBACK, nginx.port)
-        ) as receiver,
-        connect(url, proxy=None, open_timeout=60, address=(LOOPBACK, nginx.port)) as sender,
+        connect(f"{url}?RegisterToken=tried", proxy=None, address=(LOOPBACK, nginx.port)) as receiver,
+        connect(url, proxy=None, address=(LOOPBACK, nginx.port)) as sender,
     ):
         sender.send("tried|Hello")
         assert receiver.recv(timeout=60) == "Hello"

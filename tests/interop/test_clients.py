@@ -69,7 +69,7 @@ async def open_client(cast: Cast, kind: Kind, broker: Server) -> AsyncIterator[O
 
 
 async def plain(stack: AsyncExitStack, broker: Server, namespace: str) -> ClientConnection:
-    return await stack.enter_async_context(connect(f"{broker.ws_url}/{namespace}", open_timeout=60))
+    return await stack.enter_async_context(connect(f"{broker.ws_url}/{namespace}"))
 
 
 async def in_room(

@@ -35,7 +35,7 @@ async def test_clients_of_all_generations_share_a_room_over_tls(server: ServerFa
             await client.ends_on(kind.transport)
 
         url = f"{broker.ws_url}/layout"
-        async with connect(url, ssl=trusting(), proxy=None, open_timeout=60) as other:
+        async with connect(url, ssl=trusting(), proxy=None) as other:
             await other.send(json.dumps(["NOTIFY", {"room": ROOM, "message": TEXT}]))
             for client in clients:
                 assert await client.received("EVENT") == [

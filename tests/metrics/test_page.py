@@ -41,7 +41,7 @@ def fetch(server: Server, method: str, path: str, body: str = "") -> tuple[int, 
 def token_sockets(server: Server, token: str, count: int) -> Iterator[list[Any]]:
     with ExitStack() as stack:
         url = f"{server.ws_url}/ws?RegisterToken={token}"
-        yield [stack.enter_context(connect(url, proxy=None, open_timeout=60)) for _ in range(count)]
+        yield [stack.enter_context(connect(url, proxy=None)) for _ in range(count)]
 
 
 def test_what_alerts_look_at_is_shown_before_it_happens(page: Page) -> None:
@@ -147,7 +147,7 @@ def test_no_label_holds_what_clients_and_operators_chose(page: Page) -> None:
     peer.ask(chosen)
     peer.close()
     fetch(page.server, "POST", f"/walker/{chosen}", "{}")
-    with connect(f"{page.server.ws_url}/ws?RegisterToken={chosen}", proxy=None, open_timeout=60) as again:
+    with connect(f"{page.server.ws_url}/ws?RegisterToken={chosen}", proxy=None) as again:
         again.close()
     page.reaches(1, "switchboard_close_codes_total", protocol="tokens", code="other")
 
@@ -164,7 +164,7 @@ def test_a_worker_that_is_killed_leaves_its_counts_and_takes_its_gauges(page: Pa
     with ExitStack() as stack:
         for _ in range(12):
             url = f"{page.server.ws_url}/ws?RegisterToken={token}"
-            stack.enter_context(connect(url, proxy=None, open_timeout=60))
+            stack.enter_context(connect(url, proxy=None))
         page.reaches(12, "switchboard_connections", protocol="tokens")
         opened = page.value("switchboard_opened_total", protocol="tokens")
         shaken = "switchboard_handshake_seconds_count"

@@ -95,9 +95,7 @@ def test_a_publish_is_followed_from_its_caller_to_the_other_worker(
     token = secrets.token_hex(8)
     with ExitStack() as stack:
         for _ in range(8):
-            stack.enter_context(
-                connect(f"{traced.ws_url}/ws?RegisterToken={token}", proxy=None, open_timeout=60)
-            )
+            stack.enter_context(connect(f"{traced.ws_url}/ws?RegisterToken={token}", proxy=None))
 
         def arrived() -> bool:
             publish(traced, f"token:{token}")
@@ -133,7 +131,7 @@ def test_walkers_handlers_hooks_and_webhooks_have_spans(traced: Server, collecto
             url = f"{traced.ws_url}/ws?RegisterToken={secrets.token_hex(4)}"
 
             def asked() -> bool:
-                with connect(url, proxy=None, open_timeout=60):
+                with connect(url, proxy=None):
                     return bool(route.asked)
 
             wait_until(asked)
@@ -141,9 +139,7 @@ def test_walkers_handlers_hooks_and_webhooks_have_spans(traced: Server, collecto
         assert call(traced, "POST", "/api/webhooks/", webhook)[0] == 201
 
         def called() -> bool:
-            with connect(
-                f"{traced.ws_url}/ws?RegisterToken={secrets.token_hex(4)}", proxy=None, open_timeout=60
-            ):
+            with connect(f"{traced.ws_url}/ws?RegisterToken={secrets.token_hex(4)}", proxy=None):
                 return bool(collector.named("webhook"))
 
         wait_until(called)
@@ -162,9 +158,7 @@ def test_a_publish_to_a_stream_has_a_span(traced: Server, collector: Collector) 
     assert call(traced, "POST", "/api/rules/", rule)[0] == 201
     with ExitStack() as stack:
         for _ in range(8):
-            stack.enter_context(
-                connect(f"{traced.ws_url}/ws?RegisterToken={token}", proxy=None, open_timeout=60)
-            )
+            stack.enter_context(connect(f"{traced.ws_url}/ws?RegisterToken={token}", proxy=None))
         stored: set[str] = set()
 
         def arrived() -> bool:

@@ -73,7 +73,7 @@ class Clients:
         self.stream: Reader = stack.enter_context(reading(server, self.addresses["stream"])).opened()
 
     def _open(self, path: str) -> ClientConnection:
-        return self._stack.enter_context(connect(f"{self._server.ws_url}{path}", proxy=None, open_timeout=60))
+        return self._stack.enter_context(connect(f"{self._server.ws_url}{path}", proxy=None))
 
     def _join(self, socket: ClientConnection, room: str) -> None:
         socket.send(json.dumps(["JOIN", {"room": room, "name": "n"}]))

@@ -30,7 +30,7 @@ async def test_a_worker_starts_before_its_clients_and_a_signal_tells_them_and_gi
     broker = await asyncio.to_thread(server, runner)
     if runner != "daphne":  # which has no lifespan: there the worker starts with its first client
         await until_equal(1, lambda: asyncio.to_thread(workers, broker))
-    async with connect(f"{broker.ws_url}/ws?RegisterToken=a", proxy=None, open_timeout=60) as client:
+    async with connect(f"{broker.ws_url}/ws?RegisterToken=a", proxy=None) as client:
         await until_equal(1, lambda: asyncio.to_thread(workers, broker))
 
         stopping = asyncio.create_task(asyncio.to_thread(broker.stop))

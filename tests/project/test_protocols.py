@@ -91,8 +91,8 @@ async def test_an_app_with_a_protocol_is_served_like_the_others(
         await asyncio.to_thread(broker.manage, "shell", "-c", script)
     query = f"key={broker.api_key}"
     async with (
-        connect(f"{broker.ws_url}/shout", proxy=None, open_timeout=60) as client,
-        connect(f"{broker.ws_url}/connection?{query}", proxy=None, open_timeout=60) as operator,
+        connect(f"{broker.ws_url}/shout", proxy=None) as client,
+        connect(f"{broker.ws_url}/connection?{query}", proxy=None) as operator,
     ):
         await client.send("hello")
         assert await receive(client) == "you said hello"
@@ -116,9 +116,7 @@ async def test_an_app_with_a_protocol_is_served_like_the_others(
             ask, broker, "/metrics"
         )
     with pytest.raises(InvalidStatus):
-        await connect(
-            f"{broker.ws_url}/shout", origin=Origin("https://elsewhere.example"), proxy=None, open_timeout=60
-        )
+        await connect(f"{broker.ws_url}/shout", origin=Origin("https://elsewhere.example"), proxy=None)
 
 
 def test_the_options_of_an_app_with_a_protocol_are_listed(server: ServerFactory, app: dict[str, str]):

@@ -221,9 +221,7 @@ BASIC: Final = ("Authorization", "Basic cHJveHk6c2VjcmV0")
 
 
 def root_of(server: Server, query: str, *headers: tuple[str, str]) -> str:
-    with connect(
-        f"{server.ws_url}/websocket{query}", additional_headers=list(headers), proxy=None, open_timeout=60
-    ) as socket:
+    with connect(f"{server.ws_url}/websocket{query}", additional_headers=list(headers), proxy=None) as socket:
         root: str = json.loads(socket.recv(timeout=60))["data"]["root_id"]
         return root
 
@@ -253,7 +251,7 @@ def test_basic_credentials_hide_no_api_key(named: Server) -> None:
     assert ask(named.port, "GET", f"/api/clients/?key={named.api_key}", BASIC).status == 200
     for query, headers in ((f"?key={named.api_key}", (BASIC,)), ("", (BASIC, bearer))):
         url = f"{named.ws_url}/connection{query}"
-        with connect(url, additional_headers=list(headers), proxy=None, open_timeout=60) as socket:
+        with connect(url, additional_headers=list(headers), proxy=None) as socket:
             socket.send('{"direction": "REQUEST", "key": "k", "type": "whoami"}')
             assert "publish" in json.loads(socket.recv(timeout=60))["scopes"]
 

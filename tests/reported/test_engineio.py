@@ -86,11 +86,7 @@ class Raw:
     async def socket(self, stack: AsyncExitStack) -> Socket:
         url = self._server.ws_url + self._dialect.url("websocket", self.sid)
         headers = self._dialect.headers
-        return Socket(
-            await stack.enter_async_context(
-                connect(url, proxy=None, open_timeout=60, additional_headers=headers)
-            )
-        )
+        return Socket(await stack.enter_async_context(connect(url, proxy=None, additional_headers=headers)))
 
 
 @dialects

@@ -73,7 +73,7 @@ def sessions(prepared: tuple[dict[str, str], dict[str, str]]) -> dict[str, str]:
 
 def test_publish_reaches_the_tokens_protocol(broker: Server, keyed: Connect, name: str) -> None:
     peer = keyed(broker)
-    with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None, open_timeout=60) as client:
+    with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None) as client:
         client.send("Echo:ready")
         client.recv(timeout=60)
         outcome = peer.ask("publish", addresses=[f"token:{name}"], message="hello")
@@ -93,7 +93,7 @@ def test_a_subscriber_receives_from_tokens_and_the_api(broker: Server, keyed: Co
         "direction": "REPLY",
         "addresses": [address],
     }
-    with websocket(f"{broker.ws_url}/ws?RegisterToken=x", proxy=None, open_timeout=60) as client:
+    with websocket(f"{broker.ws_url}/ws?RegisterToken=x", proxy=None) as client:
         client.send(f"{name}|from a client")
     assert peer.next() == {"type": "delivery", "address": address, "message": "from a client"}
 
@@ -167,7 +167,7 @@ def test_presence_lists_the_subscribers_of_an_address(broker: Server, keyed: Con
     (entry,) = listed()["connections"]
     assert entry["id"] == peer.id
     assert entry["protocol"] == "requests"
-    with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None, open_timeout=60):
+    with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None):
         wait_until(
             lambda: sorted(one["protocol"] for one in listed()["connections"]) == ["requests", "tokens"]
         )
@@ -185,7 +185,7 @@ def test_a_token_is_masked_unless_the_key_may_change_tokens(
     token = name if sees else f"{name[:2]}… (8)"
 
     assert peer.ask("whoami")["addresses"] == [f"channel:{name}", f"token:{token}"]
-    with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None, open_timeout=60):
+    with websocket(f"{broker.ws_url}/ws?RegisterToken={name}", proxy=None):
         wait_until(lambda: peer.ask("presence", address=f"token:{name}")["count"] == 2)
         listed = peer.ask("presence", address=f"token:{name}")["connections"]
     assert {one["protocol"]: one["identity"] for one in listed}["tokens"] == token

@@ -90,12 +90,8 @@ async def test_clients_of_every_protocol_are_told_on_another_server(
     watch(blind, *addresses)
     notices(seeing, lambda found: len(found) == 3)
     async with AsyncExitStack() as stack:
-        stack.enter_context(
-            websocket(f"{there.ws_url}/ws?RegisterToken={token}", proxy=None, open_timeout=60)
-        )
-        stack.enter_context(
-            websocket(f"{there.ws_url}/websocket?channel_id={name}", proxy=None, open_timeout=60)
-        )
+        stack.enter_context(websocket(f"{there.ws_url}/ws?RegisterToken={token}", proxy=None))
+        stack.enter_context(websocket(f"{there.ws_url}/websocket?channel_id={name}", proxy=None))
         client = await socketio(stack, there, "layout")
         await client.ask("JOIN", {"room": name, "name": "anna"})
         stack.enter_context(reading(there, room)).opened()
@@ -175,7 +171,7 @@ def test_the_clients_of_a_worker_that_ends_are_told_as_left(
     with ExitStack() as stack:
         for _ in range(3):
             url = f"{victim.ws_url}/ws?RegisterToken=told/{name}"
-            stack.enter_context(websocket(url, proxy=None, open_timeout=60, close_timeout=1))
+            stack.enter_context(websocket(url, proxy=None, close_timeout=1))
         joined = notices(peer, lambda found: found and found[-1]["count"] == 4)
         if end == "killed":
             victim.kill()

@@ -59,9 +59,7 @@ def pair(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def subscriber(server: Server, token: str, query: str = "") -> ClientConnection:
-    return connect(
-        f"{server.ws_url}/ws?RegisterToken={token}{query}", max_size=None, proxy=None, open_timeout=60
-    )
+    return connect(f"{server.ws_url}/ws?RegisterToken={token}{query}", max_size=None, proxy=None)
 
 
 def received(socket: ClientConnection, count: int) -> list[str]:

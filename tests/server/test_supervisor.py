@@ -112,7 +112,7 @@ async def test_the_product_replaces_its_workers(server: ServerFactory, redis_url
     codes: set[int | None] = set()
 
     async def all_are_replaced() -> bool:
-        client = await connect(url, compression=None, open_timeout=60, close_timeout=60)
+        client = await connect(url, compression=None, close_timeout=60)
         with suppress(ConnectionClosed):
             await client.send("RegisterToken:x")
         await client.close()

@@ -136,7 +136,7 @@ async def test_token_of_nobody_is_refused(broker: Broker) -> None:
         "?token=" + "a" * 12000,
     ):
         with pytest.raises(InvalidStatus) as refused:
-            await connect(f"{broker.server.ws_url}/{query}", open_timeout=60)
+            await connect(f"{broker.server.ws_url}/{query}")
         assert refused.value.response.status_code == 403
 
 

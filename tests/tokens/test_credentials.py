@@ -46,7 +46,7 @@ def status(server: Server, headers: dict[str, str], **query: str) -> int:
     """The status that a handshake is answered with."""
     url = f"{server.ws_url}/ws?{urlencode(query)}"
     try:
-        with connect_plain(url, proxy=None, additional_headers=headers, open_timeout=60):
+        with connect_plain(url, proxy=None, additional_headers=headers):
             return 101
     except InvalidStatus as error:
         return error.response.status_code

@@ -23,7 +23,7 @@ WAIT: int = 60
 
 
 def subscriber(server: Server, token: str) -> ClientConnection:
-    return connect(f"{server.ws_url}/ws?RegisterToken={token}", max_size=None, proxy=None, open_timeout=60)
+    return connect(f"{server.ws_url}/ws?RegisterToken={token}", max_size=None, proxy=None)
 
 
 def write(server: Server, code: str) -> subprocess.CompletedProcess[str]:
@@ -123,7 +123,7 @@ def test_what_no_worker_has_sent_is_sent_by_the_next(server: ServerFactory) -> N
     assert left(broker) == 50
     broker.start()
 
-    with connect(f"{broker.ws_url}/ws?RegisterToken=later&last=1000", proxy=None, open_timeout=60) as socket:
+    with connect(f"{broker.ws_url}/ws?RegisterToken=later&last=1000", proxy=None) as socket:
         assert received(socket, 50) == [str(n) for n in range(50)]
 
 

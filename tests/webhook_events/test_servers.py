@@ -74,7 +74,7 @@ def told(broker: Server, receiver: Receiver) -> Told:
 
 
 def socket(server: Server, path: str) -> ClientConnection:
-    return connect(f"{server.ws_url}/{path}", proxy=None, open_timeout=60, max_size=None)
+    return connect(f"{server.ws_url}/{path}", proxy=None, max_size=None)
 
 
 def begin(broker: Server, customer: str) -> Any:
